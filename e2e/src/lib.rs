@@ -1,0 +1,1 @@
+//! Goodpon end-to-end suite.
