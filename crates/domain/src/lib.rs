@@ -1,1 +1,12 @@
-//! Goodpon: domain.
+//! The rules of Goodpon: what a coupon is, who may do what with it, and why not.
+//!
+//! Everything here is pure. Time, randomness and stored state come in as arguments; what leaves is a decision.
+
+pub mod account;
+pub mod business_time;
+pub mod coupon;
+pub mod history;
+pub mod id;
+pub mod merchant;
+pub mod template;
+pub mod wallet;

@@ -1,0 +1,52 @@
+//! What happened to a coupon, one entry per state change.
+
+use jiff::Timestamp;
+
+use crate::id::{CouponId, HistoryId, TemplateId};
+
+/// What an entry records (contract §1, Enums).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HistoryAction {
+    /// The coupon was issued.
+    Issue,
+    /// It was redeemed for an order.
+    Redeem,
+    /// Its redemption was cancelled.
+    CancelRedemption,
+    /// Its time had passed.
+    Expire,
+    /// Its template was discarded.
+    Discard,
+}
+
+/// An entry as merchants see it (contract §2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// Sorts entries of one instant.
+    pub id: HistoryId,
+    /// What happened.
+    pub action: HistoryAction,
+    /// When, to the microsecond.
+    pub recorded_at: Timestamp,
+    /// The order, with REDEEM and CANCEL_REDEMPTION only.
+    pub order_id: Option<String>,
+    /// The reason, with CANCEL_REDEMPTION and DISCARD only.
+    pub reason: Option<String>,
+    /// The coupon it happened to.
+    pub coupon_id: CouponId,
+    /// Whose coupon that is.
+    pub user_id: String,
+    /// The coupon's template.
+    pub template_id: TemplateId,
+    /// That template's name.
+    pub template_name: String,
+}
+
+/// A place in the order of entries: by time, then id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HistoryPosition {
+    /// When the entry was recorded.
+    pub recorded_at: Timestamp,
+    /// Its id.
+    pub id: HistoryId,
+}
