@@ -1,0 +1,24 @@
+//! What `goodpon verify` tells.
+
+use std::fmt;
+
+/// Something stored that the ledger does not bear out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is about, e.g. `template 7 issue_count`.
+    pub subject: String,
+    /// What the ledger says.
+    pub expected: String,
+    /// What is stored.
+    pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: expected {}, found {}",
+            self.subject, self.expected, self.found
+        )
+    }
+}

@@ -1,0 +1,104 @@
+//! What shops do with coupons (contract §3).
+
+use std::sync::Arc;
+
+use goodpon_domain::{
+    coupon::{self, IssuanceStatus},
+    id::{MerchantId, TemplateId},
+    template::{Owned, Template, TemplateStatus},
+    wallet::{self, HeldCoupon},
+};
+
+use crate::{
+    App, Failure,
+    idempotency::{Idempotency, Outcome},
+    ports::{
+        CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
+        StoreResult,
+    },
+};
+
+/// There is no such template that is issuable and the merchant's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TemplateNotFound;
+
+/// A template as one of the shop's users sees it.
+#[derive(Debug, Clone)]
+pub struct TemplateForUser {
+    /// The template.
+    pub template: Arc<Template>,
+    /// All coupons ever accepted.
+    pub issue_count: i64,
+    /// Whether the user could get one now.
+    pub issuance_status: IssuanceStatus,
+}
+
+/// Shows a published template to a user, or to nobody in particular.
+pub async fn template_for_user(
+    app: &App,
+    merchant: MerchantId,
+    id: TemplateId,
+    user_id: Option<&str>,
+) -> Result<TemplateForUser, Failure<TemplateNotFound>> {
+    let now = app.clock.now();
+    let template = match app.templates.find(merchant, id).await? {
+        Owned::Mine(template) if template.status_at(now) == TemplateStatus::Issuable => template,
+        _ => return Err(Failure::Refused(TemplateNotFound)),
+    };
+    let standing = app.gate.standing(&template, user_id).await?;
+    let issuance_status =
+        coupon::issuance_status(&template, standing.user_has_one, standing.issue_count, now);
+    Ok(TemplateForUser {
+        template,
+        issue_count: standing.issue_count,
+        issuance_status,
+    })
+}
+
+/// Issues a coupon, first come, first served.
+pub async fn issue(
+    app: &App,
+    request: IssueRequest,
+    idempotency: Option<Idempotency<IssueOutcome>>,
+) -> StoreResult<Outcome<IssueOutcome>> {
+    app.gate.issue(request, idempotency).await
+}
+
+/// The user's coupons in hand, in the contract's order.
+pub async fn in_hand(
+    app: &App,
+    merchant: MerchantId,
+    user_id: &str,
+) -> StoreResult<Vec<HeldCoupon>> {
+    let held = app.coupons.held(merchant, user_id).await?;
+    Ok(wallet::in_hand(held, app.clock.now()))
+}
+
+/// The user's coupons that can be redeemed, for an order of that amount, in the contract's order.
+pub async fn available(
+    app: &App,
+    merchant: MerchantId,
+    user_id: &str,
+    order_amount: i64,
+) -> StoreResult<Vec<HeldCoupon>> {
+    let held = app.coupons.held(merchant, user_id).await?;
+    Ok(wallet::available(held, order_amount, app.clock.now()))
+}
+
+/// Redeems a coupon for an order.
+pub async fn redeem(
+    app: &App,
+    request: RedeemRequest,
+    idempotency: Option<Idempotency<RedeemOutcome>>,
+) -> StoreResult<Outcome<RedeemOutcome>> {
+    app.coupons.redeem(request, idempotency).await
+}
+
+/// Cancels a redemption.
+pub async fn cancel(
+    app: &App,
+    request: CancelRequest,
+    idempotency: Option<Idempotency<CancelOutcome>>,
+) -> StoreResult<Outcome<CancelOutcome>> {
+    app.coupons.cancel(request, idempotency).await
+}

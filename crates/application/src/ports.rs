@@ -1,0 +1,394 @@
+//! What the use cases need of the outside. An adapter is right if it keeps the laws in `port-laws`.
+//!
+//! A store owns its transactions and its clock: every write is stamped by the store, so that one order of time
+//! runs through all it records. Decisions are the domain's; a store calls them between reading and writing,
+//! and may call them again where it has to repeat a transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goodpon_domain::{
+    account::{Account, EmailKey, ResendRefusal, VerifyRefusal},
+    coupon::{CancelRefusal, Cancellation, IssueRefusal, Order, RedeemRefusal, Redemption},
+    history::{HistoryEntry, HistoryPosition},
+    id::{AccountId, CouponId, MemberId, MerchantId, SecretId, TemplateId},
+    merchant::{ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal, Standing},
+    template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms},
+    wallet::HeldCoupon,
+};
+use jiff::Timestamp;
+
+use crate::{
+    audit::Difference,
+    history::{Direction, HistoryFilter},
+    idempotency::{Idempotency, Outcome, Peek},
+    mail::{MailContent, QueuedMail, StoredMail},
+};
+
+/// What goes wrong in a store beyond the refusals that the contract names.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is full, or does not answer in time: 503.
+    #[error("unavailable: {reason}")]
+    Unavailable {
+        /// For the log.
+        reason: String,
+        /// Whether the effect may come, or have come, all the same.
+        may_have_happened: bool,
+    },
+    /// Anything unforeseen: 500.
+    #[error("unexpected: {0}")]
+    Unexpected(String),
+}
+
+/// The result of every store call.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// The time. Never read otherwise.
+pub trait Clock: Send + Sync {
+    /// The present instant, to the microsecond.
+    fn now(&self) -> Timestamp;
+}
+
+/// Unpredictable bytes, fit for secrets. Never drawn otherwise.
+pub trait Random: Send + Sync {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Password hashing, so slow on purpose that only a few run at once.
+#[async_trait]
+pub trait Passwords: Send + Sync {
+    /// The hash to store. Unavailable where too many wait already.
+    async fn hash(&self, password: String) -> StoreResult<String>;
+    /// Whether `password` is the one that `hash` was made of. Unavailable where too many wait already.
+    async fn verify(&self, password: String, hash: String) -> StoreResult<bool>;
+}
+
+/// Access tokens of the dashboard (contract §2): signed, valid for 24 hours.
+pub trait AccessTokens: Send + Sync {
+    /// A token for that account, given out at `now`.
+    fn issue(&self, account: AccountId, now: Timestamp) -> StoreResult<String>;
+    /// Whose token it is, if it is ours and good at `now`.
+    fn read(&self, token: &str, now: Timestamp) -> Option<AccountId>;
+}
+
+/// An account that is about to sign up.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// As typed.
+    pub email: String,
+    /// As typed.
+    pub name: String,
+    /// The argon2id hash.
+    pub password_hash: String,
+}
+
+/// A verification to send: the token's digest, and the mail that carries the token.
+#[derive(Debug, Clone)]
+pub struct NewVerification {
+    /// SHA-256 of the token; the token itself does not rest here.
+    pub token_digest: [u8; 32],
+    /// What the mail says.
+    pub mail: MailContent,
+}
+
+/// That e-mail address has an account already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmailTaken;
+
+/// Accounts and their verification tokens.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// Whether an account has that address.
+    async fn is_email_taken(&self, email: &EmailKey) -> StoreResult<bool>;
+    /// Stores the account, its token and its mail as one.
+    async fn sign_up(
+        &self,
+        account: NewAccount,
+        verification: NewVerification,
+    ) -> StoreResult<Result<Account, EmailTaken>>;
+    /// The account of that id.
+    async fn find(&self, id: AccountId) -> StoreResult<Option<Account>>;
+    /// The account of that address and its password hash.
+    async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>>;
+    /// Verifies by a token's digest, spending the token.
+    async fn verify(&self, token_digest: [u8; 32]) -> StoreResult<Result<Account, VerifyRefusal>>;
+    /// Voids the tokens that the account had, and stores a new one with its mail, as one.
+    async fn renew_verification(
+        &self,
+        email: &EmailKey,
+        verification: NewVerification,
+    ) -> StoreResult<Result<(), ResendRefusal>>;
+}
+
+/// A secret that is about to be stored.
+#[derive(Debug, Clone)]
+pub struct NewSecret {
+    /// SHA-256 of the whole text.
+    pub digest: [u8; 32],
+    /// The first four hex digits.
+    pub head: String,
+    /// The last four hex digits.
+    pub tail: String,
+}
+
+/// A merchant with all that its members may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MerchantDetail {
+    /// The merchant.
+    pub merchant: Merchant,
+    /// Newest first.
+    pub members: Vec<Member>,
+    /// Newest first, expired ones included.
+    pub secrets: Vec<ClientSecret>,
+}
+
+/// What a shop's credentials are checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Whose they are.
+    pub merchant_id: MerchantId,
+    /// SHA-256 of each secret, and its end.
+    pub secrets: Vec<([u8; 32], Option<Timestamp>)>,
+}
+
+/// Merchants, members and client secrets.
+#[async_trait]
+pub trait Merchants: Send + Sync {
+    /// Stores a merchant with its first secret and `owner` as its OWNER.
+    async fn create(
+        &self,
+        owner: AccountId,
+        name: String,
+        client_id: String,
+        secret: NewSecret,
+    ) -> StoreResult<MerchantDetail>;
+    /// The merchants of which the account is a member, newest first.
+    async fn list(&self, account: AccountId) -> StoreResult<Vec<Merchant>>;
+    /// What the account is to the merchant.
+    async fn standing(&self, merchant: MerchantId, account: AccountId) -> StoreResult<Standing>;
+    /// The merchant, if the account is a member of it.
+    async fn detail(
+        &self,
+        merchant: MerchantId,
+        account: AccountId,
+    ) -> StoreResult<Option<MerchantDetail>>;
+    /// Adds a secret, if `by` may.
+    async fn add_secret(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        secret: NewSecret,
+    ) -> StoreResult<Result<ClientSecret, SecretRefusal>>;
+    /// Sets a secret's end, if `by` may; see [`goodpon_domain::merchant::expire_secret`].
+    async fn expire_secret(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        secret: SecretId,
+        at: Option<Timestamp>,
+    ) -> StoreResult<Result<ClientSecret, SecretRefusal>>;
+    /// Makes the verified account of that address STAFF, if `by` may.
+    async fn add_member(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        email: &EmailKey,
+    ) -> StoreResult<Result<Member, MemberRefusal>>;
+    /// Removes a member, if `by` may, and tells whom.
+    async fn remove_member(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        member: MemberId,
+    ) -> StoreResult<Result<Member, MemberRefusal>>;
+    /// The credentials under a client id.
+    async fn credentials(&self, client_id: &str) -> StoreResult<Option<Credentials>>;
+}
+
+/// Coupon templates.
+#[async_trait]
+pub trait Templates: Send + Sync {
+    /// Stores a draft.
+    async fn create(&self, merchant: MerchantId, terms: Terms) -> StoreResult<Arc<Template>>;
+    /// All of the merchant, newest first.
+    async fn list(&self, merchant: MerchantId) -> StoreResult<Vec<Arc<Template>>>;
+    /// One, as far as it is the merchant's.
+    async fn find(&self, merchant: MerchantId, id: TemplateId)
+    -> StoreResult<Owned<Arc<Template>>>;
+    /// Publishes a draft.
+    async fn publish(
+        &self,
+        merchant: MerchantId,
+        id: TemplateId,
+    ) -> StoreResult<Result<Arc<Template>, PublishRefusal>>;
+    /// Discards a template. Its issued coupons follow by [`Upkeep::discard_coupons`].
+    async fn discard(
+        &self,
+        merchant: MerchantId,
+        id: TemplateId,
+        reason: String,
+    ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>>;
+}
+
+/// A wish for a coupon.
+#[derive(Debug, Clone)]
+pub struct IssueRequest {
+    /// Whose shop asks.
+    pub merchant_id: MerchantId,
+    /// Of which template.
+    pub template_id: TemplateId,
+    /// For whom.
+    pub user_id: String,
+}
+
+/// How an issue ends.
+pub type IssueOutcome = Result<(), IssueRefusal>;
+
+/// How a template's issue stands for one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IssueStanding {
+    /// All ever accepted.
+    pub issue_count: i64,
+    /// Whether this user is among them.
+    pub user_has_one: bool,
+}
+
+/// First come, first served: exact under any concurrency and across any crash.
+#[async_trait]
+pub trait IssueGate: Send + Sync {
+    /// Issues a coupon. A success is durable when it is answered. With an idempotency key, the answer
+    /// is remembered as one with the effect.
+    async fn issue(
+        &self,
+        request: IssueRequest,
+        idempotency: Option<Idempotency<IssueOutcome>>,
+    ) -> StoreResult<Outcome<IssueOutcome>>;
+    /// How the issue of `template` stands, for `user_id` if there is one.
+    async fn standing(
+        &self,
+        template: &Arc<Template>,
+        user_id: Option<&str>,
+    ) -> StoreResult<IssueStanding>;
+    /// How many coupons were ever accepted of each of these templates, in their order.
+    async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>>;
+    /// What is known of an issue's idempotency key, changing nothing.
+    async fn peek(&self, idempotency: &Idempotency<IssueOutcome>) -> StoreResult<Peek>;
+}
+
+/// A wish to redeem.
+#[derive(Debug, Clone)]
+pub struct RedeemRequest {
+    /// Whose shop asks.
+    pub merchant_id: MerchantId,
+    /// Which coupon.
+    pub coupon_id: CouponId,
+    /// For which order.
+    pub order: Order,
+}
+
+/// How a redemption ends.
+pub type RedeemOutcome = Result<Redemption, RedeemRefusal>;
+
+/// A wish to cancel a redemption.
+#[derive(Debug, Clone)]
+pub struct CancelRequest {
+    /// Whose shop asks.
+    pub merchant_id: MerchantId,
+    /// Which coupon.
+    pub coupon_id: CouponId,
+    /// Of which order.
+    pub order_id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How a cancellation ends.
+pub type CancelOutcome = Result<Cancellation, CancelRefusal>;
+
+/// Coupons once they are issued.
+#[async_trait]
+pub trait Coupons: Send + Sync {
+    /// The user's coupons of this merchant with their templates: at least those in state ISSUED.
+    async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>>;
+    /// Redeems a coupon, with its history entry, counters and remembered answer as one.
+    async fn redeem(
+        &self,
+        request: RedeemRequest,
+        idempotency: Option<Idempotency<RedeemOutcome>>,
+    ) -> StoreResult<Outcome<RedeemOutcome>>;
+    /// Cancels a redemption, likewise as one.
+    async fn cancel(
+        &self,
+        request: CancelRequest,
+        idempotency: Option<Idempotency<CancelOutcome>>,
+    ) -> StoreResult<Outcome<CancelOutcome>>;
+    /// What is known of a redemption's or cancellation's idempotency key (by its digests), changing nothing.
+    async fn peek(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek>;
+}
+
+/// The ledger of what happened to coupons.
+#[async_trait]
+pub trait Histories: Send + Sync {
+    /// Up to `limit` entries of this merchant that pass the filter, in order of position,
+    /// beginning behind `after`.
+    async fn page(
+        &self,
+        merchant: MerchantId,
+        filter: &HistoryFilter,
+        direction: Direction,
+        after: Option<HistoryPosition>,
+        limit: usize,
+    ) -> StoreResult<Vec<HistoryEntry>>;
+}
+
+/// Mails that wait to be sent, and those that were.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Up to `limit` mails whose next try is due, oldest first.
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>>;
+    /// Notes that it left.
+    async fn mark_sent(&self, id: i64) -> StoreResult<()>;
+    /// Notes a failed try; `retry_at` is `None` where another would be useless.
+    async fn mark_failed(
+        &self,
+        id: i64,
+        retry_at: Option<Timestamp>,
+        error: String,
+    ) -> StoreResult<()>;
+    /// The mails to an address, or all, newest first.
+    async fn list(&self, to: Option<&str>, limit: usize) -> StoreResult<Vec<StoredMail>>;
+}
+
+/// What is due by the clock. Every call does at most one small batch, may be repeated and may be cut short;
+/// it returns how much it did, so that 0 means that nothing more is due.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// ISSUABLE templates past their end become EXPIRED.
+    async fn expire_templates(&self, limit: usize) -> StoreResult<usize>;
+    /// ISSUED coupons past their end become EXPIRED, with an EXPIRE entry each.
+    async fn expire_coupons(&self, limit: usize) -> StoreResult<usize>;
+    /// ISSUED coupons of discarded templates become DISCARDED, with a DISCARD entry each.
+    async fn discard_coupons(&self, limit: usize) -> StoreResult<usize>;
+    /// Old idempotency records, spent tokens and mails sent long ago are deleted.
+    async fn clean_up(&self, limit: usize) -> StoreResult<usize>;
+}
+
+/// One dependency and whether it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DependencyHealth {
+    /// Its name, for operators.
+    pub name: &'static str,
+    /// What is wrong, if anything is.
+    pub problem: Option<String>,
+}
+
+/// Which dependencies answer, and whether what they hold is right.
+#[async_trait]
+pub trait Health: Send + Sync {
+    /// Asks each dependency.
+    async fn check(&self) -> Vec<DependencyHealth>;
+    /// Recomputes every counter, limit and state from coupons and histories, and tells each difference.
+    async fn audit(&self) -> StoreResult<Vec<Difference>>;
+}

@@ -1,0 +1,141 @@
+//! Coupon templates as merchants handle them (contract §2, §5).
+
+use std::sync::Arc;
+
+use goodpon_domain::{
+    id::{AccountId, MerchantId, TemplateId},
+    merchant::AccessRefusal,
+    template::{
+        self, DiscardRefusal, Draft, Owned, PublishRefusal, Template, TemplateStatus, Violation,
+    },
+};
+
+use crate::{App, Failure, merchant::require_member};
+
+/// A template with what counts of it at this moment.
+#[derive(Debug, Clone)]
+pub struct TemplateView {
+    /// The template.
+    pub template: Arc<Template>,
+    /// The status that counts now.
+    pub status: TemplateStatus,
+    /// All coupons ever accepted.
+    pub issue_count: i64,
+}
+
+/// Why a template is not created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateRefusal {
+    /// Not allowed to this account.
+    Access(AccessRefusal),
+    /// The rules that the draft breaks.
+    Invalid(Vec<Violation>),
+}
+
+/// Writes a template, as a draft.
+pub async fn create(
+    app: &App,
+    account: AccountId,
+    merchant: MerchantId,
+    draft: Draft,
+) -> Result<Arc<Template>, Failure<CreateRefusal>> {
+    require_member(app, account, merchant)
+        .await
+        .map_err(|failure| failure.map(CreateRefusal::Access))?;
+    let terms = template::validate(draft, &app.zone)
+        .map_err(|violations| Failure::Refused(CreateRefusal::Invalid(violations)))?;
+    Ok(app.templates.create(merchant, terms).await?)
+}
+
+/// All templates of the merchant, newest first.
+pub async fn list(
+    app: &App,
+    account: AccountId,
+    merchant: MerchantId,
+) -> Result<Vec<TemplateView>, Failure<AccessRefusal>> {
+    require_member(app, account, merchant).await?;
+    let templates = app.templates.list(merchant).await?;
+    let counts = app.gate.issue_counts(&templates).await?;
+    let now = app.clock.now();
+    Ok(templates
+        .into_iter()
+        .zip(counts)
+        .map(|(template, issue_count)| TemplateView {
+            status: template.status_at(now),
+            template,
+            issue_count,
+        })
+        .collect())
+}
+
+/// Why a template is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailRefusal {
+    /// Not allowed to this account.
+    Access(AccessRefusal),
+    /// No such template.
+    NotFound,
+    /// Another merchant's.
+    NotOwned,
+}
+
+/// One template of the merchant.
+pub async fn detail(
+    app: &App,
+    account: AccountId,
+    merchant: MerchantId,
+    id: TemplateId,
+) -> Result<TemplateView, Failure<DetailRefusal>> {
+    require_member(app, account, merchant)
+        .await
+        .map_err(|failure| failure.map(DetailRefusal::Access))?;
+    let template = match app.templates.find(merchant, id).await? {
+        Owned::Mine(template) => template,
+        Owned::Foreign => return Err(Failure::Refused(DetailRefusal::NotOwned)),
+        Owned::Absent => return Err(Failure::Refused(DetailRefusal::NotFound)),
+    };
+    let issue_count = app.gate.standing(&template, None).await?.issue_count;
+    Ok(TemplateView {
+        status: template.status_at(app.clock.now()),
+        template,
+        issue_count,
+    })
+}
+
+/// Why a template's status is not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeRefusal<R> {
+    /// Not allowed to this account.
+    Access(AccessRefusal),
+    /// Not possible for this template.
+    Template(R),
+}
+
+/// Publishes a draft: its shop can issue it from then on.
+pub async fn publish(
+    app: &App,
+    account: AccountId,
+    merchant: MerchantId,
+    id: TemplateId,
+) -> Result<Arc<Template>, Failure<ChangeRefusal<PublishRefusal>>> {
+    require_member(app, account, merchant)
+        .await
+        .map_err(|failure| failure.map(ChangeRefusal::Access))?;
+    let published = app.templates.publish(merchant, id).await?;
+    published.map_err(|refusal| Failure::Refused(ChangeRefusal::Template(refusal)))
+}
+
+/// Discards a template: nothing of it is issued or redeemed from then on.
+pub async fn discard(
+    app: &App,
+    account: AccountId,
+    merchant: MerchantId,
+    id: TemplateId,
+    reason: String,
+) -> Result<Arc<Template>, Failure<ChangeRefusal<DiscardRefusal>>> {
+    require_member(app, account, merchant)
+        .await
+        .map_err(|failure| failure.map(ChangeRefusal::Access))?;
+    let discarded = app.templates.discard(merchant, id, reason).await?;
+    discarded.map_err(|refusal| Failure::Refused(ChangeRefusal::Template(refusal)))
+}
