@@ -1,0 +1,319 @@
+//! Delivery by SMTP, one connection a mail.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goodpon_application::mail::{MailError, MailTransport, QueuedMail};
+use lettre::address::Address;
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::Error as LettreError;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+/// For the connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the whole conversation, connecting included: some ten commands and their replies.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why an SMTP setting cannot be used. Never shows a password.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The URL of the server.
+    #[error("smtp-url {0}")]
+    Url(&'static str),
+    /// The sender.
+    #[error("mail-from \"{0}\" is neither an e-mail address nor of the form Name <address>")]
+    From(String),
+    /// What the URL asks for cannot be set up, TLS above all.
+    #[error("smtp-url cannot be used: {0}")]
+    Transport(String),
+}
+
+/// An SMTP server to send by, and the sender to send as.
+pub struct Smtp {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    server: String,
+}
+
+impl fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smtp")
+            .field("server", &self.server)
+            .field("from", &self.from.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Smtp {
+    /// Checks the settings; connects to nothing.
+    ///
+    /// `url` is one of
+    /// - `smtps://[user:password@]host[:465]`: TLS from the first byte;
+    /// - `smtp://[user:password@]host[:587]?tls=required`: STARTTLS, or nothing is sent;
+    /// - `smtp://[user:password@]host[:587]?tls=opportunistic`: STARTTLS where it is offered;
+    /// - `smtp://[user:password@]host[:25]?tls=none`: never encrypted, the password neither;
+    /// - `smtp://[user:password@]host[:25]`: as `tls=opportunistic`.
+    ///
+    /// User and password are percent-encoded. A certificate must be valid for `host` by the roots
+    /// that the operating system trusts. A path (`smtp://host/name`) is the name given in EHLO
+    /// instead of this machine's.
+    ///
+    /// `from` is an address, or `Name <address>`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] says which of the two is wrong, and how.
+    pub fn new(url: &str, from: &str) -> Result<Self, ConfigError> {
+        let url = normalised(url)?;
+        let from = from
+            .parse()
+            .map_err(|_| ConfigError::From(from.to_owned()))?;
+        let server = format!(
+            "{}://{}:{}",
+            url.scheme(),
+            url.host_str().unwrap_or_default(),
+            url.port().unwrap_or_default()
+        );
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.as_str())
+            .map_err(|error| ConfigError::Transport(error.to_string()))?
+            .timeout(Some(CONNECT_TIMEOUT))
+            .build();
+        Ok(Self {
+            transport,
+            from,
+            server,
+        })
+    }
+
+    fn written(&self, mail: &QueuedMail) -> Result<lettre::Message, MailError> {
+        let to = address(&mail.to).map_err(MailError::Permanent)?;
+        lettre::Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(mail.content.subject.as_str())
+            .message_id(Some(self.message_id(mail)))
+            .header(AutoSubmitted)
+            .multipart(MultiPart::alternative_plain_html(
+                mail.content.text.clone(),
+                mail.content.html.clone(),
+            ))
+            .map_err(|error| MailError::Permanent(error.to_string()))
+    }
+
+    /// The same at every try, so that a mail that arrives twice can be recognised as one; and
+    /// never that of another mail, though a new data folder counts its outbox from one again.
+    fn message_id(&self, mail: &QueuedMail) -> String {
+        let digest = Sha256::digest(mail.content.text.as_bytes());
+        let mut id = format!("<{}.", mail.id);
+        for byte in &digest[..8] {
+            let _ = write!(id, "{byte:02x}");
+        }
+        let _ = write!(id, "@{}>", self.from.email.domain());
+        id
+    }
+}
+
+#[async_trait]
+impl MailTransport for Smtp {
+    /// Takes 30 seconds at the most. After a transient error the mail may have arrived all the
+    /// same, when only the server's reply was lost.
+    async fn send(&self, mail: &QueuedMail) -> Result<(), MailError> {
+        let sending = self.transport.send(self.written(mail)?);
+        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(classified(&error)),
+            Err(_) => Err(MailError::Transient(format!(
+                "no answer from {} within {} s",
+                self.server,
+                SEND_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+}
+
+/// The URL as lettre understands it: a port and, for `smtp`, `tls` are always there.
+/// Whatever lettre would silently ignore is refused.
+fn normalised(url: &str) -> Result<Url, ConfigError> {
+    let wrong = ConfigError::Url;
+    let mut url =
+        Url::parse(url).map_err(|_| wrong("is not a URL such as smtp://user:password@host:587"))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(wrong("names no host"));
+    }
+    if matches!(url.host(), Some(url::Host::Ipv6(_))) {
+        return Err(wrong("must name its host, or give an IPv4 address"));
+    }
+    if url.username().is_empty() != url.password().is_none() {
+        return Err(wrong("has a user without a password, or the reverse"));
+    }
+    let tls = match url.query_pairs().collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [(key, value)] if key == "tls" => Some(value.to_string()),
+        _ => {
+            return Err(wrong(
+                "has a query other than ?tls=required|opportunistic|none",
+            ));
+        }
+    };
+    let (tls, port) = match (url.scheme(), tls.as_deref()) {
+        ("smtps", None | Some("required")) => (None, 465),
+        ("smtps", Some(_)) => {
+            return Err(wrong("with smtps:// is always encrypted: leave out ?tls="));
+        }
+        ("smtp", None) => (Some("tls=opportunistic"), 25),
+        ("smtp", Some("none")) => (None, 25),
+        ("smtp", Some("opportunistic")) => (Some("tls=opportunistic"), 587),
+        ("smtp", Some("required")) => (Some("tls=required"), 587),
+        ("smtp", Some(_)) => {
+            return Err(wrong(
+                "has a ?tls= that is none of required, opportunistic, none",
+            ));
+        }
+        _ => return Err(wrong("does not begin with smtp:// or smtps://")),
+    };
+    url.set_query(tls);
+    if url.port().is_none() && url.set_port(Some(port)).is_err() {
+        return Err(wrong("names no host"));
+    }
+    Ok(url)
+}
+
+/// The contract lets addresses in that RFC 5321 wants quoted, such as `a..b@example.com`.
+fn address(text: &str) -> Result<Address, String> {
+    let plain = text.parse();
+    if let (Err(_), Some((local, domain))) = (&plain, text.rsplit_once('@'))
+        && let Ok(quoted) = Address::new(format!("\"{local}\""), domain)
+    {
+        return Ok(quoted);
+    }
+    plain.map_err(|error: lettre::address::AddressError| format!("address refused: {error}"))
+}
+
+/// Permanent is only what is said of the recipient. A password that is refused, a sender or a
+/// relay that is not allowed, a policy: those are mended by the operator, and the mail then goes.
+fn classified(error: &LettreError) -> MailError {
+    // RFC 3463 statuses of a bad sender and of policy, which come with code 550 as well.
+    const NOT_THE_RECIPIENT: [&str; 3] = ["5.1.7 ", "5.1.8 ", "5.7."];
+    let code = error.status().map(u16::from);
+    let reply = std::error::Error::source(error).map(ToString::to_string);
+    let of_recipient = matches!(code, Some(550 | 551 | 553 | 556))
+        && !reply.is_some_and(|reply| {
+            NOT_THE_RECIPIENT
+                .iter()
+                .any(|status| reply.starts_with(status))
+        });
+    let said = error.to_string().replace(char::is_control, " ");
+    if of_recipient {
+        MailError::Permanent(said)
+    } else {
+        MailError::Transient(said)
+    }
+}
+
+/// RFC 3834: keeps absence notes and the like from answering.
+#[derive(Clone)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    const FROM: &str = "Goodpon <no-reply@goodpon.example>";
+
+    #[test]
+    fn urls_become_what_they_are_documented_to_mean() {
+        for (given, meant) in [
+            ("smtps://mail.example", "smtps://mail.example:465"),
+            (
+                "smtp://mail.example",
+                "smtp://mail.example:25?tls=opportunistic",
+            ),
+            (
+                "smtp://mail.example:1025",
+                "smtp://mail.example:1025?tls=opportunistic",
+            ),
+            ("smtp://mail.example?tls=none", "smtp://mail.example:25"),
+            (
+                "smtp://u:p@mail.example?tls=required",
+                "smtp://u:p@mail.example:587?tls=required",
+            ),
+            (
+                "smtp://u:p%40@h:26/me?tls=opportunistic",
+                "smtp://u:p%40@h:26/me?tls=opportunistic",
+            ),
+        ] {
+            assert_eq!(normalised(given).unwrap().as_str(), meant);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_understood_is_refused_and_shows_no_secret() {
+        for url in [
+            "",
+            "mail.example:25",
+            "smtp://",
+            "http://u:hunter2@mail.example",
+            "smtp://u:hunter2@mail.example?tsl=required",
+            "smtp://u:hunter2@mail.example?tls=maybe",
+            "smtps://u:hunter2@mail.example?tls=none",
+            "smtp://hunter2@mail.example",
+            "smtp://u:hunter2@mail.example:99999",
+            "smtp://u:hunter2@[::1]:25",
+        ] {
+            let error = Smtp::new(url, FROM).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(error.to_string().starts_with("smtp-url "), "{url}: {shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let error = Smtp::new("smtp://mail.example", "nobody").unwrap_err();
+        assert_eq!(error, ConfigError::From("nobody".to_owned()));
+
+        let smtp = Smtp::new("smtps://user:hunter2@mail.example", FROM).unwrap();
+        let shown = format!("{smtp:?}");
+        assert!(shown.contains("smtps://mail.example:465"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("user"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn every_address_the_contract_allows_can_be_written_to() {
+        for (given, written) in [
+            ("a@example.com", "a@example.com"),
+            ("a+b_c.d-e@example.co.kr", "a+b_c.d-e@example.co.kr"),
+            ("a..b.@example.com", "\"a..b.\"@example.com"),
+        ] {
+            assert_eq!(address(given).unwrap().to_string(), written);
+        }
+        for refused in [
+            "a@-.com",
+            "a@b..com",
+            "nobody",
+            "a\r\nRCPT TO:<x@y.z>@b.com",
+        ] {
+            assert!(address(refused).is_err(), "{refused}");
+        }
+    }
+}
