@@ -1,1 +1,22 @@
-//! Goodpon end-to-end suite.
+//! The end-to-end suite of Goodpon: drives the real binary over HTTP and its command line.
+//!
+//! Nothing here knows how the product is built: it knows the published contract, the command line and the names of the settings.
+//! What a test cannot run (no binary, no `cc`, no `curl`) fails; nothing skips.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+pub mod actors;
+pub mod client;
+pub mod expect;
+pub mod faults;
+pub mod ledger;
+pub mod raw;
+pub mod server;
+pub mod template;
+pub mod torture;
+pub mod world;
+
+pub use actors::{Account, Anonymous, OtherShop, Owner, Shop, Staff, Stranger, Unverified};
+pub use client::{Answer, Api, Client};
+pub use server::{Options, Server};
+pub use template::Template;
+pub use world::{Shared, World};

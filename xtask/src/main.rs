@@ -1,1 +1,44 @@
-fn main() {}
+//! The chores of a developer of Goodpon: `cargo xtask help` lists them.
+
+mod architecture;
+mod bench;
+mod dependencies;
+mod process;
+mod test_run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Chores of the Goodpon workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Chore {
+    /// Fails on a dependency between our crates that points the wrong way, on unsafe code and on files that are too long.
+    Check,
+    /// Fails on a licence that is not allowed and on a crate that comes in several versions, by the rules of deny.toml.
+    Deps,
+    /// Builds everything, runs every test and sums up.
+    Test,
+    /// Kills the server under load and checks that nothing answered is lost.
+    Torture(test_run::Torture),
+    /// Measures throughput, latency, memory and start-up time against a server without a store.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Chore::parse() {
+        Chore::Check => architecture::check(),
+        Chore::Deps => dependencies::check(),
+        Chore::Test => test_run::test(),
+        Chore::Torture(options) => test_run::torture(&options),
+        Chore::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,228 @@
-//! Goodpon: sqlite.
+//! Every store port on one embedded SQLite database.
+//!
+//! One thread owns the only write connection and commits in groups (see [`writer`]); reads go to a pool of read
+//! connections ([`reader`]); a third thread keeps the write-ahead log short ([`checkpoint`]).
+
+mod account;
+mod audit;
+mod backup;
+mod checkpoint;
+mod codec;
+mod coupon;
+mod folder;
+mod health;
+mod history;
+mod idempotency;
+mod issue;
+mod mail;
+mod merchant;
+mod reader;
+mod schema;
+mod template;
+mod template_cache;
+mod upkeep;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
+use goodpon_domain::business_time::BusinessZone;
+use rusqlite::{Connection, ErrorCode};
+
+pub use backup::{BackupError, restore};
+
+/// The database's name within the data folder.
+pub const DATABASE_FILE: &str = "goodpon.db";
+
+/// Why a data folder cannot be worked on. Displays as one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "the data folder {0} is in use by another goodpon process: stop that one, or choose another --data-dir"
+    )]
+    InUse(PathBuf),
+    /// It cannot be made or written.
+    #[error(
+        "the data folder {folder} cannot be used ({reason}): make it writable for this user, or choose another --data-dir"
+    )]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// There is no database in it.
+    #[error("there is no Goodpon database in {0}: give the --data-dir that `goodpon serve` uses")]
+    Missing(PathBuf),
+    /// A newer program wrote it.
+    #[error(
+        "the database has schema version {found}, and this goodpon knows versions up to {known}: run the newer goodpon that wrote it"
+    )]
+    SchemaTooNew {
+        /// What is there.
+        found: usize,
+        /// What this program knows.
+        known: usize,
+    },
+    /// The file is no database of ours.
+    #[error("the database file was not written by goodpon: choose another --data-dir")]
+    NotOurs,
+    /// SQLite says no.
+    #[error("the database cannot be opened ({0}): check the disk, or restore a backup")]
+    Database(#[from] rusqlite::Error),
+}
+
+/// The embedded store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    readers: reader::Readers,
+    templates: Arc<template_cache::TemplateCache>,
+    in_flight: Arc<idempotency::InFlight>,
+    recent: Arc<issue::RecentUsers>,
+    clock: Arc<dyn Clock>,
+    writer: Option<writer::Writer>,
+    checkpointer: Option<checkpoint::Checkpointer>,
+    // Given back last, when nothing writes any more.
+    _lock: Option<folder::Lock>,
+}
+
+impl Store {
+    /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database.
+    pub fn open(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        zone: BusinessZone,
+    ) -> Result<Self, OpenError> {
+        let lock = folder::Lock::take(folder)?;
+        let path = folder.join(DATABASE_FILE);
+        let mut connection = writer::connect(&path)?;
+        schema::migrate(&mut connection)?;
+        let templates = Arc::new(template_cache::TemplateCache::default());
+        let recent = Arc::new(issue::RecentUsers::default());
+        let tools = writer::Tools {
+            path: path.clone(),
+            clock: Arc::clone(&clock),
+            random,
+            zone,
+            templates: Arc::clone(&templates),
+            recent: Arc::clone(&recent),
+        };
+        let writer = writer::Writer::start(connection, tools)?;
+        let checkpointer = checkpoint::Checkpointer::start(&path, writer.handle())?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                folder: folder.to_owned(),
+                readers: reader::Readers::new(path),
+                templates,
+                in_flight: Arc::default(),
+                recent,
+                clock,
+                writer: Some(writer),
+                checkpointer: Some(checkpointer),
+                _lock: Some(lock),
+            }),
+        })
+    }
+
+    /// Opens the data folder for reading, also while another process serves from it.
+    pub fn open_read_only(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let path = folder.join(DATABASE_FILE);
+        if !path.is_file() {
+            return Err(OpenError::Missing(folder.to_owned()));
+        }
+        let readers = reader::Readers::new(path);
+        let found = readers.with(|connection| Ok(schema::version(connection)))??;
+        if found > schema::VERSION {
+            return Err(OpenError::SchemaTooNew {
+                found,
+                known: schema::VERSION,
+            });
+        }
+        if found < schema::VERSION {
+            return Err(OpenError::Missing(folder.to_owned()));
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                folder: folder.to_owned(),
+                readers,
+                templates: Arc::default(),
+                in_flight: Arc::default(),
+                recent: Arc::default(),
+                clock,
+                writer: None,
+                checkpointer: None,
+                _lock: None,
+            }),
+        })
+    }
+
+    /// Reads at once on the calling thread: for look-ups of a few rows.
+    fn read<T>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> StoreResult<T> {
+        self.inner.readers.with(run).map_err(store_error)
+    }
+
+    /// Reads on a thread that may block: for whatever goes through many rows.
+    async fn scan<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.read(run))
+            .await
+            .map_err(|error| StoreError::Unexpected(error.to_string()))?
+    }
+
+    /// Writes: `run` is part of the next group commit, and `Ok` means that it is durable.
+    /// It may run more than once, but only its last run counts.
+    async fn write<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut writer::Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        match &self.inner.writer {
+            Some(writer) => writer.write(run).await,
+            None => Err(StoreError::Unexpected(
+                "the store was opened for reading".into(),
+            )),
+        }
+    }
+}
+
+/// Sorts an error of SQLite that came before anything was committed.
+fn store_error(error: rusqlite::Error) -> StoreError {
+    if is_outage(&error) {
+        StoreError::Unavailable {
+            reason: error.to_string(),
+            may_have_happened: false,
+        }
+    } else {
+        StoreError::Unexpected(error.to_string())
+    }
+}
+
+/// Whether it is the machine's fault rather than ours.
+fn is_outage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::OutOfMemory
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    )
+}

@@ -1,0 +1,318 @@
+//! A store in memory that lets the domain decide and writes down what it decided.
+
+use goodpon_domain::{
+    business_time::BusinessZone,
+    coupon::{
+        CancelRefusal, Coupon, CouponStatus, IssueRefusal, Order, RedeemRefusal, admit, cancel,
+        redeem, take_place,
+    },
+    history::{HistoryAction, HistoryEntry},
+    id::{CouponId, HistoryId},
+    template::{
+        DiscardRefusal, DiscountType, Draft, LimitType, Owned, PublishRefusal, Template,
+        TemplateStatus, discard, publish, validate,
+    },
+};
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::date};
+
+use crate::{
+    fixtures::{MINE, OTHER, at, template, zone},
+    model::{Action, FIRST_DAY, FIXED_AMOUNT, ORDERS, Shape, USERS},
+};
+
+pub struct Ledger {
+    pub zone: BusinessZone,
+    pub template: Template,
+    pub coupons: Vec<Coupon>,
+    pub history: Vec<HistoryEntry>,
+}
+
+pub fn instant(minute: i64) -> Timestamp {
+    at("2025-12-31T15:00:00Z") + SignedDuration::from_mins(minute)
+}
+
+fn owned(template: &Template, mine: bool) -> Owned<&Template> {
+    if mine {
+        Owned::Mine(template)
+    } else {
+        Owned::Foreign
+    }
+}
+
+impl Ledger {
+    pub fn new(shape: &Shape) -> Self {
+        let zone = zone("Asia/Seoul");
+        let day = |number: i64| date(2026, 1, 1) + number.days();
+        let (limit_type, max_issue_count, max_redeem_count) =
+            match (shape.max_issue, shape.max_redeem) {
+                (Some(max), _) => (LimitType::IssueCount, i64::try_from(max).ok(), None),
+                (_, Some(max)) => (LimitType::RedeemCount, None, i64::try_from(max).ok()),
+                _ => (LimitType::None, None, None),
+            };
+        let draft = Draft {
+            name: "name".into(),
+            description: String::new(),
+            min_order_amount: shape.minimum,
+            discount_type: DiscountType::FixedAmount,
+            discount_value: FIXED_AMOUNT,
+            max_discount_amount: None,
+            issue_start_date: day(FIRST_DAY),
+            issue_end_date: shape.last_issue_day.map(day),
+            validity_days: shape.validity_days,
+            absolute_expiry_date: shape.last_day.map(day),
+            limit_type,
+            max_issue_count,
+            max_redeem_count,
+        };
+        let mut template = template();
+        template.terms = validate(draft, &zone).unwrap();
+        template.status = TemplateStatus::Draft;
+        Self {
+            zone,
+            template,
+            coupons: Vec::new(),
+            history: Vec::new(),
+        }
+    }
+
+    fn of(&self, user: usize) -> Option<usize> {
+        self.coupons.iter().position(|c| c.user_id == USERS[user])
+    }
+
+    fn record(
+        &mut self,
+        place: usize,
+        action: HistoryAction,
+        order: Option<String>,
+        reason: Option<String>,
+        now: Timestamp,
+    ) {
+        let fresh = HistoryId::new(now, 0);
+        // Within one minute of the test's clock entries follow each other without a gap.
+        let id = match self.history.last() {
+            Some(last) if last.id >= fresh => last.id.next(),
+            _ => fresh,
+        };
+        let coupon = &self.coupons[place];
+        self.history.push(HistoryEntry {
+            id,
+            action,
+            recorded_at: now,
+            order_id: order,
+            reason,
+            coupon_id: coupon.id,
+            user_id: coupon.user_id.clone(),
+            template_id: coupon.template_id,
+            template_name: self.template.terms.name.clone(),
+        });
+    }
+
+    /// Lets the domain decide, applies the decision and tells the contract's name for it.
+    pub fn act(&mut self, action: &Action, now: Timestamp) -> &'static str {
+        match *action {
+            Action::Publish { mine } => self.publish(mine),
+            Action::Discard { mine } => self.discard(mine, now),
+            Action::Issue { user, mine } => self
+                .issue(user, mine, now)
+                .err()
+                .map_or("ISSUED", issue_code),
+            Action::Redeem {
+                of,
+                by,
+                order,
+                amount,
+                mine,
+            } => self
+                .redeem(of, by, order, amount, mine, now)
+                .err()
+                .map_or("REDEEMED", redeem_code),
+            Action::Cancel { of, right, mine } => match self.cancel(of, right, mine, now) {
+                Ok(CouponStatus::Issued) => "CANCELLED, ISSUED",
+                Ok(CouponStatus::Expired) => "CANCELLED, EXPIRED",
+                Ok(CouponStatus::Discarded) => "CANCELLED, DISCARDED",
+                Ok(CouponStatus::Redeemed) => "CANCELLED, REDEEMED",
+                Err(refusal) => cancel_code(refusal),
+            },
+            Action::Pass { .. } | Action::PassToMidnight => "PASSED",
+            Action::ExpireSweep => self.expire_sweep(now),
+            Action::DiscardSweep => self.discard_sweep(now),
+        }
+    }
+
+    fn publish(&mut self, mine: bool) -> &'static str {
+        match publish(owned(&self.template, mine)) {
+            Ok(()) => {
+                self.template.status = TemplateStatus::Issuable;
+                "PUBLISHED"
+            }
+            Err(PublishRefusal::NotFound) => "COUPON_TEMPLATE_NOT_FOUND",
+            Err(PublishRefusal::NotOwned) => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
+            Err(PublishRefusal::InvalidStatus) => "COUPON_TEMPLATE_INVALID_STATUS_TO_PUBLISH",
+        }
+    }
+
+    fn discard(&mut self, mine: bool, now: Timestamp) -> &'static str {
+        match discard(owned(&self.template, mine), now) {
+            Ok(()) => {
+                self.template.status = TemplateStatus::Discarded;
+                self.template.discard_reason = Some("recall".into());
+                "DISCARDED"
+            }
+            Err(DiscardRefusal::NotFound) => "COUPON_TEMPLATE_NOT_FOUND",
+            Err(DiscardRefusal::NotOwned) => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
+            Err(DiscardRefusal::InvalidStatus) => "COUPON_TEMPLATE_INVALID_STATUS_TO_DISCARD",
+        }
+    }
+
+    fn issue(&mut self, user: usize, mine: bool, now: Timestamp) -> Result<(), IssueRefusal> {
+        let template = admit(owned(&self.template, mine), now)?;
+        take_place(template, self.of(user).is_some(), template.issue_count)?;
+        let expires_at = template.terms.period.expiry(now, &self.zone);
+        let number = u64::try_from(self.coupons.len()).unwrap();
+        self.coupons.push(Coupon {
+            id: CouponId::new(now, number << 8),
+            merchant_id: MINE,
+            template_id: self.template.id,
+            user_id: USERS[user].into(),
+            status: CouponStatus::Issued,
+            issued_at: now,
+            expires_at,
+            order_id: None,
+        });
+        self.template.issue_count += 1;
+        self.record(
+            self.coupons.len() - 1,
+            HistoryAction::Issue,
+            None,
+            None,
+            now,
+        );
+        Ok(())
+    }
+
+    fn redeem(
+        &mut self,
+        of: usize,
+        by: usize,
+        order: usize,
+        amount: i64,
+        mine: bool,
+        now: Timestamp,
+    ) -> Result<(), RedeemRefusal> {
+        let order = Order {
+            user_id: USERS[by].into(),
+            amount,
+            id: ORDERS[order].into(),
+        };
+        let place = self.of(of);
+        let coupon = place.map(|place| &self.coupons[place]);
+        let merchant = if mine { MINE } else { OTHER };
+        let done = redeem(coupon, Some(&self.template), merchant, &order, now)?;
+        assert_eq!(done.discount_amount, FIXED_AMOUNT.min(amount));
+        assert_eq!(done.final_price, amount - done.discount_amount);
+        let place = place.unwrap();
+        self.coupons[place].status = CouponStatus::Redeemed;
+        self.coupons[place].order_id = Some(done.order_id.clone());
+        self.template.redeem_count += 1;
+        self.record(place, HistoryAction::Redeem, Some(done.order_id), None, now);
+        Ok(())
+    }
+
+    fn cancel(
+        &mut self,
+        of: usize,
+        right: bool,
+        mine: bool,
+        now: Timestamp,
+    ) -> Result<CouponStatus, CancelRefusal> {
+        let place = self.of(of);
+        let coupon = place.map(|place| &self.coupons[place]);
+        let order = coupon.and_then(|c| c.order_id.clone()).filter(|_| right);
+        let order_id = order.as_deref().unwrap_or("another");
+        let merchant = if mine { MINE } else { OTHER };
+        let done = cancel(
+            coupon,
+            Some(&self.template),
+            merchant,
+            order_id,
+            "sorry".into(),
+            now,
+        )?;
+        let place = place.unwrap();
+        self.coupons[place].status = done.status;
+        self.template.redeem_count -= 1;
+        self.record(
+            place,
+            HistoryAction::CancelRedemption,
+            order,
+            Some(done.reason.clone()),
+            now,
+        );
+        if let Some(after) = done.aftermath() {
+            let reason = self.template.discard_reason.clone();
+            let reason = reason.filter(|_| after == HistoryAction::Discard);
+            self.record(place, after, None, reason, now);
+        }
+        Ok(done.status)
+    }
+
+    fn expire_sweep(&mut self, now: Timestamp) -> &'static str {
+        self.template.status = self.template.status_at(now);
+        for place in 0..self.coupons.len() {
+            let coupon = &mut self.coupons[place];
+            if coupon.status == CouponStatus::Issued && coupon.is_past_expiry(now) {
+                coupon.status = CouponStatus::Expired;
+                self.record(place, HistoryAction::Expire, None, None, now);
+            }
+        }
+        "SWEPT"
+    }
+
+    fn discard_sweep(&mut self, now: Timestamp) -> &'static str {
+        let reason = self.template.discard_reason.clone();
+        for place in 0..self.coupons.len() {
+            let withdrawn = self.template.status == TemplateStatus::Discarded;
+            if withdrawn && self.coupons[place].status == CouponStatus::Issued {
+                self.coupons[place].status = CouponStatus::Discarded;
+                self.record(place, HistoryAction::Discard, None, reason.clone(), now);
+            }
+        }
+        "SWEPT"
+    }
+}
+
+fn issue_code(refusal: IssueRefusal) -> &'static str {
+    match refusal {
+        IssueRefusal::TemplateNotFound => "COUPON_TEMPLATE_NOT_FOUND",
+        IssueRefusal::NotOwnedByMerchant => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
+        IssueRefusal::NotIssuablePeriod => "COUPON_NOT_ISSUABLE_PERIOD",
+        IssueRefusal::NotIssuable => "COUPON_TEMPLATE_NOT_ISSUABLE",
+        IssueRefusal::AlreadyIssued => "COUPON_ALREADY_ISSUED",
+        IssueRefusal::SoldOut => "COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED",
+    }
+}
+
+fn redeem_code(refusal: RedeemRefusal) -> &'static str {
+    match refusal {
+        RedeemRefusal::CouponNotFound => "USER_COUPON_NOT_FOUND",
+        RedeemRefusal::TemplateNotFound => "COUPON_TEMPLATE_NOT_FOUND",
+        RedeemRefusal::NotOwnedByMerchant => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
+        RedeemRefusal::NotOwnedByUser => "USER_COUPON_NOT_OWNED_BY_USER",
+        RedeemRefusal::NotRedeemable => "COUPON_NOT_REDEEMABLE",
+        RedeemRefusal::ConditionNotMet => "COUPON_TEMPLATE_REDEEM_CONDITION_NOT_MET",
+        RedeemRefusal::AlreadyRedeemed => "USER_COUPON_ALREADY_REDEEMED",
+        RedeemRefusal::Expired => "USER_COUPON_EXPIRED",
+        RedeemRefusal::RedeemLimitReached => "COUPON_TEMPLATE_MAX_REDEEM_COUNT_EXCEEDED",
+    }
+}
+
+fn cancel_code(refusal: CancelRefusal) -> &'static str {
+    match refusal {
+        CancelRefusal::CouponNotFound => "USER_COUPON_NOT_FOUND",
+        CancelRefusal::TemplateNotFound => "COUPON_TEMPLATE_NOT_FOUND",
+        CancelRefusal::NotOwnedByMerchant => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
+        CancelRefusal::AlreadyCancelled => "USER_COUPON_ALREADY_CANCELLED",
+        CancelRefusal::NotAllowed => "USER_COUPON_CANCEL_NOT_ALLOWED",
+        CancelRefusal::OrderIdMismatch => "USER_COUPON_CANCEL_ORDER_ID_MISMATCH",
+    }
+}

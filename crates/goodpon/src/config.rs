@@ -1,0 +1,131 @@
+//! Settings: flag, then `GOODPON_*` variable, then TOML file, then default. What is not understood is an error
+//! that names the setting and where its value came from.
+
+mod report;
+mod settings;
+mod sources;
+
+pub use report::{as_json, as_table};
+pub use settings::{ListenAddr, MIN_JWT_SECRET, MailServer, Settings};
+pub use sources::{Flags, Resolved, resolve};
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// In flags as it stands, in the file with `_` for `-`, in the environment in capitals behind `GOODPON_`.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub value: &'static str,
+    /// Its value where none is given.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// How far it is shown.
+    pub secrecy: Secrecy,
+}
+
+/// How far a setting's value is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Whole.
+    Open,
+    /// Not at all.
+    Secret,
+    /// All but the password in the URL.
+    SecretUrl,
+}
+
+impl Spec {
+    const fn open(
+        name: &'static str,
+        value: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            value,
+            default,
+            help,
+            secrecy: Secrecy::Open,
+        }
+    }
+
+    const fn secret(self, secrecy: Secrecy) -> Self {
+        Self { secrecy, ..self }
+    }
+
+    /// The name of its environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("GOODPON_{}", self.name.replace('-', "_").to_uppercase())
+    }
+
+    /// Its key in the TOML file.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+}
+
+/// Every setting, in the order in which they are shown.
+pub const SPECS: [Spec; 24] = [
+    Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
+    Spec::open("dashboard-addr", "HOST:PORT", "0.0.0.0:8080", "Where the dashboard API listens; port 0 is any free one"),
+    Spec::open("partner-addr", "HOST:PORT", "0.0.0.0:8081", "Where the partner API listens"),
+    Spec::open("admin-addr", "HOST:PORT", "127.0.0.1:9090", "Where /livez, /readyz and /metrics listen; not for the public"),
+    Spec::open("time-zone", "NAME", "Asia/Seoul", "IANA time zone in which dates are meant"),
+    Spec::open("jwt-secret", "TEXT", "", "Signs access tokens, at least 32 bytes; by default generated into the data folder")
+        .secret(Secrecy::Secret),
+    Spec::open("cors-origins", "ORIGIN,…", "", "Browser origins that may call the dashboard API"),
+    Spec::open("verify-link-base", "URL", "", "What /verify?token=… is appended to; by default http://localhost:<dashboard port>"),
+    Spec::open("mail-from", "ADDRESS", "Goodpon <no-reply@localhost.localdomain>", "Sender of mails"),
+    Spec::open("smtp-url", "URL", "", "Mail server, smtp[s]://user:password@host:port; without it mails stay in `goodpon mailbox`")
+        .secret(Secrecy::SecretUrl),
+    Spec::open("max-connections", "COUNT", "10000", "Open connections per port; more wait"),
+    Spec::open("request-timeout-secs", "SECONDS", "10", "A request that takes longer is answered 503"),
+    Spec::open("body-timeout-secs", "SECONDS", "10", "How long a request's body may take to arrive"),
+    Spec::open("header-timeout-secs", "SECONDS", "10", "How long a request's head may take to arrive"),
+    Spec::open("shutdown-timeout-secs", "SECONDS", "20", "How long running requests may take to finish at shutdown"),
+    Spec::open("rate-partner-per-sec", "COUNT", "0", "Partner requests a second per client id; 0 is unlimited"),
+    Spec::open("rate-sign-up-per-min", "COUNT", "20", "Sign-ups a minute per address and per e-mail; 0 is unlimited"),
+    Spec::open("rate-login-per-min", "COUNT", "30", "Logins a minute per address and per e-mail; 0 is unlimited"),
+    Spec::open("rate-verify-per-min", "COUNT", "30", "Verifications a minute per address; 0 is unlimited"),
+    Spec::open("rate-resend-per-min", "COUNT", "5", "Resent mails a minute per address and per e-mail; 0 is unlimited"),
+    Spec::open("trust-forwarded-for", "BOOL", "false", "Take the last entry of X-Forwarded-For for the client's address: only behind a proxy that sets it"),
+    Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_http=debug"),
+    Spec::open("log-format", "auto|json|text", "auto", "How log lines look; auto is text on a terminal"),
+    Spec::open("sweep-interval-secs", "SECONDS", "20", "Time between two looks for what has expired, at most 60"),
+];
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A command line flag.
+    Flag,
+    /// That environment variable.
+    Variable(String),
+    /// That file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => write!(f, "env {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Why settings cannot be used: one line that says which, from where, and what is wrong.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);

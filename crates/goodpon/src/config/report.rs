@@ -1,0 +1,102 @@
+//! What `goodpon config` shows: every setting, its value and its source.
+
+use std::fmt::Write;
+
+use super::{ConfigError, Resolved, SPECS, Secrecy, Spec};
+
+const MASK: &str = "********";
+
+/// A value as it may be shown.
+fn shown(spec: &Spec, value: &str) -> String {
+    match spec.secrecy {
+        _ if value.is_empty() => String::new(),
+        Secrecy::Open => value.to_owned(),
+        Secrecy::Secret => MASK.to_owned(),
+        Secrecy::SecretUrl => mask_password(value),
+    }
+}
+
+/// `scheme://user:password@host` with the password masked; an URL without a readable form is masked whole.
+fn mask_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return MASK.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        None => url.to_owned(),
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:{MASK}@{host}")
+        }
+    }
+}
+
+/// For people.
+///
+/// # Errors
+/// None that a build with consistent settings has.
+pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
+    let mut rows = vec![["SETTING".to_owned(), "VALUE".to_owned(), "SOURCE".to_owned()]];
+    for spec in &SPECS {
+        let (value, source) = all.get(spec.name)?;
+        let value = match shown(spec, value) {
+            empty if empty.is_empty() => "-".to_owned(),
+            value => value,
+        };
+        rows.push([spec.name.to_owned(), value, source.to_string()]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let mut table = String::new();
+    for [name, value, source] in &rows {
+        // Writing into a String does not fail.
+        let _ = writeln!(table, "{name:first$}  {value:second$}  {source}");
+    }
+    Ok(table)
+}
+
+/// For programs: an object of `{"value", "source"}` by setting name.
+///
+/// # Errors
+/// None that a build with consistent settings has.
+pub fn as_json(all: &Resolved) -> Result<serde_json::Value, ConfigError> {
+    let mut object = serde_json::Map::new();
+    for spec in &SPECS {
+        let (value, source) = all.get(spec.name)?;
+        let entry = serde_json::json!({"value": shown(spec, value), "source": source.to_string()});
+        object.insert(spec.name.to_owned(), entry);
+    }
+    Ok(object.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::{Flags, resolve};
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked() {
+        let mut flags = Flags::default();
+        for (name, value) in [
+            ("jwt-secret", "hunter2hunter2hunter2hunter2hunter2"),
+            ("smtp-url", "smtp://me:hun@ter2@mail.example:587?tls=required"),
+        ] {
+            flags.values.insert(name, value.to_owned());
+        }
+        let all = resolve(&flags, []).unwrap();
+        let table = as_table(&all).unwrap();
+        assert!(!table.contains("hun") && !table.contains("ter2"), "{table}");
+        let json = as_json(&all).unwrap();
+        assert_eq!(json["jwt-secret"]["value"], MASK);
+        assert_eq!(json["smtp-url"]["value"], "smtp://me:********@mail.example:587?tls=required");
+        assert_eq!(json["smtp-url"]["source"], "flag");
+        assert_eq!(json["time-zone"]["source"], "default");
+    }
+
+    #[test]
+    fn a_url_of_no_form_is_masked_whole() {
+        assert_eq!(mask_password("me:hunter2"), MASK);
+        assert_eq!(mask_password("smtp://mail.example"), "smtp://mail.example");
+    }
+}

@@ -1,0 +1,334 @@
+//! Settings as the program uses them: checked and typed.
+
+use std::fmt::Display;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use goodpon_domain::business_time::BusinessZone;
+use goodpon_mail::Smtp;
+use goodpon_telemetry::logs;
+use jiff::tz::TimeZone;
+
+use super::{ConfigError, Resolved, SPECS, Secrecy};
+
+/// The fewest bytes of a key for HS256 (contract §2).
+pub const MIN_JWT_SECRET: usize = 32;
+
+/// `HOST:PORT` to listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenAddr(String);
+
+impl FromStr for ListenAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host_and_port = text
+            .rsplit_once(':')
+            .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        // An IPv6 address without brackets would lose its last group to the port.
+        let bare_v6 = host_and_port.is_some_and(|(host, _)| {
+            host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))
+        });
+        match host_and_port {
+            Some(_) if !bare_v6 => Ok(Self(text.to_owned())),
+            _ => Err("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080".into()),
+        }
+    }
+}
+
+impl ListenAddr {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Looks its host up.
+    ///
+    /// # Errors
+    /// The name does not resolve.
+    pub fn resolve(&self) -> std::io::Result<SocketAddr> {
+        let found = self.0.to_socket_addrs()?.next();
+        found.ok_or_else(|| std::io::Error::other("the name has no address"))
+    }
+}
+
+/// A mail server to send by.
+pub struct MailServer(pub Smtp);
+
+/// All settings.
+pub struct Settings {
+    /// Holds the database and generated secrets.
+    pub data_dir: PathBuf,
+    /// Of the dashboard API.
+    pub dashboard_addr: ListenAddr,
+    /// Of the partner API.
+    pub partner_addr: ListenAddr,
+    /// Of the admin port.
+    pub admin_addr: ListenAddr,
+    /// The business zone.
+    pub zone: BusinessZone,
+    /// Signs access tokens, where one is given.
+    pub jwt_secret: Option<Vec<u8>>,
+    /// `scheme://host[:port]` each.
+    pub cors_origins: Vec<String>,
+    /// What `/verify?token=…` is appended to, where given.
+    pub verify_link_base: Option<String>,
+    /// Where mails go, if anywhere.
+    pub mail_server: Option<MailServer>,
+    /// Per port.
+    pub max_connections: usize,
+    /// For a whole request.
+    pub request_timeout: Duration,
+    /// For its body.
+    pub body_timeout: Duration,
+    /// For its head.
+    pub header_timeout: Duration,
+    /// For running requests at shutdown.
+    pub shutdown_timeout: Duration,
+    /// Partner requests a second per client id; 0 is unlimited.
+    pub rate_partner_per_sec: u32,
+    /// Sign-ups a minute.
+    pub rate_sign_up_per_min: u32,
+    /// Logins a minute.
+    pub rate_login_per_min: u32,
+    /// Verifications a minute.
+    pub rate_verify_per_min: u32,
+    /// Resent mails a minute.
+    pub rate_resend_per_min: u32,
+    /// Whether a proxy's word on the client's address is taken.
+    pub trust_forwarded_for: bool,
+    /// What is logged.
+    pub log_level: logs::Filter,
+    /// How log lines look.
+    pub log_format: logs::Format,
+    /// Between two sweeps.
+    pub sweep_interval: Duration,
+}
+
+impl Settings {
+    /// Checks all values.
+    ///
+    /// # Errors
+    /// The first bad value, with its setting and source.
+    pub fn check(all: &Resolved) -> Result<Self, ConfigError> {
+        Ok(Self {
+            data_dir: read(all, "data-dir", not_empty)?.into(),
+            dashboard_addr: read(all, "dashboard-addr", str::parse)?,
+            partner_addr: read(all, "partner-addr", str::parse)?,
+            admin_addr: read(all, "admin-addr", str::parse)?,
+            zone: read(all, "time-zone", zone)?,
+            jwt_secret: read_given(all, "jwt-secret", jwt_secret)?,
+            cors_origins: read(all, "cors-origins", origins)?,
+            verify_link_base: read_given(all, "verify-link-base", link_base)?,
+            mail_server: mail_server(all)?,
+            max_connections: read(all, "max-connections", |text| whole(text, 1..=1_000_000))? as usize,
+            request_timeout: read(all, "request-timeout-secs", seconds)?,
+            body_timeout: read(all, "body-timeout-secs", seconds)?,
+            header_timeout: read(all, "header-timeout-secs", seconds)?,
+            shutdown_timeout: read(all, "shutdown-timeout-secs", seconds)?,
+            rate_partner_per_sec: read(all, "rate-partner-per-sec", rate)?,
+            rate_sign_up_per_min: read(all, "rate-sign-up-per-min", rate)?,
+            rate_login_per_min: read(all, "rate-login-per-min", rate)?,
+            rate_verify_per_min: read(all, "rate-verify-per-min", rate)?,
+            rate_resend_per_min: read(all, "rate-resend-per-min", rate)?,
+            trust_forwarded_for: read(all, "trust-forwarded-for", yes_or_no)?,
+            log_level: read(all, "log-level", str::parse)?,
+            log_format: read(all, "log-format", str::parse)?,
+            // Contract §3: expiry within a minute of the time.
+            sweep_interval: read(all, "sweep-interval-secs", |text| {
+                whole(text, 1..=60).map(|count| Duration::from_secs(count.into()))
+            })?,
+        })
+    }
+}
+
+/// Reads one setting; an error names it and its source, and its value unless that is a secret.
+fn read<T, E: Display>(
+    all: &Resolved,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, ConfigError> {
+    let (text, source) = all.get(name)?;
+    parse(text).map_err(|error| {
+        let secret = SPECS
+            .iter()
+            .any(|spec| spec.name == name && spec.secrecy != Secrecy::Open);
+        let shown = match secret {
+            true => String::new(),
+            false => format!(" {text:?}"),
+        };
+        ConfigError(format!("bad value{shown} for {name} ({source}): {error}"))
+    })
+}
+
+/// As [`read`], for settings whose default is not to be there.
+fn read_given<T>(
+    all: &Resolved,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    read(all, name, |text| match text {
+        "" => Ok(None),
+        text => parse(text).map(Some),
+    })
+}
+
+fn not_empty(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("must not be empty"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn zone(text: &str) -> Result<BusinessZone, String> {
+    TimeZone::get(text)
+        .map(BusinessZone::new)
+        .map_err(|_| "must be an IANA time zone such as Asia/Seoul".into())
+}
+
+fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
+    if text.len() < MIN_JWT_SECRET {
+        return Err(format!("must have at least {MIN_JWT_SECRET} bytes"));
+    }
+    Ok(text.as_bytes().to_vec())
+}
+
+fn origins(text: &str) -> Result<Vec<String>, String> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words
+        .map(|origin| {
+            let host = web_url(origin).filter(|rest| !rest.contains(['/', '*', '?', '#', '@']));
+            host.map(|_| origin.to_ascii_lowercase()).ok_or_else(|| {
+                format!("{origin:?} must be an origin such as https://console.example.com, without a path or *")
+            })
+        })
+        .collect()
+}
+
+fn link_base(text: &str) -> Result<String, String> {
+    web_url(text)
+        .filter(|rest| !rest.contains(['?', '#']))
+        .map(|_| text.trim_end_matches('/').to_owned())
+        .ok_or_else(|| "must be a URL such as https://console.example.com".into())
+}
+
+/// What follows `http://` or `https://`, if that is the form.
+fn web_url(text: &str) -> Option<&str> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))?;
+    let clean = !rest.contains(|c: char| c.is_whitespace() || c.is_control());
+    (clean && !rest.is_empty() && !rest.starts_with(['/', ':'])).then_some(rest)
+}
+
+/// Both settings of it are checked together; its errors name the one at fault themselves.
+fn mail_server(all: &Resolved) -> Result<Option<MailServer>, ConfigError> {
+    let (url, url_source) = all.get("smtp-url")?;
+    let (from, from_source) = all.get("mail-from")?;
+    // The sender is checked even where nothing is sent.
+    let checked = match url {
+        "" => "smtp://localhost",
+        url => url,
+    };
+    let smtp = Smtp::new(checked, from).map_err(|error| {
+        let source = match error {
+            goodpon_mail::ConfigError::From(_) => from_source,
+            _ => url_source,
+        };
+        ConfigError(format!("bad value ({source}): {error}"))
+    })?;
+    Ok((!url.is_empty()).then_some(MailServer(smtp)))
+}
+
+fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            let (from, to) = (range.start(), range.end());
+            format!("must be a whole number from {from} to {to}")
+        })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    whole(text, 1..=3600).map(|count| Duration::from_secs(count.into()))
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    whole(text, 0..=1_000_000)
+}
+
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    text.parse().map_err(|_| "must be true or false")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::super::{Flags, resolve};
+    use super::*;
+
+    fn with(name: &'static str, value: &str) -> Result<Settings, String> {
+        let mut flags = Flags::default();
+        flags.values.insert(name, value.to_owned());
+        let all = resolve(&flags, []).unwrap();
+        Settings::check(&all).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn the_defaults_are_good() {
+        let settings = with("log-format", "auto").unwrap();
+        assert_eq!(settings.partner_addr.as_str(), "0.0.0.0:8081");
+        assert!(settings.mail_server.is_none() && settings.jwt_secret.is_none());
+        assert!(!settings.trust_forwarded_for && settings.cors_origins.is_empty());
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_setting_and_source() {
+        for (name, value) in [
+            ("data-dir", ""),
+            ("dashboard-addr", "8080"),
+            ("partner-addr", ":8080"),
+            ("admin-addr", "::1:9090"),
+            ("admin-addr", "localhost:65536"),
+            ("time-zone", "Asia/Soul"),
+            ("cors-origins", "https://a.example,*"),
+            ("cors-origins", "https://a.example/"),
+            ("verify-link-base", "console.example"),
+            ("max-connections", "0"),
+            ("request-timeout-secs", "1.5"),
+            ("body-timeout-secs", "-1"),
+            ("rate-login-per-min", "many"),
+            ("trust-forwarded-for", "yes"),
+            ("log-level", "loud"),
+            ("log-format", "xml"),
+            ("sweep-interval-secs", "61"),
+        ] {
+            let error = with(name, value).err().expect(name);
+            let start = format!("bad value {value:?} for {name} (flag): ");
+            assert!(error.starts_with(&start), "{error}");
+        }
+        let error = with("mail-from", "nobody").err().unwrap();
+        assert!(error.starts_with("bad value (flag): mail-from"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_secret_is_named_and_not_shown() {
+        for (name, value) in [("jwt-secret", "hunter2"), ("smtp-url", "smtp://u:hunter2@/")] {
+            let error = with(name, value).err().expect(name);
+            assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lists_are_split_and_links_trimmed() {
+        let settings = with("cors-origins", "https://A.example, http://b.example:3000").unwrap();
+        assert_eq!(settings.cors_origins, ["https://a.example", "http://b.example:3000"]);
+        let settings = with("verify-link-base", "https://a.example/console/").unwrap();
+        assert_eq!(settings.verify_link_base.as_deref(), Some("https://a.example/console"));
+    }
+}

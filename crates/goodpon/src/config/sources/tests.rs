@@ -1,0 +1,99 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn given(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Resolved, ConfigError> {
+    let arguments = std::iter::once(&"goodpon").chain(arguments);
+    let mut flags = Cli::parse_from(arguments).flags;
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(text) = file {
+        let path = folder.path().join("goodpon.toml");
+        fs::write(&path, text).unwrap();
+        flags.file = Some(path);
+    }
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+    resolve(&flags, variables)
+}
+
+#[test]
+fn flags_are_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let file = Some("log_level = 'file'\nmax_connections = 7\nrate_login_per_min = 1");
+    let variables = [("GOODPON_LOG_LEVEL", "variable"), ("GOODPON_RATE_LOGIN_PER_MIN", "2")];
+    let all = given(&["--log-level", "flag"], &variables, file).unwrap();
+    let told = |name| {
+        let (text, source) = all.get(name).unwrap();
+        let source = source.to_string();
+        let source = source.split('/').next().unwrap().trim_end().to_owned();
+        (text.to_owned(), source)
+    };
+    assert_eq!(told("log-level"), ("flag".into(), "flag".into()));
+    assert_eq!(
+        told("rate-login-per-min"),
+        ("2".into(), "env GOODPON_RATE_LOGIN_PER_MIN".into())
+    );
+    assert_eq!(told("max-connections"), ("7".into(), "file".into()));
+    assert_eq!(told("time-zone"), ("Asia/Seoul".into(), "default".into()));
+}
+
+#[test]
+fn what_is_unknown_is_named_with_its_place() {
+    let error = given(&[], &[("GOODPON_LOGLEVEL", "info")], None).unwrap_err();
+    assert!(error.0.contains("environment variable GOODPON_LOGLEVEL"), "{error}");
+    let error = given(&[], &[], Some("log-level = 'info'")).unwrap_err();
+    assert!(error.0.contains("setting log-level in file /"), "{error}");
+    let error = given(&[], &[], Some("a = 1\nb = [1")).unwrap_err();
+    assert!(error.0.contains("line 2 is not TOML") && !error.0.contains('\n'), "{error}");
+    let error = given(&[], &[], Some("[log_level]")).unwrap_err();
+    assert!(error.0.contains("log_level is neither"), "{error}");
+    let error = given(&["--config", "/nowhere.toml"], &[], None).unwrap_err();
+    assert!(error.0.contains("file /nowhere.toml: cannot be read"), "{error}");
+}
+
+#[test]
+fn what_is_not_ours_is_ignored() {
+    let variables = [("GOODPON_BIN", "/x"), ("PATH", "/bin"), ("goodpon_x", "1")];
+    assert!(given(&[], &variables, None).is_ok());
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_and_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, " 0123 \r\n").unwrap();
+    let path = path.to_str().unwrap();
+    let all = given(&[], &[("GOODPON_JWT_SECRET_FILE", path)], None).unwrap();
+    let (text, source) = all.get("jwt-secret").unwrap();
+    assert_eq!((text, source.to_string().as_str()), (" 0123 ", "env GOODPON_JWT_SECRET_FILE"));
+
+    let both = [("GOODPON_JWT_SECRET_FILE", path), ("GOODPON_JWT_SECRET", "x")];
+    assert!(given(&[], &both, None).unwrap_err().0.contains("both set"));
+    let missing = [("GOODPON_SMTP_URL_FILE", "/nowhere")];
+    let error = given(&[], &missing, None).unwrap_err();
+    assert!(error.0.starts_with("GOODPON_SMTP_URL_FILE: cannot read /nowhere"), "{error}");
+    let open = [("GOODPON_LOG_LEVEL_FILE", path)];
+    assert!(given(&[], &open, None).unwrap_err().0.contains("unknown environment"));
+}
+
+#[test]
+fn lists_and_switches() {
+    let all = given(&["--trust-forwarded-for"], &[], Some("cors_origins = ['a', 'b']")).unwrap();
+    assert_eq!(all.get("trust-forwarded-for").unwrap().0, "true");
+    assert_eq!(all.get("cors-origins").unwrap().0, "a,b");
+}

@@ -1,0 +1,257 @@
+//! `serve --demo`: a verified account, a merchant and published templates, made once, and the commands to try them.
+//!
+//! What the store keeps of a password or secret is only a hash, so the demo's own rest in a file beside it, for the
+//! owner only: each restart can print them again.
+
+mod commands;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use goodpon_application::ports::{NewAccount, NewVerification, StoreError};
+use goodpon_application::{App, Failure, account, merchant, template};
+use goodpon_domain::account::{Account, EmailKey};
+use goodpon_domain::id::{AccountId, MerchantId, TemplateId};
+use goodpon_domain::template::{DiscountType, Draft, LimitType, TemplateStatus};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::failed::Failed;
+use crate::random::hex;
+use crate::secrets::write_private;
+
+pub use commands::{Addresses, commands};
+
+const EMAIL: &str = "demo@goodpon.site";
+const ACCOUNT_NAME: &str = "굿폰 데모";
+const MERCHANT_NAME: &str = "굿폰 데모 상점";
+
+/// Within the data folder.
+const FILE: &str = "demo.json";
+
+/// What the file keeps. The secret comes later than the password: the merchant is made in between.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    password: String,
+    client_secret: Option<String>,
+}
+
+/// A demo that is ready to be tried.
+pub struct Demo {
+    email: &'static str,
+    password: String,
+    client_id: String,
+    client_secret: String,
+    templates: Vec<(TemplateId, String)>,
+    /// Tells users and orders of one start from those of another: a user gets a coupon only once.
+    suffix: String,
+}
+
+/// Makes what is missing of the demo, whatever an earlier start was cut off at.
+///
+/// # Errors
+/// The folder has merchants that are not the demo's, or the store fails.
+pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
+    let path = data_dir.join(FILE);
+    let found = app.accounts.find_by_email(&EmailKey::of(EMAIL)).await;
+    let found = found.map_err(store_failed)?.map(|(account, _)| account);
+    let ours = match &found {
+        Some(account) => merchant::list(app, account.id).await.map_err(store_failed)?,
+        None => Vec::new(),
+    };
+    let kept = read(&path)?;
+    let known_account = found.is_none() || kept.is_some();
+    if ours.len() > 1 || !known_account || has_other_merchants(app, ours.first().map(|m| m.id)).await? {
+        return Err(refused(data_dir));
+    }
+    let mut kept = match kept {
+        Some(kept) => kept,
+        None => {
+            let password = hex::<8>(app.random.as_ref());
+            let kept = Kept { password, client_secret: None };
+            write(&path, &kept)?;
+            kept
+        }
+    };
+    let account = match found {
+        Some(account) if account.verified => account,
+        _ => sign_up(app, &kept.password).await?,
+    };
+    let (merchant_id, client_id) = match ours.into_iter().next() {
+        Some(merchant) => (merchant.id, merchant.client_id),
+        None => {
+            let made = merchant::create(app, account.id, MERCHANT_NAME.into()).await;
+            let made = made.map_err(store_failed)?;
+            kept.client_secret = Some(made.full_secret);
+            write(&path, &kept)?;
+            (made.detail.merchant.id, made.detail.merchant.client_id)
+        }
+    };
+    let client_secret = match kept.client_secret.clone() {
+        Some(secret) => secret,
+        None => {
+            let added = merchant::add_secret(app, account.id, merchant_id).await;
+            let (_, secret) = added.map_err(failed)?;
+            kept.client_secret = Some(secret.clone());
+            write(&path, &kept)?;
+            secret
+        }
+    };
+    Ok(Demo {
+        email: EMAIL,
+        password: kept.password,
+        client_id,
+        client_secret,
+        templates: publish_templates(app, account.id, merchant_id).await?,
+        suffix: hex::<4>(app.random.as_ref()),
+    })
+}
+
+/// Ids are handed out from 1 on without gaps, and merchants are never deleted: to look at the first
+/// and at the one after ours is to look at all.
+async fn has_other_merchants(app: &App, ours: Option<MerchantId>) -> Result<bool, Failed> {
+    let first_that_must_not_be = match ours {
+        None => MerchantId(1),
+        Some(MerchantId(1)) => MerchantId(2),
+        Some(_) => return Ok(true),
+    };
+    let standing = app.merchants.standing(first_that_must_not_be, AccountId(0)).await;
+    Ok(standing.map_err(store_failed)?.exists)
+}
+
+fn refused(data_dir: &Path) -> Failed {
+    Failed::new(format!(
+        "{} is in use for more than the demo: leave out --demo, or give --demo a --data-dir of its own",
+        data_dir.display()
+    ))
+}
+
+/// Signs the demo's account up, where it is missing, and verifies it with a token that no mail carries away.
+async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
+    let token = hex::<16>(app.random.as_ref());
+    let verification = NewVerification {
+        token_digest: Sha256::digest(token.as_bytes()).into(),
+        mail: app.verification_mail.write(ACCOUNT_NAME, &token),
+    };
+    let hash = app.passwords.hash(password.to_owned()).await;
+    let new = NewAccount {
+        email: EMAIL.into(),
+        name: ACCOUNT_NAME.into(),
+        password_hash: hash.map_err(store_failed)?,
+    };
+    let signed_up = app.accounts.sign_up(new, verification.clone()).await;
+    if signed_up.map_err(store_failed)?.is_err() {
+        // A start before this one was cut off between sign-up and verification.
+        let renewed = app.accounts.renew_verification(&EmailKey::of(EMAIL), verification).await;
+        let renewed = renewed.map_err(store_failed)?;
+        renewed.map_err(|refusal| Failed::new(format!("the demo's account: {refusal:?}")))?;
+    }
+    let account = account::verify(app, &token).await.map_err(failed)?;
+    // Nobody waits for this mail: it is not to leave once a mail server is configured.
+    let mails = app.outbox.list(Some(EMAIL), 10).await.map_err(store_failed)?;
+    for mail in mails.iter().filter(|mail| mail.sent_at.is_none()) {
+        let held_back = app.outbox.mark_failed(mail.id, None, "the demo's own".into()).await;
+        held_back.map_err(store_failed)?;
+    }
+    Ok(account)
+}
+
+async fn publish_templates(
+    app: &App,
+    account: AccountId,
+    merchant: MerchantId,
+) -> Result<Vec<(TemplateId, String)>, Failed> {
+    let there = template::list(app, account, merchant).await.map_err(failed)?;
+    let mut published = Vec::new();
+    for draft in drafts(app) {
+        let name = draft.name.clone();
+        let found = there.iter().find(|view| view.template.terms.name == name);
+        let (id, status) = match found {
+            Some(view) => (view.template.id, view.status),
+            None => {
+                let made = template::create(app, account, merchant, draft).await;
+                let made = made.map_err(failed)?;
+                (made.id, made.status)
+            }
+        };
+        if status == TemplateStatus::Draft {
+            let done = template::publish(app, account, merchant, id).await;
+            done.map_err(failed)?;
+        }
+        published.push((id, name));
+    }
+    Ok(published)
+}
+
+/// One of each kind; the first is the one that the printed commands use.
+fn drafts(app: &App) -> [Draft; 4] {
+    let plain = Draft {
+        name: "무제한 3,000원 할인".into(),
+        description: "누구나 한 장씩, 발급 수량 제한 없음".into(),
+        min_order_amount: Some(10_000),
+        discount_type: DiscountType::FixedAmount,
+        discount_value: 3_000,
+        max_discount_amount: None,
+        issue_start_date: app.zone.date(app.clock.now()),
+        issue_end_date: None,
+        validity_days: Some(30),
+        absolute_expiry_date: None,
+        limit_type: LimitType::None,
+        max_issue_count: None,
+        max_redeem_count: None,
+    };
+    let first_come = Draft {
+        name: "선착순 100명 5,000원 할인".into(),
+        description: "먼저 온 100명에게 발급".into(),
+        discount_value: 5_000,
+        limit_type: LimitType::IssueCount,
+        max_issue_count: Some(100),
+        ..plain.clone()
+    };
+    let percentage = Draft {
+        name: "10% 할인, 최대 2,000원".into(),
+        description: "주문 금액의 10%, 최소 주문 금액 없음".into(),
+        min_order_amount: None,
+        discount_type: DiscountType::Percentage,
+        discount_value: 10,
+        max_discount_amount: Some(2_000),
+        ..plain.clone()
+    };
+    let redeem_limited = Draft {
+        name: "선착순 50회 사용 7,000원 할인".into(),
+        description: "발급은 자유, 사용은 50회까지".into(),
+        discount_value: 7_000,
+        limit_type: LimitType::RedeemCount,
+        max_redeem_count: Some(50),
+        ..plain.clone()
+    };
+    [plain, first_come, percentage, redeem_limited]
+}
+
+fn read(path: &PathBuf) -> Result<Option<Kept>, Failed> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Failed::new(format!("{} is not what --demo wrote ({error}): use another --data-dir", path.display()))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failed::new(format!("{} cannot be read: {error}", path.display()))),
+    }
+}
+
+fn write(path: &Path, kept: &Kept) -> Result<(), Failed> {
+    let text = serde_json::to_vec_pretty(kept).map_err(Failed::new)?;
+    write_private(path, &text)
+        .map_err(|error| Failed::new(format!("{} cannot be written: {error}", path.display())))
+}
+
+fn store_failed(error: StoreError) -> Failed {
+    Failed::new(format!("the demo cannot be prepared: {error}"))
+}
+
+fn failed<R: std::fmt::Debug>(failure: Failure<R>) -> Failed {
+    match failure {
+        Failure::Store(error) => store_failed(error),
+        Failure::Refused(refusal) => Failed::new(format!("the demo cannot be prepared: {refusal:?}")),
+    }
+}

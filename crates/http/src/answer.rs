@@ -1,0 +1,157 @@
+//! The envelope of both APIs (contract §1): every body, of a success or a failure, is made here.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::error::{ErrorCode, FieldError};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A rendered answer: its status and the bytes of its body. Cheap to clone, and what an idempotency
+/// record keeps, so that a replay is the same to the byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    status: StatusCode,
+    body: Bytes,
+    no_store: bool,
+}
+
+impl Answer {
+    /// HTTP 200 with `data` in the success envelope. Data that cannot be serialised (a map whose keys
+    /// are no strings, say) is a 500.
+    pub fn success<T: Serialize + ?Sized>(data: &T) -> Self {
+        let mut body = Vec::with_capacity(512);
+        body.extend_from_slice(br#"{"result":"SUCCESS","data":"#);
+        if let Err(error) = serde_json::to_writer(&mut body, data) {
+            tracing::error!(%error, "an answer could not be serialised");
+            return Self::failure(ErrorCode::InternalServerError, None);
+        }
+        body.extend_from_slice(br#","error":null}"#);
+        Self::stored(StatusCode::OK, body.into())
+    }
+
+    /// The failure envelope of `code`, with one entry for each field at fault or `error.data` null.
+    pub fn failure(code: ErrorCode, fields: Option<&[FieldError]>) -> Self {
+        let mut body = Vec::with_capacity(256);
+        // Codes and messages are our own constants, free of what JSON would want escaped.
+        for part in [
+            r#"{"result":"ERROR","data":null,"error":{"code":""#,
+            code.code(),
+            r#"","message":""#,
+            code.message(),
+            r#"","data":"#,
+        ] {
+            body.extend_from_slice(part.as_bytes());
+        }
+        let start = body.len();
+        if serde_json::to_writer(&mut body, &fields).is_err() {
+            body.truncate(start);
+            body.extend_from_slice(b"null");
+        }
+        body.extend_from_slice(b"}}");
+        Self::stored(code.status(), body.into())
+    }
+
+    /// An answer that was rendered before: `body` goes out as it is.
+    pub fn stored(status: StatusCode, body: Bytes) -> Self {
+        Self {
+            status,
+            body,
+            no_store: false,
+        }
+    }
+
+    /// Adds `Cache-Control: no-store`, for an answer that bears a secret or a token.
+    #[must_use]
+    pub fn no_store(mut self) -> Self {
+        self.no_store = true;
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The whole body, envelope included.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        if self.no_store {
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::borrow::Cow;
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn text(answer: &Answer) -> &str {
+        std::str::from_utf8(answer.body()).unwrap()
+    }
+
+    #[test]
+    fn a_success_has_all_keys() {
+        let answer = Answer::success("쿠폰");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(
+            text(&answer),
+            r#"{"result":"SUCCESS","data":"쿠폰","error":null}"#
+        );
+    }
+
+    #[test]
+    fn a_failure_has_all_keys() {
+        let answer = Answer::failure(ErrorCode::NotFound, None);
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            text(&answer),
+            r#"{"result":"ERROR","data":null,"error":{"code":"NOT_FOUND","message":"존재하지 않는 경로입니다.","data":null}}"#
+        );
+    }
+
+    #[test]
+    fn a_failure_names_its_fields_escaped() {
+        let fields = [FieldError {
+            field: Cow::Borrowed("a\"b"),
+            message: Cow::Borrowed("x"),
+        }];
+        let answer = Answer::failure(ErrorCode::BadRequest, Some(&fields));
+        assert!(text(&answer).ends_with(r#""data":[{"field":"a\"b","message":"x"}]}}"#));
+    }
+
+    #[test]
+    fn data_that_cannot_be_serialised_is_a_500() {
+        let answer = Answer::success(&HashMap::from([((1, 2), 3)]));
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(text(&answer).contains("INTERNAL_SERVER_ERROR"));
+    }
+
+    #[test]
+    fn headers_tell_json_and_no_store() {
+        let plain = Answer::success(&1).into_response();
+        assert_eq!(plain.headers()[CONTENT_TYPE], "application/json");
+        assert!(!plain.headers().contains_key(CACHE_CONTROL));
+        let secret = Answer::success(&1).no_store().into_response();
+        assert_eq!(secret.headers()[CACHE_CONTROL], "no-store");
+    }
+}

@@ -1,0 +1,191 @@
+//! The lenient reader of path, query string and JSON body (contract §1: Numbers, Leniency, Text, Bad
+//! requests). It gathers every field at fault, so that one answer names them all.
+
+mod date;
+mod number;
+mod reader;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use axum::extract::MatchedPath;
+use http::Uri;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+pub use reader::{MAX_AMOUNT, MAX_COUNT, MAX_VALIDITY_DAYS, Reader};
+
+use crate::error::{ApiError, ErrorCode, FieldError};
+use reader::Given;
+
+/// What a request gives by path, query and body, and the faults found in it so far.
+///
+/// ```
+/// use goodpon_http::input::Fields;
+/// let uri = "/v1/coupon-templates/7/issue".parse().unwrap();
+/// let mut fields = Fields::new(&uri, "/v1/coupon-templates/{couponTemplateId}/issue")
+///     .with_body(br#"{"userId":"kim"}"#);
+/// let template = fields.path("couponTemplateId").id();
+/// let user = fields.body("userId").text(1..=255);
+/// let (template, user) = fields.finish(|| Some((template?, user?))).unwrap();
+/// assert_eq!((template, &*user), (7, "kim"));
+/// ```
+#[derive(Debug)]
+pub struct Fields<'a> {
+    pattern: &'a str,
+    path: &'a str,
+    query: &'a str,
+    body: Members<'a>,
+    malformed: bool,
+    faults: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads `uri`, whose path matched the route `pattern` (`/v1/merchants/{merchantId}`).
+    pub fn new(uri: &'a Uri, pattern: &'a str) -> Self {
+        Self {
+            pattern,
+            path: uri.path(),
+            query: uri.query().unwrap_or_default(),
+            body: Members(Vec::new()),
+            malformed: false,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Reads the URI of a request that the router has matched.
+    pub fn of(parts: &'a Parts) -> Self {
+        let matched = parts.extensions.get::<MatchedPath>();
+        Self::new(&parts.uri, matched.map_or("", MatchedPath::as_str))
+    }
+
+    /// Adds the body. One that is no JSON object makes [`Fields::finish`] fail with `error.data` null.
+    #[must_use]
+    pub fn with_body(mut self, bytes: &'a [u8]) -> Self {
+        // Values stay raw text: numbers are read to the digit, and what nobody asks for is only skipped,
+        // without recursion, however deep it nests.
+        let object = std::str::from_utf8(bytes).ok().map(serde_json::from_str);
+        match object {
+            Some(Ok(members)) => self.body = members,
+            _ => self.malformed = true,
+        }
+        self
+    }
+
+    /// Adds a body that may be left out: nothing but white space is an object without members.
+    #[must_use]
+    pub fn with_optional_body(self, bytes: &'a [u8]) -> Self {
+        if bytes.trim_ascii().is_empty() {
+            return self;
+        }
+        self.with_body(bytes)
+    }
+
+    /// The path variable `name`, percent-decoded.
+    pub fn path(&mut self, name: &'static str) -> Reader<'_, 'a> {
+        // From the end, for a router that is nested under a prefix sees the rest of the path only.
+        let raw = self
+            .pattern
+            .rsplit('/')
+            .zip(self.path.rsplit('/'))
+            .find(|(segment, _)| variable(segment) == Some(name))
+            .map(|(_, raw)| raw);
+        let given = raw.map_or(Given::Absent, |raw| Given::decoded(decode(raw, false)));
+        Reader::new(given, name, &mut self.faults)
+    }
+
+    /// The query parameter `name`, percent-decoded, a `+` being a blank. Given twice, the first counts;
+    /// an empty one is absent.
+    pub fn query(&mut self, name: &'static str) -> Reader<'_, 'a> {
+        let raw = self
+            .query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(key, _)| *key == name || decode(key, true).is_some_and(|key| key == name))
+            .map_or("", |(_, raw)| raw);
+        let given = match raw {
+            "" => Given::Absent,
+            raw => Given::decoded(decode(raw, true)),
+        };
+        Reader::new(given, name, &mut self.faults)
+    }
+
+    /// The body's member `name`. Given twice, the last counts; null is absent.
+    pub fn body(&mut self, name: &'static str) -> Reader<'_, 'a> {
+        let raw = self.body.0.iter().rev().find(|(key, _)| key == name);
+        let given = raw.map_or(Given::Absent, |(_, raw)| Given::json(raw.get()));
+        Reader::new(given, name, &mut self.faults)
+    }
+
+    /// Adds a fault that only several fields together show.
+    pub fn fault(&mut self, field: &'static str, message: &'static str) {
+        self.faults.push(FieldError {
+            field: Cow::Borrowed(field),
+            message: Cow::Borrowed(message),
+        });
+    }
+
+    /// What `build` makes of the values read, or BAD_REQUEST with every fault found. `build` is called
+    /// only where there is none, so that each `?` on a value in it is safe.
+    ///
+    /// # Errors
+    /// BAD_REQUEST; `error.data` is null where the body is no JSON object.
+    pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, ApiError> {
+        if self.malformed {
+            return Err(ApiError::bad_request());
+        }
+        if !self.faults.is_empty() {
+            return Err(ApiError::with_fields(ErrorCode::BadRequest, self.faults));
+        }
+        build().ok_or_else(ApiError::bad_request)
+    }
+}
+
+fn variable(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// `None` where the bytes are no UTF-8.
+fn decode(raw: &str, plus_is_blank: bool) -> Option<Cow<'_, str>> {
+    if plus_is_blank && raw.contains('+') {
+        let blanks = raw.replace('+', " ");
+        let decoded = percent_decode_str(&blanks).decode_utf8().ok()?;
+        return Some(Cow::Owned(decoded.into_owned()));
+    }
+    percent_decode_str(raw).decode_utf8().ok()
+}
+
+/// The members of a JSON object in their order, values unread.
+#[derive(Debug)]
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(4);
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests;

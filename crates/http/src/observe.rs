@@ -1,0 +1,290 @@
+//! The outermost layer of both APIs: trace id, duration, access log, and an answer even to a panic.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use http::Method;
+use metrics::Histogram;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::error::{ApiError, Cause, ErrorCode};
+use crate::trace::{TRACE_HEADER, TraceId};
+
+const DURATION: &str = "goodpon_http_request_duration_seconds";
+const UNMATCHED: &str = "unmatched";
+
+/// Recorded in place of a status where the client hung up before its answer.
+const CLIENT_GONE: u16 = 499;
+
+/// What the layers of one request know of it in common; an extension of every request.
+#[derive(Debug, Clone)]
+pub struct RequestScope(Arc<ScopeState>);
+
+#[derive(Debug)]
+struct ScopeState {
+    trace_id: TraceId,
+    /// 0 until a merchant is known.
+    merchant: AtomicI64,
+}
+
+impl RequestScope {
+    fn new(trace_id: TraceId) -> Self {
+        Self(Arc::new(ScopeState {
+            trace_id,
+            merchant: AtomicI64::new(0),
+        }))
+    }
+
+    /// The request's trace id.
+    pub fn trace_id(&self) -> &TraceId {
+        &self.0.trace_id
+    }
+
+    /// Tells whose request it is, for the access log.
+    pub fn set_merchant(&self, merchant: i64) {
+        self.0.merchant.store(merchant, Ordering::Relaxed);
+    }
+
+    fn merchant(&self) -> Option<i64> {
+        Some(self.0.merchant.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+}
+
+/// Wraps the services of one API in [`Observe`]. Added by `Router::layer` after all routes and
+/// fallbacks, so that the matched route is known to it.
+#[derive(Debug, Clone)]
+pub struct ObserveLayer(Arc<Durations>);
+
+impl ObserveLayer {
+    /// For the API of that name, which is the label `api` of its figures.
+    pub fn new(api: &'static str) -> Self {
+        metrics::describe_histogram!(
+            DURATION,
+            metrics::Unit::Seconds,
+            "Time from a request's head to its answer's head"
+        );
+        Self(Arc::new(Durations {
+            api,
+            by_route: RwLock::default(),
+        }))
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Observe {
+            inner,
+            durations: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// Gives each request its trace id and scope, and each answer the trace header; measures and logs it.
+#[derive(Debug, Clone)]
+pub struct Observe<S> {
+    inner: S,
+    durations: Arc<Durations>,
+}
+
+impl<S> Service<Request> for Observe<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Observed<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let scope = RequestScope::new(TraceId::of(request.headers()));
+        let seen = Seen {
+            durations: Arc::clone(&self.durations),
+            method: method_label(request.method()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            scope: scope.clone(),
+            started: Instant::now(),
+            answered: false,
+        };
+        request.extensions_mut().insert(scope);
+        Observed {
+            inner: self.inner.call(request),
+            seen,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Observe`].
+    pub struct Observed<F> {
+        #[pin]
+        inner: F,
+        seen: Seen,
+    }
+}
+
+impl<F, E> Future for Observed<F>
+where
+    F: Future<Output = Result<Response, E>>,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let inner = this.inner;
+        // After a panic the future is never polled again: what it left half done is dropped with it.
+        let mut response = match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(poll) => ready!(poll)?,
+            Err(panic) => {
+                let error = ApiError::new(ErrorCode::InternalServerError);
+                error.because(panic_message(&*panic)).into_response()
+            }
+        };
+        this.seen.finish(&mut response);
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// What is remembered of a request until it is answered.
+struct Seen {
+    durations: Arc<Durations>,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    scope: RequestScope,
+    started: Instant,
+    answered: bool,
+}
+
+impl Seen {
+    fn finish(&mut self, response: &mut Response) {
+        let trace_id = self.scope.trace_id();
+        response
+            .headers_mut()
+            .insert(TRACE_HEADER, trace_id.to_header_value());
+        let status = response.status().as_u16();
+        if let Some(Cause(cause)) = response.extensions_mut().remove() {
+            let (trace_id, route) = (trace_id.as_str(), self.route());
+            if status == 503 {
+                tracing::warn!(trace_id, route, cause, "request refused");
+            } else {
+                tracing::error!(trace_id, route, cause, "request failed");
+            }
+        }
+        self.answered = true;
+        self.record(status);
+    }
+
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+    }
+
+    fn record(&self, status: u16) {
+        let duration = self.started.elapsed();
+        let route = self.route();
+        self.durations.record(route, self.method, status, duration);
+        tracing::info!(
+            target: "access",
+            trace_id = self.scope.trace_id().as_str(),
+            api = self.durations.api,
+            merchant = self.scope.merchant(),
+            method = self.method,
+            route,
+            status,
+            duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.record(CLIENT_GONE);
+        }
+    }
+}
+
+/// The duration histograms of one API, kept so that a request looks its own up without allocating.
+struct Durations {
+    api: &'static str,
+    by_route: RwLock<HashMap<Box<str>, OfRoute>>,
+}
+
+/// A route has a handful of methods and statuses: a short list is searched faster than a map.
+type OfRoute = Vec<(&'static str, u16, Histogram)>;
+
+impl Durations {
+    fn record(&self, route: &str, method: &'static str, status: u16, duration: Duration) {
+        let known = self.by_route.read().unwrap_or_else(PoisonError::into_inner);
+        let histogram = known.get(route).and_then(|of_route| {
+            let found = of_route
+                .iter()
+                .find(|(m, s, _)| (*m, *s) == (method, status));
+            found.map(|(_, _, histogram)| histogram)
+        });
+        if let Some(histogram) = histogram {
+            return histogram.record(duration);
+        }
+        drop(known);
+        let histogram = metrics::histogram!(
+            DURATION,
+            "api" => self.api,
+            "route" => route.to_owned(),
+            "method" => method,
+            "status" => status.to_string()
+        );
+        histogram.record(duration);
+        let mut known = self
+            .by_route
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Two first requests at once may both add theirs; they are handles of the same histogram.
+        known
+            .entry(route.into())
+            .or_default()
+            .push((method, status, histogram));
+    }
+}
+
+impl std::fmt::Debug for Durations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Durations")
+            .field("api", &self.api)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client may invent methods; what it invents must not become a label.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::HEAD => "HEAD",
+        Method::PATCH => "PATCH",
+        _ => "OTHER",
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests;

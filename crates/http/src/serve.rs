@@ -1,0 +1,157 @@
+//! The accept loop of one listener: limits on connections and headers, and a shutdown that finishes what
+//! runs (contract §1, Limits).
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tower::Service;
+
+use crate::connection::Connection;
+
+/// The largest head of a request, and the read buffer of a connection, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
+
+/// The pause after a failed accept: it fails for want of file handles, which only time gives back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The peer's address: an extension of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// What one listener grants its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; further ones wait in the listener's backlog.
+    pub max_connections: usize,
+    /// How long a request's head may take, and how long a connection may stay idle.
+    pub header_timeout: Duration,
+    /// How long a shutdown waits for running requests before it drops them.
+    pub shutdown_timeout: Duration,
+}
+
+/// Serves `router` on `listener` until `shutdown` is done, then stops accepting, closes idle
+/// connections and finishes what runs. Returns how many connections it had to drop.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> usize {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(READ_BUFFER);
+    let slots = Arc::new(Semaphore::new(
+        limits.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let graceful = GracefulShutdown::new();
+    let mut tasks = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Ok((stream, peer, slot)) = accepted else {
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
+            }
+        };
+        let handler = Handler {
+            router: router.clone(),
+            peer,
+        };
+        tasks.spawn(converse(
+            http.clone(),
+            stream,
+            handler,
+            graceful.watcher(),
+            slot,
+        ));
+        while tasks.try_join_next().is_some() {}
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.shutdown_timeout, graceful.shutdown())
+        .await
+        .is_ok()
+    {
+        return 0;
+    }
+    while tasks.try_join_next().is_some() {}
+    let dropped = tasks.len();
+    tasks.shutdown().await;
+    dropped
+}
+
+/// Waits for a free slot first: without one, clients wait in the backlog instead of being refused.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await.inspect_err(|error| {
+        tracing::warn!(%error, "a connection could not be accepted");
+    })?;
+    Ok((stream, peer, slot))
+}
+
+async fn converse(
+    http: http1::Builder,
+    stream: TcpStream,
+    handler: Handler,
+    watcher: Watcher,
+    slot: OwnedSemaphorePermit,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let connection = http.serve_connection(TokioIo::new(Connection::new(stream)), handler);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    drop(slot);
+}
+
+/// Hands the requests of one connection to the router.
+struct Handler {
+    router: Router,
+    peer: SocketAddr,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Handler {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = axum::routing::future::RouteFuture<Infallible>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(self.peer));
+        // A router is always ready.
+        self.router.clone().call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests;

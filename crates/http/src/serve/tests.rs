@@ -1,0 +1,242 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::answer::Answer;
+use crate::observe::ObserveLayer;
+
+const LIMITS: Limits = Limits {
+    max_connections: 100,
+    header_timeout: Duration::from_secs(30),
+    shutdown_timeout: Duration::from_secs(30),
+};
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<usize>,
+}
+
+async fn start(router: Router, limits: Limits) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let router = router.layer(ObserveLayer::new("test"));
+    let task = tokio::spawn(serve(listener, router, limits, async {
+        let _ = stopped.await;
+    }));
+    Server {
+        address,
+        stop,
+        task,
+    }
+}
+
+fn echo() -> Router {
+    async fn length(request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        match crate::body::read(&parts.headers, body, Duration::from_secs(30)).await {
+            Ok(bytes) => Answer::success(&bytes.len()).into_response(),
+            Err(error) => error.into_response(),
+        }
+    }
+    async fn peer(Extension(Peer(address)): Extension<Peer>) -> String {
+        address.ip().to_string()
+    }
+    Router::new()
+        .route("/", post(length))
+        .route("/peer", get(peer))
+}
+
+/// Everything the server says to `request` until it closes.
+async fn say(server: &Server, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    heard(&mut stream).await
+}
+
+async fn heard(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+fn is_enveloped(answer: &str, status: &str, code: &str) -> bool {
+    answer.starts_with(&format!("HTTP/1.1 {status} "))
+        && answer.contains("\r\nx-goodpon-trace-id: ")
+        && answer.contains(&format!("\"error\":{{\"code\":\"{code}\""))
+}
+
+#[tokio::test]
+async fn requests_know_their_peer() {
+    let server = start(echo(), LIMITS).await;
+    let answer = say(
+        &server,
+        b"GET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(answer.ends_with("127.0.0.1"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_gets_an_enveloped_400() {
+    let server = start(echo(), LIMITS).await;
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1_000_000));
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(100_000));
+    for request in [
+        "nonsense\r\n\r\n",
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        &many,
+        &large,
+        &long,
+    ] {
+        let answer = say(&server, request.as_bytes()).await;
+        assert!(is_enveloped(&answer, "400", "BAD_REQUEST"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_10_mb_sees_the_413_and_may_go_on() {
+    let server = start(echo(), LIMITS).await;
+    let mut request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n".to_vec();
+    request.resize(request.len() + 10_000_000, b'x');
+    request.extend_from_slice(
+        b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nkim",
+    );
+    let answer = say(&server, &request).await;
+    assert!(
+        is_enveloped(&answer, "413", "PAYLOAD_TOO_LARGE"),
+        "{answer}"
+    );
+    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+
+    let mut request =
+        b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec();
+    for _ in 0..100 {
+        request.extend_from_slice(b"186a0\r\n");
+        request.resize(request.len() + 100_000, b'x');
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    let answer = say(&server, &request).await;
+    assert!(
+        is_enveloped(&answer, "413", "PAYLOAD_TOO_LARGE"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn who_asks_before_sending_too_much_is_refused_at_once() {
+    let server = start(echo(), LIMITS).await;
+    let request =
+        b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 10000000\r\n\r\n";
+    let answer = say(&server, request).await;
+    assert!(
+        is_enveloped(&answer, "413", "PAYLOAD_TOO_LARGE"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_and_an_idle_connection_are_closed() {
+    let header_timeout = Duration::from_millis(50);
+    let limits = Limits {
+        header_timeout,
+        ..LIMITS
+    };
+    let server = start(echo(), limits).await;
+    for request in [&b"GET / HT"[..], b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        say(&server, request).await;
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_connections_wait_for_their_turn() {
+    let limits = Limits {
+        max_connections: 1,
+        ..LIMITS
+    };
+    let server = start(echo(), limits).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    let request = b"GET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    first.write_all(b"GET /peer HTTP/1.1\r\n").await.unwrap();
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    second.write_all(request).await.unwrap();
+    first
+        .write_all(b"host: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(heard(&mut first).await.ends_with("127.0.0.1"));
+    assert!(heard(&mut second).await.ends_with("127.0.0.1"));
+}
+
+/// A route that tells when it has begun, and goes on when it is told.
+fn slow() -> (Router, Arc<Notify>, Arc<Notify>, Arc<AtomicBool>) {
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let done = Arc::new(AtomicBool::new(false));
+    let (told, awaited, finished) = (Arc::clone(&begun), Arc::clone(&go_on), Arc::clone(&done));
+    let router = Router::new().route(
+        "/",
+        get(move || async move {
+            told.notify_one();
+            awaited.notified().await;
+            finished.store(true, Ordering::SeqCst);
+            "finished"
+        }),
+    );
+    (router, begun, go_on, done)
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_runs_and_refuses_what_is_new() {
+    let (router, begun, go_on, _) = slow();
+    let server = start(router.merge(echo()), LIMITS).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = [0; 64];
+    idle.read_exact(&mut head).await.unwrap();
+    let mut running = TcpStream::connect(server.address).await.unwrap();
+    running
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    begun.notified().await;
+    server.stop.send(()).unwrap();
+    heard(&mut idle).await;
+    assert!(TcpStream::connect(server.address).await.is_err());
+    go_on.notify_one();
+    assert!(heard(&mut running).await.ends_with("finished"));
+    assert_eq!(server.task.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_drops_what_does_not_end() {
+    let (router, begun, _go_on, done) = slow();
+    let shutdown_timeout = Duration::from_millis(50);
+    let limits = Limits {
+        shutdown_timeout,
+        ..LIMITS
+    };
+    let server = start(router, limits).await;
+    let mut running = TcpStream::connect(server.address).await.unwrap();
+    running
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    begun.notified().await;
+    server.stop.send(()).unwrap();
+    assert_eq!(server.task.await.unwrap(), 1);
+    assert!(!done.load(Ordering::SeqCst));
+}

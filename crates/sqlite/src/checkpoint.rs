@@ -1,0 +1,80 @@
+//! Moves the write-ahead log into the database, beside the writer.
+//!
+//! A thread of its own copies the bulk with a passive checkpoint, which hinders nobody. What was written meanwhile is
+//! little; the writer copies that between two groups, after which it begins the log anew from its start.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use rusqlite::Connection;
+
+use crate::{OpenError, writer};
+
+/// From that many pages on the log is moved (16 MiB of 4 KiB pages).
+const LOG_PAGES: i64 = 4_096;
+/// With more left than that the writer would hold its queue up for too long.
+const LAST_STEP_PAGES: i64 = 2_048;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The checkpoint thread. Dropping it ends the thread.
+pub(crate) struct Checkpointer {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub(crate) fn start(path: &Path, writer: writer::Handle) -> Result<Self, OpenError> {
+        let connection = writer::connect(path)?;
+        let (stop, stopped) = bounded::<()>(0);
+        let thread = std::thread::Builder::new()
+            .name("goodpon-checkpoint".into())
+            .spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
+                    match log_pages(&connection, "NOOP") {
+                        Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &writer),
+                        Ok(_) => {}
+                        Err(error) => tracing::warn!(%error, "the log's length cannot be read"),
+                    }
+                }
+            })
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn move_bulk(connection: &Connection, writer: &writer::Handle) {
+    match log_pages(connection, "PASSIVE") {
+        Ok((log, moved)) if log - moved <= LAST_STEP_PAGES => writer.finish_checkpoint(),
+        Ok(_) => {}
+        // A full or failing disk: the log keeps all, and the next look tries again.
+        Err(error) => tracing::warn!(%error, "checkpoint failed"),
+    }
+}
+
+/// The writer's part, between two groups.
+pub(crate) fn finish(connection: &Connection) {
+    if let Err(error) = log_pages(connection, "PASSIVE") {
+        tracing::warn!(%error, "checkpoint failed");
+    }
+}
+
+/// Runs a checkpoint of that mode: pages in the log, and pages of those that are moved.
+fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok((row.get(1)?, row.get(2)?))
+    })
+}

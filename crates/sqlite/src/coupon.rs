@@ -1,0 +1,245 @@
+//! Coupons once they are issued: redemption, cancellation, a user's coupons; and the writing of history entries.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goodpon_application::{
+    idempotency::{Idempotency, Outcome, Peek},
+    ports::{CancelOutcome, CancelRequest, Coupons, RedeemOutcome, RedeemRequest, StoreResult},
+};
+use goodpon_domain::{
+    coupon::{self, Coupon, CouponStatus},
+    history::HistoryAction,
+    id::{CouponId, HistoryId, MerchantId, TemplateId},
+    template::{Owned, Template},
+    wallet::HeldCoupon,
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::{
+    Store,
+    codec::{coupon_id, coupon_status, history_action, micros, optional_timestamp, timestamp},
+    writer::Tx,
+};
+
+const COLUMNS: &str =
+    "id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id";
+
+/// Reads a row of [`COLUMNS`].
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
+    Ok(Coupon {
+        id: coupon_id(row, 0)?,
+        merchant_id: MerchantId(row.get(1)?),
+        template_id: TemplateId(row.get(2)?),
+        user_id: row.get(3)?,
+        status: coupon_status::read(row, 4)?,
+        issued_at: timestamp(row, 5)?,
+        expires_at: optional_timestamp(row, 6)?,
+        order_id: row.get(7)?,
+    })
+}
+
+/// The coupon of that id, whosever it is: the domain tells apart what its caller may know.
+fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM coupons WHERE id = ?1"))?
+        .query_row([id.to_bytes()], read)
+        .optional()
+}
+
+/// Writes the state of a coupon, and the order of its redemption.
+pub(crate) fn write_state(
+    connection: &Connection,
+    id: CouponId,
+    status: CouponStatus,
+    order_id: Option<&str>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE coupons SET status = ?2, order_id = ?3 WHERE id = ?1")?
+        .execute(params![id.to_bytes(), coupon_status::code(status), order_id])?;
+    Ok(())
+}
+
+/// A history entry that is about to be written.
+pub(crate) struct Entry<'a> {
+    action: HistoryAction,
+    coupon: &'a Coupon,
+    order_id: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn new(action: HistoryAction, coupon: &'a Coupon) -> Self {
+        Self {
+            action,
+            coupon,
+            order_id: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn order(self, order_id: &'a str) -> Self {
+        Self {
+            order_id: Some(order_id),
+            ..self
+        }
+    }
+
+    pub(crate) fn reason(self, reason: Option<&'a str>) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// Writes it as of the transaction's instant.
+    pub(crate) fn write(self, tx: &Tx<'_>, id: HistoryId) -> rusqlite::Result<()> {
+        tx.connection
+            .prepare_cached(
+                "INSERT INTO coupon_histories
+                 (template_id, recorded_at, id, merchant_id, action, coupon_id, order_id, reason)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                self.coupon.template_id.0,
+                micros(tx.now),
+                id.to_bytes(),
+                self.coupon.merchant_id.0,
+                history_action::code(self.action),
+                self.coupon.id.to_bytes(),
+                self.order_id,
+                self.reason,
+            ])?;
+        Ok(())
+    }
+}
+
+/// Loads a coupon and its template as the transaction sees them.
+fn load_both(
+    tx: &mut Tx<'_>,
+    id: CouponId,
+) -> rusqlite::Result<(Option<Coupon>, Option<Template>)> {
+    let coupon = load(tx.connection, id)?;
+    let template = match &coupon {
+        Some(coupon) => tx.template(coupon.template_id)?.cloned(),
+        None => None,
+    };
+    Ok((coupon, template))
+}
+
+fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Result<RedeemOutcome> {
+    let (found, template) = load_both(tx, request.coupon_id)?;
+    let (merchant, order) = (request.merchant_id, &request.order);
+    let outcome = coupon::redeem(found.as_ref(), template.as_ref(), merchant, order, tx.now);
+    if let (Ok(_), Some(coupon)) = (&outcome, &found) {
+        let order_id = Some(order.id.as_str());
+        write_state(tx.connection, coupon.id, CouponStatus::Redeemed, order_id)?;
+        Entry::new(HistoryAction::Redeem, coupon)
+            .order(&order.id)
+            .write(tx, tx.history_id())?;
+        if let Some(template) = tx.template(coupon.template_id)? {
+            template.redeem_count += 1;
+        }
+    }
+    Ok(outcome)
+}
+
+fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOutcome> {
+    let (found, template) = load_both(tx, request.coupon_id)?;
+    let outcome = coupon::cancel(
+        found.as_ref(),
+        template.as_ref(),
+        request.merchant_id,
+        &request.order_id,
+        request.reason.clone(),
+        tx.now,
+    );
+    if let (Ok(cancellation), Some(coupon)) = (&outcome, &found) {
+        let order_id = Some(request.order_id.as_str());
+        write_state(tx.connection, coupon.id, cancellation.status, order_id)?;
+        let entry_id = tx.history_id();
+        Entry::new(HistoryAction::CancelRedemption, coupon)
+            .order(&request.order_id)
+            .reason(Some(&request.reason))
+            .write(tx, entry_id)?;
+        if let Some(action) = cancellation.aftermath() {
+            let discard_reason = template.as_ref().and_then(|t| t.discard_reason.as_deref());
+            let reason = discard_reason.filter(|_| action == HistoryAction::Discard);
+            Entry::new(action, coupon)
+                .reason(reason)
+                .write(tx, entry_id.next())?;
+        }
+        if let Some(template) = tx.template(coupon.template_id)? {
+            template.redeem_count -= 1;
+        }
+    }
+    Ok(outcome)
+}
+
+#[async_trait]
+impl Coupons for Store {
+    async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
+        let coupons = self.read(|connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM coupons WHERE merchant_id = ?1 AND user_id = ?2 AND status = 0"
+                ))?
+                .query_map(params![merchant.0, user_id], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let mut held = Vec::with_capacity(coupons.len());
+        for coupon in coupons {
+            if let Owned::Mine(template) = self.find_template(merchant, coupon.template_id)? {
+                held.push(HeldCoupon { coupon, template });
+            }
+        }
+        Ok(held)
+    }
+
+    async fn redeem(
+        &self,
+        request: RedeemRequest,
+        idempotency: Option<Idempotency<RedeemOutcome>>,
+    ) -> StoreResult<Outcome<RedeemOutcome>> {
+        self.write_once(idempotency, move |tx| redeem(tx, &request))
+            .await
+    }
+
+    async fn cancel(
+        &self,
+        request: CancelRequest,
+        idempotency: Option<Idempotency<CancelOutcome>>,
+    ) -> StoreResult<Outcome<CancelOutcome>> {
+        self.write_once(idempotency, move |tx| cancel(tx, &request))
+            .await
+    }
+
+    async fn peek(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
+        self.peek_key(key, body)
+    }
+}
+
+impl Store {
+    /// A template as committed, as far as it is the merchant's.
+    pub(crate) fn find_template(
+        &self,
+        merchant: MerchantId,
+        id: TemplateId,
+    ) -> StoreResult<Owned<Arc<Template>>> {
+        let cache = &self.inner.templates;
+        let found = match cache.get(id) {
+            Some(template) => Some(template),
+            None => {
+                let generation = cache.generation();
+                let read = self.read(|connection| crate::template::load(connection, id))?;
+                let read = read.map(Arc::new);
+                if let Some(template) = &read {
+                    cache.offer(generation, template);
+                }
+                read
+            }
+        };
+        Ok(match found {
+            None => Owned::Absent,
+            Some(template) if template.merchant_id != merchant => Owned::Foreign,
+            Some(template) => Owned::Mine(template),
+        })
+    }
+}

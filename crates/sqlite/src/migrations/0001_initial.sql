@@ -1,0 +1,134 @@
+-- Times are microseconds since the epoch, UTC. Enumerations are small integers; their meaning stands in codec.rs.
+-- Texts compare byte for byte (SQLite's BINARY collation), as the contract wants of user and order ids.
+
+CREATE TABLE accounts (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    email         TEXT NOT NULL,
+    email_key     TEXT NOT NULL UNIQUE,
+    name          TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    verified      INTEGER NOT NULL DEFAULT 0,
+    created_at    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE verification_tokens (
+    digest     BLOB NOT NULL PRIMARY KEY,
+    account_id INTEGER NOT NULL REFERENCES accounts (id),
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX verification_tokens_by_account ON verification_tokens (account_id);
+CREATE INDEX verification_tokens_by_age ON verification_tokens (created_at);
+
+-- next_try_at is null for a mail that left or was refused for good.
+CREATE TABLE mails (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    recipient   TEXT NOT NULL,
+    subject     TEXT NOT NULL,
+    text        TEXT NOT NULL,
+    html        TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    sent_at     INTEGER,
+    next_try_at INTEGER,
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    last_error  TEXT
+) STRICT;
+CREATE INDEX mails_due ON mails (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX mails_by_recipient ON mails (recipient);
+
+CREATE TABLE merchants (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    name       TEXT NOT NULL,
+    client_id  TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE merchant_members (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    merchant_id INTEGER NOT NULL REFERENCES merchants (id),
+    account_id  INTEGER NOT NULL REFERENCES accounts (id),
+    role        INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL,
+    UNIQUE (merchant_id, account_id)
+) STRICT;
+CREATE INDEX merchant_members_by_account ON merchant_members (account_id);
+
+CREATE TABLE client_secrets (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    merchant_id INTEGER NOT NULL REFERENCES merchants (id),
+    digest      BLOB NOT NULL,
+    head        TEXT NOT NULL,
+    tail        TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    expired_at  INTEGER
+) STRICT;
+CREATE INDEX client_secrets_by_merchant ON client_secrets (merchant_id);
+
+CREATE TABLE coupon_templates (
+    id                  INTEGER PRIMARY KEY AUTOINCREMENT,
+    merchant_id         INTEGER NOT NULL REFERENCES merchants (id),
+    name                TEXT NOT NULL,
+    description         TEXT NOT NULL,
+    min_order_amount    INTEGER,
+    discount_type       INTEGER NOT NULL,
+    discount_value      INTEGER NOT NULL,
+    max_discount_amount INTEGER,
+    issue_start_at      INTEGER NOT NULL,
+    issue_end_at        INTEGER,
+    validity_days       INTEGER,
+    absolute_expires_at INTEGER,
+    limit_type          INTEGER NOT NULL,
+    limit_count         INTEGER,
+    status              INTEGER NOT NULL,
+    issue_count         INTEGER NOT NULL DEFAULT 0,
+    redeem_count        INTEGER NOT NULL DEFAULT 0,
+    created_at          INTEGER NOT NULL,
+    discard_reason      TEXT
+) STRICT;
+CREATE INDEX coupon_templates_by_merchant ON coupon_templates (merchant_id, created_at, id);
+CREATE INDEX coupon_templates_ending ON coupon_templates (absolute_expires_at)
+    WHERE status = 1 AND absolute_expires_at IS NOT NULL;
+
+-- order_id is the order of the last redemption; null exactly if there never was one.
+CREATE TABLE coupons (
+    id          BLOB NOT NULL PRIMARY KEY,
+    merchant_id INTEGER NOT NULL,
+    template_id INTEGER NOT NULL,
+    user_id     TEXT NOT NULL,
+    status      INTEGER NOT NULL,
+    issued_at   INTEGER NOT NULL,
+    expires_at  INTEGER,
+    order_id    TEXT
+) STRICT, WITHOUT ROWID;
+-- One coupon of a template for one user for ever. A template has one merchant, so this is UNIQUE (template, user);
+-- the merchant stands in front so that the same index finds a user's coupons of one merchant.
+CREATE UNIQUE INDEX coupons_one_per_user ON coupons (merchant_id, user_id, template_id);
+-- What a sweep may have to expire or discard. Coupons in other states need no place here.
+CREATE INDEX coupons_open ON coupons (template_id, expires_at) WHERE status = 0;
+
+-- Clustered by template, then time: issue appends. A merchant's page is merged from its templates.
+CREATE TABLE coupon_histories (
+    template_id INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    id          BLOB NOT NULL,
+    merchant_id INTEGER NOT NULL,
+    action      INTEGER NOT NULL,
+    coupon_id   BLOB NOT NULL,
+    order_id    TEXT,
+    reason      TEXT,
+    PRIMARY KEY (template_id, recorded_at, id)
+) STRICT, WITHOUT ROWID;
+-- A coupon's ISSUE entry is found by its issued_at, so only the others stand here.
+CREATE INDEX coupon_histories_by_coupon ON coupon_histories (coupon_id) WHERE action <> 0;
+CREATE INDEX coupon_histories_by_order ON coupon_histories (merchant_id, order_id) WHERE order_id IS NOT NULL;
+
+-- In order of age, so that the oldest are deleted from one end.
+CREATE TABLE idempotency_records (
+    seq       INTEGER PRIMARY KEY,
+    key       BLOB NOT NULL,
+    body      BLOB NOT NULL,
+    status    INTEGER NOT NULL,
+    answer    BLOB NOT NULL,
+    stored_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX idempotency_records_by_key ON idempotency_records (key);

@@ -1,0 +1,36 @@
+//! The schema, in numbered steps that are part of the program.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::OpenError;
+
+/// Each step brings the schema from its index to its index + 1 (`PRAGMA user_version`). Steps are never changed,
+/// only added.
+const STEPS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+
+/// The schema version that this program writes.
+pub(crate) const VERSION: usize = STEPS.len();
+
+/// Brings the schema up to [`VERSION`], or refuses one that a newer program wrote.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let found = version(connection)?;
+    if found > VERSION {
+        return Err(OpenError::SchemaTooNew {
+            found,
+            known: VERSION,
+        });
+    }
+    for (number, step) in STEPS.iter().enumerate().skip(found) {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "user_version", number + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+/// The version of the schema that is there; 0 is none.
+pub(crate) fn version(connection: &Connection) -> Result<usize, OpenError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    usize::try_from(found).map_err(|_| OpenError::NotOurs)
+}

@@ -1,0 +1,466 @@
+//! The one thread that writes, in groups.
+//!
+//! It takes what has queued up, runs each request in one transaction and commits once with `synchronous=FULL`; only
+//! then are all of them answered. A request that fails is not undone alone: the whole group is rolled back and each
+//! request runs again in a transaction of its own, so every request stays all-or-nothing without paying for a
+//! savepoint (which copies each page that it touches). Requests are written so that they may run again.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
+use goodpon_domain::{
+    business_time::BusinessZone,
+    id::{CouponId, HistoryId, TemplateId},
+    template::Template,
+};
+use jiff::Timestamp;
+use metrics::{Gauge, Histogram};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::{issue::RecentUsers, store_error, template, template_cache::TemplateCache};
+
+/// A group is no larger, so that its requests do not wait for too many others.
+const MAX_GROUP: usize = 512;
+/// More waiting requests than that are refused at once.
+const MAX_QUEUE: usize = 32_768;
+/// How long a lock of another process (a backup tool, say) is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A clock that steps back by no more than this is waited out, so that entries keep their order.
+const CLOCK_TOLERANCE_MICROS: i64 = 60_000_000;
+
+/// What the writer works with.
+pub(crate) struct Tools {
+    pub(crate) path: PathBuf,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) zone: BusinessZone,
+    pub(crate) templates: Arc<TemplateCache>,
+    pub(crate) recent: Arc<RecentUsers>,
+}
+
+/// One request for the writer.
+trait Request: Send {
+    /// Runs it, anew if it ran before.
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+    /// Tells its caller how it ended.
+    fn answer(self: Box<Self>, committed: StoreResult<()>);
+}
+
+enum Message {
+    Request(Box<dyn Request>, Instant),
+    FinishCheckpoint,
+    Stop,
+}
+
+struct Closure<F, T> {
+    run: F,
+    result: Option<T>,
+    reply: oneshot::Sender<StoreResult<T>>,
+}
+
+impl<F, T> Request for Closure<F, T>
+where
+    F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.result = None;
+        self.result = Some((self.run)(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: StoreResult<()>) {
+        let result = committed.and_then(|()| {
+            self.result
+                .ok_or_else(|| StoreError::Unexpected("the request left no result".into()))
+        });
+        // A caller that has gone away needs no answer.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// The handle to the writer thread. Dropping it lets queued requests finish and ends the thread.
+pub(crate) struct Writer {
+    queue: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Asks the writer for the last step of a checkpoint.
+#[derive(Clone)]
+pub(crate) struct Handle(Sender<Message>);
+
+impl Handle {
+    pub(crate) fn finish_checkpoint(&self) {
+        let _ = self.0.send(Message::FinishCheckpoint);
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(connection: Connection, tools: Tools) -> rusqlite::Result<Self> {
+        let (queue, requests) = bounded(MAX_QUEUE);
+        let last_stamp = last_recorded(&connection)?;
+        let mut state = State {
+            connection,
+            book: Book::default(),
+            last_stamp,
+            metrics: Metrics::default(),
+            tools,
+        };
+        let thread = std::thread::Builder::new()
+            .name("goodpon-writer".into())
+            .spawn(move || state.work(&requests))
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        Ok(Self {
+            queue,
+            thread: Some(thread),
+        })
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle(self.queue.clone())
+    }
+
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(Closure {
+            run,
+            result: None,
+            reply,
+        });
+        self.queue
+            .try_send(Message::Request(request, Instant::now()))
+            .map_err(|error| StoreError::Unavailable {
+                reason: match error {
+                    TrySendError::Full(_) => "too many writes are waiting".into(),
+                    TrySendError::Disconnected(_) => "the store is closing".into(),
+                },
+                may_have_happened: false,
+            })?;
+        answer.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable {
+                reason: "the writer ended before it answered".into(),
+                may_have_happened: true,
+            })
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.queue.send(Message::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Opens a connection as the writer wants it.
+pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    // The checkpointer does that, beside the writer rather than within a commit.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+/// The time of the newest entry there is, for a clock that stepped back while the store was closed.
+fn last_recorded(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row(
+        "SELECT coalesce(max((SELECT max(recorded_at) FROM coupon_histories WHERE template_id = t.id)), 0)
+         FROM coupon_templates t",
+        [],
+        |row| row.get(0),
+    )
+}
+
+struct State {
+    connection: Connection,
+    book: Book,
+    last_stamp: i64,
+    metrics: Metrics,
+    tools: Tools,
+}
+
+struct Metrics {
+    batch_size: Histogram,
+    wait: Histogram,
+    commit: Histogram,
+    depth: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            batch_size: metrics::histogram!("goodpon_writer_batch_size"),
+            wait: metrics::histogram!("goodpon_writer_wait_seconds"),
+            commit: metrics::histogram!("goodpon_writer_commit_seconds"),
+            depth: metrics::gauge!("goodpon_writer_queue_depth"),
+        }
+    }
+}
+
+type Group = Vec<Box<dyn Request>>;
+
+impl State {
+    fn work(&mut self, requests: &Receiver<Message>) {
+        let mut group: Group = Vec::with_capacity(MAX_GROUP);
+        while let Ok(message) = requests.recv() {
+            let mut next = Some(message);
+            let mut then = None;
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Request(request, queued) => {
+                        self.metrics.wait.record(queued.elapsed());
+                        group.push(request);
+                    }
+                    other => {
+                        then = Some(other);
+                        break;
+                    }
+                }
+                if group.len() < MAX_GROUP {
+                    next = requests.try_recv().ok();
+                }
+            }
+            self.metrics.depth.set(requests.len() as f64);
+            if !group.is_empty() {
+                self.metrics.batch_size.record(group.len() as f64);
+                self.run_group(&mut group);
+            }
+            match then {
+                Some(Message::FinishCheckpoint) => crate::checkpoint::finish(&self.connection),
+                Some(Message::Stop) => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn run_group(&mut self, group: &mut Group) {
+        match self.transact(group) {
+            Ok(()) => group.drain(..).for_each(|request| request.answer(Ok(()))),
+            Err(Failed::Commit(error)) => {
+                tracing::error!(%error, requests = group.len(), "group commit failed");
+                group.drain(..).for_each(|request| {
+                    request.answer(Err(StoreError::Unavailable {
+                        reason: error.to_string(),
+                        may_have_happened: true,
+                    }));
+                });
+            }
+            Err(Failed::Before(error)) if group.len() == 1 => {
+                tracing::error!(%error, "write failed");
+                group.drain(..).for_each(|request| request.answer(Err(error.clone())));
+            }
+            Err(Failed::Before(error @ StoreError::Unavailable { .. })) => {
+                tracing::error!(%error, requests = group.len(), "writes failed");
+                group.drain(..).for_each(|request| request.answer(Err(error.clone())));
+            }
+            Err(Failed::Before(error)) => {
+                tracing::warn!(%error, requests = group.len(), "a write failed: each of its group runs alone");
+                for request in group.drain(..) {
+                    self.run_group(&mut vec![request]);
+                }
+            }
+        }
+    }
+
+    /// Runs and commits a group, or leaves nothing of it.
+    fn transact(&mut self, group: &mut Group) -> Result<(), Failed> {
+        let before = |error| Failed::Before(store_error(error));
+        self.connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(before)?;
+        let ran = self.run_all(group);
+        if let Err(failed) = ran {
+            self.roll_back();
+            return Err(failed);
+        }
+        let started = Instant::now();
+        if let Err(error) = self.connection.execute_batch("COMMIT") {
+            self.roll_back();
+            return Err(Failed::Commit(error));
+        }
+        self.metrics.commit.record(started.elapsed());
+        self.book.publish(&self.tools.templates);
+        Ok(())
+    }
+
+    fn run_all(&mut self, group: &mut Group) -> Result<(), Failed> {
+        for request in group.iter_mut() {
+            let mut tx = Tx {
+                now: stamp(&mut self.last_stamp, self.tools.clock.now()),
+                connection: &self.connection,
+                tools: &self.tools,
+                book: &mut self.book,
+            };
+            let ran = catch_unwind(AssertUnwindSafe(|| request.run(&mut tx)));
+            match ran {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Failed::Before(store_error(error))),
+                Err(_) => {
+                    return Err(Failed::Before(StoreError::Unexpected(
+                        "a write panicked".into(),
+                    )));
+                }
+            }
+        }
+        let flushed = self.book.flush(&self.connection);
+        flushed.map_err(|error| Failed::Before(store_error(error)))
+    }
+
+    fn roll_back(&mut self) {
+        self.book.forget();
+        let rolled_back =
+            self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
+        if rolled_back && self.connection.is_autocommit() {
+            return;
+        }
+        // A connection that cannot even roll back is of no use any more.
+        match connect(&self.tools.path) {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::error!(%error, "the database cannot be opened again"),
+        }
+    }
+}
+
+enum Failed {
+    /// Nothing of it can ever come.
+    Before(StoreError),
+    /// It may or may not be on the disk.
+    Commit(rusqlite::Error),
+}
+
+/// The time of a request: never before the one before it, unless the clock was set back for good.
+fn stamp(last: &mut i64, now: Timestamp) -> Timestamp {
+    let now_micros = now.as_microsecond();
+    if now_micros < *last && *last - now_micros <= CLOCK_TOLERANCE_MICROS {
+        return Timestamp::from_microsecond(*last).unwrap_or(now);
+    }
+    *last = now_micros;
+    Timestamp::from_microsecond(now_micros).unwrap_or(now)
+}
+
+/// A request's view of the transaction it is in.
+pub(crate) struct Tx<'a> {
+    /// The connection, within the transaction.
+    pub(crate) connection: &'a Connection,
+    /// When the request happens: the same instant for all that it records.
+    pub(crate) now: Timestamp,
+    tools: &'a Tools,
+    book: &'a mut Book,
+}
+
+impl Tx<'_> {
+    /// The zone in which days are meant.
+    pub(crate) fn zone(&self) -> &BusinessZone {
+        &self.tools.zone
+    }
+
+    /// Users who got a coupon lately.
+    pub(crate) fn recent(&self) -> &RecentUsers {
+        &self.tools.recent
+    }
+
+    /// A fresh id for a coupon of this instant.
+    pub(crate) fn coupon_id(&self) -> CouponId {
+        CouponId::new(self.now, self.random())
+    }
+
+    /// A fresh id for an entry of this instant.
+    pub(crate) fn history_id(&self) -> HistoryId {
+        HistoryId::new(self.now, self.random())
+    }
+
+    fn random(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.tools.random.fill(&mut bytes);
+        u64::from_ne_bytes(bytes)
+    }
+
+    /// The template as this transaction sees it.
+    pub(crate) fn template(&mut self, id: TemplateId) -> rusqlite::Result<Option<&mut Template>> {
+        self.book.open(id, self.connection, &self.tools.templates)
+    }
+}
+
+/// Templates that the running group has looked at. Their counters are written once a group rather than once a
+/// request; whatever else of a template changes is written by the request that changes it.
+#[derive(Default)]
+struct Book(HashMap<TemplateId, Page>);
+
+struct Page {
+    template: Template,
+    committed: Arc<Template>,
+}
+
+impl Book {
+    fn open(
+        &mut self,
+        id: TemplateId,
+        connection: &Connection,
+        cache: &TemplateCache,
+    ) -> rusqlite::Result<Option<&mut Template>> {
+        use std::collections::hash_map::Entry;
+        match self.0.entry(id) {
+            Entry::Occupied(page) => Ok(Some(&mut page.into_mut().template)),
+            Entry::Vacant(place) => {
+                let committed = match cache.get(id) {
+                    Some(template) => template,
+                    None => match template::load(connection, id)? {
+                        Some(template) => Arc::new(template),
+                        None => return Ok(None),
+                    },
+                };
+                let page = place.insert(Page {
+                    template: Template::clone(&committed),
+                    committed,
+                });
+                Ok(Some(&mut page.template))
+            }
+        }
+    }
+
+    fn flush(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for page in self.0.values() {
+            let (new, old) = (&page.template, &page.committed);
+            if (new.issue_count, new.redeem_count) != (old.issue_count, old.redeem_count) {
+                template::write_counts(connection, new)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, cache: &TemplateCache) {
+        if self.0.is_empty() {
+            return;
+        }
+        let pages = self.0.drain().map(|(_, page)| page);
+        cache.publish(pages.map(|page| {
+            if page.template == *page.committed {
+                page.committed
+            } else {
+                Arc::new(page.template)
+            }
+        }));
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,193 @@
+//! One HTTP call and its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::server::Server;
+
+/// Which of the two published APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// For merchants, default port 8080.
+    Dashboard,
+    /// For shops' servers, default port 8081.
+    Partner,
+}
+
+/// An HTTP client bound to one server; follows it over restarts. Belongs to one test's runtime.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    server: Arc<Server>,
+}
+
+impl Client {
+    /// A client of this server.
+    #[must_use]
+    pub fn new(server: &Arc<Server>) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .expect("a client");
+        Self {
+            http,
+            server: Arc::clone(server),
+        }
+    }
+
+    /// The server it talks to.
+    #[must_use]
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The HTTP client itself, for what is no API call (admin port, web page).
+    #[must_use]
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// Begins a call; `path` is as it stands on the wire, query included.
+    #[must_use]
+    pub fn call(&self, api: Api, method: &str, path: &str) -> Call {
+        let url = format!("{}{path}", self.server.base(api));
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        Call {
+            api,
+            name: format!("{method} {path}"),
+            request: self.http.request(method, url),
+        }
+    }
+}
+
+/// A call being put together.
+pub struct Call {
+    api: Api,
+    name: String,
+    request: reqwest::RequestBuilder,
+}
+
+impl Call {
+    /// Adds a header; the value may hold any bytes that HTTP allows.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+        self.request = self.request.header(
+            name,
+            HeaderValue::from_bytes(value.as_ref()).expect("a header value"),
+        );
+        self
+    }
+
+    /// Adds a header where there is a value.
+    #[must_use]
+    pub fn header_if(self, name: &str, value: Option<&[u8]>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds a bearer token where there is one.
+    #[must_use]
+    pub fn bearer(self, token: Option<&str>) -> Self {
+        match token {
+            Some(token) => self.header("Authorization", format!("Bearer {token}")),
+            None => self,
+        }
+    }
+
+    /// Adds query parameters, encoded.
+    #[must_use]
+    pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
+        self.request = self.request.query(pairs);
+        self
+    }
+
+    /// Sends a JSON body.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.body(serde_json::to_vec(body).expect("JSON"))
+    }
+
+    /// Sends a body as it stands.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.request = self.request.body(body.into());
+        self.header("Content-Type", "application/json")
+    }
+
+    /// Sends it.
+    ///
+    /// # Panics
+    /// When there is no HTTP answer.
+    pub async fn send(self) -> Answer {
+        let name = self.name.clone();
+        self.try_send()
+            .await
+            .unwrap_or_else(|error| panic!("{name}: no answer: {error:?}"))
+    }
+
+    /// Sends it; a broken connection is an error.
+    ///
+    /// # Errors
+    /// Whatever kept the whole answer from coming.
+    pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
+        let response = self.request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await?.to_vec();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Ok(Answer {
+            api: self.api,
+            call: self.name,
+            status,
+            headers,
+            bytes,
+            json,
+        })
+    }
+}
+
+/// An HTTP answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The API that gave it.
+    pub api: Api,
+    /// Method and path of the call, for messages.
+    pub call: String,
+    /// HTTP status.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body to the byte.
+    pub bytes: Vec<u8>,
+    /// The body as JSON, null where it is none.
+    pub json: Value,
+}
+
+impl Answer {
+    /// A header as text, where it is there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    }
+
+    /// The code of a refusal, where it is one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.json["error"]["code"].as_str()
+    }
+
+    /// Whether it came out of the idempotency store.
+    #[must_use]
+    pub fn replayed(&self) -> bool {
+        self.header("Idempotent-Replayed").as_deref() == Some("true")
+    }
+}

@@ -1,0 +1,70 @@
+//! HTTP by hand, for what no decent client sends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long a peer may keep silent before the exchange counts as failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came back over a bare connection.
+pub struct RawAnswer {
+    /// HTTP status, 0 where the connection ended without an answer.
+    pub status: u16,
+    /// The whole answer as text.
+    pub text: String,
+}
+
+/// Writes bytes to a fresh connection and reads until the peer closes or one whole answer is there.
+///
+/// # Panics
+/// When nothing happens for a minute.
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    // A peer that refuses early may close while we still write: the answer counts, not the write.
+    let _ = stream.write_all(bytes).await;
+    read_answer(&mut stream).await
+}
+
+/// Reads one answer from an open connection.
+///
+/// # Panics
+/// When nothing happens for a minute.
+pub async fn read_answer(stream: &mut TcpStream) -> RawAnswer {
+    let mut all = Vec::new();
+    let mut chunk = [0_u8; 8192];
+    loop {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut chunk))
+            .await
+            .expect("the peer keeps silent");
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(count) => all.extend_from_slice(&chunk[..count]),
+        }
+        if is_whole(&all) {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&all).into_owned();
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0);
+    RawAnswer { status, text }
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Some(head_end) = text.find("\r\n\r\n") else {
+        return false;
+    };
+    let length = text[..head_end].lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
+    });
+    length.is_some_and(|length| bytes.len() >= head_end + 4 + length)
+}

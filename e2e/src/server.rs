@@ -1,0 +1,431 @@
+//! The real binary as a child process: started, killed, restarted, and asked over its command line.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::Api;
+
+/// How long a start may take before it counts as failed.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long an ordered stop may take before it counts as failed.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a test asks of its server beyond the usual.
+#[derive(Clone, Default)]
+pub struct Options {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    wrapper: Vec<String>,
+    data_dir: Option<PathBuf>,
+    rate_limits: bool,
+}
+
+impl Options {
+    /// Appends arguments to `goodpon serve`.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable of the server.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts a command in front of the binary (`unshare -m …`); it must end in an `exec`, so that the pid stays.
+    #[must_use]
+    pub fn wrapper<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Serves this folder rather than a fresh temporary one; it is left in place.
+    #[must_use]
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Leaves the rate limits at their defaults; otherwise the harness switches them all off.
+    #[must_use]
+    pub fn with_rate_limits(mut self) -> Self {
+        self.rate_limits = true;
+        self
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Addresses {
+    dashboard: SocketAddr,
+    partner: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// One running (or killed) `goodpon serve` and its data folder. Dropping it ends the process.
+pub struct Server {
+    options: Options,
+    data_dir: PathBuf,
+    child: Mutex<Option<Child>>,
+    addresses: Mutex<Addresses>,
+    log: Arc<Mutex<Vec<String>>>,
+    stdout: Arc<Mutex<String>>,
+    _temp: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts a server on ports of the system's choice and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready; the message carries its stderr.
+    #[must_use]
+    pub fn start(options: Options) -> Self {
+        Self::try_start(options).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As [`Server::start`], but a server that ends before it is ready is an error with its stderr.
+    ///
+    /// # Errors
+    /// The stderr of the process that did not become ready.
+    pub fn try_start(options: Options) -> Result<Self, String> {
+        let (data_dir, temp) = match &options.data_dir {
+            Some(path) => (path.clone(), None),
+            None => {
+                let temp = tempfile::Builder::new()
+                    .prefix("goodpon-e2e-")
+                    .tempdir()
+                    .expect("a temporary folder");
+                (temp.path().join("data"), Some(temp))
+            }
+        };
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stdout = Arc::new(Mutex::new(String::new()));
+        let (child, addresses) = launch(&options, &data_dir, &log, &stdout)?;
+        Ok(Self {
+            options,
+            data_dir,
+            child: Mutex::new(Some(child)),
+            addresses: Mutex::new(addresses),
+            log,
+            stdout,
+            _temp: temp,
+        })
+    }
+
+    /// `http://host:port` of one of the two APIs.
+    #[must_use]
+    pub fn base(&self, api: Api) -> String {
+        format!("http://{}", self.addr(api))
+    }
+
+    /// Where one of the two APIs listens.
+    #[must_use]
+    pub fn addr(&self, api: Api) -> SocketAddr {
+        let addresses = *self.addresses.lock().unwrap();
+        match api {
+            Api::Dashboard => addresses.dashboard,
+            Api::Partner => addresses.partner,
+        }
+    }
+
+    /// Where the admin port listens.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.addresses.lock().unwrap().admin
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Process id of the running child.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child
+            .lock()
+            .unwrap()
+            .as_ref()
+            .expect("the server runs")
+            .id()
+    }
+
+    /// All lines of stderr so far, over all starts.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// All of stdout so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// The power cut: SIGKILL, then the corpse is collected.
+    pub fn kill9(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub fn signal_term(&self) {
+        let status = Command::new("kill")
+            .args(["-TERM", &self.pid().to_string()])
+            .status()
+            .expect("the kill program");
+        assert!(status.success(), "SIGTERM could not be sent");
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Panics
+    /// When it does not end within a minute.
+    #[must_use]
+    pub fn wait(&self) -> ExitStatus {
+        let mut child = self.child.lock().unwrap().take().expect("the server runs");
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            if let Some(status) = child.try_wait().expect("the state of the child") {
+                return status;
+            }
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!(
+                    "the server did not stop; its last lines:\n{}",
+                    self.last_lines()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn terminate(&self) -> ExitStatus {
+        self.signal_term();
+        self.wait()
+    }
+
+    /// Starts the server anew on the same data folder (killing it first if it still runs); the ports change.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn restart(&self) {
+        self.kill9();
+        let (child, addresses) = launch(&self.options, &self.data_dir, &self.log, &self.stdout)
+            .unwrap_or_else(|why| panic!("{why}"));
+        *self.child.lock().unwrap() = Some(child);
+        *self.addresses.lock().unwrap() = addresses;
+    }
+
+    /// Runs a subcommand on this data folder: `run_cli(&["verify"])` is `goodpon verify --data-dir …`.
+    #[must_use]
+    pub fn run_cli(&self, args: &[&str]) -> Output {
+        let (command, rest) = args.split_first().expect("a subcommand");
+        let dir = self.data_dir.to_str().expect("a UTF-8 path");
+        let mut all = vec![*command, "--data-dir", dir];
+        all.extend(rest);
+        goodpon(&all, &[])
+    }
+
+    /// The newest mails to an address, as `goodpon mailbox --json` tells them.
+    #[must_use]
+    pub fn mailbox(&self, to: &str) -> Vec<Value> {
+        let output = self.run_cli(&["mailbox", "--to", to, "--json"]);
+        assert!(
+            output.status.success(),
+            "mailbox failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).expect("mailbox prints a JSON array")
+    }
+
+    /// The verification token in the newest mail to an address.
+    #[must_use]
+    pub fn verification_token(&self, to: &str) -> String {
+        let mails = self.mailbox(to);
+        let mail = mails.first().unwrap_or_else(|| panic!("no mail to {to}"));
+        token_in(mail["text"].as_str().expect("a text part"))
+    }
+
+    /// The last lines of stderr, for failure messages.
+    #[must_use]
+    pub fn last_lines(&self) -> String {
+        let log = self.log.lock().unwrap();
+        log[log.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            eprintln!("last lines of the server's stderr:\n{}", self.last_lines());
+        }
+    }
+}
+
+/// The 32 hex digits after `/verify?token=` in a text.
+///
+/// # Panics
+/// When the text has no such link.
+#[must_use]
+pub fn token_in(text: &str) -> String {
+    let (_, after) = text
+        .split_once("/verify?token=")
+        .unwrap_or_else(|| panic!("no verification link in: {text}"));
+    let token: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
+    assert_eq!(
+        token.len(),
+        32,
+        "a verification token has 32 hex digits: {token}"
+    );
+    token
+}
+
+/// Path of the binary under test: `GOODPON_BIN`, else `goodpon` beside the test executable.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("GOODPON_BIN") {
+        let path = PathBuf::from(path);
+        assert!(
+            path.is_file(),
+            "GOODPON_BIN names no file: {}",
+            path.display()
+        );
+        return path;
+    }
+    let me = std::env::current_exe().expect("the path of this executable");
+    me.ancestors().skip(1).take(2).map(|folder| folder.join("goodpon")).find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!("no goodpon binary beside {}: run `cargo build -p goodpon` first or set GOODPON_BIN", me.display())
+    })
+}
+
+/// A command for the binary with an environment that holds none of the caller's settings.
+#[must_use]
+pub fn command() -> Command {
+    clean(Command::new(binary()))
+}
+
+/// Runs the binary to its end.
+#[must_use]
+pub fn goodpon(args: &[&str], env: &[(&str, &str)]) -> Output {
+    command()
+        .args(args)
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("goodpon can be run")
+}
+
+fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GOODPON_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn launch(
+    options: &Options,
+    data_dir: &Path,
+    log: &Arc<Mutex<Vec<String>>>,
+    stdout: &Arc<Mutex<String>>,
+) -> Result<(Child, Addresses), String> {
+    let mut words: VecDeque<String> = options.wrapper.iter().cloned().collect();
+    words.push_back(binary().to_str().expect("a UTF-8 path").to_owned());
+    let mut command = clean(Command::new(words.pop_front().expect("a program")));
+    command
+        .args(words)
+        .arg("serve")
+        .arg("--data-dir")
+        .arg(data_dir);
+    for port in ["--dashboard-addr", "--partner-addr", "--admin-addr"] {
+        command.args([port, "127.0.0.1:0"]);
+    }
+    if !options.rate_limits {
+        for kind in ["sign-up", "login", "verify", "resend"] {
+            command.args([format!("--rate-{kind}-per-min"), "0".to_owned()]);
+        }
+        command.args(["--rate-partner-per-sec", "0"]);
+    }
+    command
+        .args(&options.args)
+        .envs(options.env.iter().cloned());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+
+    let (sender, receiver) = mpsc::channel();
+    let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let log_of_thread = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if let Some(addresses) = ready_line(&line) {
+                let _ = sender.send(addresses);
+            }
+            log_of_thread.lock().unwrap().push(line);
+        }
+    });
+    let results = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let stdout = Arc::clone(stdout);
+    std::thread::spawn(move || {
+        for line in results.map_while(Result::ok) {
+            let mut text = stdout.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+    // The channel closes with stderr, so a server that dies early is known at once.
+    match receiver.recv_timeout(START_LIMIT) {
+        Ok(addresses) => Ok((child, addresses)),
+        Err(_) => {
+            let _ = child.kill();
+            let status = child.wait().expect("the state of the child");
+            Err(format!(
+                "goodpon did not become ready ({status}):\n{}",
+                log.lock().unwrap().join("\n")
+            ))
+        }
+    }
+}
+
+fn ready_line(line: &str) -> Option<Addresses> {
+    let json: Value = serde_json::from_str(line).ok()?;
+    let fields = if json["message"] == "ready" {
+        &json
+    } else {
+        &json["fields"]
+    };
+    if fields["message"] != "ready" {
+        return None;
+    }
+    let address = |name: &str| fields[name].as_str()?.parse().ok();
+    Some(Addresses {
+        dashboard: address("dashboard_addr")?,
+        partner: address("partner_addr")?,
+        admin: address("admin_addr")?,
+    })
+}

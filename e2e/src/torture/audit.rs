@@ -1,0 +1,272 @@
+//! The account after a crash: what was answered is there, what is there was asked for, limits hold, retries tell the truth.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+
+use futures::StreamExt;
+use serde_json::Value;
+
+use super::{Attempt, Stage, action, by_request, count_effects, effect_of};
+use crate::client::Answer;
+use crate::ledger::text;
+use crate::world::World;
+
+/// Requests at once while auditing.
+const AT_ONCE: usize = 16;
+
+/// Checks a round and returns its figures for the progress line; violations are written down one a line.
+pub(super) async fn round(
+    world: &World,
+    stage: &Stage,
+    journal: &[Attempt],
+    violations: &mut String,
+) -> String {
+    let ledger = read(world, stage).await;
+    check_answered(journal, &ledger, violations);
+    check_limits(stage, &ledger, violations);
+    check_replays(world, journal, violations).await;
+    let retried = retry_interrupted(world, journal, &ledger, violations).await;
+
+    let after = read(world, stage).await;
+    check_answered(journal, &after, violations);
+    check_answered(&retried, &after, violations);
+    check_limits(stage, &after, violations);
+    check_lists(world, stage, &after, violations).await;
+    let answered = journal.iter().filter(|attempt| attempt.succeeded()).count();
+    format!(
+        "{answered} successes answered, {} interrupted and retried, {} entries",
+        retried.len(),
+        after.len()
+    )
+}
+
+async fn read(world: &World, stage: &Stage) -> Vec<Value> {
+    let mut all = Vec::new();
+    for template in stage.ids() {
+        all.extend(
+            world
+                .ledger(&[("couponTemplateId", &template.to_string())])
+                .await,
+        );
+    }
+    all
+}
+
+/// Every answered success has its entry, no effect is there twice, and none that nobody asked for.
+fn check_answered(journal: &[Attempt], ledger: &[Value], violations: &mut String) {
+    let counts = count_effects(ledger);
+    for attempt in journal {
+        let count = counts.get(&effect_of(attempt)).copied().unwrap_or(0);
+        if attempt.succeeded() && count != 1 {
+            let _ = writeln!(
+                violations,
+                "answered 200, but there {count} times: {attempt:?}"
+            );
+        }
+    }
+    for ((action, template, user, order), count) in counts {
+        if count > 1 {
+            let _ = writeln!(
+                violations,
+                "{action} of {template} for {user} {order} is there {count} times"
+            );
+        }
+    }
+    let refused: HashSet<_> = by_request(journal)
+        .into_values()
+        .filter(|attempts| {
+            attempts
+                .iter()
+                .all(|attempt| attempt.answer.is_some() && !attempt.succeeded())
+        })
+        .map(|attempts| effect_of(attempts[0]))
+        .collect();
+    for effect in count_effects(ledger)
+        .into_keys()
+        .filter(|effect| refused.contains(effect))
+    {
+        let _ = writeln!(violations, "refused, and yet there: {effect:?}");
+    }
+}
+
+/// No more coupons than places, and at no moment more redeemed ones.
+fn check_limits(stage: &Stage, ledger: &[Value], violations: &mut String) {
+    let issued = ledger.iter().filter(|entry| {
+        entry["couponTemplateId"] == stage.scarce && entry["actionType"] == "ISSUE"
+    });
+    let issued = issued.count();
+    if issued > stage.scarce_limit {
+        let _ = writeln!(
+            violations,
+            "{issued} coupons issued of {}",
+            stage.scarce_limit
+        );
+    }
+    let (mut now, mut most) = (0_usize, 0);
+    for entry in ledger
+        .iter()
+        .filter(|entry| entry["couponTemplateId"] == stage.contested)
+    {
+        match text(entry, "actionType") {
+            "REDEEM" => now += 1,
+            "CANCEL_REDEMPTION" => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    if most > stage.contested_limit {
+        let _ = writeln!(
+            violations,
+            "{most} coupons redeemed at once of {}",
+            stage.contested_limit
+        );
+    }
+}
+
+/// Every keyed request that was answered gets its answer again, to the byte.
+async fn check_replays(world: &World, journal: &[Attempt], violations: &mut String) {
+    let answered = journal
+        .iter()
+        .filter(|attempt| attempt.key.is_some() && attempt.answer.is_some());
+    let replays: Vec<(&Attempt, Option<Answer>)> = futures::stream::iter(answered)
+        .map(|attempt| async move { (attempt, attempt.send(&world.shop).await) })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    for (attempt, replay) in replays {
+        let first = attempt.answer.as_ref().expect("filtered above");
+        let same = replay.as_ref().is_some_and(|replay| {
+            replay.replayed() && replay.status == first.status && replay.bytes == first.bytes
+        });
+        if !same {
+            let _ = writeln!(
+                violations,
+                "answered {first}, replayed {replay:?}: key {:?}",
+                attempt.key
+            );
+        }
+    }
+}
+
+/// Each request whose outcome is open is sent again with its key; returns the attempts with the answers they got.
+async fn retry_interrupted(
+    world: &World,
+    journal: &[Attempt],
+    ledger: &[Value],
+    violations: &mut String,
+) -> Vec<Attempt> {
+    let counts = count_effects(ledger);
+    let open = by_request(journal).into_values().filter(|attempts| {
+        attempts[0].key.is_some() && attempts.iter().all(|attempt| attempt.answer.is_none())
+    });
+    let open: Vec<Attempt> = open.map(|attempts| attempts[0].clone()).collect();
+    let retried: Vec<Attempt> = futures::stream::iter(open)
+        .map(|attempt| async move {
+            Attempt {
+                answer: attempt.send(&world.shop).await,
+                ..attempt
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    for attempt in &retried {
+        let happened = counts.contains_key(&effect_of(attempt));
+        let Some(answer) = &attempt.answer else {
+            let _ = writeln!(violations, "a retry got no answer: {attempt:?}");
+            continue;
+        };
+        if happened && !(answer.status == 200 && answer.replayed()) {
+            let _ = writeln!(
+                violations,
+                "it had happened, but the retry got {answer}: {attempt:?}"
+            );
+        }
+        if !happened && answer.status != 200 && !may_refuse(attempt, answer) {
+            let _ = writeln!(
+                violations,
+                "it had not happened, and the retry got {answer}: {attempt:?}"
+            );
+        }
+        if !happened && answer.status == 200 && answer.replayed() {
+            let _ = writeln!(
+                violations,
+                "a success was stored without its effect: {attempt:?}"
+            );
+        }
+        let again = attempt.send(&world.shop).await;
+        if again
+            .as_ref()
+            .is_none_or(|again| !again.replayed() || again.bytes != answer.bytes)
+        {
+            let _ = writeln!(violations, "two retries differ: {answer} and {again:?}");
+        }
+    }
+    retried
+}
+
+/// Whether a request that had not happened may rightly be refused now: only for want of a place.
+fn may_refuse(attempt: &Attempt, answer: &Answer) -> bool {
+    let expected = match action(attempt.kind) {
+        "ISSUE" => "COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED",
+        "REDEEM" => "COUPON_TEMPLATE_MAX_REDEEM_COUNT_EXCEEDED",
+        _ => return false,
+    };
+    answer.code() == Some(expected)
+}
+
+/// The lists of the users and the counters of the templates say what the ledger says.
+async fn check_lists(world: &World, stage: &Stage, ledger: &[Value], violations: &mut String) {
+    let mut redeemed: HashMap<(i64, String), bool> = HashMap::new();
+    for entry in ledger {
+        let template = entry["couponTemplateId"].as_i64().unwrap_or_default();
+        redeemed.insert(
+            (template, text(entry, "userId").to_owned()),
+            text(entry, "actionType") == "REDEEM",
+        );
+    }
+    for template in stage.ids() {
+        let mine: Vec<_> = redeemed
+            .iter()
+            .filter(|((of, _), _)| *of == template)
+            .collect();
+        let expected = (
+            mine.len(),
+            mine.iter().filter(|(_, redeemed)| **redeemed).count(),
+        );
+        let answer = world.shop.template(template, None).await;
+        let told = (
+            &answer.json["data"]["currentIssueCount"],
+            &answer.json["data"]["currentRedeemCount"],
+        );
+        if (told.0 != &Value::from(expected.0)) || (told.1 != &Value::from(expected.1)) {
+            let _ = writeln!(
+                violations,
+                "the ledger counts {expected:?}, the template says {told:?}"
+            );
+        }
+    }
+    let lists: Vec<_> = futures::stream::iter(redeemed)
+        .map(|((template, user), redeemed)| async move {
+            (template, redeemed, world.shop.coupons(&user).await, user)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    for (template, redeemed, answer, user) in lists {
+        let coupons = answer.json["data"]["coupons"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let listed = coupons
+            .iter()
+            .filter(|coupon| coupon["couponTemplateId"] == template)
+            .count();
+        if listed != usize::from(!redeemed) {
+            let _ = writeln!(
+                violations,
+                "{user} has {listed} coupons of {template} listed, redeemed: {redeemed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A shop to measure with, made through the product's own APIs, and what these tell about a run afterwards.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use ureq::Agent;
+
+use super::server::Server;
+use super::wrk::Target;
+use crate::process;
+
+const EMAIL: &str = "bench@example.com";
+const PASSWORD: &str = "bench-password";
+
+/// How many a template may give out.
+#[derive(Clone, Copy)]
+pub enum Limit {
+    /// First come, first served, with more places than any run takes.
+    Plenty,
+    /// First come, first served, with so many places.
+    Issues(u64),
+}
+
+/// A verified account's merchant, and the addresses of its server.
+pub struct Shop {
+    agent: Agent,
+    dashboard: String,
+    admin: String,
+    token: String,
+    merchant: i64,
+    /// The partner API, as this merchant.
+    pub target: Target,
+}
+
+/// Answers of the partner API since the server's start, by HTTP status.
+pub type Answers = BTreeMap<String, u64>;
+
+impl Shop {
+    /// Signs up, verifies by the mail, logs in and makes a merchant.
+    pub fn open(server: &Server, program: &OsStr, data: &Path) -> Result<Self> {
+        let agent: Agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(20)))
+            .build()
+            .into();
+        let mut shop = Self {
+            agent,
+            dashboard: server.address("dashboard_addr")?,
+            admin: server.address("admin_addr")?,
+            token: String::new(),
+            merchant: 0,
+            target: Target {
+                address: server.address("partner_addr")?,
+                client_id: String::new(),
+                client_secret: String::new(),
+            },
+        };
+        let account = json!({"email": EMAIL, "password": PASSWORD, "name": "bench"});
+        shop.dashboard_post("/v1/accounts/sign-up", &account)?;
+        let token = mailed_token(program, data)?;
+        shop.dashboard_post("/v1/auth/verify", &json!({"token": token}))?;
+        let session = shop.dashboard_post("/v1/auth/login", &account)?;
+        shop.token = text(&session["accessToken"])?;
+        let merchant = shop.dashboard_post("/v1/merchants", &json!({"name": "bench"}))?;
+        shop.merchant = merchant["id"].as_i64().context("no merchant id")?;
+        shop.target.client_id = text(&merchant["clientId"])?;
+        shop.target.client_secret = text(&merchant["clientSecrets"][0]["secret"])?;
+        Ok(shop)
+    }
+
+    /// The same shop on a server that was started again.
+    pub fn moved_to(mut self, server: &Server) -> Result<Self> {
+        self.dashboard = server.address("dashboard_addr")?;
+        self.admin = server.address("admin_addr")?;
+        self.target.address = server.address("partner_addr")?;
+        Ok(self)
+    }
+
+    /// Makes and publishes a template; gives its id.
+    pub fn publish(&self, limit: Limit) -> Result<i64> {
+        let places = match limit {
+            Limit::Plenty => 1_000_000_000,
+            Limit::Issues(places) => places,
+        };
+        let merchant = self.merchant;
+        let templates = format!("/v1/merchants/{merchant}/coupon-templates");
+        let template = json!({
+            "name": "bench", "description": "a coupon to measure with", "minOrderAmount": 10_000,
+            "discountType": "FIXED_AMOUNT", "discountValue": 1_000, "issueStartDate": "2020-01-01",
+            "validityDays": 365, "limitType": "ISSUE_COUNT", "maxIssueCount": places,
+        });
+        let made = self.dashboard_post(&templates, &template)?;
+        let id = made["id"].as_i64().context("no template id")?;
+        self.dashboard_post(&format!("{templates}/{id}/publish"), &json!({}))?;
+        Ok(id)
+    }
+
+    /// A count of a template as the partner API shows it: `currentIssueCount` or `currentRedeemCount`.
+    pub fn count(&self, template: i64, field: &str) -> Result<u64> {
+        let (status, answer) =
+            self.partner("GET", &format!("/v1/coupon-templates/{template}"), None)?;
+        answer["data"][field]
+            .as_u64()
+            .with_context(|| format!("no {field}: {status} {answer}"))
+    }
+
+    /// The sum of a count over templates.
+    pub fn counts(&self, templates: &[i64], field: &str) -> Result<u64> {
+        templates
+            .iter()
+            .map(|template| self.count(*template, field))
+            .sum()
+    }
+
+    /// Waits until the sum of a count over templates reaches `wanted`; gives the last sum seen.
+    pub fn wait_for_count(&self, templates: &[i64], field: &str, wanted: u64) -> Result<u64> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let sum = self.counts(templates, field)?;
+            if sum >= wanted || Instant::now() > deadline {
+                return Ok(sum);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// One request to the partner API; status and answer.
+    pub fn partner(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+        let url = format!("http://{}{path}", self.target.address);
+        let sent = if method == "GET" {
+            self.agent
+                .get(&url)
+                .header("X-Goodpon-Client-Id", &self.target.client_id)
+                .header("X-Goodpon-Client-Secret", &self.target.client_secret)
+                .call()
+        } else {
+            self.agent
+                .post(&url)
+                .header("X-Goodpon-Client-Id", &self.target.client_id)
+                .header("X-Goodpon-Client-Secret", &self.target.client_secret)
+                .send_json(body)
+        };
+        let mut answer = sent.with_context(|| format!("{method} {url}"))?;
+        Ok((answer.status().as_u16(), answer.body_mut().read_json()?))
+    }
+
+    /// How many requests the server has answered by status, from its own metrics.
+    pub fn answers(&self) -> Result<Answers> {
+        let url = format!("http://{}/metrics", self.admin);
+        let mut answer = self
+            .agent
+            .get(&url)
+            .call()
+            .context("cannot read /metrics")?;
+        let answers = answers_in(&answer.body_mut().read_to_string()?);
+        if answers.is_empty() {
+            bail!("/metrics has no request counts by status");
+        }
+        Ok(answers)
+    }
+
+    fn dashboard_post(&self, path: &str, body: &Value) -> Result<Value> {
+        let url = format!("http://{}{path}", self.dashboard);
+        let mut request = self.agent.post(&url);
+        if !self.token.is_empty() {
+            request = request.header("Authorization", format!("Bearer {}", self.token));
+        }
+        let mut answer = request
+            .send_json(body)
+            .with_context(|| format!("POST {url}"))?;
+        let status = answer.status().as_u16();
+        let envelope: Value = answer.body_mut().read_json()?;
+        if status != 200 {
+            bail!("POST {path} was answered {status}: {envelope}");
+        }
+        Ok(envelope["data"].clone())
+    }
+}
+
+fn text(value: &Value) -> Result<String> {
+    Ok(value.as_str().context("a text is missing")?.to_owned())
+}
+
+/// The token of the verification mail in the mailbox of a running server.
+fn mailed_token(program: &OsStr, data: &Path) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut command = Command::new(program);
+        command.args(["mailbox", "--to", EMAIL, "--json", "--data-dir"]);
+        let mails: Value = serde_json::from_str(&process::output_of(command.arg(data))?)?;
+        let body = mails[0]["text"].as_str().unwrap_or_default();
+        if let Some((_, rest)) = body.split_once("/verify?token=") {
+            return Ok(rest.chars().take_while(char::is_ascii_hexdigit).collect());
+        }
+        if Instant::now() > deadline {
+            bail!("no verification mail came: {mails}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Sums the counts of the request-duration histogram (any series `…request…_count` with a `status`) by status.
+fn answers_in(metrics: &str) -> Answers {
+    let mut answers = Answers::new();
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let Some((labels, value)) = rest.rsplit_once('}') else {
+            continue;
+        };
+        if !name.contains("request") || !name.ends_with("_count") {
+            continue;
+        }
+        let status = labels
+            .split_once("status=\"")
+            .and_then(|(_, rest)| rest.split_once('"'));
+        if let (Some((status, _)), Ok(count)) = (status, value.trim().parse::<u64>()) {
+            *answers.entry(status.to_owned()).or_default() += count;
+        }
+    }
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answers_in;
+
+    #[test]
+    fn answers_are_summed_by_status_over_routes() {
+        let metrics = "# TYPE http_request_seconds histogram\n\
+            http_request_seconds_bucket{route=\"/a\",status=\"200\",le=\"1\"} 9\n\
+            http_request_seconds_count{route=\"/a\",status=\"200\"} 2\n\
+            http_request_seconds_count{route=\"/b/{id}\",status=\"200\"} 3\n\
+            http_request_seconds_count{route=\"/b/{id}\",status=\"400\"} 4\n\
+            writer_batch_count 7\n";
+        let answers = answers_in(metrics);
+        assert_eq!(answers.get("200"), Some(&5));
+        assert_eq!(answers.get("400"), Some(&4));
+        assert_eq!(answers.len(), 2);
+    }
+}

@@ -1,0 +1,379 @@
+//! A server with a shop on it, and the runs made against it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::server::Server;
+use super::shop::{Answers, Shop};
+use super::wrk::{self, Figures, Load, Script, Wrk};
+
+/// The user of counter 0, whom every fill serves.
+const FIRST_USER: &str = "user-00000000";
+
+/// Where the counters of users begin that have never been seen: filled users are counted from 0.
+const NEW_USERS: u64 = 1_000_000_000;
+/// And of those of the warm-ups.
+const WARM_UP_USERS: u64 = 2_000_000_000;
+/// And of those who get what is sold out.
+const QUICK_USERS: u64 = 3_000_000_000;
+
+/// A slow server that fills 5 million still ends within this.
+const LONGEST_FILL_SECONDS: u64 = 1800;
+
+const COLLECTORS: u32 = 16;
+
+/// A running server, its shop and its data folder.
+pub struct Stage {
+    pub server: Server,
+    pub shop: Shop,
+    pub data: PathBuf,
+}
+
+/// What answers a run expects.
+enum Expected {
+    /// 200 to each, and so many more in this counter of these templates.
+    Counted(&'static str, Vec<i64>),
+    /// 200 to each.
+    Success,
+    /// 200 to each, sampled by a list of the first user that has so many coupons.
+    Coupons(usize),
+    /// 400 to each with this code, sampled by an issue of this template to this user.
+    Refusal(&'static str, i64, String),
+}
+
+/// One row to be measured.
+pub struct Run {
+    script: Script,
+    arguments: Vec<String>,
+    warm_up_arguments: Vec<String>,
+    pub connections: u32,
+    pub seconds: u64,
+    /// Whether each issue bears a fresh `Idempotency-Key`.
+    pub idempotent: bool,
+    expected: Expected,
+}
+
+/// What a row came to.
+pub struct Measured {
+    pub figures: Figures,
+    /// Requests that were not answered as expected, or at least 1 if the server's own counts disagree.
+    pub unexpected: u64,
+    /// What was unexpected.
+    pub fault: Option<String>,
+}
+
+/// How long to warm up for a row of so many seconds.
+pub fn warm_up(seconds: u64) -> u64 {
+    seconds.min(2)
+}
+
+/// The arguments of the issue script.
+pub fn issue_arguments(template: i64, first: u64, count: u64, idempotent: bool) -> Vec<String> {
+    vec![
+        template.to_string(),
+        first.to_string(),
+        count.to_string(),
+        idempotent.to_string(),
+    ]
+}
+
+impl Run {
+    fn new(script: Script, arguments: Vec<String>, connections: u32, seconds: u64) -> Self {
+        Self {
+            script,
+            warm_up_arguments: arguments.clone(),
+            arguments,
+            connections,
+            seconds,
+            idempotent: false,
+            expected: Expected::Success,
+        }
+    }
+
+    /// Issues to new users.
+    pub fn issue(template: i64, connections: u32, seconds: u64) -> Self {
+        let arguments = issue_arguments(template, NEW_USERS, 0, false);
+        let mut run = Self::new(Script::Issue, arguments, connections, seconds);
+        run.warm_up_arguments = issue_arguments(template, WARM_UP_USERS, 0, false);
+        run.expected = Expected::Counted("currentIssueCount", vec![template]);
+        run
+    }
+
+    /// New users who come too late.
+    pub fn sold_out(template: i64, connections: u32, seconds: u64) -> Self {
+        let arguments = issue_arguments(template, NEW_USERS, 0, false);
+        let mut run = Self::new(Script::Issue, arguments, connections, seconds);
+        let code = "COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED";
+        run.expected = Expected::Refusal(code, template, "user-late".to_owned());
+        run
+    }
+
+    /// Users who have the coupon already.
+    pub fn already_issued(template: i64, users: u64, connections: u32, seconds: u64) -> Self {
+        let arguments = issue_arguments(template, 0, users, false);
+        let mut run = Self::new(Script::Issue, arguments, connections, seconds);
+        run.expected = Expected::Refusal("COUPON_ALREADY_ISSUED", template, FIRST_USER.to_owned());
+        run
+    }
+
+    /// Reads one template.
+    pub fn template(template: i64, connections: u32, seconds: u64) -> Self {
+        Self::new(
+            Script::Template,
+            vec![template.to_string()],
+            connections,
+            seconds,
+        )
+    }
+
+    /// Lists the coupons of one user after the other.
+    pub fn list(users: u64, coupons_each: usize, connections: u32, seconds: u64) -> Self {
+        let mut run = Self::new(Script::List, vec![users.to_string()], connections, seconds);
+        run.expected = Expected::Coupons(coupons_each);
+        run
+    }
+
+    /// Redeems the coupons of two files, one for the warm-up.
+    pub fn redeem(
+        coupons: &mut Coupons,
+        templates: &[i64],
+        connections: u32,
+        seconds: u64,
+    ) -> Result<Self> {
+        let warm_up = coupons.take(connections, warm_up(seconds))?;
+        let measured = coupons.take(connections, seconds)?;
+        let mut run = Self::new(Script::Redeem, vec![measured], connections, seconds);
+        run.warm_up_arguments = vec![warm_up];
+        run.expected = Expected::Counted("currentRedeemCount", templates.to_vec());
+        Ok(run)
+    }
+}
+
+/// More coupons than can be redeemed in so many seconds.
+pub fn redeemed(connections: u32, seconds: u64) -> usize {
+    let a_second = if connections == 1 { 15_000 } else { 50_000 };
+    a_second * usize::try_from(seconds).unwrap_or(usize::MAX)
+}
+
+/// Coupons that can be redeemed, as lines `user coupon`.
+pub struct Coupons {
+    lines: Vec<String>,
+    folder: PathBuf,
+    files: u32,
+}
+
+impl Coupons {
+    /// Moves enough for a run into files of their own, one for each thread of the load; gives their name without the number.
+    fn take(&mut self, connections: u32, seconds: u64) -> Result<String> {
+        let count = redeemed(connections, seconds);
+        let left = self.lines.len().checked_sub(count);
+        let taken = self.lines.split_off(left.context("too few coupons")?);
+        self.files += 1;
+        let name = self.folder.join(self.files.to_string());
+        let threads = wrk::THREADS.min(connections) as usize;
+        for (number, part) in taken.chunks(count.div_ceil(threads)).enumerate() {
+            fs::write(
+                name.with_extension(number.to_string()),
+                part.join("\n") + "\n",
+            )?;
+        }
+        Ok(name.display().to_string())
+    }
+}
+
+impl Stage {
+    /// Gives the template's coupon to so many users from the first on; whoever has it keeps it.
+    pub fn fill(&self, generator: &Wrk, template: i64, users: u64) -> Result<()> {
+        self.fill_from(generator, template, 0, users)
+    }
+
+    /// Gives the only coupons of a template to users who have no other.
+    pub fn sell_out(&self, generator: &Wrk, template: i64, places: u64) -> Result<()> {
+        self.fill_from(generator, template, QUICK_USERS, places)
+    }
+
+    fn fill_from(&self, generator: &Wrk, template: i64, first: u64, users: u64) -> Result<()> {
+        eprintln!("filling template {template} up to {users} coupons");
+        let load = Load {
+            target: &self.shop.target,
+            script: Script::Issue,
+            arguments: issue_arguments(template, first, users, false),
+            connections: 256,
+            threads: wrk::THREADS,
+            seconds: LONGEST_FILL_SECONDS,
+        };
+        let mut told = 0;
+        generator.run_until(&load, Duration::from_millis(500), || {
+            self.server.empty_log()?;
+            let count = self.shop.count(template, "currentIssueCount")?;
+            if count >= told + 500_000 {
+                told = count;
+                eprintln!("  {count} coupons");
+            }
+            Ok(count >= users)
+        })?;
+        Ok(())
+    }
+
+    /// Lists the coupons of all users by the product's own API, in an order that mixes users and templates.
+    pub fn collect(
+        &self,
+        generator: &Wrk,
+        scratch: &Path,
+        users: u64,
+        coupons_each: usize,
+    ) -> Result<Coupons> {
+        eprintln!("collecting the coupons of {users} users");
+        let folder = scratch.join("coupons");
+        fs::create_dir_all(&folder)?;
+        let parts: Vec<PathBuf> = (0..COLLECTORS)
+            .map(|number| folder.join(format!("{number}.ids")))
+            .collect();
+        let load = Load {
+            target: &self.shop.target,
+            script: Script::Collect,
+            arguments: vec![users.to_string(), folder.display().to_string()],
+            connections: COLLECTORS,
+            threads: COLLECTORS,
+            seconds: LONGEST_FILL_SECONDS,
+        };
+        generator.run_until(&load, Duration::from_millis(200), || {
+            self.server.empty_log()?;
+            Ok(parts.iter().all(|part| part.exists()))
+        })?;
+        let mut lines = Vec::new();
+        for part in &parts {
+            let text = fs::read_to_string(part)
+                .with_context(|| format!("no whole list in {}", part.display()))?;
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        if lines.len() as u64 != users * coupons_each as u64 {
+            bail!("{users} users list {} coupons", lines.len());
+        }
+        // The tail of an id is random, so that this is a shuffle.
+        lines.sort_by_cached_key(|line| line.bytes().rev().take(12).collect::<Vec<u8>>());
+        Ok(Coupons {
+            lines,
+            folder,
+            files: 0,
+        })
+    }
+
+    /// Warms up, measures, and holds the run against the server's own counts.
+    pub fn measure(&mut self, generator: &Wrk, run: &Run) -> Result<Measured> {
+        let mut load = Load {
+            target: &self.shop.target,
+            script: run.script,
+            arguments: with_key(run, &run.warm_up_arguments),
+            connections: run.connections,
+            threads: wrk::THREADS,
+            seconds: warm_up(run.seconds),
+        };
+        generator.run(&load)?;
+        load.arguments = with_key(run, &run.arguments);
+        load.seconds = run.seconds;
+        let before = self.state(run)?;
+        let figures = generator.run(&load)?;
+        let fault = self.fault(run, &figures, &before)?;
+        self.server.empty_log()?;
+        let refusal = matches!(run.expected, Expected::Refusal(..));
+        let wrong = if refusal {
+            figures.requests - figures.refused
+        } else {
+            figures.refused
+        };
+        let unexpected = (wrong + figures.broken).max(u64::from(fault.is_some()));
+        Ok(Measured {
+            figures,
+            unexpected,
+            fault,
+        })
+    }
+
+    /// The counts that a run changes, once the requests that the warm-up left behind have ended.
+    fn state(&self, run: &Run) -> Result<(Answers, u64)> {
+        let mut answers = self.shop.answers()?;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(100));
+            let again = self.shop.answers()?;
+            if again == answers {
+                break;
+            }
+            answers = again;
+        }
+        let count = match &run.expected {
+            Expected::Counted(field, templates) => self.shop.counts(templates, field)?,
+            Expected::Success | Expected::Coupons(_) | Expected::Refusal(..) => 0,
+        };
+        // Asking for counts is answered 200 and counted itself.
+        Ok((self.shop.answers()?, count))
+    }
+
+    /// What the server's counts say against the run, if anything.
+    fn fault(
+        &self,
+        run: &Run,
+        figures: &Figures,
+        before: &(Answers, u64),
+    ) -> Result<Option<String>> {
+        let (earlier, count) = before;
+        let later = self.shop.answers()?;
+        let expected = match run.expected {
+            Expected::Refusal(..) => "400",
+            Expected::Counted(..) | Expected::Success | Expected::Coupons(_) => "200",
+        };
+        for (status, answers) in &later {
+            let more = answers - earlier.get(status).copied().unwrap_or(0).min(*answers);
+            let other = status != expected && more > 0;
+            if other || status == expected && more < figures.requests {
+                return Ok(Some(format!(
+                    "the server counts {more} answers of status {status} where wrk has {} of {expected}",
+                    figures.requests
+                )));
+            }
+        }
+        match &run.expected {
+            Expected::Success => {}
+            Expected::Coupons(wanted) => {
+                let path = format!("/v1/user-coupons?userId={FIRST_USER}");
+                let (_, answer) = self.shop.partner("GET", &path, None)?;
+                let coupons = answer["data"]["coupons"].as_array();
+                if coupons.map(Vec::len) != Some(*wanted) {
+                    return Ok(Some(format!(
+                        "{answer} where {wanted} coupons were expected"
+                    )));
+                }
+            }
+            Expected::Counted(field, templates) => {
+                let wanted = count + figures.requests;
+                let sum = self.shop.wait_for_count(templates, field, wanted)?;
+                // wrk drops what is on its way when its time is up, and the server still does it.
+                let most = wanted + 2 * u64::from(run.connections);
+                if !(wanted..=most).contains(&sum) {
+                    return Ok(Some(format!("{field} is {sum}, not {wanted} to {most}")));
+                }
+            }
+            Expected::Refusal(code, template, user) => {
+                let path = format!("/v1/coupon-templates/{template}/issue");
+                let body = json!({ "userId": user });
+                let (_, answer) = self.shop.partner("POST", &path, Some(&body))?;
+                if answer["error"]["code"] != *code {
+                    return Ok(Some(format!("{answer} where {code} was expected")));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn with_key(run: &Run, arguments: &[String]) -> Vec<String> {
+    let mut arguments = arguments.to_vec();
+    if let (Script::Issue, Some(last)) = (run.script, arguments.last_mut()) {
+        *last = run.idempotent.to_string();
+    }
+    arguments
+}

@@ -1,0 +1,147 @@
+//! `cargo xtask test` and `cargo xtask torture`: the suites, run with the program they drive.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::process::{self, Guarded};
+
+/// The environment variable that tells the end-to-end tests which program to drive.
+const PROGRAM_VARIABLE: &str = "GOODPON_BIN";
+
+/// How hard to torture.
+#[derive(Args)]
+pub struct Torture {
+    /// How often the server is killed and started again.
+    #[arg(long, default_value_t = 10)]
+    rounds: u32,
+    /// Repeats the random choices of an earlier run.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// Where cargo puts what it builds.
+pub fn target_folder() -> Result<PathBuf> {
+    let metadata = process::metadata(&["--no-deps"])?;
+    let folder = metadata["target_directory"].as_str();
+    Ok(PathBuf::from(
+        folder.context("cargo metadata names no target directory")?,
+    ))
+}
+
+/// The program to drive: the one in `GOODPON_BIN`, or the release build, made now.
+pub fn release_program() -> Result<OsString> {
+    if let Some(program) = std::env::var_os(PROGRAM_VARIABLE) {
+        return Ok(program);
+    }
+    process::run(process::cargo().args(["build", "--release", "-p", "goodpon"]))?;
+    Ok(target_folder()?.join("release/goodpon").into_os_string())
+}
+
+/// Kills the server under load, again and again, and checks what it kept.
+pub fn torture(options: &Torture) -> Result<()> {
+    let program = release_program()?;
+    let mut command = process::cargo();
+    command
+        .args(["run", "-p", "goodpon-e2e", "--bin", "torture", "--"])
+        .args(["--rounds", &options.rounds.to_string()])
+        .env(PROGRAM_VARIABLE, program);
+    if let Some(seed) = options.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    process::run(&mut command)
+}
+
+/// Builds everything in one go, so that no crate is built twice with other features, and runs every test.
+pub fn test() -> Result<()> {
+    let began = Instant::now();
+    process::run(process::cargo().args(["build", "--workspace", "--all-targets"]))?;
+    let built = began.elapsed();
+    let program = target_folder()?.join("debug/goodpon");
+    let mut child = Guarded::spawn(
+        process::cargo()
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .env(PROGRAM_VARIABLE, program)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped()),
+    )?;
+    let stdout = child.child().stdout.take().context("no stdout")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        tally.read(&line);
+    }
+    let status = child.child().wait()?;
+    println!();
+    println!(
+        "{} passed, {} failed, {} ignored; built in {:.0} s, all done in {:.0} s",
+        tally.passed,
+        tally.failed.len(),
+        tally.ignored,
+        built.as_secs_f64(),
+        began.elapsed().as_secs_f64()
+    );
+    for name in &tally.failed {
+        println!("failed: {name}");
+    }
+    if !status.success() {
+        bail!("cargo test ended with {status}");
+    }
+    if tally.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+/// What the lines of the test programs add up to.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+    ignored: usize,
+}
+
+impl Tally {
+    /// Reads one line such as `test name ... ok`.
+    fn read(&mut self, line: &str) {
+        let Some((name, outcome)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.rsplit_once(" ... "))
+        else {
+            return;
+        };
+        match outcome.split([' ', ',']).next() {
+            Some("ok") => self.passed += 1,
+            Some("FAILED") => self.failed.push(name.to_owned()),
+            Some("ignored") => self.ignored += 1,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn outcomes_are_counted() {
+        let mut tally = Tally::default();
+        for line in [
+            "test a::b ... ok",
+            "test src/lib.rs - f (line 3) ... ok",
+            "test c ... FAILED",
+            "test d ... ignored, needs root",
+            "test result: FAILED. 2 passed; 1 failed",
+        ] {
+            tally.read(line);
+        }
+        assert_eq!((tally.passed, tally.ignored), (2, 1));
+        assert_eq!(tally.failed, ["c"]);
+    }
+}
