@@ -72,6 +72,16 @@ pub(crate) fn finish(connection: &Connection) {
     }
 }
 
+/// The writer's last act: moves the whole log and empties it, unless another process still reads from it.
+pub(crate) fn close(connection: &Connection) {
+    let emptied = connection
+        .busy_timeout(Duration::ZERO)
+        .and_then(|()| log_pages(connection, "TRUNCATE"));
+    if let Err(error) = emptied {
+        tracing::warn!(%error, "the log could not be moved; the next start does it");
+    }
+}
+
 /// Runs a checkpoint of that mode: pages in the log, and pages of those that are moved.
 fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {

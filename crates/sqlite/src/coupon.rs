@@ -22,7 +22,8 @@ use crate::{
     writer::Tx,
 };
 
-const COLUMNS: &str =
+/// The columns that [`read`] reads.
+pub(crate) const COLUMNS: &str =
     "id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id";
 
 /// Reads a row of [`COLUMNS`].
@@ -40,7 +41,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
 }
 
 /// The coupon of that id, whosever it is: the domain tells apart what its caller may know.
-fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
+pub(crate) fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
     connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM coupons WHERE id = ?1"))?
         .query_row([id.to_bytes()], read)
@@ -56,7 +57,11 @@ pub(crate) fn write_state(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE coupons SET status = ?2, order_id = ?3 WHERE id = ?1")?
-        .execute(params![id.to_bytes(), coupon_status::code(status), order_id])?;
+        .execute(params![
+            id.to_bytes(),
+            coupon_status::code(status),
+            order_id
+        ])?;
     Ok(())
 }
 
@@ -154,17 +159,16 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
     if let (Ok(cancellation), Some(coupon)) = (&outcome, &found) {
         let order_id = Some(request.order_id.as_str());
         write_state(tx.connection, coupon.id, cancellation.status, order_id)?;
-        let entry_id = tx.history_id();
         Entry::new(HistoryAction::CancelRedemption, coupon)
             .order(&request.order_id)
             .reason(Some(&request.reason))
-            .write(tx, entry_id)?;
+            .write(tx, tx.history_id())?;
         if let Some(action) = cancellation.aftermath() {
             let discard_reason = template.as_ref().and_then(|t| t.discard_reason.as_deref());
             let reason = discard_reason.filter(|_| action == HistoryAction::Discard);
             Entry::new(action, coupon)
                 .reason(reason)
-                .write(tx, entry_id.next())?;
+                .write(tx, tx.history_id())?;
         }
         if let Some(template) = tx.template(coupon.template_id)? {
             template.redeem_count -= 1;

@@ -12,7 +12,7 @@ use goodpon_application::{
 use goodpon_domain::{
     coupon::{self, Coupon, CouponStatus, IssueRefusal},
     history::HistoryAction,
-    id::{MerchantId, TemplateId},
+    id::{HistoryId, MerchantId, TemplateId},
     template::{Owned, Template},
 };
 use rusqlite::{Connection, params};
@@ -87,7 +87,11 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     };
     if let Err(refusal) = coupon::take_place(template, false, template.issue_count) {
         let has_one = has_one(tx.connection, merchant, template_id, &request.user_id)?;
-        return Ok(Err(if has_one { IssueRefusal::AlreadyIssued } else { refusal }));
+        return Ok(Err(if has_one {
+            IssueRefusal::AlreadyIssued
+        } else {
+            refusal
+        }));
     }
     let period = template.terms.period;
     let coupon = Coupon {
@@ -105,7 +109,9 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     if !inserted {
         return Ok(Err(IssueRefusal::AlreadyIssued));
     }
-    Entry::new(HistoryAction::Issue, &coupon).write(tx, tx.history_id())?;
+    // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
+    let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
+    Entry::new(HistoryAction::Issue, &coupon).write(tx, entry_id)?;
     if let Some(template) = tx.template(template_id)? {
         template.issue_count += 1;
     }
@@ -149,7 +155,8 @@ impl Store {
         if !sold_out && !self.inner.recent.may_have_one(id, &request.user_id) {
             return Ok(None);
         }
-        let has_one = self.read(|connection| has_one(connection, merchant, id, &request.user_id))?;
+        let has_one =
+            self.read(|connection| has_one(connection, merchant, id, &request.user_id))?;
         Ok(coupon::take_place(&template, has_one, template.issue_count).err())
     }
 }
@@ -189,7 +196,10 @@ impl IssueGate for Store {
     }
 
     async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>> {
-        Ok(templates.iter().map(|template| template.issue_count).collect())
+        Ok(templates
+            .iter()
+            .map(|template| template.issue_count)
+            .collect())
     }
 
     async fn peek(&self, idempotency: &Idempotency<IssueOutcome>) -> StoreResult<Peek> {

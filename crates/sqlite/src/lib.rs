@@ -20,6 +20,8 @@ mod reader;
 mod schema;
 mod template;
 mod template_cache;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod writer;
 
@@ -87,8 +89,9 @@ struct Inner {
     in_flight: Arc<idempotency::InFlight>,
     recent: Arc<issue::RecentUsers>,
     clock: Arc<dyn Clock>,
+    // Ends before the writer, whose last act is to empty the log.
+    _checkpointer: Option<checkpoint::Checkpointer>,
     writer: Option<writer::Writer>,
-    checkpointer: Option<checkpoint::Checkpointer>,
     // Given back last, when nothing writes any more.
     _lock: Option<folder::Lock>,
 }
@@ -125,8 +128,8 @@ impl Store {
                 in_flight: Arc::default(),
                 recent,
                 clock,
+                _checkpointer: Some(checkpointer),
                 writer: Some(writer),
-                checkpointer: Some(checkpointer),
                 _lock: Some(lock),
             }),
         })
@@ -157,18 +160,21 @@ impl Store {
                 in_flight: Arc::default(),
                 recent: Arc::default(),
                 clock,
+                _checkpointer: None,
                 writer: None,
-                checkpointer: None,
                 _lock: None,
             }),
         })
     }
 
+    /// Gives this handle back. With the last one, all queued writes are finished, the log is moved into the
+    /// database and the data folder is free again. Blocks until then.
+    pub fn close(self) {
+        drop(self);
+    }
+
     /// Reads at once on the calling thread: for look-ups of a few rows.
-    fn read<T>(
-        &self,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> StoreResult<T> {
+    fn read<T>(&self, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> StoreResult<T> {
         self.inner.readers.with(run).map_err(store_error)
     }
 

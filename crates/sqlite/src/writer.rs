@@ -5,10 +5,12 @@
 //! request runs again in a transaction of its own, so every request stays all-or-nothing without paying for a
 //! savepoint (which copies each page that it touches). Requests are written so that they may run again.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -77,18 +79,21 @@ where
     }
 
     fn answer(self: Box<Self>, committed: StoreResult<()>) {
+        let Self { run, result, reply } = *self;
         let result = committed.and_then(|()| {
-            self.result
-                .ok_or_else(|| StoreError::Unexpected("the request left no result".into()))
+            result.ok_or_else(|| StoreError::Unexpected("the request left no result".into()))
         });
+        // Whoever is answered must find free what the request held on to.
+        drop(run);
         // A caller that has gone away needs no answer.
-        let _ = self.reply.send(result);
+        let _ = reply.send(result);
     }
 }
 
 /// The handle to the writer thread. Dropping it lets queued requests finish and ends the thread.
 pub(crate) struct Writer {
     queue: Sender<Message>,
+    failing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -106,10 +111,13 @@ impl Writer {
     pub(crate) fn start(connection: Connection, tools: Tools) -> rusqlite::Result<Self> {
         let (queue, requests) = bounded(MAX_QUEUE);
         let last_stamp = last_recorded(&connection)?;
+        let failing = Arc::new(AtomicBool::new(false));
         let mut state = State {
             connection,
+            failing: Arc::clone(&failing),
             book: Book::default(),
             last_stamp,
+            last_id: LastId::default(),
             metrics: Metrics::default(),
             tools,
         };
@@ -119,8 +127,14 @@ impl Writer {
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         Ok(Self {
             queue,
+            failing,
             thread: Some(thread),
         })
+    }
+
+    /// Whether the last group could not be written for a reason that lies in the machine.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -179,10 +193,10 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The time of the newest entry there is, for a clock that stepped back while the store was closed.
+/// A time behind the newest entry there is, for a clock that stepped back while the store was closed.
 fn last_recorded(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(
-        "SELECT coalesce(max((SELECT max(recorded_at) FROM coupon_histories WHERE template_id = t.id)), 0)
+        "SELECT coalesce(max((SELECT max(recorded_at) FROM coupon_histories WHERE template_id = t.id)) + 1, 0)
          FROM coupon_templates t",
         [],
         |row| row.get(0),
@@ -193,8 +207,10 @@ struct State {
     connection: Connection,
     book: Book,
     last_stamp: i64,
+    last_id: LastId,
     metrics: Metrics,
     tools: Tools,
+    failing: Arc<AtomicBool>,
 }
 
 struct Metrics {
@@ -214,6 +230,9 @@ impl Default for Metrics {
         }
     }
 }
+
+/// The last id that was handed out, and its instant.
+type LastId = Cell<Option<(Timestamp, HistoryId)>>;
 
 type Group = Vec<Box<dyn Request>>;
 
@@ -245,14 +264,20 @@ impl State {
             }
             match then {
                 Some(Message::FinishCheckpoint) => crate::checkpoint::finish(&self.connection),
-                Some(Message::Stop) => return,
+                Some(Message::Stop) => return crate::checkpoint::close(&self.connection),
                 _ => {}
             }
         }
     }
 
     fn run_group(&mut self, group: &mut Group) {
-        match self.transact(group) {
+        let ran = self.transact(group);
+        let outage = matches!(
+            ran,
+            Err(Failed::Commit(_) | Failed::Before(StoreError::Unavailable { .. }))
+        );
+        self.failing.store(outage, Ordering::Relaxed);
+        match ran {
             Ok(()) => group.drain(..).for_each(|request| request.answer(Ok(()))),
             Err(Failed::Commit(error)) => {
                 tracing::error!(%error, requests = group.len(), "group commit failed");
@@ -265,11 +290,15 @@ impl State {
             }
             Err(Failed::Before(error)) if group.len() == 1 => {
                 tracing::error!(%error, "write failed");
-                group.drain(..).for_each(|request| request.answer(Err(error.clone())));
+                group
+                    .drain(..)
+                    .for_each(|request| request.answer(Err(error.clone())));
             }
             Err(Failed::Before(error @ StoreError::Unavailable { .. })) => {
                 tracing::error!(%error, requests = group.len(), "writes failed");
-                group.drain(..).for_each(|request| request.answer(Err(error.clone())));
+                group
+                    .drain(..)
+                    .for_each(|request| request.answer(Err(error.clone())));
             }
             Err(Failed::Before(error)) => {
                 tracing::warn!(%error, requests = group.len(), "a write failed: each of its group runs alone");
@@ -307,6 +336,7 @@ impl State {
                 now: stamp(&mut self.last_stamp, self.tools.clock.now()),
                 connection: &self.connection,
                 tools: &self.tools,
+                last_id: &self.last_id,
                 book: &mut self.book,
             };
             let ran = catch_unwind(AssertUnwindSafe(|| request.run(&mut tx)));
@@ -363,6 +393,7 @@ pub(crate) struct Tx<'a> {
     /// When the request happens: the same instant for all that it records.
     pub(crate) now: Timestamp,
     tools: &'a Tools,
+    last_id: &'a LastId,
     book: &'a mut Book,
 }
 
@@ -379,18 +410,20 @@ impl Tx<'_> {
 
     /// A fresh id for a coupon of this instant.
     pub(crate) fn coupon_id(&self) -> CouponId {
-        CouponId::new(self.now, self.random())
+        CouponId::from_bytes(self.history_id().to_bytes())
     }
 
-    /// A fresh id for an entry of this instant.
+    /// A fresh id for an entry of this instant, behind all that this instant had before.
     pub(crate) fn history_id(&self) -> HistoryId {
-        HistoryId::new(self.now, self.random())
-    }
-
-    fn random(&self) -> u64 {
         let mut bytes = [0; 8];
         self.tools.random.fill(&mut bytes);
-        u64::from_ne_bytes(bytes)
+        let fresh = HistoryId::new(self.now, u64::from_ne_bytes(bytes));
+        let id = match self.last_id.get() {
+            Some((at, last)) if at == self.now => fresh.max(last.next()),
+            _ => fresh,
+        };
+        self.last_id.set(Some((self.now, id)));
+        id
     }
 
     /// The template as this transaction sees it.

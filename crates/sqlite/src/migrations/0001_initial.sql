@@ -33,7 +33,8 @@ CREATE TABLE mails (
     last_error  TEXT
 ) STRICT;
 CREATE INDEX mails_due ON mails (next_try_at) WHERE next_try_at IS NOT NULL;
-CREATE INDEX mails_by_recipient ON mails (recipient);
+CREATE INDEX mails_sent ON mails (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX mails_by_recipient ON mails (recipient COLLATE NOCASE);
 
 CREATE TABLE merchants (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -88,6 +89,7 @@ CREATE TABLE coupon_templates (
 CREATE INDEX coupon_templates_by_merchant ON coupon_templates (merchant_id, created_at, id);
 CREATE INDEX coupon_templates_ending ON coupon_templates (absolute_expires_at)
     WHERE status = 1 AND absolute_expires_at IS NOT NULL;
+CREATE INDEX coupon_templates_discarded ON coupon_templates (id) WHERE status = 3;
 
 -- order_id is the order of the last redemption; null exactly if there never was one.
 CREATE TABLE coupons (
@@ -118,7 +120,7 @@ CREATE TABLE coupon_histories (
     reason      TEXT,
     PRIMARY KEY (template_id, recorded_at, id)
 ) STRICT, WITHOUT ROWID;
--- A coupon's ISSUE entry is found by its issued_at, so only the others stand here.
+-- A coupon's ISSUE entry is found by its issued_at and the coupon's own id, so only the others stand here.
 CREATE INDEX coupon_histories_by_coupon ON coupon_histories (coupon_id) WHERE action <> 0;
 CREATE INDEX coupon_histories_by_order ON coupon_histories (merchant_id, order_id) WHERE order_id IS NOT NULL;
 

@@ -1,0 +1,161 @@
+//! Laws of [`goodpon_application::ports::Outbox`].
+
+use goodpon_application::mail::{QueuedMail, StoredMail};
+use goodpon_domain::account::EmailKey;
+use jiff::SignedDuration;
+
+use crate::{
+    World,
+    scene::{ALL, MICRO, new_verification, unique_digest},
+};
+
+/// The mails that are due to one of `addresses`, in the order told.
+async fn due(world: &World, addresses: &[String]) -> Vec<QueuedMail> {
+    let due = world.outbox.due(ALL).await.unwrap();
+    due.into_iter()
+        .filter(|mail| addresses.contains(&mail.to))
+        .collect()
+}
+
+async fn only(world: &World, address: &str) -> StoredMail {
+    let mut listed = world.outbox.list(Some(address), ALL).await.unwrap();
+    assert_eq!(listed.len(), 1, "mails to {address}");
+    listed.remove(0)
+}
+
+/// What is due comes oldest first, up to the limit, and no more once it left.
+pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
+    let mut addresses = Vec::new();
+    for number in 0..5 {
+        world.clock.advance(MICRO * (number % 2));
+        addresses.push(world.unverified().await.0.email);
+    }
+    let mails = due(world, &addresses).await;
+    assert_eq!(
+        mails.iter().map(|mail| mail.to.clone()).collect::<Vec<_>>(),
+        addresses
+    );
+    for mail in &mails {
+        assert_eq!(
+            (mail.attempts, &mail.content),
+            (0, &new_verification([0; 32]).mail)
+        );
+    }
+    assert_eq!(
+        world.outbox.due(2).await.unwrap().len(),
+        2,
+        "no more than the limit"
+    );
+    world.clock.advance(SignedDuration::from_secs(1));
+    for number in 0..5 {
+        world.outbox.mark_sent(mails[number].id).await.unwrap();
+        assert_eq!(
+            due(world, &addresses).await,
+            mails[number + 1..],
+            "without what left"
+        );
+        assert_eq!(
+            only(world, &addresses[number]).await.sent_at,
+            Some(world.now())
+        );
+    }
+    world.clock.advance(SignedDuration::from_hours(48));
+    assert!(due(world, &addresses).await.is_empty(), "never again");
+}
+
+/// A failed try counts, and the next is due at its time exactly; without a time there is none.
+pub async fn a_failed_mail_waits_for_its_time(world: &World) {
+    let minute = SignedDuration::from_mins(1);
+    let addresses = [
+        world.unverified().await.0.email,
+        world.unverified().await.0.email,
+    ];
+    let mails = due(world, &addresses).await;
+    for attempt in 1..=3 {
+        let retry_at = world.now() + minute;
+        let failed =
+            world
+                .outbox
+                .mark_failed(mails[0].id, Some(retry_at), "451 try later 🎟".into());
+        failed.await.unwrap();
+        assert_eq!(due(world, &addresses[..1]).await, []);
+        world.clock.advance(minute - MICRO);
+        assert_eq!(
+            due(world, &addresses[..1]).await,
+            [],
+            "just before its time"
+        );
+        world.clock.advance(MICRO);
+        let again = due(world, &addresses[..1]).await;
+        let expected = QueuedMail {
+            attempts: attempt,
+            ..mails[0].clone()
+        };
+        assert_eq!(again, [expected], "at its time");
+    }
+    assert_eq!(
+        due(world, &addresses[1..]).await,
+        mails[1..],
+        "the other is not held up"
+    );
+    let refused = world
+        .outbox
+        .mark_failed(mails[1].id, None, "550 no such mailbox".into());
+    refused.await.unwrap();
+    world.clock.advance(SignedDuration::from_hours(24 * 30));
+    assert_eq!(due(world, &addresses[1..]).await, [], "never again");
+    assert_eq!(only(world, &addresses[1]).await.sent_at, None, "but listed");
+    world.outbox.mark_sent(mails[0].id).await.unwrap();
+    assert_eq!(due(world, &addresses).await, []);
+}
+
+/// Listed newest first, all of them or those to one address, up to the limit.
+pub async fn mails_are_listed_newest_first(world: &World) {
+    let (account, _) = world.unverified().await;
+    let (other, _) = world.unverified().await;
+    let key = EmailKey::of(&account.email);
+    for number in 0..4 {
+        world.clock.advance(MICRO * (number % 2));
+        let verification = new_verification(unique_digest());
+        let renewed = world.accounts.renew_verification(&key, verification).await;
+        assert_eq!(renewed.unwrap(), Ok(()));
+    }
+    let listed = world.outbox.list(Some(&account.email), ALL).await.unwrap();
+    assert_eq!(listed.len(), 5);
+    let place = |mail: &StoredMail| (mail.created_at, mail.id);
+    assert!(
+        listed
+            .windows(2)
+            .all(|pair| place(&pair[0]) > place(&pair[1])),
+        "newest first"
+    );
+    assert!(listed.iter().all(|mail| mail.to == account.email));
+    let first = world.outbox.list(Some(&account.email), 2).await.unwrap();
+    assert_eq!(first, listed[..2]);
+    let all = world.outbox.list(None, ALL).await.unwrap();
+    assert!(
+        all.windows(2).all(|pair| place(&pair[0]) > place(&pair[1])),
+        "newest first"
+    );
+    let ours: Vec<_> = all
+        .into_iter()
+        .filter(|mail| mail.to == account.email)
+        .collect();
+    assert_eq!(ours, listed);
+    only(world, &other.email).await;
+    let nobody = world
+        .outbox
+        .list(Some("nobody@example.com"), ALL)
+        .await
+        .unwrap();
+    assert!(nobody.is_empty());
+}
+
+/// No cleaning takes a mail that has not left yet.
+pub async fn unsent_mails_are_kept(world: &World) {
+    let address = world.unverified().await.0.email;
+    world.clock.advance(SignedDuration::from_hours(24 * 400));
+    while world.upkeep.clean_up(100).await.unwrap() > 0 {}
+    assert_eq!(due(world, std::slice::from_ref(&address)).await.len(), 1);
+    only(world, &address).await;
+}

@@ -1,0 +1,171 @@
+//! What laws are tried on: the ports of one adapter set, and a clock that stands still unless it is moved.
+
+use std::any::Any;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use goodpon_application::ports::{
+    Accounts, Clock, Coupons, Health, Histories, IssueGate, Merchants, Outbox, Random, Templates,
+    Upkeep,
+};
+use goodpon_domain::business_time::BusinessZone;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+
+/// A clock for tests. It stands still, or steps by a fixed amount whenever it is read.
+pub struct ManualClock {
+    micros: AtomicI64,
+    step: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that stands still at `now`.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            micros: AtomicI64::new(now.as_microsecond()),
+            step: AtomicI64::new(0),
+        }
+    }
+
+    /// Moves it on by `duration`, in whole microseconds.
+    pub fn advance(&self, duration: SignedDuration) {
+        let micros = i64::try_from(duration.as_micros()).expect("an advance in range");
+        self.micros.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Moves it to `now`.
+    pub fn set(&self, now: Timestamp) {
+        self.micros.store(now.as_microsecond(), Ordering::SeqCst);
+    }
+
+    /// Makes every reading move it on by so many microseconds; 0 makes it stand still again.
+    pub fn step_by(&self, micros: i64) {
+        self.step.store(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        let step = self.step.load(Ordering::SeqCst);
+        let micros = self.micros.fetch_add(step, Ordering::SeqCst);
+        Timestamp::from_microsecond(micros).expect("a time in range")
+    }
+}
+
+/// Bytes that differ from call to call and from process to process, for tests.
+pub struct FreshRandom {
+    hasher: RandomState,
+    calls: AtomicU64,
+}
+
+impl Default for FreshRandom {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            calls: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Random for FreshRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let call = self.calls.fetch_add(1, Ordering::Relaxed);
+            let fresh = self.hasher.hash_one(call).to_be_bytes();
+            chunk.copy_from_slice(&fresh[..chunk.len()]);
+        }
+    }
+}
+
+/// Waits until all that was accepted is written and can be seen through every port.
+pub type Settle = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// The ports of one adapter set, on one store and one clock.
+#[derive(Clone)]
+pub struct World {
+    /// Accounts and verification tokens.
+    pub accounts: Arc<dyn Accounts>,
+    /// Merchants, members and secrets.
+    pub merchants: Arc<dyn Merchants>,
+    /// Coupon templates.
+    pub templates: Arc<dyn Templates>,
+    /// First come, first served.
+    pub gate: Arc<dyn IssueGate>,
+    /// Coupons once they are issued.
+    pub coupons: Arc<dyn Coupons>,
+    /// The ledger of what happened to coupons.
+    pub histories: Arc<dyn Histories>,
+    /// Mails that wait to be sent.
+    pub outbox: Arc<dyn Outbox>,
+    /// What is due by the clock.
+    pub upkeep: Arc<dyn Upkeep>,
+    /// Whether what is held is right.
+    pub health: Arc<dyn Health>,
+    /// The clock that the store goes by.
+    pub clock: Arc<ManualClock>,
+    /// The zone that the store goes by.
+    pub zone: BusinessZone,
+    /// Scaled out, an accepted issue is written later; on one machine there is nothing to wait for.
+    pub settle: Settle,
+    /// Scaled out, an entry may appear behind newer ones for some seconds (contract §2.2); on one machine never.
+    pub entries_may_come_late: bool,
+    /// Whatever must live as long as the store does: its folder, say.
+    pub kept: Arc<dyn Any + Send + Sync>,
+}
+
+impl World {
+    /// The zone of all worlds.
+    pub fn zone() -> BusinessZone {
+        BusinessZone::new(TimeZone::get("Asia/Seoul").expect("a bundled zone"))
+    }
+
+    /// The clock of a new world.
+    pub fn clock() -> Arc<ManualClock> {
+        let start = "2026-03-02T01:23:45.123456Z".parse();
+        Arc::new(ManualClock::new(start.expect("a time")))
+    }
+
+    /// A world in which one store is all the ports and has all written when it answers.
+    pub fn of_one_store<S>(
+        store: S,
+        clock: Arc<ManualClock>,
+        kept: Arc<dyn Any + Send + Sync>,
+    ) -> Self
+    where
+        S: Accounts
+            + Merchants
+            + Templates
+            + IssueGate
+            + Coupons
+            + Histories
+            + Outbox
+            + Upkeep
+            + Health
+            + 'static,
+    {
+        let store = Arc::new(store);
+        Self {
+            accounts: Arc::clone(&store) as _,
+            merchants: Arc::clone(&store) as _,
+            templates: Arc::clone(&store) as _,
+            gate: Arc::clone(&store) as _,
+            coupons: Arc::clone(&store) as _,
+            histories: Arc::clone(&store) as _,
+            outbox: Arc::clone(&store) as _,
+            upkeep: Arc::clone(&store) as _,
+            health: store,
+            clock,
+            zone: Self::zone(),
+            settle: Arc::new(|| Box::pin(std::future::ready(()))),
+            entries_may_come_late: false,
+            kept,
+        }
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,211 @@
+//! Backups: a copy of the database in one file, checked before it gets its name.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{
+    Connection, OpenFlags,
+    backup::{Backup, StepResult},
+    ffi,
+};
+
+use crate::{DATABASE_FILE, OpenError, Store, folder, schema};
+
+/// Why a backup is not written or not restored. Displays as one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is something under the backup's name already.
+    #[error("{0} exists already: choose another file name, or move that file away")]
+    Exists(PathBuf),
+    /// The data folder is not empty.
+    #[error(
+        "the data folder {0} has a database already: restore into another --data-dir, or move that one away"
+    )]
+    HasDatabase(PathBuf),
+    /// The data folder cannot be worked on.
+    #[error(transparent)]
+    Folder(#[from] OpenError),
+    /// A file cannot be read or written.
+    #[error(
+        "{path} cannot be read or written ({reason}): check the path, its permissions and the free space"
+    )]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// A file is no sound database of ours.
+    #[error("{path} is no sound Goodpon backup ({reason}): use another one")]
+    Unsound {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Copying failed.
+    #[error("{path} cannot be copied ({reason}): check the disk and its free space")]
+    Copy {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite says.
+        reason: rusqlite::Error,
+    },
+}
+
+impl Store {
+    /// Writes the store as of now into `file`, while it goes on serving. Blocks until the file is checked and on
+    /// the disk. Refuses to overwrite.
+    pub fn backup(&self, file: &Path) -> Result<(), BackupError> {
+        copy_checked(&self.inner.folder.join(DATABASE_FILE), file)
+    }
+}
+
+/// Puts a backup into a data folder that has no database yet. Blocks until it is checked and on the disk.
+pub fn restore(file: &Path, data_dir: &Path) -> Result<(), BackupError> {
+    if !file.is_file() {
+        return Err(BackupError::File {
+            path: file.to_owned(),
+            reason: io::ErrorKind::NotFound.into(),
+        });
+    }
+    check(file)?;
+    let _lock = folder::Lock::take(data_dir)?;
+    let target = data_dir.join(DATABASE_FILE);
+    copy_checked(file, &target).map_err(|error| match error {
+        BackupError::Exists(_) => BackupError::HasDatabase(data_dir.to_owned()),
+        other => other,
+    })
+}
+
+/// Copies a database to a new file that appears under its name only when it is whole.
+fn copy_checked(source: &Path, target: &Path) -> Result<(), BackupError> {
+    refuse_existing(target)?;
+    let partial = partial_name(target);
+    let copied = copy(source, &partial)
+        .and_then(|()| check(&partial))
+        .and_then(|()| sync(&partial))
+        .and_then(|()| refuse_existing(target))
+        .and_then(|()| fs::rename(&partial, target).map_err(at(target)));
+    if copied.is_err() {
+        // What is left of it is of no use; that it cannot be removed is no further news.
+        let _ = fs::remove_file(&partial);
+        return copied;
+    }
+    sync(parent(target))
+}
+
+/// Refuses what is there already, and what SQLite would take for a part of the new file.
+fn refuse_existing(target: &Path) -> Result<(), BackupError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut path = target.as_os_str().to_owned();
+        path.push(suffix);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => return Err(BackupError::Exists(path.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(at(target)(error)),
+        }
+    }
+    Ok(())
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |reason| BackupError::File {
+        path: path.clone(),
+        reason,
+    }
+}
+
+/// Beside the target, so that renaming it is one step; with the process's id, so that two do not meet.
+fn partial_name(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    target.with_file_name(name)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Copies page by page, in one read transaction: one moment of the store, whatever is written meanwhile.
+fn copy(source: &Path, partial: &Path) -> Result<(), BackupError> {
+    create_private(partial).map_err(at(partial))?;
+    let run = || {
+        let from = open(source, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .or_else(|_| open(source, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+        let mut to = open(partial, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        match Backup::new(&from, &mut to)?.step(-1)? {
+            StepResult::Done => {}
+            // Waited for already, for as long as `open` says.
+            _ => {
+                return Err(rusqlite::Error::SqliteFailure(
+                    ffi::Error::new(ffi::SQLITE_BUSY),
+                    None,
+                ));
+            }
+        }
+        // One file that can be opened from a read-only place, without a log beside it.
+        to.pragma_update(None, "journal_mode", "delete")
+    };
+    run().map_err(|reason| BackupError::Copy {
+        path: source.to_owned(),
+        reason,
+    })
+}
+
+/// It holds password hashes, so it is its owner's only.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(connection)
+}
+
+/// Looks whether a file is a database of ours, of a version that we know, and undamaged.
+fn check(path: &Path) -> Result<(), BackupError> {
+    let unsound = |reason: String| BackupError::Unsound {
+        path: path.to_owned(),
+        reason,
+    };
+    let run = || {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        let ours = connection.table_exists(None, "coupon_templates")?;
+        Ok((verdict, ours, schema::version(&connection)))
+    };
+    let (verdict, ours, version) =
+        run().map_err(|error: rusqlite::Error| unsound(error.to_string()))?;
+    if verdict != "ok" {
+        return Err(unsound(verdict.replace('\n', " ")));
+    }
+    match version {
+        Ok(version) if ours && (1..=schema::VERSION).contains(&version) => Ok(()),
+        Ok(found) if ours && found > schema::VERSION => {
+            Err(BackupError::Folder(OpenError::SchemaTooNew {
+                found,
+                known: schema::VERSION,
+            }))
+        }
+        _ => Err(unsound("another program wrote it".into())),
+    }
+}
+
+/// Waits until a file's content, or a folder's names, are on the disk.
+fn sync(path: &Path) -> Result<(), BackupError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(at(path))
+}

@@ -1,0 +1,44 @@
+//! Whether the database answers, and whether what it holds is right.
+
+use async_trait::async_trait;
+use goodpon_application::{
+    audit::Difference,
+    ports::{DependencyHealth, Health, StoreError, StoreResult},
+};
+
+use crate::{Store, audit, schema};
+
+impl Store {
+    async fn ask(&self) -> StoreResult<()> {
+        self.read(|connection| {
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        })?;
+        let Some(writer) = &self.inner.writer else {
+            return Ok(());
+        };
+        if writer.is_failing() {
+            // Somebody must find out when the disk is well again, also where traffic was turned away meanwhile.
+            // Setting the version to what it is writes a page and changes nothing.
+            self.write(|tx| schema::write_version(tx.connection, schema::VERSION))
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Health for Store {
+    async fn check(&self) -> Vec<DependencyHealth> {
+        let problem = self.ask().await.err().map(|error| match error {
+            StoreError::Unavailable { reason, .. } | StoreError::Unexpected(reason) => reason,
+        });
+        vec![DependencyHealth {
+            name: "database",
+            problem,
+        }]
+    }
+
+    async fn audit(&self) -> StoreResult<Vec<Difference>> {
+        self.scan(audit::run).await
+    }
+}

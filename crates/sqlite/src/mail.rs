@@ -1,0 +1,141 @@
+//! The outbox: mails written with what they tell of, sent later by whoever delivers.
+
+use async_trait::async_trait;
+use goodpon_application::{
+    mail::{MailContent, QueuedMail, StoredMail},
+    ports::{Outbox, StoreResult},
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use crate::{
+    Store,
+    codec::{micros, optional_timestamp, row_limit, timestamp},
+    writer::Tx,
+};
+
+/// Puts a mail into the outbox, due at once.
+pub(crate) fn insert_mail(tx: &Tx<'_>, to: &str, content: &MailContent) -> rusqlite::Result<()> {
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        )?
+        .execute(params![
+            to,
+            content.subject,
+            content.text,
+            content.html,
+            micros(tx.now)
+        ])?;
+    Ok(())
+}
+
+fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<QueuedMail>> {
+    connection
+        .prepare_cached(
+            "SELECT id, recipient, subject, text, html, attempts FROM mails
+             WHERE next_try_at IS NOT NULL AND next_try_at <= ?1 ORDER BY next_try_at, id LIMIT ?2",
+        )?
+        .query_map(params![micros(now), row_limit(limit)], |row| {
+            Ok(QueuedMail {
+                id: row.get(0)?,
+                to: row.get(1)?,
+                content: content(row, 2)?,
+                attempts: row.get(5)?,
+            })
+        })?
+        .collect()
+}
+
+fn content(row: &Row<'_>, first: usize) -> rusqlite::Result<MailContent> {
+    Ok(MailContent {
+        subject: row.get(first)?,
+        text: row.get(first + 1)?,
+        html: row.get(first + 2)?,
+    })
+}
+
+/// Mails for which `condition` holds (`?1` is the recipient asked for), newest first.
+fn select(
+    connection: &Connection,
+    condition: &str,
+    to: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Vec<StoredMail>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT id, recipient, subject, text, html, created_at, sent_at FROM mails
+             WHERE {condition} ORDER BY id DESC LIMIT ?2"
+        ))?
+        .query_map(params![to, row_limit(limit)], |row| {
+            Ok(StoredMail {
+                id: row.get(0)?,
+                to: row.get(1)?,
+                content: content(row, 2)?,
+                created_at: timestamp(row, 5)?,
+                sent_at: optional_timestamp(row, 6)?,
+            })
+        })?
+        .collect()
+}
+
+/// The address as typed counts before the same address in other case.
+fn list(
+    connection: &Connection,
+    to: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Vec<StoredMail>> {
+    if to.is_none() {
+        return select(connection, "?1 IS NULL", to, limit);
+    }
+    let any_case = "recipient = ?1 COLLATE NOCASE";
+    let as_typed = format!("{any_case} AND recipient = ?1 COLLATE BINARY");
+    let exact = select(connection, &as_typed, to, limit)?;
+    if exact.is_empty() {
+        return select(connection, any_case, to, limit);
+    }
+    Ok(exact)
+}
+
+#[async_trait]
+impl Outbox for Store {
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+        let now = self.inner.clock.now();
+        self.read(|connection| due(connection, now, limit))
+    }
+
+    async fn mark_sent(&self, id: i64) -> StoreResult<()> {
+        self.write(move |tx| {
+            tx.connection
+                .prepare_cached("UPDATE mails SET sent_at = ?2, next_try_at = NULL WHERE id = ?1")?
+                .execute(params![id, micros(tx.now)])
+                .map(drop)
+        })
+        .await
+    }
+
+    async fn mark_failed(
+        &self,
+        id: i64,
+        retry_at: Option<Timestamp>,
+        error: String,
+    ) -> StoreResult<()> {
+        self.write(move |tx| {
+            tx.connection
+                .prepare_cached(
+                    "UPDATE mails SET attempts = attempts + 1, next_try_at = ?2, last_error = ?3
+                     WHERE id = ?1",
+                )?
+                .execute(params![id, retry_at.map(micros), error])
+                .map(drop)
+        })
+        .await
+    }
+
+    async fn list(&self, to: Option<&str>, limit: usize) -> StoreResult<Vec<StoredMail>> {
+        let to = to.map(str::to_owned);
+        self.scan(move |connection| list(connection, to.as_deref(), limit))
+            .await
+    }
+}

@@ -1,0 +1,116 @@
+//! Each kind of difference is planted by itself, and found.
+#![allow(clippy::unwrap_used)]
+
+use goodpon_application::ports::{Health, Templates, Upkeep};
+use goodpon_domain::template::Limit;
+use jiff::SignedDuration;
+
+use super::differences;
+use crate::tests::Scene;
+
+/// A store with coupons in every state: templates 1 (2 to issue), 2 (2 to redeem at once) and 3 (discarded).
+async fn eventful() -> Scene {
+    let scene = Scene::new().await;
+    let counted = scene.template(Limit::IssueCount(2)).await;
+    scene.issued(counted, "expired").await;
+    scene.clock.advance(SignedDuration::from_hours(72));
+    while scene.store.expire_coupons(10).await.unwrap() > 0 {}
+    scene.issued(counted, "plain").await;
+    let redeemable = scene.template(Limit::RedeemCount(2)).await;
+    let coupon = scene.issued(redeemable, "redeemed").await;
+    scene.redeem(coupon, "redeemed", "order 1").await;
+    scene.clock.advance(SignedDuration::from_secs(1));
+    scene.cancel(coupon, "order 1").await;
+    scene.clock.advance(SignedDuration::from_secs(1));
+    scene.redeem(coupon, "redeemed", "order 2").await;
+    let coupon = scene.issued(redeemable, "cancelled").await;
+    scene.redeem(coupon, "cancelled", "order 3").await;
+    scene.clock.advance(SignedDuration::from_secs(1));
+    scene.cancel(coupon, "order 3").await;
+    let withdrawn = scene.template(Limit::None).await;
+    scene.issued(withdrawn, "discarded").await;
+    let discarded = scene
+        .store
+        .discard(scene.merchant, withdrawn, "recall".into());
+    discarded.await.unwrap().unwrap();
+    while scene.store.discard_coupons(10).await.unwrap() > 0 {}
+    scene
+}
+
+#[tokio::test]
+async fn an_eventful_store_has_no_difference() {
+    let scene = eventful().await;
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+}
+
+/// What is planted, and what the subject of a difference must contain.
+const PLANTED: &[(&str, &str)] = &[
+    ("UPDATE coupon_templates SET issue_count = issue_count + 1 WHERE id = 1", "template 1 issue_count"),
+    ("UPDATE coupon_templates SET redeem_count = 0 WHERE id = 2", "template 2 redeem_count"),
+    ("UPDATE coupon_templates SET limit_count = 1 WHERE id = 1", "template 1 coupons"),
+    (
+        "UPDATE coupons SET status = 1 WHERE user_id = 'cancelled';
+         UPDATE coupon_templates SET limit_count = 1, redeem_count = 2 WHERE id = 2",
+        "template 2 redeemed coupons",
+    ),
+    ("DELETE FROM coupon_templates WHERE id = 1", " template"),
+    ("UPDATE coupon_templates SET status = 1 WHERE id = 3", " status"),
+    (
+        "DROP INDEX coupons_one_per_user;
+         INSERT INTO coupons SELECT randomblob(16), merchant_id, template_id, user_id, status, issued_at, expires_at, order_id
+         FROM coupons WHERE user_id = 'plain'",
+        "template 1 coupons of user \"plain\"",
+    ),
+    ("DROP INDEX coupon_histories_by_coupon", "schema coupon_histories_by_coupon"),
+    ("DELETE FROM coupons WHERE user_id = 'plain'", " coupon"),
+    ("UPDATE coupons SET merchant_id = 2 WHERE user_id = 'plain'", " merchant"),
+    ("UPDATE coupon_histories SET merchant_id = 2 WHERE action = 1", " merchant"),
+    ("UPDATE coupon_histories SET template_id = 1 WHERE action = 4", " template"),
+    ("DELETE FROM coupon_histories WHERE action = 0 AND template_id = 3", " ISSUE entries"),
+    (
+        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, order_id, reason
+         FROM coupon_histories WHERE action = 0 AND template_id = 3",
+        " action",
+    ),
+    ("UPDATE coupon_histories SET recorded_at = recorded_at + 1 WHERE action = 0 AND template_id = 3", " ISSUE entries"),
+    ("UPDATE coupons SET status = 0 WHERE user_id = 'redeemed'", " status"),
+    ("UPDATE coupons SET status = 2 WHERE user_id = 'plain'", " status"),
+    ("UPDATE coupons SET order_id = 'order 1' WHERE user_id = 'redeemed'", " order_id"),
+    ("UPDATE coupons SET order_id = NULL WHERE user_id = 'cancelled'", " order_id"),
+    ("DELETE FROM coupon_histories WHERE action = 2 AND order_id = 'order 1'", " entries"),
+    ("UPDATE coupon_histories SET order_id = 'another' WHERE action = 2", " entries"),
+    ("UPDATE coupon_histories SET recorded_at = recorded_at - 3600000000 WHERE action = 1", " entries"),
+    ("UPDATE coupon_histories SET recorded_at = recorded_at + 864000000000 WHERE action = 1", " entries"),
+    ("UPDATE coupons SET expires_at = NULL WHERE user_id = 'expired'", " entries"),
+    (
+        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, order_id, reason
+         FROM coupon_histories WHERE action = 3",
+        " entries",
+    ),
+    (
+        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, order_id, reason
+         FROM coupon_histories WHERE action = 4",
+        " entries",
+    ),
+    ("UPDATE coupon_histories SET reason = 'x' WHERE action = 0", " bears"),
+    ("UPDATE coupon_histories SET reason = NULL WHERE action = 4", " bears"),
+];
+
+#[tokio::test]
+async fn each_planted_difference_is_found() {
+    let scene = eventful().await;
+    let connection = scene.raw();
+    for (sql, subject) in PLANTED {
+        let planted = connection.unchecked_transaction().unwrap();
+        let before = planted.total_changes();
+        planted.execute_batch(sql).unwrap();
+        assert!(
+            sql.starts_with("DROP") || planted.total_changes() > before,
+            "{sql} changes nothing"
+        );
+        let found = differences(&planted).unwrap();
+        let named = found.iter().any(|one| one.subject.contains(subject));
+        assert!(named, "{sql}\n{found:#?}");
+        planted.rollback().unwrap();
+    }
+}

@@ -1,0 +1,200 @@
+//! What is refused when a folder is opened, and backups.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use goodpon_application::ports::{Coupons, Health, Outbox, StoreError};
+use goodpon_domain::{account::EmailKey, template::Limit};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{Scene, open};
+use crate::{BackupError, DATABASE_FILE, OpenError, Store, restore};
+
+#[tokio::test]
+async fn a_folder_has_one_writer() {
+    let scene = Scene::new().await;
+    let refused = open(&scene.folder, &scene.clock).err().unwrap();
+    assert!(matches!(refused, OpenError::InUse(_)));
+    assert!(!refused.to_string().contains('\n'));
+    let Scene {
+        store,
+        folder,
+        clock,
+        ..
+    } = scene;
+    store.close();
+    assert!(open(&folder, &clock).is_ok());
+}
+
+#[tokio::test]
+async fn a_schema_that_is_too_new_is_refused() {
+    let Scene {
+        store,
+        folder,
+        clock,
+        ..
+    } = Scene::new().await;
+    store.close();
+    let path = folder.path().join(DATABASE_FILE);
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    for refused in [
+        open(&folder, &clock).err().unwrap(),
+        Store::open_read_only(folder.path(), clock).err().unwrap(),
+    ] {
+        assert!(
+            matches!(
+                refused,
+                OpenError::SchemaTooNew {
+                    found: 99,
+                    known: 1
+                }
+            ),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_can_read_but_not_write() {
+    let scene = Scene::new().await;
+    let clock = Arc::clone(&scene.clock);
+    let reader = Store::open_read_only(scene.folder.path(), clock).unwrap();
+    assert_eq!(reader.audit().await.unwrap(), []);
+    assert_eq!(reader.check().await[0].problem, None);
+    let mails = Outbox::list(&reader, Some("owner@EXAMPLE.com"), 10)
+        .await
+        .unwrap();
+    assert_eq!(mails.len(), 1);
+    let refused = reader.mark_sent(1).await;
+    assert!(matches!(refused, Err(StoreError::Unexpected(_))));
+    let empty = TempDir::new().unwrap();
+    let missing = Store::open_read_only(empty.path(), Arc::clone(&scene.clock) as _);
+    assert!(matches!(missing, Err(OpenError::Missing(_))));
+}
+
+#[tokio::test]
+async fn mails_are_matched_as_typed_before_any_case() {
+    let scene = Scene::new().await;
+    let key = EmailKey::of("owner@example.com");
+    let connection = scene.raw();
+    let sql =
+        "INSERT INTO mails (recipient, subject, text, html, created_at) VALUES (?1, '', '', '', 0)";
+    connection.execute(sql, [key.as_str()]).unwrap();
+    let to = async |address| {
+        let mails = Outbox::list(&scene.store, Some(address), 10).await.unwrap();
+        mails.into_iter().map(|mail| mail.to).collect::<Vec<_>>()
+    };
+    assert_eq!(to("Owner@example.com").await, ["Owner@example.com"]);
+    assert_eq!(to("owner@example.com").await, ["owner@example.com"]);
+    assert_eq!(
+        to("OWNER@example.com").await,
+        ["owner@example.com", "Owner@example.com"]
+    );
+}
+
+/// Names in a folder, without those of the database itself.
+fn others(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with("goodpon.")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_one_moment_of_a_store_that_serves() {
+    let scene = Arc::new(Scene::new().await);
+    let template = scene.template(Limit::None).await;
+    scene.issued(template, "first").await;
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db");
+    let issuing = tokio::spawn({
+        let scene = Arc::clone(&scene);
+        async move {
+            for user in 0..200 {
+                scene.issued(template, &user.to_string()).await;
+            }
+        }
+    });
+    let (store, to) = (scene.store.clone(), file.clone());
+    tokio::task::spawn_blocking(move || store.backup(&to))
+        .await
+        .unwrap()
+        .unwrap();
+    issuing.await.unwrap();
+    assert_eq!(others(place.path()), ["backup.db"]);
+    let again = scene.store.backup(&file);
+    assert!(matches!(again, Err(BackupError::Exists(_))));
+
+    let target = TempDir::new().unwrap();
+    restore(&file, target.path()).unwrap();
+    let refused = restore(&file, target.path());
+    assert!(matches!(refused, Err(BackupError::HasDatabase(_))));
+    assert!(others(target.path()).is_empty());
+    let with_log = TempDir::new().unwrap();
+    fs::write(with_log.path().join("goodpon.db-wal"), "left over").unwrap();
+    let refused = restore(&file, with_log.path());
+    assert!(matches!(refused, Err(BackupError::HasDatabase(_))));
+    let restored = open(&target, &scene.clock).unwrap();
+    assert_eq!(restored.audit().await.unwrap(), []);
+    assert_eq!(
+        restored.held(scene.merchant, "first").await.unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_unsound_backup_is_not_restored() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    for user in 0..200 {
+        scene
+            .issue(template, &format!("user {user}"))
+            .await
+            .unwrap();
+    }
+    let place = TempDir::new().unwrap();
+    let sound = place.path().join("sound");
+    scene.store.backup(&sound).unwrap();
+    let target = TempDir::new().unwrap();
+    let try_it = |name: &str, content: Option<&[u8]>| {
+        let file = place.path().join(name);
+        if let Some(content) = content {
+            fs::write(&file, content).unwrap();
+        }
+        let refused = restore(&file, target.path()).unwrap_err();
+        assert!(!refused.to_string().contains('\n'), "{refused}");
+        assert!(!target.path().join(DATABASE_FILE).exists());
+        refused
+    };
+    assert!(matches!(try_it("absent", None), BackupError::File { .. }));
+    assert!(matches!(
+        try_it("empty", Some(b"")),
+        BackupError::Unsound { .. }
+    ));
+    assert!(matches!(
+        try_it("text", Some(&[b'x'; 9_000])),
+        BackupError::Unsound { .. }
+    ));
+    let mut bytes = fs::read(&sound).unwrap();
+    let half = bytes.len() / 2;
+    assert!(matches!(
+        try_it("cut", Some(&bytes[..half])),
+        BackupError::Unsound { .. }
+    ));
+    bytes[half..half + 4_096].fill(0xaa);
+    assert!(matches!(
+        try_it("damaged", Some(&bytes)),
+        BackupError::Unsound { .. }
+    ));
+    let connection = Connection::open(&sound).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let newer = try_it("sound", None);
+    assert!(
+        matches!(newer, BackupError::Folder(OpenError::SchemaTooNew { .. })),
+        "{newer}"
+    );
+}

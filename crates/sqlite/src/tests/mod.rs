@@ -1,0 +1,147 @@
+//! What the port laws do not reach: the file, the writer's groups, and what the audit finds.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod folder_and_schema;
+mod writer_groups;
+
+use std::sync::Arc;
+
+use goodpon_application::{
+    idempotency::Outcome,
+    mail::MailContent,
+    ports::{
+        Accounts, CancelRequest, Coupons, IssueGate, IssueOutcome, IssueRequest, Merchants,
+        NewAccount, NewSecret, NewVerification, RedeemRequest, StoreResult, Templates,
+    },
+};
+use goodpon_domain::{
+    coupon::Order,
+    id::{CouponId, MerchantId, TemplateId},
+    template::{Discount, Limit, Period, Terms},
+};
+use goodpon_port_laws::{FreshRandom, ManualClock, World};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::{DATABASE_FILE, OpenError, Store};
+
+/// A store in a folder of its own, with one shop.
+pub(crate) struct Scene {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) merchant: MerchantId,
+    pub(crate) folder: TempDir,
+}
+
+pub(crate) fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Result<Store, OpenError> {
+    let random = Arc::new(FreshRandom::default());
+    Store::open(folder.path(), Arc::clone(clock) as _, random, World::zone())
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let (folder, clock) = (TempDir::new().unwrap(), World::clock());
+        let store = open(&folder, &clock).unwrap();
+        let account = NewAccount {
+            email: "Owner@example.com".into(),
+            name: "Owner".into(),
+            password_hash: String::new(),
+        };
+        let verification = NewVerification {
+            token_digest: [1; 32],
+            mail: MailContent {
+                subject: "s".into(),
+                text: "t".into(),
+                html: "h".into(),
+            },
+        };
+        let owner = store.sign_up(account, verification).await.unwrap().unwrap();
+        let secret = NewSecret {
+            digest: [2; 32],
+            head: "0000".into(),
+            tail: "ffff".into(),
+        };
+        let shop = Merchants::create(&store, owner.id, "Shop".into(), "ck_1".into(), secret);
+        let merchant = shop.await.unwrap().merchant.id;
+        Self {
+            store,
+            clock,
+            merchant,
+            folder,
+        }
+    }
+
+    /// A published template whose coupons are good for a day.
+    pub(crate) async fn template(&self, limit: Limit) -> TemplateId {
+        let terms = Terms {
+            name: "Template".into(),
+            description: String::new(),
+            min_order_amount: None,
+            discount: Discount::FixedAmount { amount: 1_000 },
+            period: Period {
+                issue_start_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+                issue_end_at: None,
+                validity_days: Some(1),
+                absolute_expires_at: None,
+            },
+            limit,
+        };
+        let draft = Templates::create(&self.store, self.merchant, terms)
+            .await
+            .unwrap();
+        let published = self.store.publish(self.merchant, draft.id).await.unwrap();
+        published.unwrap().id
+    }
+
+    pub(crate) async fn issue(
+        &self,
+        template_id: TemplateId,
+        user: &str,
+    ) -> StoreResult<Outcome<IssueOutcome>> {
+        let request = IssueRequest {
+            merchant_id: self.merchant,
+            template_id,
+            user_id: user.into(),
+        };
+        self.store.issue(request, None).await
+    }
+
+    /// Issues a coupon and tells its id.
+    pub(crate) async fn issued(&self, template: TemplateId, user: &str) -> CouponId {
+        let outcome = self.issue(template, user).await.unwrap();
+        assert_eq!(outcome, Outcome::Ran(Ok(())));
+        let held = self.store.held(self.merchant, user).await.unwrap();
+        let of_template = |one: &&goodpon_domain::wallet::HeldCoupon| one.template.id == template;
+        held.iter().find(of_template).unwrap().coupon.id
+    }
+
+    pub(crate) async fn redeem(&self, coupon_id: CouponId, user: &str, order: &str) {
+        let request = RedeemRequest {
+            merchant_id: self.merchant,
+            coupon_id,
+            order: Order {
+                user_id: user.into(),
+                amount: 5_000,
+                id: order.into(),
+            },
+        };
+        let outcome = self.store.redeem(request, None).await.unwrap();
+        assert!(matches!(outcome, Outcome::Ran(Ok(_))), "{outcome:?}");
+    }
+
+    pub(crate) async fn cancel(&self, coupon_id: CouponId, order: &str) {
+        let request = CancelRequest {
+            merchant_id: self.merchant,
+            coupon_id,
+            order_id: order.into(),
+            reason: "reason".into(),
+        };
+        let outcome = self.store.cancel(request, None).await.unwrap();
+        assert!(matches!(outcome, Outcome::Ran(Ok(_))), "{outcome:?}");
+    }
+
+    /// A connection behind the store's back.
+    pub(crate) fn raw(&self) -> Connection {
+        Connection::open(self.folder.path().join(DATABASE_FILE)).unwrap()
+    }
+}

@@ -1,0 +1,197 @@
+//! A group is one transaction, and yet each request stands and falls by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use goodpon_application::{
+    idempotency::Outcome,
+    ports::{Health, IssueGate, StoreError, Templates},
+};
+use goodpon_domain::template::{Limit, Owned};
+
+use super::Scene;
+use crate::{Store, writer::Tx};
+
+/// Runs `bad` in one group with two good writes, which must both be kept.
+async fn with_neighbours(bad: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send + 'static) {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let note = |name: &'static str| {
+        let runs = Arc::clone(&runs);
+        scene.store.write(move |tx| {
+            runs.fetch_add(1, Ordering::SeqCst);
+            tx.template(template)?.unwrap().issue_count += 1;
+            tx.connection
+                .execute("INSERT INTO merchants (name, client_id, created_at, updated_at) VALUES (?1, ?1, 0, 0)", [name])
+        })
+    };
+    let (running, is_running) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    // Holds the writer until all others have queued up behind it.
+    let holds = scene.store.clone();
+    let holding = tokio::spawn(async move {
+        let hold = move |_: &mut Tx<'_>| {
+            running.send(()).unwrap();
+            released.recv().unwrap();
+            Ok(())
+        };
+        holds.write(hold).await
+    });
+    tokio::task::spawn_blocking(move || is_running.recv().unwrap())
+        .await
+        .unwrap();
+    let (before, failed, after, ()) = tokio::join!(
+        note("before"),
+        scene.store.write(bad),
+        note("after"),
+        async { release.send(()).unwrap() },
+    );
+    holding.await.unwrap().unwrap();
+    assert_eq!((before.unwrap(), after.unwrap()), (1, 1));
+    assert!(
+        matches!(failed, Err(StoreError::Unexpected(_))),
+        "{failed:?}"
+    );
+    assert_eq!(
+        runs.load(Ordering::SeqCst),
+        3,
+        "one before it in the group, then each alone"
+    );
+    let connection = scene.raw();
+    let count = |sql: &str| {
+        connection
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    assert_eq!(
+        count("SELECT count(*) FROM merchants WHERE name IN ('before', 'after')"),
+        2
+    );
+    assert_eq!(
+        count("SELECT count(*) FROM merchants WHERE name = 'bad'"),
+        0
+    );
+    assert_eq!(count("SELECT issue_count FROM coupon_templates"), 2);
+    let Owned::Mine(cached) = scene.store.find(scene.merchant, template).await.unwrap() else {
+        panic!("the template is gone");
+    };
+    assert_eq!(cached.issue_count, 2);
+}
+
+fn half_done(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO merchants (name, client_id, created_at, updated_at) VALUES ('bad', 'bad', 0, 0)";
+    tx.connection.execute(sql, []).map(drop)
+}
+
+#[tokio::test]
+async fn a_failing_request_leaves_its_neighbours_intact() {
+    with_neighbours(|tx| {
+        half_done(tx)?;
+        half_done(tx)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panicking_request_leaves_its_neighbours_intact() {
+    with_neighbours(|tx| {
+        half_done(tx)?;
+        panic!("on purpose");
+    })
+    .await;
+}
+
+async fn limit_pages(store: &Store, more: i64) {
+    store
+        .write(move |tx| {
+            let pages: i64 = tx
+                .connection
+                .pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let sql = format!("PRAGMA max_page_count = {}", pages + more);
+            tx.connection.query_row(&sql, [], |_| Ok(()))
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_outage_and_loses_nothing() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    limit_pages(&scene.store, 8).await;
+    let mut issued = 0;
+    let error = loop {
+        match scene
+            .issue(template, &format!("user {issued} {}", "x".repeat(200)))
+            .await
+        {
+            Ok(outcome) => assert_eq!(outcome, Outcome::Ran(Ok(()))),
+            Err(error) => break error,
+        }
+        issued += 1;
+        assert!(issued < 10_000);
+    };
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    assert!(scene.store.inner.writer.as_ref().unwrap().is_failing());
+    limit_pages(&scene.store, 1_000_000).await;
+    let health = scene.store.check().await;
+    assert_eq!(health[0].problem, None);
+    scene.issued(template, "one more").await;
+    let Owned::Mine(stored) = scene.store.find(scene.merchant, template).await.unwrap() else {
+        panic!("the template is gone");
+    };
+    let counts = scene.store.issue_counts(&[stored]).await.unwrap();
+    assert_eq!(counts, [issued + 1]);
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn without_the_unique_index_nothing_is_issued() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    scene.issued(template, "user").await;
+    let connection = scene.raw();
+    connection
+        .execute_batch("DROP INDEX coupons_one_per_user")
+        .unwrap();
+    let error = scene.issue(template, "another").await;
+    assert!(matches!(error, Err(StoreError::Unexpected(_))), "{error:?}");
+    let differences = scene.store.audit().await.unwrap();
+    assert_eq!(differences[0].subject, "schema coupons_one_per_user");
+}
+
+#[tokio::test]
+async fn queued_writes_are_finished_on_close_and_the_log_is_emptied() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    for user in 0..100 {
+        scene.issue(template, &user.to_string()).await.unwrap();
+    }
+    let Scene {
+        store,
+        folder,
+        clock,
+        ..
+    } = scene;
+    store.close();
+    let log = folder.path().join("goodpon.db-wal");
+    assert!(log.metadata().map_or(true, |log| log.len() == 0));
+    let store = super::open(&folder, &clock).unwrap();
+    assert_eq!(store.audit().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_the_disk() {
+    let scene = Scene::new().await;
+    let settings = scene.store.write(|tx| {
+        let read = |name| {
+            tx.connection
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+        };
+        Ok((read("journal_mode")?, read("synchronous")?))
+    });
+    // 2 is FULL.
+    assert_eq!(settings.await.unwrap(), ("wal".to_owned().into(), 2.into()));
+}

@@ -1,0 +1,251 @@
+//! What is due by the clock, in small batches beside live requests.
+//!
+//! What is due is looked for by a reader, so that a sweep with nothing to do leaves the writer alone; the writer
+//! looks at each piece again before it changes it.
+
+use async_trait::async_trait;
+use goodpon_application::{
+    idempotency::KEPT_FOR,
+    ports::{StoreResult, Upkeep},
+};
+use goodpon_domain::{
+    coupon::{Coupon, CouponStatus},
+    history::HistoryAction,
+    id::{CouponId, TemplateId},
+    template::TemplateStatus,
+};
+use jiff::SignedDuration;
+use rusqlite::{Connection, params};
+
+use crate::{
+    Store,
+    codec::{coupon_id, micros, row_limit},
+    coupon::{self, Entry},
+    template,
+    writer::Tx,
+};
+
+/// How long a verification token is kept; it is valid for a part of that only.
+const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// How long a mail that left stays in the mailbox.
+const SENT_MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+const DUE_TEMPLATES: &str = "SELECT id FROM coupon_templates INDEXED BY coupon_templates_ending
+     WHERE status = 1 AND absolute_expires_at IS NOT NULL AND absolute_expires_at <= ?1 LIMIT ?2";
+
+/// One seek a template. No template can be left out: each may have validity days of its own.
+const DUE_COUPONS: &str = "SELECT c.id FROM coupon_templates t
+     CROSS JOIN coupons c INDEXED BY coupons_open ON c.template_id = t.id
+     WHERE c.status = 0 AND c.expires_at <= ?1 LIMIT ?2";
+
+const WITHDRAWN_COUPONS: &str =
+    "SELECT c.id FROM coupon_templates t INDEXED BY coupon_templates_discarded
+     CROSS JOIN coupons c INDEXED BY coupons_open ON c.template_id = t.id
+     WHERE t.status = 3 AND c.status = 0 LIMIT ?1";
+
+fn expire_template(tx: &mut Tx<'_>, id: TemplateId) -> rusqlite::Result<bool> {
+    let now = tx.now;
+    let is_due = tx.template(id)?.is_some_and(|template| {
+        template.status == TemplateStatus::Issuable
+            && template.status_at(now) == TemplateStatus::Expired
+    });
+    if is_due {
+        template::change_status(tx, id, TemplateStatus::Expired, None)?;
+    }
+    Ok(is_due)
+}
+
+/// The coupon, if it is still in its user's hand.
+fn issued(tx: &Tx<'_>, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
+    let coupon = coupon::load(tx.connection, id)?;
+    Ok(coupon.filter(|coupon| coupon.status == CouponStatus::Issued))
+}
+
+fn expire_coupon(tx: &mut Tx<'_>, id: CouponId) -> rusqlite::Result<bool> {
+    let now = tx.now;
+    let Some(coupon) = issued(tx, id)?.filter(|coupon| coupon.is_past_expiry(now)) else {
+        return Ok(false);
+    };
+    let order_id = coupon.order_id.as_deref();
+    coupon::write_state(tx.connection, id, CouponStatus::Expired, order_id)?;
+    Entry::new(HistoryAction::Expire, &coupon).write(tx, tx.history_id())?;
+    Ok(true)
+}
+
+fn discard_coupon(tx: &mut Tx<'_>, id: CouponId) -> rusqlite::Result<bool> {
+    let Some(coupon) = issued(tx, id)? else {
+        return Ok(false);
+    };
+    let template = tx.template(coupon.template_id)?;
+    let Some(template) = template.filter(|one| one.status == TemplateStatus::Discarded) else {
+        return Ok(false);
+    };
+    let reason = template.discard_reason.clone();
+    let order_id = coupon.order_id.as_deref();
+    coupon::write_state(tx.connection, id, CouponStatus::Discarded, order_id)?;
+    Entry::new(HistoryAction::Discard, &coupon)
+        .reason(reason.as_deref())
+        .write(tx, tx.history_id())?;
+    Ok(true)
+}
+
+/// A kind of rows that are deleted when they are old.
+struct Litter {
+    /// Rows, oldest first, with their time; `?1` is how many.
+    oldest: &'static str,
+    delete: &'static str,
+    kept_for: SignedDuration,
+}
+
+const LITTER: [Litter; 3] = [
+    Litter {
+        oldest: "SELECT seq, stored_at FROM idempotency_records ORDER BY seq LIMIT ?1",
+        delete: "DELETE FROM idempotency_records WHERE seq = ?1 AND stored_at <= ?2",
+        kept_for: KEPT_FOR,
+    },
+    Litter {
+        oldest: "SELECT digest, created_at FROM verification_tokens INDEXED BY verification_tokens_by_age
+                 ORDER BY created_at LIMIT ?1",
+        delete: "DELETE FROM verification_tokens WHERE digest = ?1 AND created_at <= ?2",
+        kept_for: TOKENS_KEPT_FOR,
+    },
+    Litter {
+        oldest: "SELECT id, sent_at FROM mails INDEXED BY mails_sent WHERE sent_at IS NOT NULL
+                 ORDER BY sent_at LIMIT ?1",
+        delete: "DELETE FROM mails WHERE id = ?1 AND sent_at <= ?2",
+        kept_for: SENT_MAILS_KEPT_FOR,
+    },
+];
+
+/// The keys of up to `limit` rows that are no younger than `until`. Stops at the first that is.
+fn old_rows(
+    connection: &Connection,
+    litter: &Litter,
+    until: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<rusqlite::types::Value>> {
+    let mut statement = connection.prepare_cached(litter.oldest)?;
+    let mut rows = statement.query([row_limit(limit)])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)? > until {
+            break;
+        }
+        keys.push(row.get(0)?);
+    }
+    Ok(keys)
+}
+
+impl Store {
+    /// Does `each` to all that `find` found, and counts those that it was still due for.
+    async fn sweep<Id: Copy + Send + 'static>(
+        &self,
+        find: impl FnOnce(&Connection) -> rusqlite::Result<Vec<Id>> + Send + 'static,
+        each: fn(&mut Tx<'_>, Id) -> rusqlite::Result<bool>,
+    ) -> StoreResult<usize> {
+        let found = self.scan(find).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |tx| {
+            let mut done = 0;
+            for &id in &found {
+                done += usize::from(each(tx, id)?);
+            }
+            Ok(done)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Upkeep for Store {
+    async fn expire_templates(&self, limit: usize) -> StoreResult<usize> {
+        let now = micros(self.inner.clock.now());
+        let find = move |connection: &Connection| {
+            connection
+                .prepare_cached(DUE_TEMPLATES)?
+                .query_map(params![now, row_limit(limit)], |row| {
+                    row.get(0).map(TemplateId)
+                })?
+                .collect()
+        };
+        self.sweep(find, expire_template).await
+    }
+
+    async fn expire_coupons(&self, limit: usize) -> StoreResult<usize> {
+        let now = micros(self.inner.clock.now());
+        let find = move |connection: &Connection| {
+            connection
+                .prepare_cached(DUE_COUPONS)?
+                .query_map(params![now, row_limit(limit)], |row| coupon_id(row, 0))?
+                .collect()
+        };
+        self.sweep(find, expire_coupon).await
+    }
+
+    async fn discard_coupons(&self, limit: usize) -> StoreResult<usize> {
+        let find = move |connection: &Connection| {
+            connection
+                .prepare_cached(WITHDRAWN_COUPONS)?
+                .query_map([row_limit(limit)], |row| coupon_id(row, 0))?
+                .collect()
+        };
+        self.sweep(find, discard_coupon).await
+    }
+
+    async fn clean_up(&self, limit: usize) -> StoreResult<usize> {
+        let now = self.inner.clock.now();
+        let mut done = 0;
+        for litter in &LITTER {
+            let until = micros(now - litter.kept_for);
+            let left = limit - done;
+            let keys = self
+                .scan(move |connection| old_rows(connection, litter, until, left))
+                .await?;
+            if keys.is_empty() {
+                continue;
+            }
+            done += self
+                .write(move |tx| {
+                    let mut statement = tx.connection.prepare_cached(litter.delete)?;
+                    let deleted = keys
+                        .iter()
+                        .map(|key| statement.execute(params![key, until]));
+                    deleted.sum::<rusqlite::Result<usize>>()
+                })
+                .await?;
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_found_by_seeks() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::schema::migrate(&mut connection).unwrap();
+        let oldest = LITTER.iter().map(|litter| litter.oldest);
+        for sql in [DUE_TEMPLATES, DUE_COUPONS, WITHDRAWN_COUPONS]
+            .into_iter()
+            .chain(oldest)
+        {
+            let plan = crate::schema::query_plan(&connection, sql);
+            for forbidden in ["SCAN c", "TEMP B-TREE", "SCAN coupon_histories"] {
+                assert!(!plan.contains(forbidden), "{sql}\n{plan}");
+            }
+        }
+        // The templates themselves are gone through in an index, without their texts.
+        let plan = crate::schema::query_plan(&connection, DUE_COUPONS);
+        assert!(plan.contains("SCAN t USING COVERING INDEX"), "{plan}");
+        assert!(
+            plan.contains("(template_id=? AND expires_at>? AND expires_at<?)")
+                || plan.contains("(template_id=? AND expires_at<?)"),
+            "{plan}"
+        );
+    }
+}
