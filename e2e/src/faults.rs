@@ -106,6 +106,7 @@ impl SmallDisk {
         Options::default()
             .wrapper(["unshare", flags, "sh", "-c", &script, mount])
             .data_dir(&self.mount.path().join("data"))
+            .own_mounts()
     }
 
     /// The mount as the rest of the system reaches it: through the process that has it mounted.

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod ledger;
 pub mod raw;
 pub mod server;
+pub mod snapshot;
 pub mod template;
 pub mod torture;
 pub mod world;

@@ -26,6 +26,7 @@ pub struct Options {
     wrapper: Vec<String>,
     data_dir: Option<PathBuf>,
     rate_limits: bool,
+    own_mounts: bool,
 }
 
 impl Options {
@@ -54,6 +55,13 @@ impl Options {
     #[must_use]
     pub fn data_dir(mut self, path: &Path) -> Self {
         self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Tells that the server sees a file system of its own, so that the command line must reach its folder through it.
+    #[must_use]
+    pub fn own_mounts(mut self) -> Self {
+        self.own_mounts = true;
         self
     }
 
@@ -236,7 +244,15 @@ impl Server {
     #[must_use]
     pub fn run_cli(&self, args: &[&str]) -> Output {
         let (command, rest) = args.split_first().expect("a subcommand");
-        let dir = self.data_dir.to_str().expect("a UTF-8 path");
+        let seen = match self.options.own_mounts {
+            true => PathBuf::from(format!(
+                "/proc/{}/root{}",
+                self.pid(),
+                self.data_dir.display()
+            )),
+            false => self.data_dir.clone(),
+        };
+        let dir = seen.to_str().expect("a UTF-8 path");
         let mut all = vec![*command, "--data-dir", dir];
         all.extend(rest);
         goodpon(&all, &[])
@@ -362,10 +378,14 @@ fn launch(
         command.args([port, "127.0.0.1:0"]);
     }
     if !options.rate_limits {
-        for kind in ["sign-up", "login", "verify", "resend"] {
-            command.args([format!("--rate-{kind}-per-min"), "0".to_owned()]);
+        let flags =
+            ["sign-up", "login", "verify", "resend"].map(|kind| format!("--rate-{kind}-per-min"));
+        let flags = flags
+            .into_iter()
+            .chain(["--rate-partner-per-sec".to_owned()]);
+        for flag in flags.filter(|flag| !options.args.contains(flag)) {
+            command.args([flag.as_str(), "0"]);
         }
-        command.args(["--rate-partner-per-sec", "0"]);
     }
     command
         .args(&options.args)

@@ -462,7 +462,7 @@ async fn list_queries_are_checked_together() {
             .await
             .bad_fields(&["orderAmount"]);
     }
-    for amount in ["0", "1.0", "1e3", "1000000000000"] {
+    for amount in ["0", "1000", "1000000000000"] {
         get(&format!("/available?userId=u&orderAmount={amount}"))
             .await
             .ok();

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use goodpon_e2e::faults::{Shim, SmallDisk};
 use goodpon_e2e::ledger::{actions, text};
-use goodpon_e2e::server::goodpon;
 use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Shop, Template, World};
 
@@ -74,8 +73,8 @@ async fn recovers(world: &World, template: i64, told: &mut Told) {
     told.check(world).await;
 }
 
-fn assert_verified(data_dir: &Path) {
-    let output = goodpon(&["verify", "--data-dir", data_dir.to_str().unwrap()], &[]);
+fn assert_verified(world: &World) {
+    let output = world.server().run_cli(&["verify"]);
     assert!(
         output.status.success(),
         "{}",
@@ -124,7 +123,7 @@ async fn an_fsync_that_fails_answers_503_and_loses_nothing() {
     world.server().kill9();
     world.server().restart();
     told.check(&world).await;
-    assert_verified(world.server().data_dir());
+    assert_verified(&world);
 }
 
 #[tokio::test]
@@ -152,7 +151,7 @@ async fn a_crash_while_fsync_fails_loses_nothing() {
     world.server().restart();
     told.check(&world).await;
     recovers(&world, template, &mut told).await;
-    assert_verified(world.server().data_dir());
+    assert_verified(&world);
 }
 
 /// Fills a disk to its last byte.
@@ -173,7 +172,6 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
     let disk = SmallDisk::prepare();
     let world = World::with(disk.options(48)).await;
     let outside = disk.seen_from_outside(world.server().pid());
-    let data = outside.join(world.server().data_dir().file_name().unwrap());
     let template = world.publish(&Template::default()).await;
     let mut told = Told::default();
     for number in 0..50 {
@@ -206,5 +204,5 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
     );
     std::fs::remove_file(&ballast).unwrap();
     recovers(&world, template, &mut told).await;
-    assert_verified(&data);
+    assert_verified(&world);
 }

@@ -1,5 +1,7 @@
 //! The machine's clock.
 
+use std::time::SystemTime;
+
 use goodpon_application::ports::Clock;
 use jiff::Timestamp;
 
@@ -7,12 +9,24 @@ use jiff::Timestamp;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the clock that all others are told by")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the clock that all others are told by"
+    )]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         // To the microsecond: what is stored and what is answered must be the same.
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
+}
+
+/// The same for log lines and metrics, which are of the process rather than of its data.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "handed in to telemetry, which has no ports"
+)]
+pub fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
 #[cfg(test)]

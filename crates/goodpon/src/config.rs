@@ -6,7 +6,7 @@ mod settings;
 mod sources;
 
 pub use report::{as_json, as_table};
-pub use settings::{ListenAddr, MIN_JWT_SECRET, MailServer, Settings};
+pub use settings::{ListenAddr, MIN_JWT_SECRET, Settings};
 pub use sources::{Flags, Resolved, resolve};
 
 use std::fmt;
@@ -98,7 +98,7 @@ pub const SPECS: [Spec; 24] = [
     Spec::open("trust-forwarded-for", "BOOL", "false", "Take the last entry of X-Forwarded-For for the client's address: only behind a proxy that sets it"),
     Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_http=debug"),
     Spec::open("log-format", "auto|json|text", "auto", "How log lines look; auto is text on a terminal"),
-    Spec::open("sweep-interval-secs", "SECONDS", "20", "Time between two looks for what has expired, at most 60"),
+    Spec::open("sweep-interval-secs", "SECONDS", "20", "Time between two looks for what has expired; up to 30 keeps it within a minute"),
 ];
 
 /// Where a value came from.

@@ -9,10 +9,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goodpon_application::ports::{NewAccount, NewVerification, StoreError};
-use goodpon_application::{App, Failure, account, merchant, template};
+use goodpon_application::idempotency::Outcome;
+use goodpon_application::ports::{IssueRequest, NewAccount, NewVerification, StoreError};
+use goodpon_application::{App, Failure, account, coupon, credentials, merchant, template};
 use goodpon_domain::account::{Account, EmailKey};
-use goodpon_domain::id::{AccountId, MerchantId, TemplateId};
+use goodpon_domain::id::{AccountId, CouponId, MerchantId, TemplateId};
+use goodpon_domain::merchant::Merchant;
 use goodpon_domain::template::{DiscountType, Draft, LimitType, TemplateStatus};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -43,9 +45,12 @@ pub struct Demo {
     password: String,
     client_id: String,
     client_secret: String,
+    /// Published, with their names. The first is there to be issued by hand.
     templates: Vec<(TemplateId, String)>,
-    /// Tells users and orders of one start from those of another: a user gets a coupon only once.
-    suffix: String,
+    /// Whom coupons are issued to: another one each start, as a user gets a coupon only once.
+    user: String,
+    /// Issued to that user already, to be redeemed by hand.
+    coupon: CouponId,
 }
 
 /// Makes what is missing of the demo, whatever an earlier start was cut off at.
@@ -57,19 +62,27 @@ pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
     let found = app.accounts.find_by_email(&EmailKey::of(EMAIL)).await;
     let found = found.map_err(store_failed)?.map(|(account, _)| account);
     let ours = match &found {
-        Some(account) => merchant::list(app, account.id).await.map_err(store_failed)?,
+        Some(account) => merchant::list(app, account.id)
+            .await
+            .map_err(store_failed)?,
         None => Vec::new(),
     };
     let kept = read(&path)?;
     let known_account = found.is_none() || kept.is_some();
-    if ours.len() > 1 || !known_account || has_other_merchants(app, ours.first().map(|m| m.id)).await? {
+    if ours.len() > 1
+        || !known_account
+        || has_other_merchants(app, ours.first().map(|m| m.id)).await?
+    {
         return Err(refused(data_dir));
     }
     let mut kept = match kept {
         Some(kept) => kept,
         None => {
             let password = hex::<8>(app.random.as_ref());
-            let kept = Kept { password, client_secret: None };
+            let kept = Kept {
+                password,
+                client_secret: None,
+            };
             write(&path, &kept)?;
             kept
         }
@@ -78,34 +91,73 @@ pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
         Some(account) if account.verified => account,
         _ => sign_up(app, &kept.password).await?,
     };
-    let (merchant_id, client_id) = match ours.into_iter().next() {
-        Some(merchant) => (merchant.id, merchant.client_id),
-        None => {
-            let made = merchant::create(app, account.id, MERCHANT_NAME.into()).await;
-            let made = made.map_err(store_failed)?;
-            kept.client_secret = Some(made.full_secret);
-            write(&path, &kept)?;
-            (made.detail.merchant.id, made.detail.merchant.client_id)
-        }
-    };
-    let client_secret = match kept.client_secret.clone() {
-        Some(secret) => secret,
-        None => {
-            let added = merchant::add_secret(app, account.id, merchant_id).await;
-            let (_, secret) = added.map_err(failed)?;
-            kept.client_secret = Some(secret.clone());
-            write(&path, &kept)?;
-            secret
-        }
-    };
+    let ours = ours.into_iter().next();
+    let (merchant, client_secret) = merchant_and_secret(app, account.id, ours, &mut kept).await?;
+    write(&path, &kept)?;
+    let templates = publish_templates(app, account.id, merchant.id).await?;
+    let user = format!("shopper-{}", hex::<4>(app.random.as_ref()));
+    let coupon = issue_one(app, merchant.id, &templates, &user).await?;
     Ok(Demo {
         email: EMAIL,
         password: kept.password,
-        client_id,
+        client_id: merchant.client_id,
         client_secret,
-        templates: publish_templates(app, account.id, merchant_id).await?,
-        suffix: hex::<4>(app.random.as_ref()),
+        templates,
+        user,
+        coupon,
     })
+}
+
+/// Issues a coupon of the last template, so that the commands to redeem and cancel can name a real one.
+async fn issue_one(
+    app: &App,
+    merchant_id: MerchantId,
+    templates: &[(TemplateId, String)],
+    user: &str,
+) -> Result<CouponId, Failed> {
+    let missing = || Failed::new("the demo cannot be prepared: no coupon was issued");
+    let &(template_id, _) = templates.last().ok_or_else(missing)?;
+    let request = IssueRequest {
+        merchant_id,
+        template_id,
+        user_id: user.to_owned(),
+    };
+    let issued = coupon::issue(app, request, None).await;
+    if !matches!(issued.map_err(store_failed)?, Outcome::Ran(Ok(()))) {
+        return Err(missing());
+    }
+    let held = coupon::in_hand(app, merchant_id, user).await;
+    let held = held.map_err(store_failed)?;
+    held.first().map(|held| held.coupon.id).ok_or_else(missing)
+}
+
+/// The demo's merchant with a secret that is good: the one kept, or else another.
+async fn merchant_and_secret(
+    app: &App,
+    account: AccountId,
+    ours: Option<Merchant>,
+    kept: &mut Kept,
+) -> Result<(Merchant, String), Failed> {
+    let (merchant, secret) = match ours {
+        None => {
+            let made = merchant::create(app, account, MERCHANT_NAME.into()).await;
+            let made = made.map_err(store_failed)?;
+            (made.detail.merchant, made.full_secret)
+        }
+        Some(merchant) => {
+            if let Some(secret) = &kept.client_secret {
+                match credentials::authenticate(app, &merchant.client_id, secret).await {
+                    Ok(_) => return Ok((merchant, secret.clone())),
+                    Err(Failure::Refused(credentials::InvalidCredentials)) => {}
+                    Err(Failure::Store(error)) => return Err(store_failed(error)),
+                }
+            }
+            let added = merchant::add_secret(app, account, merchant.id).await;
+            (merchant, added.map_err(failed)?.1)
+        }
+    };
+    kept.client_secret = Some(secret.clone());
+    Ok((merchant, secret))
 }
 
 /// Ids are handed out from 1 on without gaps, and merchants are never deleted: to look at the first
@@ -116,7 +168,10 @@ async fn has_other_merchants(app: &App, ours: Option<MerchantId>) -> Result<bool
         Some(MerchantId(1)) => MerchantId(2),
         Some(_) => return Ok(true),
     };
-    let standing = app.merchants.standing(first_that_must_not_be, AccountId(0)).await;
+    let standing = app
+        .merchants
+        .standing(first_that_must_not_be, AccountId(0))
+        .await;
     Ok(standing.map_err(store_failed)?.exists)
 }
 
@@ -143,15 +198,25 @@ async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
     let signed_up = app.accounts.sign_up(new, verification.clone()).await;
     if signed_up.map_err(store_failed)?.is_err() {
         // A start before this one was cut off between sign-up and verification.
-        let renewed = app.accounts.renew_verification(&EmailKey::of(EMAIL), verification).await;
+        let renewed = app
+            .accounts
+            .renew_verification(&EmailKey::of(EMAIL), verification)
+            .await;
         let renewed = renewed.map_err(store_failed)?;
         renewed.map_err(|refusal| Failed::new(format!("the demo's account: {refusal:?}")))?;
     }
     let account = account::verify(app, &token).await.map_err(failed)?;
     // Nobody waits for this mail: it is not to leave once a mail server is configured.
-    let mails = app.outbox.list(Some(EMAIL), 10).await.map_err(store_failed)?;
+    let mails = app
+        .outbox
+        .list(Some(EMAIL), 10)
+        .await
+        .map_err(store_failed)?;
     for mail in mails.iter().filter(|mail| mail.sent_at.is_none()) {
-        let held_back = app.outbox.mark_failed(mail.id, None, "the demo's own".into()).await;
+        let held_back = app
+            .outbox
+            .mark_failed(mail.id, None, "the demo's own".into())
+            .await;
         held_back.map_err(store_failed)?;
     }
     Ok(account)
@@ -162,11 +227,16 @@ async fn publish_templates(
     account: AccountId,
     merchant: MerchantId,
 ) -> Result<Vec<(TemplateId, String)>, Failed> {
-    let there = template::list(app, account, merchant).await.map_err(failed)?;
+    let there = template::list(app, account, merchant)
+        .await
+        .map_err(failed)?;
     let mut published = Vec::new();
     for draft in drafts(app) {
         let name = draft.name.clone();
-        let found = there.iter().find(|view| view.template.terms.name == name);
+        let usable = [TemplateStatus::Draft, TemplateStatus::Issuable];
+        let found = there
+            .iter()
+            .find(|view| view.template.terms.name == name && usable.contains(&view.status));
         let (id, status) = match found {
             Some(view) => (view.template.id, view.status),
             None => {
@@ -184,7 +254,7 @@ async fn publish_templates(
     Ok(published)
 }
 
-/// One of each kind; the first is the one that the printed commands use.
+/// One of each kind. The first and the last, which the printed commands use, are issued without end.
 fn drafts(app: &App) -> [Draft; 4] {
     let plain = Draft {
         name: "무제한 3,000원 할인".into(),
@@ -226,21 +296,28 @@ fn drafts(app: &App) -> [Draft; 4] {
         max_redeem_count: Some(50),
         ..plain.clone()
     };
-    [plain, first_come, percentage, redeem_limited]
+    [plain, first_come, redeem_limited, percentage]
 }
 
 fn read(path: &PathBuf) -> Result<Option<Kept>, Failed> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
-            Failed::new(format!("{} is not what --demo wrote ({error}): use another --data-dir", path.display()))
+            Failed::new(format!(
+                "{} is not what --demo wrote ({error}): use another --data-dir",
+                path.display()
+            ))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failed::new(format!("{} cannot be read: {error}", path.display()))),
+        Err(error) => Err(Failed::new(format!(
+            "{} cannot be read: {error}",
+            path.display()
+        ))),
     }
 }
 
 fn write(path: &Path, kept: &Kept) -> Result<(), Failed> {
-    let text = serde_json::to_vec_pretty(kept).map_err(Failed::new)?;
+    let mut text = serde_json::to_vec_pretty(kept).map_err(Failed::new)?;
+    text.push(b'\n');
     write_private(path, &text)
         .map_err(|error| Failed::new(format!("{} cannot be written: {error}", path.display())))
 }
@@ -252,6 +329,8 @@ fn store_failed(error: StoreError) -> Failed {
 fn failed<R: std::fmt::Debug>(failure: Failure<R>) -> Failed {
     match failure {
         Failure::Store(error) => store_failed(error),
-        Failure::Refused(refusal) => Failed::new(format!("the demo cannot be prepared: {refusal:?}")),
+        Failure::Refused(refusal) => {
+            Failed::new(format!("the demo cannot be prepared: {refusal:?}"))
+        }
     }
 }

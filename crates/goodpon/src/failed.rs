@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Failed {
     message: String,
+    /// What goes to stdout all the same.
+    pub output: String,
     /// Of the process.
     pub code: u8,
 }
@@ -15,13 +17,23 @@ impl Failed {
     pub fn new(message: impl fmt::Display) -> Self {
         // Whatever a system or library has to say: one line it is.
         let message = message.to_string().replace(['\n', '\r'], " ");
-        Self { message, code: 1 }
+        Self {
+            message,
+            output: String::new(),
+            code: 1,
+        }
     }
 
     /// With another exit code.
     #[must_use]
     pub fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
+    }
+
+    /// With results that it has beside the failure.
+    #[must_use]
+    pub fn with_output(self, output: String) -> Self {
+        Self { output, ..self }
     }
 }
 

@@ -20,7 +20,9 @@ pub fn run(admin: &ListenAddr) -> Result<(), Failed> {
         .map(reachable)
         .map_err(|error| Failed::new(format!("{} does not resolve: {error}", admin.as_str())))?;
     let status = status(address).map_err(|error| {
-        Failed::new(format!("no answer from http://{address}/readyz ({error}): is `goodpon serve` running?"))
+        Failed::new(format!(
+            "no answer from http://{address}/readyz ({error}): is `goodpon serve` running?"
+        ))
     })?;
     match status.as_str() {
         "200" => Ok(()),
@@ -44,7 +46,10 @@ fn status(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);

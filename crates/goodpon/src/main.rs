@@ -1,1 +1,213 @@
-fn main() {}
+//! Goodpon: merchants publish coupons, their shops issue, show, redeem and cancel them.
+
+mod clock;
+mod config;
+mod demo;
+mod failed;
+mod healthcheck;
+mod maintenance;
+mod passwords;
+mod random;
+mod secrets;
+mod serve;
+mod tokens;
+mod wiring;
+
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use config::{Flags, Resolved, Settings};
+use failed::Failed;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Coupons over HTTP, on one machine, with nothing else to install.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the dashboard, partner and admin ports.
+    Serve {
+        #[command(flatten)]
+        flags: Flags,
+        /// Make an account, a merchant and templates to try, and print commands that use them.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Recompute every counter, limit and state; exit code 1 with differences, 2 if it could not run.
+    Verify {
+        #[command(flatten)]
+        store: StoreFlags,
+    },
+    /// Copy the database to FILE, also while it is served, and check the copy.
+    Backup {
+        #[command(flatten)]
+        store: StoreFlags,
+        /// Where to; must not exist.
+        file: PathBuf,
+    },
+    /// Make the database of an empty data folder from a backup.
+    Restore {
+        #[command(flatten)]
+        store: StoreFlags,
+        /// What `backup` wrote.
+        file: PathBuf,
+    },
+    /// Print an API's OpenAPI 3.1 description as JSON.
+    Openapi {
+        /// Which API.
+        api: Api,
+    },
+    /// Print mails, newest first, also while it is served.
+    Mailbox {
+        #[command(flatten)]
+        store: StoreFlags,
+        /// Only those to this address.
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<String>,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every setting that is in force and where it comes from.
+    Config {
+        #[command(flatten)]
+        flags: Flags,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a running server whether it is ready; exit code 1 if not.
+    Healthcheck {
+        /// Where its admin port listens.
+        #[arg(long, value_name = "HOST:PORT")]
+        admin_addr: Option<String>,
+        /// TOML file with settings.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct StoreFlags {
+    /// Folder that holds the database.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Api {
+    Dashboard,
+    Partner,
+}
+
+fn main() -> ExitCode {
+    let result = run(Cli::parse().command);
+    let (output, code) = match &result {
+        Ok(output) => (output, 0),
+        Err(failed) => (&failed.output, failed.code),
+    };
+    let written = print(output);
+    let (message, code) = match (result, written) {
+        (Err(failed), _) => (Some(failed), code),
+        (Ok(_), Err(failed)) => (Some(failed), 1),
+        (Ok(_), Ok(())) => (None, code),
+    };
+    if let Some(message) = message {
+        eprintln!("goodpon: {message}");
+    }
+    ExitCode::from(code)
+}
+
+/// Runs a command and gives what goes to stdout.
+fn run(command: Command) -> Result<String, Failed> {
+    match command {
+        Command::Serve { flags, demo } => {
+            serve::run(Settings::check(&resolve(&flags)?)?, demo)?;
+            Ok(String::new())
+        }
+        Command::Verify { store } => {
+            let settings = store.settings();
+            let settings =
+                settings.map_err(|failed| failed.with_code(maintenance::COULD_NOT_RUN))?;
+            maintenance::verify(&settings.data_dir)
+        }
+        Command::Backup { store, file } => maintenance::backup(&store.settings()?.data_dir, &file),
+        Command::Restore { store, file } => {
+            maintenance::restore(&store.settings()?.data_dir, &file)
+        }
+        Command::Openapi { api } => openapi(api),
+        Command::Mailbox { store, to, json } => {
+            maintenance::mailbox(&store.settings()?.data_dir, to.as_deref(), json)
+        }
+        Command::Config { flags, json } => {
+            let all = resolve(&flags)?;
+            Settings::check(&all)?;
+            Ok(match json {
+                true => format!("{:#}\n", config::as_json(&all)?),
+                false => config::as_table(&all)?,
+            })
+        }
+        Command::Healthcheck { admin_addr, config } => {
+            let settings = settings_with("admin-addr", admin_addr, config)?;
+            healthcheck::run(&settings.admin_addr)?;
+            Ok(String::new())
+        }
+    }
+}
+
+impl StoreFlags {
+    fn settings(self) -> Result<Settings, Failed> {
+        settings_with("data-dir", self.data_dir, self.config)
+    }
+}
+
+/// The settings in force where a command has but one flag for them.
+fn settings_with(
+    name: &'static str,
+    value: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Settings, Failed> {
+    let values = value.map(|value| (name, value)).into_iter().collect();
+    Ok(Settings::check(&resolve(&Flags { values, file })?)?)
+}
+
+fn resolve(flags: &Flags) -> Result<Resolved, Failed> {
+    Ok(config::resolve(flags, std::env::vars_os())?)
+}
+
+fn openapi(api: Api) -> Result<String, Failed> {
+    let description = match api {
+        Api::Dashboard => goodpon_http::openapi::dashboard(),
+        Api::Partner => goodpon_http::openapi::partner(),
+    };
+    let mut text = description.to_pretty_json().map_err(Failed::new)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// A reader that has gone (`goodpon mailbox | head`) has had enough.
+fn print(text: &str) -> Result<(), Failed> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failed::new(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -109,9 +109,22 @@ mod tests {
     async fn a_hash_knows_its_password_and_no_other() {
         let passwords = passwords();
         let hash = passwords.hash("비밀번호🎟".into()).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify("비밀번호🎟".into(), hash.clone()).await.unwrap());
-        assert!(!passwords.verify("비밀번호".into(), hash.clone()).await.unwrap());
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(
+            passwords
+                .verify("비밀번호🎟".into(), hash.clone())
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("비밀번호".into(), hash.clone())
+                .await
+                .unwrap()
+        );
         assert_ne!(hash, passwords.hash("비밀번호🎟".into()).await.unwrap());
     }
 
@@ -127,7 +140,13 @@ mod tests {
         let all = passwords.admitted.available_permits() as u32;
         let taken = passwords.admitted.acquire_many(all).await.unwrap();
         let refused = passwords.hash("x".into()).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable { may_have_happened: false, .. })));
+        assert!(matches!(
+            refused,
+            Err(StoreError::Unavailable {
+                may_have_happened: false,
+                ..
+            })
+        ));
         drop(taken);
         assert!(passwords.hash("x".into()).await.is_ok());
         assert_eq!(passwords.admitted.available_permits() as u32, all);

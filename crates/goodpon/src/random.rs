@@ -7,7 +7,10 @@ use rand::Rng;
 pub struct SecureRandom;
 
 impl Random for SecureRandom {
-    #[allow(clippy::disallowed_methods, reason = "this is the source that all others draw from")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the source that all others draw from"
+    )]
     fn fill(&self, bytes: &mut [u8]) {
         rand::rng().fill_bytes(bytes);
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use goodpon_application::ports::Random;
@@ -58,32 +59,27 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(temporary, path)?;
     match path.parent() {
-        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
-        _ => Ok(()),
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 
-#[cfg(unix)]
 fn warn_if_readable_by_others(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     if let Ok(file) = fs::metadata(path)
         && file.permissions().mode() & 0o077 != 0
     {
         tracing::warn!(path = %path.display(), "others than the owner can read this secret: chmod 600 it");
     }
 }
-
-#[cfg(not(unix))]
-fn warn_if_readable_by_others(_: &Path) {}
 
 #[cfg(test)]
 mod tests {
@@ -98,12 +94,8 @@ mod tests {
         let first = jwt_secret(folder.path(), &SecureRandom).unwrap();
         assert!(first.len() >= MIN_JWT_SECRET);
         assert_eq!(jwt_secret(folder.path(), &SecureRandom).unwrap(), first);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let file = fs::metadata(folder.path().join(JWT_FILE)).unwrap();
-            assert_eq!(file.permissions().mode() & 0o777, 0o600);
-        }
+        let file = fs::metadata(folder.path().join(JWT_FILE)).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

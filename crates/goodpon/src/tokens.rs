@@ -91,7 +91,14 @@ mod tests {
         let own = jwt.issue(AccountId(7), now).unwrap();
         let mut tampered = own.clone();
         tampered.insert(own.find('.').unwrap() + 1, 'x');
-        for token in [foreign.unwrap().as_str(), &tampered, &own[1..], "", "a.b.c", "…"] {
+        for token in [
+            foreign.unwrap().as_str(),
+            &tampered,
+            &own[1..],
+            "",
+            "a.b.c",
+            "…",
+        ] {
             assert_eq!(jwt.read(token, now), None, "{token}");
         }
     }

@@ -1,88 +1,56 @@
 //! What shops do with coupons (contract §3).
 
+mod view;
+
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use goodpon_application::coupon::{TemplateForUser, TemplateNotFound};
+use goodpon_application::coupon::TemplateNotFound;
 use goodpon_application::idempotency::Idempotency;
 use goodpon_application::ports::{
     CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
 };
 use goodpon_application::{Failure, coupon};
-use goodpon_domain::business_time::BusinessZone;
-use goodpon_domain::coupon::{
-    CancelRefusal, Cancellation, IssueRefusal, Order, RedeemRefusal, Redemption,
-};
+use goodpon_domain::coupon::{CancelRefusal, IssueRefusal, Order, RedeemRefusal};
 use goodpon_domain::id::{CouponId, TemplateId};
-use goodpon_domain::wallet::HeldCoupon;
 use http::request::Parts;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::answer::Answer;
 use crate::error::{ApiError, ErrorCode};
 use crate::idempotency::{self, Call};
 use crate::input::Fields;
-use crate::local_time::LocalTime;
+use crate::openapi::requests::{
+    CancelCouponRedemptionRequest, IssueCouponRequest, RedeemCouponRequest,
+};
+use crate::openapi::{Success, errors};
 use crate::partner::{Caller, Partner};
-use crate::words;
+use view::{
+    AvailableUserCouponView, AvailableUserCouponsView, CancelCouponRedemptionResult,
+    CouponTemplateDetailForUser, RedeemCouponResult, UserCouponView, UserCouponsView,
+};
 
 const ISSUED: &str = "쿠폰이 정상적으로 발급되었습니다.";
 
-/// A template as one of the shop's users sees it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CouponTemplateDetailForUser {
-    id: i64,
-    name: String,
-    description: String,
-    discount_type: &'static str,
-    discount_value: i64,
-    max_discount_amount: Option<i64>,
-    min_order_amount: Option<i64>,
-    status: &'static str,
-    validity_days: Option<i64>,
-    absolute_expires_at: Option<LocalTime>,
-    issue_start_at: LocalTime,
-    issue_end_at: Option<LocalTime>,
-    limit_type: &'static str,
-    max_issue_count: Option<i64>,
-    max_redeem_count: Option<i64>,
-    current_issue_count: i64,
-    current_redeem_count: i64,
-    issuance_status: &'static str,
-}
+errors! { GetTemplateErrors: CouponTemplateNotFound }
 
-impl CouponTemplateDetailForUser {
-    fn of(view: &TemplateForUser, zone: &BusinessZone) -> Self {
-        let (template, terms) = (&view.template, &view.template.terms);
-        let period = &terms.period;
-        Self {
-            id: template.id.0,
-            name: terms.name.clone(),
-            description: terms.description.clone(),
-            discount_type: words::discount_type(terms.discount.kind()),
-            discount_value: terms.discount.value(),
-            max_discount_amount: terms.discount.max_amount(),
-            min_order_amount: terms.min_order_amount,
-            status: words::template_status(template.status),
-            validity_days: period.validity_days,
-            absolute_expires_at: LocalTime::of_optional(zone, period.absolute_expires_at),
-            issue_start_at: LocalTime::of(zone, period.issue_start_at),
-            issue_end_at: LocalTime::of_optional(zone, period.issue_end_at),
-            limit_type: words::limit_type(terms.limit.kind()),
-            max_issue_count: terms.limit.max_issue_count(),
-            max_redeem_count: terms.limit.max_redeem_count(),
-            current_issue_count: view.issue_count,
-            current_redeem_count: template.redeem_count,
-            issuance_status: words::issuance_status(view.issuance_status),
-        }
-    }
-}
-
-/// `GET /v1/coupon-templates/{couponTemplateId}`
+#[utoipa::path(
+    get,
+    path = "/v1/coupon-templates/{couponTemplateId}",
+    tag = "Coupon",
+    operation_id = "getCouponTemplate",
+    summary = "사용자에 따른 쿠폰 템플릿 상세 조회 · Get a coupon template for a user",
+    description = "발행된 템플릿만 조회되며, userId가 있으면 그 사용자의 발급 가능 여부를 알려줍니다. Published templates only; with a userId, issuanceStatus is meant for that user.",
+    params(
+        ("couponTemplateId" = String, Path, description = "쿠폰 템플릿 ID · the template's id"),
+        ("userId" = Option<String>, Query, description = "고객사의 고유 사용자 ID, 비로그인 사용자 시 미지정 · the user, if one is logged in"),
+    ),
+    responses(
+        (status = 200, description = "쿠폰 템플릿 · the template", body = Success<CouponTemplateDetailForUser>, example = json!({"result": "SUCCESS", "data": {"id": 1, "name": "테스트 쿠폰", "description": "테스트 쿠폰 설명", "discountType": "FIXED_AMOUNT", "discountValue": 1000, "maxDiscountAmount": null, "minOrderAmount": 15000, "status": "ISSUABLE", "validityDays": 30, "absoluteExpiresAt": "2025-09-26T00:00:00", "issueStartAt": "2025-08-26T00:00:00", "issueEndAt": "2025-09-06T00:00:00", "limitType": "ISSUE_COUNT", "maxIssueCount": 1000, "maxRedeemCount": null, "currentIssueCount": 200, "currentRedeemCount": 100, "issuanceStatus": "AVAILABLE"}, "error": null})),
+        GetTemplateErrors,
+    ),
+)]
 pub(crate) async fn get_coupon_template(
     State(partner): State<Partner>,
     Extension(caller): Extension<Caller>,
@@ -117,7 +85,24 @@ fn read_issue(parts: &Parts, caller: &Caller) -> Result<IssueRequest, ApiError> 
     })
 }
 
-/// `POST /v1/coupon-templates/{couponTemplateId}/issue`
+errors! { IssueErrors: CouponTemplateNotFound, CouponTemplateNotOwnedByMerchantPartner, CouponNotIssuablePeriod, CouponTemplateNotIssuable, CouponAlreadyIssued, CouponTemplateMaxIssueCountExceeded }
+
+#[utoipa::path(
+    post,
+    path = "/v1/coupon-templates/{couponTemplateId}/issue",
+    tag = "Coupon",
+    operation_id = "issueCoupon",
+    summary = "쿠폰 발급 · Issue a coupon",
+    description = "선착순으로 한 사용자에게 한 장만 발급합니다. First come, first served; one of a template for a user, ever.",
+    params(
+        ("couponTemplateId" = String, Path, description = "쿠폰 템플릿 ID · the template's id"),
+    ),
+    request_body(content = IssueCouponRequest, example = json!({"userId": "partner-unique-user-id"})),
+    responses(
+        (status = 200, description = "발급 완료 · issued", body = Success<String>, example = json!({"result": "SUCCESS", "data": "쿠폰이 정상적으로 발급되었습니다.", "error": null})),
+        IssueErrors,
+    ),
+)]
 pub(crate) async fn issue_coupon(
     State(partner): State<Partner>,
     Extension(caller): Extension<Caller>,
@@ -165,74 +150,20 @@ fn issue_refusal(refusal: IssueRefusal) -> (ErrorCode, &'static str) {
     }
 }
 
-/// The two lists tell the same of a coupon but for the last member.
-macro_rules! coupon_list {
-    ($(#[$doc:meta])* $list:ident of $(#[$item_doc:meta])* $item:ident with $last:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Serialize, ToSchema)]
-        pub(crate) struct $list<'a> {
-            coupons: Vec<$item<'a>>,
-        }
-
-        $(#[$item_doc])*
-        #[derive(Debug, Serialize, ToSchema)]
-        #[serde(rename_all = "camelCase")]
-        pub(crate) struct $item<'a> {
-            user_coupon_id: String,
-            coupon_template_id: i64,
-            coupon_template_name: &'a str,
-            coupon_template_description: &'a str,
-            discount_type: &'static str,
-            discount_value: i64,
-            max_discount_amount: Option<i64>,
-            min_order_amount: Option<i64>,
-            issued_at: LocalTime,
-            expires_at: Option<LocalTime>,
-            limit_type: &'static str,
-            max_issue_count: Option<i64>,
-            max_redeem_count: Option<i64>,
-            $last: bool,
-        }
-
-        impl<'a> $item<'a> {
-            fn of(held: &'a HeldCoupon, zone: &BusinessZone, $last: bool) -> Self {
-                let terms = &held.template.terms;
-                Self {
-                    user_coupon_id: held.coupon.id.to_string(),
-                    coupon_template_id: held.template.id.0,
-                    coupon_template_name: &terms.name,
-                    coupon_template_description: &terms.description,
-                    discount_type: words::discount_type(terms.discount.kind()),
-                    discount_value: terms.discount.value(),
-                    max_discount_amount: terms.discount.max_amount(),
-                    min_order_amount: terms.min_order_amount,
-                    issued_at: LocalTime::of(zone, held.coupon.issued_at),
-                    expires_at: LocalTime::of_optional(zone, held.coupon.expires_at),
-                    limit_type: words::limit_type(terms.limit.kind()),
-                    max_issue_count: terms.limit.max_issue_count(),
-                    max_redeem_count: terms.limit.max_redeem_count(),
-                    $last,
-                }
-            }
-        }
-    };
-}
-
-coupon_list! {
-    /// A user's coupons in hand.
-    UserCouponsView of
-    /// A coupon in hand.
-    UserCouponView with is_redeemable
-}
-
-coupon_list! {
-    /// A user's coupons that can be redeemed.
-    AvailableUserCouponsView of
-    /// A coupon that can be redeemed.
-    AvailableUserCouponView with is_min_order_amount_reached
-}
-
-/// `GET /v1/user-coupons`
+#[utoipa::path(
+    get,
+    path = "/v1/user-coupons",
+    tag = "Coupon",
+    operation_id = "listUserCoupons",
+    summary = "사용자가 보유한 쿠폰 목록 조회 · List a user's coupons",
+    description = "만료되지 않은 발급 상태의 쿠폰을 조회합니다. Coupons that are issued and not expired; the redeemable first, then by expiry.",
+    params(
+        ("userId" = String, Query, description = "고객사의 고유 사용자 ID · the user"),
+    ),
+    responses(
+        (status = 200, description = "보유한 쿠폰 · the coupons", body = Success<UserCouponsView>, example = json!({"result": "SUCCESS", "data": {"coupons": [{"userCouponId": "0198e2b4c1a97c4e8f10a2b3c4d5e6f7", "couponTemplateId": 1, "couponTemplateName": "테스트 쿠폰", "couponTemplateDescription": "테스트 쿠폰 설명", "discountType": "FIXED_AMOUNT", "discountValue": 1000, "maxDiscountAmount": null, "minOrderAmount": 10000, "issuedAt": "2025-08-26T01:18:48.516717", "expiresAt": "2025-09-26T00:00:00", "limitType": "ISSUE_COUNT", "maxIssueCount": 1000, "maxRedeemCount": null, "isRedeemable": true}]}, "error": null})),
+    ),
+)]
 pub(crate) async fn list_user_coupons(
     State(partner): State<Partner>,
     Extension(caller): Extension<Caller>,
@@ -250,7 +181,21 @@ pub(crate) async fn list_user_coupons(
     Ok(Answer::success(&UserCouponsView { coupons }))
 }
 
-/// `GET /v1/user-coupons/available`
+#[utoipa::path(
+    get,
+    path = "/v1/user-coupons/available",
+    tag = "Coupon",
+    operation_id = "listAvailableUserCoupons",
+    summary = "사용자의 사용 가능한 쿠폰 목록 조회 · List the coupons that a user can redeem",
+    description = "사용 제한에 도달하지 않은 쿠폰을, 최소 주문 금액을 충족하는 것부터 조회합니다. Without those whose redeem limit is reached; first those whose least order amount is reached.",
+    params(
+        ("userId" = String, Query, description = "고객사의 고유 사용자 ID · the user"),
+        ("orderAmount" = String, Query, description = "주문 금액, 0 이상 · the order's amount"),
+    ),
+    responses(
+        (status = 200, description = "사용 가능한 쿠폰 · the coupons", body = Success<AvailableUserCouponsView>, example = json!({"result": "SUCCESS", "data": {"coupons": [{"userCouponId": "0198e2b4c1a97c4e8f10a2b3c4d5e6f7", "couponTemplateId": 1, "couponTemplateName": "테스트 쿠폰", "couponTemplateDescription": "테스트 쿠폰 설명", "discountType": "FIXED_AMOUNT", "discountValue": 1000, "maxDiscountAmount": null, "minOrderAmount": 10000, "issuedAt": "2025-08-26T01:18:48.516717", "expiresAt": "2025-09-26T00:00:00", "limitType": "ISSUE_COUNT", "maxIssueCount": 1000, "maxRedeemCount": null, "isMinOrderAmountReached": true}]}, "error": null})),
+    ),
+)]
 pub(crate) async fn list_available_user_coupons(
     State(partner): State<Partner>,
     Extension(caller): Extension<Caller>,
@@ -270,31 +215,6 @@ pub(crate) async fn list_available_user_coupons(
         })
         .collect();
     Ok(Answer::success(&AvailableUserCouponsView { coupons }))
-}
-
-/// A redemption that went through.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RedeemCouponResult<'a> {
-    user_coupon_id: String,
-    discount_amount: i64,
-    original_price: i64,
-    final_price: i64,
-    order_id: &'a str,
-    redeemed_at: LocalTime,
-}
-
-impl<'a> RedeemCouponResult<'a> {
-    fn of(redemption: &'a Redemption, zone: &BusinessZone) -> Self {
-        Self {
-            user_coupon_id: redemption.coupon_id.to_string(),
-            discount_amount: redemption.discount_amount,
-            original_price: redemption.original_price,
-            final_price: redemption.final_price,
-            order_id: &redemption.order_id,
-            redeemed_at: LocalTime::of(zone, redemption.redeemed_at),
-        }
-    }
 }
 
 /// The coupon that the path names. What cannot be an id of ours is one that nothing bears: not found,
@@ -323,7 +243,24 @@ fn read_redeem(parts: &Parts, caller: &Caller) -> Result<RedeemRequest, ApiError
     })
 }
 
-/// `POST /v1/user-coupons/{userCouponId}/redeem`
+errors! { RedeemErrors: UserCouponNotFound, CouponTemplateNotFound, CouponTemplateNotOwnedByMerchantPartner, UserCouponNotOwnedByUser, CouponNotRedeemable, CouponTemplateRedeemConditionNotMet, UserCouponAlreadyRedeemed, UserCouponExpired, CouponTemplateMaxRedeemCountExceeded }
+
+#[utoipa::path(
+    post,
+    path = "/v1/user-coupons/{userCouponId}/redeem",
+    tag = "Coupon",
+    operation_id = "redeemCoupon",
+    summary = "쿠폰 사용 · Redeem a coupon",
+    description = "주문에 쿠폰을 사용하고 할인 금액을 계산합니다. Redeems it for an order and reckons the discount.",
+    params(
+        ("userCouponId" = String, Path, description = "사용할 쿠폰의 ID · the coupon's id"),
+    ),
+    request_body(content = RedeemCouponRequest, example = json!({"userId": "partner-unique-user-id", "orderAmount": 15000, "orderId": "your-unique-order-id"})),
+    responses(
+        (status = 200, description = "사용 완료 · redeemed", body = Success<RedeemCouponResult>, example = json!({"result": "SUCCESS", "data": {"userCouponId": "0198e2b4c1a97c4e8f10a2b3c4d5e6f7", "discountAmount": 1000, "originalPrice": 15000, "finalPrice": 14000, "orderId": "your-unique-order-id", "redeemedAt": "2025-08-26T01:18:48.516717"}, "error": null})),
+        RedeemErrors,
+    ),
+)]
 pub(crate) async fn redeem_coupon(
     State(partner): State<Partner>,
     Extension(caller): Extension<Caller>,
@@ -361,27 +298,6 @@ fn redeem_refusal(refusal: RedeemRefusal) -> ErrorCode {
     }
 }
 
-/// A cancellation that went through.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CancelCouponRedemptionResult<'a> {
-    user_coupon_id: String,
-    status: &'static str,
-    canceled_at: LocalTime,
-    cancel_reason: &'a str,
-}
-
-impl<'a> CancelCouponRedemptionResult<'a> {
-    fn of(cancellation: &'a Cancellation, zone: &BusinessZone) -> Self {
-        Self {
-            user_coupon_id: cancellation.coupon_id.to_string(),
-            status: words::coupon_status(cancellation.status),
-            canceled_at: LocalTime::of(zone, cancellation.canceled_at),
-            cancel_reason: &cancellation.reason,
-        }
-    }
-}
-
 fn read_cancel(parts: &Parts, caller: &Caller) -> Result<CancelRequest, ApiError> {
     let mut fields = Fields::of(parts).with_body(&caller.body);
     let coupon_id = coupon_id(&mut fields);
@@ -397,7 +313,24 @@ fn read_cancel(parts: &Parts, caller: &Caller) -> Result<CancelRequest, ApiError
     })
 }
 
-/// `POST /v1/user-coupons/{userCouponId}/cancel`
+errors! { CancelErrors: UserCouponNotFound, CouponTemplateNotFound, CouponTemplateNotOwnedByMerchantPartner, UserCouponAlreadyCancelled, UserCouponCancelNotAllowed, UserCouponCancelOrderIdMismatch }
+
+#[utoipa::path(
+    post,
+    path = "/v1/user-coupons/{userCouponId}/cancel",
+    tag = "Coupon",
+    operation_id = "cancelCouponRedemption",
+    summary = "쿠폰 사용 취소 · Cancel a redemption",
+    description = "사용했던 주문 ID로만 취소할 수 있습니다. Only with the order id of the redemption.",
+    params(
+        ("userCouponId" = String, Path, description = "사용을 취소할 쿠폰의 ID · the coupon's id"),
+    ),
+    request_body(content = CancelCouponRedemptionRequest, example = json!({"orderId": "your-unique-order-id", "cancelReason": "결제 취소"})),
+    responses(
+        (status = 200, description = "취소 완료 · cancelled", body = Success<CancelCouponRedemptionResult>, example = json!({"result": "SUCCESS", "data": {"userCouponId": "0198e2b4c1a97c4e8f10a2b3c4d5e6f7", "status": "ISSUED", "canceledAt": "2025-08-26T01:18:48.516717", "cancelReason": "결제 취소"}, "error": null})),
+        CancelErrors,
+    ),
+)]
 pub(crate) async fn cancel_coupon_redemption(
     State(partner): State<Partner>,
     Extension(caller): Extension<Caller>,

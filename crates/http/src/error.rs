@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use axum::response::{IntoResponse, Response};
+use goodpon_application::Failure;
 use goodpon_application::ports::StoreError;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -213,6 +214,14 @@ impl ApiError {
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(Cause(cause.to_string()));
         self
+    }
+
+    /// What the failure of a use case is told as, its refusals having the codes that `code` gives them.
+    pub fn of<R>(failure: Failure<R>, code: impl FnOnce(R) -> ErrorCode) -> Self {
+        match failure {
+            Failure::Refused(refusal) => Self::new(code(refusal)),
+            Failure::Store(error) => error.into(),
+        }
     }
 
     /// The rendered answer, without `Retry-After`: what an idempotency record keeps.

@@ -1,18 +1,30 @@
 //! The two HTTP APIs of Goodpon, dashboard and partner: the contract's paths, fields, codes and messages
 //! over the use cases of `goodpon-application`.
 
+mod account;
+pub mod admin;
 pub mod answer;
 pub mod body;
 mod connection;
 mod coupon;
+pub mod dashboard;
+mod docs;
 pub mod error;
+mod history;
 mod idempotency;
 pub mod input;
 mod local_time;
+mod merchant;
 pub mod observe;
+pub mod openapi;
 pub mod partner;
 pub mod rate_limit;
 pub mod serve;
+mod template;
 pub mod time_limit;
 pub mod trace;
+mod verify_page;
 mod words;
+
+#[cfg(test)]
+mod stub;

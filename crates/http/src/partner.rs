@@ -7,17 +7,18 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use bytes::Bytes;
 use goodpon_application::{App, Failure, credentials};
 use goodpon_domain::id::MerchantId;
 use http::HeaderMap;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::observe::{ObserveLayer, RequestScope};
 use crate::rate_limit::KeyedLimiter;
 use crate::time_limit::TimeLimitLayer;
-use crate::{body, coupon};
+use crate::{body, coupon, docs, openapi};
 
 /// What an operator may set of the partner API.
 #[derive(Debug, Clone)]
@@ -53,34 +54,26 @@ pub fn router(app: Arc<App>, settings: &PartnerSettings) -> Router {
         body_timeout: settings.body_timeout,
         rate: KeyedLimiter::per_second(settings.rate_per_second),
     }));
-    Router::new()
-        .route(
-            "/v1/coupon-templates/{couponTemplateId}",
-            get(coupon::get_coupon_template),
-        )
-        .route(
-            "/v1/coupon-templates/{couponTemplateId}/issue",
-            post(coupon::issue_coupon),
-        )
-        .route("/v1/user-coupons", get(coupon::list_user_coupons))
-        .route(
-            "/v1/user-coupons/available",
-            get(coupon::list_available_user_coupons),
-        )
-        .route(
-            "/v1/user-coupons/{userCouponId}/redeem",
-            post(coupon::redeem_coupon),
-        )
-        .route(
-            "/v1/user-coupons/{userCouponId}/cancel",
-            post(coupon::cancel_coupon_redemption),
-        )
+    Router::from(calls())
         .fallback(async || ApiError::new(ErrorCode::NotFound))
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
         .layer(from_fn_with_state(partner.clone(), front))
+        // After the front, for the docs need no credentials.
+        .merge(docs::router(&openapi::partner()))
         .layer(TimeLimitLayer::new(settings.request_timeout))
         .layer(ObserveLayer::new("partner"))
         .with_state(partner)
+}
+
+/// Every call of the API, with its documentation.
+pub(crate) fn calls() -> OpenApiRouter<Partner> {
+    OpenApiRouter::default()
+        .routes(routes!(coupon::get_coupon_template))
+        .routes(routes!(coupon::issue_coupon))
+        .routes(routes!(coupon::list_user_coupons))
+        .routes(routes!(coupon::list_available_user_coupons))
+        .routes(routes!(coupon::redeem_coupon))
+        .routes(routes!(coupon::cancel_coupon_redemption))
 }
 
 /// A shop whose request was let in, and the request's body.
@@ -137,3 +130,6 @@ fn credential<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let value = headers.get(name)?.as_bytes().trim_ascii();
     (!value.is_empty()).then_some(value)
 }
+
+#[cfg(test)]
+mod tests;

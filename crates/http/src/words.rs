@@ -6,12 +6,25 @@ use goodpon_domain::merchant::Role;
 use goodpon_domain::template::{DiscountType, LimitType, TemplateStatus};
 
 macro_rules! words {
-    ($($name:ident: $type:ty { $($variant:ident = $word:literal),+ $(,)? })*) => {$(
+    ($($name:ident: $type:ty { $($variant:ident = $word:literal),+ $(,)? })*) => {
+        $(
         #[doc = concat!("The word for a `", stringify!($type), "`.")]
         pub(crate) const fn $name(value: $type) -> &'static str {
             match value { $(<$type>::$variant => $word,)+ }
         }
-    )*};
+        )*
+
+        /// The same words as schemas of the OpenAPI documents.
+        pub(crate) mod schema {
+            use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+            $(
+                pub(crate) fn $name() -> Object {
+                    let words = [$($word),+];
+                    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+                }
+            )*
+        }
+    };
 }
 
 words! {

@@ -1,7 +1,7 @@
 //! Every store port on one embedded SQLite database.
 //!
-//! One thread owns the only write connection and commits in groups (see [`writer`]); reads go to a pool of read
-//! connections ([`reader`]); a third thread keeps the write-ahead log short ([`checkpoint`]).
+//! One thread owns the only write connection and commits in groups (see `writer.rs`); reads go to a pool of read
+//! connections (`reader.rs`); a third thread keeps the write-ahead log short (`checkpoint.rs`).
 
 mod account;
 mod audit;

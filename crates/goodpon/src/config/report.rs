@@ -35,7 +35,11 @@ fn mask_password(url: &str) -> String {
 /// # Errors
 /// None that a build with consistent settings has.
 pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
-    let mut rows = vec![["SETTING".to_owned(), "VALUE".to_owned(), "SOURCE".to_owned()]];
+    let mut rows = vec![[
+        "SETTING".to_owned(),
+        "VALUE".to_owned(),
+        "SOURCE".to_owned(),
+    ]];
     for spec in &SPECS {
         let (value, source) = all.get(spec.name)?;
         let value = match shown(spec, value) {
@@ -44,7 +48,12 @@ pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
         };
         rows.push([spec.name.to_owned(), value, source.to_string()]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let (first, second) = (width(0), width(1));
     let mut table = String::new();
     for [name, value, source] in &rows {
@@ -80,7 +89,10 @@ mod tests {
         let mut flags = Flags::default();
         for (name, value) in [
             ("jwt-secret", "hunter2hunter2hunter2hunter2hunter2"),
-            ("smtp-url", "smtp://me:hun@ter2@mail.example:587?tls=required"),
+            (
+                "smtp-url",
+                "smtp://me:hun@ter2@mail.example:587?tls=required",
+            ),
         ] {
             flags.values.insert(name, value.to_owned());
         }
@@ -89,7 +101,10 @@ mod tests {
         assert!(!table.contains("hun") && !table.contains("ter2"), "{table}");
         let json = as_json(&all).unwrap();
         assert_eq!(json["jwt-secret"]["value"], MASK);
-        assert_eq!(json["smtp-url"]["value"], "smtp://me:********@mail.example:587?tls=required");
+        assert_eq!(
+            json["smtp-url"]["value"],
+            "smtp://me:********@mail.example:587?tls=required"
+        );
         assert_eq!(json["smtp-url"]["source"], "flag");
         assert_eq!(json["time-zone"]["source"], "default");
     }

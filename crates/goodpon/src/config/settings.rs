@@ -11,7 +11,7 @@ use goodpon_mail::Smtp;
 use goodpon_telemetry::logs;
 use jiff::tz::TimeZone;
 
-use super::{ConfigError, Resolved, SPECS, Secrecy};
+use super::{ConfigError, Resolved, SPECS, Secrecy, Source};
 
 /// The fewest bytes of a key for HS256 (contract §2).
 pub const MIN_JWT_SECRET: usize = 32;
@@ -55,9 +55,6 @@ impl ListenAddr {
     }
 }
 
-/// A mail server to send by.
-pub struct MailServer(pub Smtp);
-
 /// All settings.
 pub struct Settings {
     /// Holds the database and generated secrets.
@@ -77,7 +74,7 @@ pub struct Settings {
     /// What `/verify?token=…` is appended to, where given.
     pub verify_link_base: Option<String>,
     /// Where mails go, if anywhere.
-    pub mail_server: Option<MailServer>,
+    pub smtp: Option<Smtp>,
     /// Per port.
     pub max_connections: usize,
     /// For a whole request.
@@ -123,8 +120,9 @@ impl Settings {
             jwt_secret: read_given(all, "jwt-secret", jwt_secret)?,
             cors_origins: read(all, "cors-origins", origins)?,
             verify_link_base: read_given(all, "verify-link-base", link_base)?,
-            mail_server: mail_server(all)?,
-            max_connections: read(all, "max-connections", |text| whole(text, 1..=1_000_000))? as usize,
+            smtp: smtp(all)?,
+            max_connections: read(all, "max-connections", |text| whole(text, 1..=1_000_000))?
+                as usize,
             request_timeout: read(all, "request-timeout-secs", seconds)?,
             body_timeout: read(all, "body-timeout-secs", seconds)?,
             header_timeout: read(all, "header-timeout-secs", seconds)?,
@@ -137,10 +135,7 @@ impl Settings {
             trust_forwarded_for: read(all, "trust-forwarded-for", yes_or_no)?,
             log_level: read(all, "log-level", str::parse)?,
             log_format: read(all, "log-format", str::parse)?,
-            // Contract §3: expiry within a minute of the time.
-            sweep_interval: read(all, "sweep-interval-secs", |text| {
-                whole(text, 1..=60).map(|count| Duration::from_secs(count.into()))
-            })?,
+            sweep_interval: read(all, "sweep-interval-secs", seconds)?,
         })
     }
 }
@@ -160,7 +155,12 @@ fn read<T, E: Display>(
             true => String::new(),
             false => format!(" {text:?}"),
         };
-        ConfigError(format!("bad value{shown} for {name} ({source}): {error}"))
+        let place = match source {
+            // As it is written there.
+            Source::File(_) => format!("{} in {source}", name.replace('-', "_")),
+            _ => source.to_string(),
+        };
+        ConfigError(format!("bad value{shown} for {name} ({place}): {error}"))
     })
 }
 
@@ -197,7 +197,10 @@ fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
 }
 
 fn origins(text: &str) -> Result<Vec<String>, String> {
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
     words
         .map(|origin| {
             let host = web_url(origin).filter(|rest| !rest.contains(['/', '*', '?', '#', '@']));
@@ -225,7 +228,7 @@ fn web_url(text: &str) -> Option<&str> {
 }
 
 /// Both settings of it are checked together; its errors name the one at fault themselves.
-fn mail_server(all: &Resolved) -> Result<Option<MailServer>, ConfigError> {
+fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     let (url, url_source) = all.get("smtp-url")?;
     let (from, from_source) = all.get("mail-from")?;
     // The sender is checked even where nothing is sent.
@@ -240,7 +243,7 @@ fn mail_server(all: &Resolved) -> Result<Option<MailServer>, ConfigError> {
         };
         ConfigError(format!("bad value ({source}): {error}"))
     })?;
-    Ok((!url.is_empty()).then_some(MailServer(smtp)))
+    Ok((!url.is_empty()).then_some(smtp))
 }
 
 fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
@@ -283,7 +286,7 @@ mod tests {
     fn the_defaults_are_good() {
         let settings = with("log-format", "auto").unwrap();
         assert_eq!(settings.partner_addr.as_str(), "0.0.0.0:8081");
-        assert!(settings.mail_server.is_none() && settings.jwt_secret.is_none());
+        assert!(settings.smtp.is_none() && settings.jwt_secret.is_none());
         assert!(!settings.trust_forwarded_for && settings.cors_origins.is_empty());
     }
 
@@ -306,7 +309,7 @@ mod tests {
             ("trust-forwarded-for", "yes"),
             ("log-level", "loud"),
             ("log-format", "xml"),
-            ("sweep-interval-secs", "61"),
+            ("sweep-interval-secs", "3601"),
         ] {
             let error = with(name, value).err().expect(name);
             let start = format!("bad value {value:?} for {name} (flag): ");
@@ -318,17 +321,29 @@ mod tests {
 
     #[test]
     fn a_bad_secret_is_named_and_not_shown() {
-        for (name, value) in [("jwt-secret", "hunter2"), ("smtp-url", "smtp://u:hunter2@/")] {
+        for (name, value) in [
+            ("jwt-secret", "hunter2"),
+            ("smtp-url", "smtp://u:hunter2@/"),
+        ] {
             let error = with(name, value).err().expect(name);
-            assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.contains(name) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn lists_are_split_and_links_trimmed() {
         let settings = with("cors-origins", "https://A.example, http://b.example:3000").unwrap();
-        assert_eq!(settings.cors_origins, ["https://a.example", "http://b.example:3000"]);
+        assert_eq!(
+            settings.cors_origins,
+            ["https://a.example", "http://b.example:3000"]
+        );
         let settings = with("verify-link-base", "https://a.example/console/").unwrap();
-        assert_eq!(settings.verify_link_base.as_deref(), Some("https://a.example/console"));
+        assert_eq!(
+            settings.verify_link_base.as_deref(),
+            Some("https://a.example/console")
+        );
     }
 }

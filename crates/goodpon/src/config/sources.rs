@@ -177,7 +177,10 @@ impl Variables {
                 let text = fs::read_to_string(&path).map_err(|error| {
                     ConfigError(format!("{by_file}: cannot read {path}: {error}"))
                 })?;
-                Ok(Some((text.trim_end_matches(['\r', '\n']).to_owned(), by_file)))
+                Ok(Some((
+                    text.trim_end_matches(['\r', '\n']).to_owned(),
+                    by_file,
+                )))
             }
             (plain, None) => Ok(plain.map(|value| (value, name))),
         }
@@ -187,7 +190,8 @@ impl Variables {
 /// The keys of a TOML file, their values written as flags would be.
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let wrong = |what: String| ConfigError(format!("file {}: {what}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
@@ -198,7 +202,9 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
         .into_iter()
         .map(|(key, value)| {
             let text = plain(&value).ok_or_else(|| {
-                wrong(format!("{key} is neither text, number, true, false, nor a list of texts"))
+                wrong(format!(
+                    "{key} is neither text, number, true, false, nor a list of texts"
+                ))
             })?;
             Ok((key, text))
         })

@@ -1,7 +1,9 @@
-//! The commands that `serve --demo` prints: a script for any POSIX shell that needs curl and sed, whole or line by line.
+//! The commands that `serve --demo` prints: for any POSIX shell with curl, as a whole or line by line.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+
+use serde_json::{Value, json};
 
 use super::Demo;
 use crate::healthcheck::reachable;
@@ -15,59 +17,71 @@ pub struct Addresses {
     pub partner: SocketAddr,
 }
 
+/// Its answers end without a newline of their own.
+const CURL: &str = "curl -sS -w '\\n'";
 const JSON: &str = "-H 'Content-Type: application/json'";
 
-/// What to paste into a shell. Everything else in it is comment.
+/// What to paste into a shell: every line that is no comment is a command that works by itself.
 #[must_use]
 pub fn commands(demo: &Demo, addresses: Addresses) -> String {
     let dashboard = format!("http://{}", reachable(addresses.dashboard));
     let partner = format!("http://{}", reachable(addresses.partner));
-    let (user, order) = (format!("shopper-{}", demo.suffix), format!("order-{}", demo.suffix));
+    let Demo {
+        email,
+        password,
+        user,
+        coupon,
+        ..
+    } = demo;
+    let template = demo.templates.first().map_or(0, |(id, _)| id.0);
     let client = format!(
         "-H 'X-Goodpon-Client-Id: {}' -H 'X-Goodpon-Client-Secret: {}'",
         demo.client_id, demo.client_secret
     );
-    let template = demo.templates.first().map_or(0, |(id, _)| id.0);
-    let list = format!("{client} '{partner}/v1/user-coupons?userId={user}'");
-    let coupon = format!("{partner}/v1/user-coupons/$COUPON");
+    let get = |path: String| format!("{CURL} {client} '{partner}{path}'");
+    let post =
+        |path: String, body: Value| format!("{CURL} {client} {JSON} -d '{body}' {partner}{path}");
+    let order = format!("order-of-{user}");
+    let login = json!({"email": email, "password": password});
     let steps = [
         (
             "Issue a coupon:",
-            format!(
-                "curl -sS -w '\\n' {client} {JSON} -d '{{\"userId\":\"{user}\"}}' {partner}/v1/coupon-templates/{template}/issue"
+            post(
+                format!("/v1/coupon-templates/{template}/issue"),
+                json!({"userId": user}),
             ),
         ),
-        ("List the user's coupons:", format!("curl -sS -w '\\n' {list}")),
         (
-            "Redeem it (its id is taken from the list):",
-            format!(
-                "COUPON=$(curl -sS {list} | sed 's/.*\"userCouponId\":\"\\([0-9a-f]*\\)\".*/\\1/')\n\
-                 curl -sS -w '\\n' {client} {JSON} -d '{{\"userId\":\"{user}\",\"orderAmount\":15000,\"orderId\":\"{order}\"}}' \"{coupon}/redeem\""
+            "List the user's coupons:",
+            get(format!("/v1/user-coupons?userId={user}")),
+        ),
+        (
+            "Redeem one:",
+            post(
+                format!("/v1/user-coupons/{coupon}/redeem"),
+                json!({"userId": user, "orderAmount": 15_000, "orderId": order}),
             ),
         ),
         (
             "Cancel the redemption:",
-            format!(
-                "curl -sS -w '\\n' {client} {JSON} -d '{{\"orderId\":\"{order}\",\"cancelReason\":\"주문 취소\"}}' \"{coupon}/cancel\""
+            post(
+                format!("/v1/user-coupons/{coupon}/cancel"),
+                json!({"orderId": order, "cancelReason": "주문 취소"}),
             ),
         ),
         (
             "Log in to the dashboard API; the answer has an accessToken:",
-            format!(
-                "curl -sS -w '\\n' {JSON} -d '{{\"email\":\"{}\",\"password\":\"{}\"}}' {dashboard}/v1/auth/login",
-                demo.email, demo.password
-            ),
+            format!("{CURL} {JSON} -d '{login}' {dashboard}/v1/auth/login"),
         ),
     ];
     let mut text = format!(
-        "# Goodpon demo. Interactive documentation: {dashboard}/docs and {partner}/docs\n# Dashboard login: {} / {}\n# Templates:",
-        demo.email, demo.password
+        "# Goodpon demo. Interactive documentation: {dashboard}/docs/ and {partner}/docs/\n\
+         # Dashboard login: {email} / {password}\n# Templates:\n"
     );
     // Writing into a String does not fail.
     for (id, name) in &demo.templates {
-        let _ = write!(text, "\n#   {id}  {name}");
+        let _ = writeln!(text, "#   {id}  {name}");
     }
-    text.push('\n');
     for (title, command) in steps {
         let _ = write!(text, "\n# {title}\n{command}\n");
     }
@@ -78,7 +92,10 @@ pub fn commands(demo: &Demo, addresses: Addresses) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use goodpon_domain::id::TemplateId;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use goodpon_domain::id::{CouponId, TemplateId};
 
     use super::*;
 
@@ -88,8 +105,12 @@ mod tests {
             password: "0123456789abcdef".into(),
             client_id: "ck_1".into(),
             client_secret: "sk_1".into(),
-            templates: vec![(TemplateId(7), "쿠폰".into()), (TemplateId(8), "다른 쿠폰".into())],
-            suffix: "cafe".into(),
+            templates: vec![
+                (TemplateId(7), "쿠폰".into()),
+                (TemplateId(8), "다른 쿠폰".into()),
+            ],
+            user: "shopper-cafe".into(),
+            coupon: CouponId::from_bytes([0xab; 16]),
         };
         let addresses = Addresses {
             dashboard: "0.0.0.0:8080".parse().unwrap(),
@@ -98,54 +119,40 @@ mod tests {
         commands(&demo, addresses)
     }
 
+    /// With a curl that writes down what it was asked.
     #[test]
-    fn every_call_is_there_with_real_ids_and_addresses() {
-        let script = script();
-        for part in [
-            "http://127.0.0.1:8081/v1/coupon-templates/7/issue",
-            "'http://127.0.0.1:8081/v1/user-coupons?userId=shopper-cafe'",
-            "\"http://127.0.0.1:8081/v1/user-coupons/$COUPON/redeem\"",
-            "\"http://127.0.0.1:8081/v1/user-coupons/$COUPON/cancel\"",
-            "http://127.0.0.1:8080/v1/auth/login",
-        ] {
-            assert!(script.contains(part), "{part} in\n{script}");
-        }
-    }
-
-    /// With a curl that answers a list and writes down what it was asked.
-    #[cfg(unix)]
-    #[test]
-    fn a_posix_shell_takes_it_as_it_stands() {
-        use std::os::unix::fs::PermissionsExt;
-        use std::process::Command;
-
+    fn a_posix_shell_takes_every_line_by_itself() {
         let folder = tempfile::tempdir().unwrap();
         let curl = folder.path().join("curl");
-        let answer = r#"{"data":{"coupons":[{"userCouponId":"00ff","couponTemplateId":7}]}}"#;
-        let fake = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" >>asked\necho '{answer}'\n");
-        std::fs::write(&curl, fake).unwrap();
+        std::fs::write(&curl, "#!/bin/sh\nprintf '%s\\n' \"$*\"\n").unwrap();
         std::fs::set_permissions(&curl, PermissionsExt::from_mode(0o700)).unwrap();
-        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-        let output = Command::new("sh")
-            .args(["-eu", "-c", &script()])
-            .env("PATH", path)
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let asked = std::fs::read_to_string(folder.path().join("asked")).unwrap();
-        let urls: Vec<&str> = asked.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
-        assert_eq!(
-            urls,
-            [
-                "http://127.0.0.1:8081/v1/coupon-templates/7/issue",
-                "http://127.0.0.1:8081/v1/user-coupons?userId=shopper-cafe",
-                "http://127.0.0.1:8081/v1/user-coupons?userId=shopper-cafe",
-                "http://127.0.0.1:8081/v1/user-coupons/00ff/redeem",
-                "http://127.0.0.1:8081/v1/user-coupons/00ff/cancel",
-                "http://127.0.0.1:8080/v1/auth/login",
-            ]
+        let path = format!(
+            "{}:{}",
+            folder.path().display(),
+            std::env::var("PATH").unwrap()
         );
-        assert!(asked.contains(r#"-d {"orderId":"order-cafe","cancelReason":"주문 취소"} "#), "{asked}");
+        let script = script();
+        let asked = script.lines().map(|line| {
+            let shell = Command::new("sh")
+                .args(["-eu", "-c", line])
+                .env("PATH", &path)
+                .output()
+                .unwrap();
+            assert!(shell.status.success(), "{line}: {shell:?}");
+            String::from_utf8(shell.stdout).unwrap()
+        });
+        let asked: Vec<String> = asked.filter(|asked| !asked.is_empty()).collect();
+        let coupon = "ab".repeat(16);
+        for (asked, part) in asked.iter().zip([
+            r#"-d {"userId":"shopper-cafe"} http://127.0.0.1:8081/v1/coupon-templates/7/issue"#,
+            "http://127.0.0.1:8081/v1/user-coupons?userId=shopper-cafe",
+            &format!("http://127.0.0.1:8081/v1/user-coupons/{coupon}/redeem"),
+            &format!("http://127.0.0.1:8081/v1/user-coupons/{coupon}/cancel"),
+            "http://127.0.0.1:8080/v1/auth/login",
+        ]) {
+            assert!(asked.trim_end().ends_with(part), "{part} is not in {asked}");
+        }
+        assert_eq!(asked.len(), 5);
+        assert!(asked[3].contains("주문 취소"));
     }
 }

@@ -23,7 +23,9 @@ fn given(
         fs::write(&path, text).unwrap();
         flags.file = Some(path);
     }
-    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
     resolve(&flags, variables)
 }
 
@@ -35,7 +37,10 @@ fn flags_are_well_formed() {
 #[test]
 fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     let file = Some("log_level = 'file'\nmax_connections = 7\nrate_login_per_min = 1");
-    let variables = [("GOODPON_LOG_LEVEL", "variable"), ("GOODPON_RATE_LOGIN_PER_MIN", "2")];
+    let variables = [
+        ("GOODPON_LOG_LEVEL", "variable"),
+        ("GOODPON_RATE_LOGIN_PER_MIN", "2"),
+    ];
     let all = given(&["--log-level", "flag"], &variables, file).unwrap();
     let told = |name| {
         let (text, source) = all.get(name).unwrap();
@@ -55,15 +60,24 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
 #[test]
 fn what_is_unknown_is_named_with_its_place() {
     let error = given(&[], &[("GOODPON_LOGLEVEL", "info")], None).unwrap_err();
-    assert!(error.0.contains("environment variable GOODPON_LOGLEVEL"), "{error}");
+    assert!(
+        error.0.contains("environment variable GOODPON_LOGLEVEL"),
+        "{error}"
+    );
     let error = given(&[], &[], Some("log-level = 'info'")).unwrap_err();
     assert!(error.0.contains("setting log-level in file /"), "{error}");
     let error = given(&[], &[], Some("a = 1\nb = [1")).unwrap_err();
-    assert!(error.0.contains("line 2 is not TOML") && !error.0.contains('\n'), "{error}");
+    assert!(
+        error.0.contains("line 2 is not TOML") && !error.0.contains('\n'),
+        "{error}"
+    );
     let error = given(&[], &[], Some("[log_level]")).unwrap_err();
     assert!(error.0.contains("log_level is neither"), "{error}");
     let error = given(&["--config", "/nowhere.toml"], &[], None).unwrap_err();
-    assert!(error.0.contains("file /nowhere.toml: cannot be read"), "{error}");
+    assert!(
+        error.0.contains("file /nowhere.toml: cannot be read"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -80,20 +94,41 @@ fn a_secret_may_come_from_a_file_and_only_once() {
     let path = path.to_str().unwrap();
     let all = given(&[], &[("GOODPON_JWT_SECRET_FILE", path)], None).unwrap();
     let (text, source) = all.get("jwt-secret").unwrap();
-    assert_eq!((text, source.to_string().as_str()), (" 0123 ", "env GOODPON_JWT_SECRET_FILE"));
+    assert_eq!(
+        (text, source.to_string().as_str()),
+        (" 0123 ", "env GOODPON_JWT_SECRET_FILE")
+    );
 
-    let both = [("GOODPON_JWT_SECRET_FILE", path), ("GOODPON_JWT_SECRET", "x")];
+    let both = [
+        ("GOODPON_JWT_SECRET_FILE", path),
+        ("GOODPON_JWT_SECRET", "x"),
+    ];
     assert!(given(&[], &both, None).unwrap_err().0.contains("both set"));
     let missing = [("GOODPON_SMTP_URL_FILE", "/nowhere")];
     let error = given(&[], &missing, None).unwrap_err();
-    assert!(error.0.starts_with("GOODPON_SMTP_URL_FILE: cannot read /nowhere"), "{error}");
+    assert!(
+        error
+            .0
+            .starts_with("GOODPON_SMTP_URL_FILE: cannot read /nowhere"),
+        "{error}"
+    );
     let open = [("GOODPON_LOG_LEVEL_FILE", path)];
-    assert!(given(&[], &open, None).unwrap_err().0.contains("unknown environment"));
+    assert!(
+        given(&[], &open, None)
+            .unwrap_err()
+            .0
+            .contains("unknown environment")
+    );
 }
 
 #[test]
 fn lists_and_switches() {
-    let all = given(&["--trust-forwarded-for"], &[], Some("cors_origins = ['a', 'b']")).unwrap();
+    let all = given(
+        &["--trust-forwarded-for"],
+        &[],
+        Some("cors_origins = ['a', 'b']"),
+    )
+    .unwrap();
     assert_eq!(all.get("trust-forwarded-for").unwrap().0, "true");
     assert_eq!(all.get("cors-origins").unwrap().0, "a,b");
 }

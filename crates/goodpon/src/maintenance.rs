@@ -1,0 +1,116 @@
+//! Commands on a data folder, beside or without a running server: `verify`, `backup`, `restore`, `mailbox`.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use goodpon_application::mail::StoredMail;
+use goodpon_application::ports::{Health, Outbox, StoreResult};
+use serde_json::{Value, json};
+
+use crate::failed::Failed;
+use crate::wiring;
+
+/// The exit code of `verify` where it could not even look.
+pub const COULD_NOT_RUN: u8 = 2;
+
+/// Mails that are shown at the most.
+const SHOWN_MAILS: usize = 1000;
+
+/// Recomputes all that is stored twice, and tells each difference.
+///
+/// # Errors
+/// There are differences (exit code 1), or it could not run (exit code 2).
+pub fn verify(data_dir: &Path) -> Result<String, Failed> {
+    let store =
+        wiring::open_read_only(data_dir).map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
+    let differences = wait_for(store.audit()).map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
+    if differences.is_empty() {
+        return Ok("No differences: every counter, limit and state is borne out by coupons and histories.\n".into());
+    }
+    let mut found = String::new();
+    for difference in &differences {
+        // Writing into a String does not fail.
+        let _ = writeln!(found, "{difference}");
+    }
+    let count = differences.len();
+    let summary = format!(
+        "{count} differences in {}; restore a backup or report them",
+        data_dir.display()
+    );
+    Err(Failed::new(summary).with_output(found))
+}
+
+/// Copies the database to `file`, also while it is served.
+///
+/// # Errors
+/// `file` is there already or cannot be written, or the copy is not sound.
+pub fn backup(data_dir: &Path, file: &Path) -> Result<String, Failed> {
+    let store = wiring::open_read_only(data_dir)?;
+    store.backup(file).map_err(Failed::new)?;
+    Ok(format!("Backup written and checked: {}\n", file.display()))
+}
+
+/// Makes the database of a data folder that has none from a backup.
+///
+/// # Errors
+/// The folder has a database already, or the backup is not sound.
+pub fn restore(data_dir: &Path, file: &Path) -> Result<String, Failed> {
+    goodpon_sqlite::restore(file, data_dir).map_err(Failed::new)?;
+    Ok(format!("Restored and checked: {}\n", data_dir.display()))
+}
+
+/// The mails to an address, or all, newest first.
+///
+/// # Errors
+/// The data folder cannot be read.
+pub fn mailbox(data_dir: &Path, to: Option<&str>, as_json: bool) -> Result<String, Failed> {
+    let store = wiring::open_read_only(data_dir)?;
+    let mails = wait_for(store.list(to, SHOWN_MAILS))?;
+    if !as_json {
+        return Ok(for_people(&mails));
+    }
+    let array: Vec<Value> = mails.iter().map(mail_as_json).collect();
+    let mut text = serde_json::to_string_pretty(&array).map_err(Failed::new)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn mail_as_json(mail: &StoredMail) -> Value {
+    json!({
+        "id": mail.id,
+        "to": mail.to,
+        "subject": mail.content.subject,
+        "text": mail.content.text,
+        "html": mail.content.html,
+        "createdAt": mail.created_at.to_string(),
+        "sentAt": mail.sent_at.map(|at| at.to_string()),
+    })
+}
+
+fn for_people(mails: &[StoredMail]) -> String {
+    if mails.is_empty() {
+        return "No mail.\n".into();
+    }
+    let mut text = String::new();
+    for mail in mails {
+        let sent = match mail.sent_at {
+            Some(at) => format!("sent {at}"),
+            None => "not sent".into(),
+        };
+        // Writing into a String does not fail.
+        let _ = writeln!(
+            text,
+            "=== {} to {}, written {}, {sent}\n{}\n\n{}",
+            mail.id, mail.to, mail.created_at, mail.content.subject, mail.content.text
+        );
+    }
+    text
+}
+
+fn wait_for<T>(call: impl Future<Output = StoreResult<T>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failed::new)?;
+    runtime.block_on(call).map_err(Failed::new)
+}

@@ -1,0 +1,226 @@
+//! Accounts of people who use the dashboard: sign-up, verification, login (contract §2).
+
+use axum::extract::State;
+use goodpon_application::account::{self, LoginRefusal, SignUp, SignUpRefusal};
+use goodpon_domain::account::{Account, ResendRefusal, VerifyRefusal};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::answer::Answer;
+use crate::dashboard::{Call, Caller, Dashboard};
+use crate::error::{ApiError, ErrorCode};
+use crate::openapi::Success;
+use crate::openapi::errors;
+use crate::openapi::requests::{
+    LoginRequest, ResendVerificationEmailRequest, SignUpRequest, VerifyEmailRequest,
+};
+
+/// The longest e-mail address that is read, in characters.
+const MAX_EMAIL: usize = 255;
+
+const VERIFIED: &str = "이메일 인증이 완료되었습니다.";
+const RESENT: &str = "인증 이메일이 재전송되었습니다.";
+
+/// An account as its owner sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AccountInfo<'a> {
+    id: i64,
+    email: &'a str,
+    name: &'a str,
+    verified: bool,
+}
+
+impl<'a> AccountInfo<'a> {
+    fn of(account: &'a Account) -> Self {
+        Self {
+            id: account.id.0,
+            email: &account.email,
+            name: &account.name,
+            verified: account.verified,
+        }
+    }
+}
+
+errors! { SignUpErrors: AccountEmailAlreadyExists, AccountSignUpInvalidInput }
+
+#[utoipa::path(
+    post,
+    path = "/v1/accounts/sign-up",
+    tag = "Account",
+    operation_id = "signUp",
+    summary = "회원 가입 · Sign up",
+    description = "계정을 만들고 인증 이메일을 보냅니다. Makes an account and mails it a verification link.",
+    request_body(content = SignUpRequest, example = json!({"email": "test@goodpon.site", "password": "password123", "name": "테스트 사용자"})),
+    responses(
+        (status = 200, description = "만들어진 계정 · the new account", body = Success<AccountInfo>, example = json!({"result": "SUCCESS", "data": {"id": 1, "email": "test@goodpon.site", "name": "테스트 사용자", "verified": false}, "error": null})),
+        SignUpErrors,
+    ),
+)]
+pub(crate) async fn sign_up(
+    State(dashboard): State<Dashboard>,
+    call: Call,
+) -> Result<Answer, ApiError> {
+    let mut fields = call.fields_and_body();
+    let email = fields.body("email").text(0..=MAX_EMAIL);
+    let password = fields.body("password").any_text();
+    let name = fields.body("name").any_text();
+    let input = fields.finish(|| {
+        Some(SignUp {
+            email: email?.into_owned(),
+            password: password?.into_owned(),
+            name: name?.into_owned(),
+        })
+    })?;
+    let account = account::sign_up(dashboard.app(), input)
+        .await
+        .map_err(|failure| ApiError::of(failure, sign_up_code))?;
+    Ok(Answer::success(&AccountInfo::of(&account)))
+}
+
+fn sign_up_code(refusal: SignUpRefusal) -> ErrorCode {
+    match refusal {
+        SignUpRefusal::EmailTaken => ErrorCode::AccountEmailAlreadyExists,
+        SignUpRefusal::InvalidInput => ErrorCode::AccountSignUpInvalidInput,
+    }
+}
+
+#[utoipa::path(
+    get,
+    path = "/v1/accounts",
+    tag = "Account",
+    operation_id = "getMyAccount",
+    summary = "내 계정 정보 조회 · Get my account",
+    description = "인증되지 않은 계정도 호출할 수 있습니다. May be called by an unverified account too.",
+    responses(
+        (status = 200, description = "내 계정 · my account", body = Success<AccountInfo>, example = json!({"result": "SUCCESS", "data": {"id": 1, "email": "test@goodpon.site", "name": "테스트 사용자", "verified": true}, "error": null})),
+    ),
+    security(("bearerAuth" = [])),
+)]
+pub(crate) async fn get_my_account(Caller(account): Caller) -> Answer {
+    Answer::success(&AccountInfo::of(&account))
+}
+
+/// An account with a token for it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LoginResult<'a> {
+    id: i64,
+    email: &'a str,
+    name: &'a str,
+    verified: bool,
+    access_token: &'a str,
+}
+
+errors! { LoginErrors: AccountNotFound, PasswordMismatch }
+
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    tag = "Auth",
+    operation_id = "login",
+    summary = "로그인 · Log in",
+    description = "24시간 동안 유효한 액세스 토큰을 발급합니다. Gives an access token that is valid for 24 hours.",
+    request_body(content = LoginRequest, example = json!({"email": "test@goodpon.site", "password": "password123"})),
+    responses(
+        (status = 200, description = "계정과 액세스 토큰 · the account and its access token", body = Success<LoginResult>, example = json!({"result": "SUCCESS", "data": {"id": 1, "email": "test@goodpon.site", "name": "테스트 사용자", "verified": true, "accessToken": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"}, "error": null})),
+        LoginErrors,
+    ),
+)]
+pub(crate) async fn login(
+    State(dashboard): State<Dashboard>,
+    call: Call,
+) -> Result<Answer, ApiError> {
+    let mut fields = call.fields_and_body();
+    let email = fields.body("email").text(0..=MAX_EMAIL);
+    let password = fields.body("password").any_text();
+    let (email, password) = fields.finish(|| Some((email?, password?)))?;
+    let (account, token) = account::login(dashboard.app(), &email, password.into_owned())
+        .await
+        .map_err(|failure| ApiError::of(failure, login_code))?;
+    Ok(Answer::success(&LoginResult {
+        id: account.id.0,
+        email: &account.email,
+        name: &account.name,
+        verified: account.verified,
+        access_token: &token,
+    }))
+}
+
+fn login_code(refusal: LoginRefusal) -> ErrorCode {
+    match refusal {
+        LoginRefusal::AccountNotFound => ErrorCode::AccountNotFound,
+        LoginRefusal::PasswordMismatch => ErrorCode::PasswordMismatch,
+    }
+}
+
+errors! { VerifyErrors: InvalidEmailVerificationToken, AccountNotFound, AccountAlreadyVerified }
+
+#[utoipa::path(
+    post,
+    path = "/v1/auth/verify",
+    tag = "Auth",
+    operation_id = "verifyEmail",
+    summary = "이메일 인증 · Verify an e-mail address",
+    description = "메일로 받은 토큰으로 계정을 인증합니다. 토큰은 30분간 유효하며 한 번만 쓸 수 있습니다. Verifies by the token that was mailed: good once, for 30 minutes.",
+    request_body(content = VerifyEmailRequest, example = json!({"token": "9f86d081884c7d659a2feaa0c55ad015"})),
+    responses(
+        (status = 200, description = "인증 완료 · verified", body = Success<String>, example = json!({"result": "SUCCESS", "data": "이메일 인증이 완료되었습니다.", "error": null})),
+        VerifyErrors,
+    ),
+)]
+pub(crate) async fn verify_email(
+    State(dashboard): State<Dashboard>,
+    call: Call,
+) -> Result<Answer, ApiError> {
+    let mut fields = call.fields_and_body();
+    let token = fields.body("token").any_text();
+    let token = fields.finish(|| token)?;
+    account::verify(dashboard.app(), &token)
+        .await
+        .map_err(|failure| ApiError::of(failure, verify_code))?;
+    Ok(Answer::success(VERIFIED))
+}
+
+/// The code of a verification's refusal; the page behind the mailed link tells it too.
+pub(crate) fn verify_code(refusal: VerifyRefusal) -> ErrorCode {
+    match refusal {
+        VerifyRefusal::InvalidToken => ErrorCode::InvalidEmailVerificationToken,
+        VerifyRefusal::AccountNotFound => ErrorCode::AccountNotFound,
+        VerifyRefusal::AlreadyVerified => ErrorCode::AccountAlreadyVerified,
+    }
+}
+
+errors! { ResendErrors: AccountNotFound, AccountAlreadyVerified }
+
+#[utoipa::path(
+    post,
+    path = "/v1/auth/verify/resend",
+    tag = "Auth",
+    operation_id = "resendVerificationEmail",
+    summary = "인증 이메일 재전송 · Mail another verification link",
+    description = "새 토큰을 보내며, 이전 토큰은 더 이상 쓸 수 없습니다. Mails a new token; the one before is void from then on.",
+    request_body(content = ResendVerificationEmailRequest, example = json!({"email": "test@goodpon.site"})),
+    responses(
+        (status = 200, description = "재전송 완료 · sent", body = Success<String>, example = json!({"result": "SUCCESS", "data": "인증 이메일이 재전송되었습니다.", "error": null})),
+        ResendErrors,
+    ),
+)]
+pub(crate) async fn resend_verification_email(
+    State(dashboard): State<Dashboard>,
+    call: Call,
+) -> Result<Answer, ApiError> {
+    let mut fields = call.fields_and_body();
+    let email = fields.body("email").text(0..=MAX_EMAIL);
+    let email = fields.finish(|| email)?;
+    account::resend_verification(dashboard.app(), &email)
+        .await
+        .map_err(|failure| ApiError::of(failure, resend_code))?;
+    Ok(Answer::success(RESENT))
+}
+
+fn resend_code(refusal: ResendRefusal) -> ErrorCode {
+    match refusal {
+        ResendRefusal::AccountNotFound => ErrorCode::AccountNotFound,
+        ResendRefusal::AlreadyVerified => ErrorCode::AccountAlreadyVerified,
+    }
+}

@@ -1,0 +1,114 @@
+//! The admin port: whether the process lives, whether it can serve, and its figures. For operators only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use goodpon_application::App;
+use goodpon_application::ports::DependencyHealth;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format.
+pub fn router(
+    app: Arc<App>,
+    metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> Router {
+    Router::new()
+        .route(
+            "/livez",
+            get(async || json(StatusCode::OK, &Readiness::ready())),
+        )
+        .route(
+            "/readyz",
+            get(async move || readiness(&app.health.check().await)),
+        )
+        .route(
+            "/metrics",
+            get(async move || typed("text/plain; version=0.0.4; charset=utf-8", metrics().into())),
+        )
+        .fallback(async || (StatusCode::NOT_FOUND, "no such path\n"))
+        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "GET only\n"))
+}
+
+#[derive(Debug, Serialize)]
+struct Readiness<'a> {
+    status: &'static str,
+    /// `ok`, or what is wrong, by dependency.
+    dependencies: BTreeMap<&'a str, &'a str>,
+}
+
+impl Readiness<'_> {
+    fn ready() -> Self {
+        Self {
+            status: "ok",
+            dependencies: BTreeMap::new(),
+        }
+    }
+}
+
+fn readiness(health: &[DependencyHealth]) -> Response {
+    let away = health.iter().any(|dependency| dependency.problem.is_some());
+    let (status, word) = if away {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    } else {
+        (StatusCode::OK, "ok")
+    };
+    let dependencies = health
+        .iter()
+        .map(|one| (one.name, one.problem.as_deref().unwrap_or("ok")))
+        .collect();
+    json(
+        status,
+        &Readiness {
+            status: word,
+            dependencies,
+        },
+    )
+}
+
+fn json(status: StatusCode, body: &Readiness<'_>) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (status, typed("application/json", bytes.into())).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn typed(content_type: &'static str, bytes: Bytes) -> Response {
+    let mut response = bytes.into_response();
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn readiness_names_what_is_away() {
+        let dependency = |name, problem: Option<&str>| DependencyHealth {
+            name,
+            problem: problem.map(str::to_owned),
+        };
+        let good = readiness(&[dependency("database", None)]);
+        assert_eq!(good.status(), StatusCode::OK);
+        let bad = readiness(&[
+            dependency("database", Some("disk is full")),
+            dependency("mail", None),
+        ]);
+        assert_eq!(bad.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = bad.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            body,
+            r#"{"status":"unavailable","dependencies":{"database":"disk is full","mail":"ok"}}"#
+        );
+    }
+}

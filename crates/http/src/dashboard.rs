@@ -1,0 +1,160 @@
+//! The dashboard API (contract §2, §5): what people who run merchants call, from browsers.
+
+mod front;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use goodpon_application::App;
+use http::{HeaderValue, Method};
+use tower_http::cors::{AllowHeaders, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::observe::ObserveLayer;
+use crate::rate_limit::KeyedLimiter;
+use crate::time_limit::TimeLimitLayer;
+use crate::trace::TRACE_HEADER;
+use crate::{account, docs, history, merchant, openapi, template, verify_page};
+
+pub(crate) use front::{Call, Caller};
+
+/// What an operator may set of the dashboard API.
+#[derive(Debug, Clone)]
+pub struct DashboardSettings {
+    /// Origins (`https://console.example.com`) whose pages may call; empty is no CORS at all.
+    pub cors_origins: Vec<String>,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// How long its body may take to come.
+    pub body_timeout: Duration,
+    /// Sign-ups a minute, for each address and each e-mail; 0 is without limit.
+    pub sign_ups_per_minute: u32,
+    /// Logins a minute, likewise.
+    pub logins_per_minute: u32,
+    /// Verifications a minute, for each address; 0 is without limit.
+    pub verifications_per_minute: u32,
+    /// Further verification mails a minute, for each address and each e-mail; 0 is without limit.
+    pub resends_per_minute: u32,
+    /// Whether the last entry of `X-Forwarded-For` is the client's address.
+    pub trust_forwarded_for: bool,
+}
+
+/// What every dashboard handler works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Dashboard(Arc<Inner>);
+
+struct Inner {
+    app: Arc<App>,
+    body_timeout: Duration,
+    trust_forwarded_for: bool,
+    sign_up: OpenCallLimit,
+    login: OpenCallLimit,
+    verify: OpenCallLimit,
+    resend: OpenCallLimit,
+}
+
+/// How often one of the calls that need no token may be made.
+struct OpenCallLimit {
+    by_address: KeyedLimiter<IpAddr>,
+    by_email: KeyedLimiter<String>,
+}
+
+impl OpenCallLimit {
+    fn per_minute(count: u32) -> Self {
+        Self {
+            by_address: KeyedLimiter::per_minute(count),
+            by_email: KeyedLimiter::per_minute(count),
+        }
+    }
+}
+
+impl Dashboard {
+    pub(crate) fn app(&self) -> &App {
+        &self.0.app
+    }
+}
+
+/// The whole API with its docs and the page behind the verification link, ready to be served.
+pub fn router(app: Arc<App>, settings: &DashboardSettings) -> Router {
+    let dashboard = Dashboard(Arc::new(Inner {
+        app,
+        body_timeout: settings.body_timeout,
+        trust_forwarded_for: settings.trust_forwarded_for,
+        sign_up: OpenCallLimit::per_minute(settings.sign_ups_per_minute),
+        login: OpenCallLimit::per_minute(settings.logins_per_minute),
+        verify: OpenCallLimit::per_minute(settings.verifications_per_minute),
+        resend: OpenCallLimit::per_minute(settings.resends_per_minute),
+    }));
+    let router = Router::from(calls())
+        .merge(verify_page::router())
+        .merge(docs::router(&openapi::dashboard()))
+        .fallback(async || ApiError::new(ErrorCode::NotFound))
+        .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
+        .layer(from_fn_with_state(dashboard.clone(), front::front));
+    let router = match cors(&settings.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
+        .layer(TimeLimitLayer::new(settings.request_timeout))
+        .layer(ObserveLayer::new("dashboard"))
+        .with_state(dashboard)
+}
+
+/// Every call of the API, with its documentation.
+pub(crate) fn calls() -> OpenApiRouter<Dashboard> {
+    OpenApiRouter::default()
+        .routes(routes!(account::sign_up))
+        .routes(routes!(account::get_my_account))
+        .routes(routes!(account::login))
+        .routes(routes!(account::verify_email))
+        .routes(routes!(account::resend_verification_email))
+        .routes(routes!(merchant::create_merchant, merchant::list_merchants))
+        .routes(routes!(merchant::get_merchant))
+        .routes(routes!(merchant::create_client_secret))
+        .routes(routes!(merchant::expire_client_secret))
+        .routes(routes!(merchant::add_member))
+        .routes(routes!(merchant::remove_member))
+        .routes(routes!(
+            template::create_coupon_template,
+            template::list_coupon_templates
+        ))
+        .routes(routes!(template::get_coupon_template))
+        .routes(routes!(template::publish_coupon_template))
+        .routes(routes!(template::discard_coupon_template))
+        .routes(routes!(history::list_coupon_histories))
+}
+
+/// Contract §1, Browsers. An origin that no header can carry is none that a browser has.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
+        .collect();
+    if origins.is_empty() {
+        return None;
+    }
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods(methods)
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_credentials(true)
+            .expose_headers([TRACE_HEADER]),
+    )
+}
+
+#[cfg(test)]
+mod tests;

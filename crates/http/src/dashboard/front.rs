@@ -1,0 +1,181 @@
+//! What comes before the router finds a handler or none (contract §1, Order of checks).
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use goodpon_application::account;
+use goodpon_domain::account::{Account, EmailKey};
+use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::{Dashboard, OpenCallLimit};
+use crate::error::{ApiError, ErrorCode};
+use crate::input::Fields;
+use crate::observe::RequestScope;
+use crate::rate_limit::client_address;
+use crate::serve::Peer;
+use crate::{body, docs, verify_page};
+
+const MAX_EMAIL: usize = 255;
+
+const MY_ACCOUNT: &str = "/v1/accounts";
+const SIGN_UP: &str = "/v1/accounts/sign-up";
+const LOGIN: &str = "/v1/auth/login";
+const VERIFY: &str = "/v1/auth/verify";
+const RESEND: &str = "/v1/auth/verify/resend";
+
+/// The account whose token a request bears.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(pub(crate) Account);
+
+/// A handler that asks for a caller is closed to all others, whatever let the request in.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or(ApiError::new(ErrorCode::Unauthorized))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Intake(Bytes);
+
+/// A request that was let in: its head and its whole body.
+#[derive(Debug)]
+pub(crate) struct Call {
+    parts: Parts,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    /// Its path and query, to be read.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::of(&self.parts)
+    }
+
+    /// Its path, query and body, to be read.
+    pub(crate) fn fields_and_body(&self) -> Fields<'_> {
+        self.fields().with_body(&self.body)
+    }
+
+    /// Tells the access log which merchant it is about.
+    pub(crate) fn is_about(&self, merchant: i64) {
+        if let Some(scope) = self.parts.extensions.get::<RequestScope>() {
+            scope.set_merchant(merchant);
+        }
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        let (mut parts, _) = request.into_parts();
+        let intake = parts.extensions.remove::<Intake>();
+        let body = intake.map(|Intake(body)| body).unwrap_or_default();
+        Ok(Self { parts, body })
+    }
+}
+
+/// Reads the body, limits rates, authenticates. No answer of this API is for any cache to keep, for
+/// many bear tokens, secrets or names.
+pub(super) async fn front(
+    State(dashboard): State<Dashboard>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_docs = docs::is_open(request.uri().path());
+    let mut response = match let_in(&dashboard, request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    if !is_docs {
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+async fn let_in(dashboard: &Dashboard, request: Request) -> Result<Request, ApiError> {
+    let (mut parts, stream) = request.into_parts();
+    let body = body::read(&parts.headers, stream, dashboard.0.body_timeout).await?;
+    limit_rate(dashboard, &parts, &body)?;
+    if !is_open(parts.uri.path()) {
+        let account = authenticate(dashboard, &parts.headers).await?;
+        if !account.verified && !may_be_unverified(&parts) {
+            return Err(ApiError::new(ErrorCode::AccountNotVerified));
+        }
+        parts.extensions.insert(Caller(account));
+    }
+    parts.extensions.insert(Intake(body));
+    Ok(Request::from_parts(parts, Body::empty()))
+}
+
+/// Whether a path needs no token. A token sent there is not looked at.
+fn is_open(path: &str) -> bool {
+    matches!(path, SIGN_UP | LOGIN | VERIFY | RESEND | verify_page::PATH) || docs::is_open(path)
+}
+
+fn may_be_unverified(parts: &Parts) -> bool {
+    parts.uri.path() == MY_ACCOUNT && matches!(parts.method, Method::GET | Method::HEAD)
+}
+
+fn limit_rate(dashboard: &Dashboard, parts: &Parts, body: &[u8]) -> Result<(), ApiError> {
+    let Some(limit) = limit_of(dashboard, parts) else {
+        return Ok(());
+    };
+    if limit.by_address.is_on() {
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let peer = parts.extensions.get::<Peer>().map_or(nobody, |peer| peer.0);
+        let trusted = dashboard.0.trust_forwarded_for;
+        let address = client_address(&parts.headers, peer, trusted);
+        limit.by_address.check(&address)?;
+    }
+    if limit.by_email.is_on()
+        && let Some(email) = email(parts, body)
+    {
+        limit.by_email.check(&email)?;
+    }
+    Ok(())
+}
+
+fn limit_of<'a>(dashboard: &'a Dashboard, parts: &Parts) -> Option<&'a OpenCallLimit> {
+    if parts.method != Method::POST {
+        return None;
+    }
+    match parts.uri.path() {
+        SIGN_UP => Some(&dashboard.0.sign_up),
+        LOGIN => Some(&dashboard.0.login),
+        VERIFY | verify_page::PATH => Some(&dashboard.0.verify),
+        RESEND => Some(&dashboard.0.resend),
+        _ => None,
+    }
+}
+
+/// The address in the body, in the form under which accounts are found, if the body has one.
+fn email(parts: &Parts, body: &[u8]) -> Option<String> {
+    let mut fields = Fields::new(&parts.uri, "").with_body(body);
+    let email = fields.body("email").text(1..=MAX_EMAIL)?;
+    Some(EmailKey::of(&email).as_str().to_owned())
+}
+
+async fn authenticate(dashboard: &Dashboard, headers: &HeaderMap) -> Result<Account, ApiError> {
+    let unauthorized = || ApiError::new(ErrorCode::Unauthorized);
+    let token = bearer(headers).ok_or_else(unauthorized)?;
+    let account = account::authenticate(dashboard.app(), token).await?;
+    account.ok_or_else(unauthorized)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}

@@ -1,0 +1,243 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+use crate::stub;
+
+const ORIGIN: &str = "https://console.example.com";
+
+fn settings() -> DashboardSettings {
+    DashboardSettings {
+        cors_origins: vec![ORIGIN.to_owned()],
+        request_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(10),
+        sign_ups_per_minute: 0,
+        logins_per_minute: 2,
+        verifications_per_minute: 0,
+        resends_per_minute: 0,
+        trust_forwarded_for: true,
+    }
+}
+
+struct Client(Router);
+
+impl Client {
+    fn new() -> Self {
+        Self(router(stub::app(), &settings()))
+    }
+
+    async fn send(&self, call: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        let (method, path) = call.split_once(' ').unwrap();
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        self.0.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Status and code of an answer, which is in the envelope.
+    async fn code(&self, call: &str, token: Option<&str>) -> (u16, String) {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = bearer
+            .iter()
+            .map(|b| ("authorization", b.as_str()))
+            .collect();
+        let response = self.send(call, &headers, "").await;
+        assert!(response.headers().contains_key(TRACE_HEADER));
+        let status = response.status().as_u16();
+        (status, code(response).await)
+    }
+}
+
+async fn code(response: Response) -> String {
+    let answer: Value = serde_json::from_str(&text(response).await).unwrap();
+    let code = answer["error"]["code"].as_str().unwrap_or("SUCCESS");
+    code.to_owned()
+}
+
+async fn text(response: Response) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn checks_come_in_the_order_of_the_contract() {
+    let client = Client::new();
+    for (call, token, status, expected) in [
+        ("GET /v1/nothing", None, 401, "UNAUTHORIZED"),
+        ("PATCH /v1/merchants", None, 401, "UNAUTHORIZED"),
+        ("GET /v1/merchants/x", Some("forged"), 401, "UNAUTHORIZED"),
+        (
+            "GET /v1/nothing",
+            Some("unverified"),
+            403,
+            "ACCOUNT_NOT_VERIFIED",
+        ),
+        ("GET /v1/accounts", Some("unverified"), 200, "SUCCESS"),
+        ("GET /v1/accounts", Some("owner"), 200, "SUCCESS"),
+        ("GET /v1/accounts", Some("lost"), 503, "SERVICE_UNAVAILABLE"),
+        ("GET /v1/nothing", Some("owner"), 404, "NOT_FOUND"),
+        ("GET /", Some("owner"), 404, "NOT_FOUND"),
+        ("GET /v1/merchants/", Some("owner"), 404, "NOT_FOUND"),
+        (
+            "PATCH /v1/merchants",
+            Some("owner"),
+            405,
+            "METHOD_NOT_ALLOWED",
+        ),
+        ("GET /v1/auth/login", None, 405, "METHOD_NOT_ALLOWED"),
+        ("GET /v1/merchants/x", Some("owner"), 400, "BAD_REQUEST"),
+        ("POST /v1/merchants", Some("owner"), 400, "BAD_REQUEST"),
+        (
+            "GET /v1/merchants",
+            Some("owner"),
+            503,
+            "SERVICE_UNAVAILABLE",
+        ),
+        ("POST /v1/auth/verify", Some("forged"), 400, "BAD_REQUEST"),
+        ("GET /docs/nothing", None, 404, "NOT_FOUND"),
+        ("POST /docs", None, 405, "METHOD_NOT_ALLOWED"),
+        ("GET /docsx", None, 401, "UNAUTHORIZED"),
+    ] {
+        let answered = client.code(call, token).await;
+        assert_eq!(answered, (status, expected.to_owned()), "{call} {token:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_tells_the_right_ones() {
+    let owner = [("authorization", "bearer owner")];
+    let response = Client::new().send("PUT /v1/merchants", &owner, "").await;
+    let allowed = response.headers()[ALLOW].to_str().unwrap();
+    let allowed: Vec<_> = allowed.split(',').collect();
+    assert!(
+        allowed.contains(&"GET") && allowed.contains(&"POST"),
+        "{allowed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_comes_first() {
+    let large = "x".repeat(64 * 1024 + 1);
+    let response = Client::new().send("POST /v1/nothing", &[], &large).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+}
+
+#[tokio::test]
+async fn logins_are_limited_by_address_and_by_email() {
+    let client = Client::new();
+    let login = async |address: &str, email: &str| {
+        let body = format!(r#"{{"email":"{email}","password":"x"}}"#);
+        let from = [("x-forwarded-for", address)];
+        let response = client.send("POST /v1/auth/login", &from, &body).await;
+        let told = response.headers().contains_key(RETRY_AFTER);
+        (
+            response.status().as_u16() == 429 && told,
+            code(response).await,
+        )
+    };
+    let passes = (false, "SERVICE_UNAVAILABLE".to_owned());
+    let limited = (true, "TOO_MANY_REQUESTS".to_owned());
+    assert_eq!(login("1.1.1.1", "a@b.co").await, passes);
+    assert_eq!(login("1.1.1.1", "A@B.co").await, passes);
+    assert_eq!(login("1.1.1.1", "c@d.co").await, limited);
+    assert_eq!(login("2.2.2.2", "a@B.co").await, limited);
+    assert_eq!(login("2.2.2.2", "c@d.co").await, passes);
+}
+
+#[tokio::test]
+async fn browsers_may_call_from_listed_origins_only() {
+    let client = Client::new();
+    let preflight = async |origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "DELETE"),
+            ("access-control-request-headers", "x-anything,authorization"),
+        ];
+        client.send("OPTIONS /v1/merchants", &headers, "").await
+    };
+    let allowed = preflight(ORIGIN).await;
+    assert_eq!(allowed.status(), StatusCode::OK);
+    let told = |name: &str| allowed.headers()[name].to_str().unwrap();
+    assert_eq!(told("access-control-allow-origin"), ORIGIN);
+    assert_eq!(told("access-control-allow-credentials"), "true");
+    assert_eq!(
+        told("access-control-allow-headers"),
+        "x-anything,authorization"
+    );
+    assert_eq!(
+        told("access-control-allow-methods"),
+        "GET,POST,PUT,DELETE,OPTIONS"
+    );
+    let refused = preflight("https://evil.example.com").await;
+    assert!(
+        !refused
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+
+    let answer = client
+        .send("GET /v1/accounts", &[("origin", ORIGIN)], "")
+        .await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.headers()["access-control-allow-origin"], ORIGIN);
+    assert_eq!(
+        answer.headers()["access-control-expose-headers"],
+        TRACE_HEADER.as_str()
+    );
+
+    let without = DashboardSettings {
+        cors_origins: Vec::new(),
+        ..settings()
+    };
+    let client = Client(router(stub::app(), &without));
+    let answer = client
+        .send("GET /v1/accounts", &[("origin", ORIGIN)], "")
+        .await;
+    let named = |name: &http::HeaderName| name.as_str().starts_with("access-control");
+    assert!(!answer.headers().keys().any(named));
+}
+
+#[tokio::test]
+async fn docs_come_from_the_program_itself() {
+    let client = Client::new();
+    let document = client.send("GET /openapi.json", &[], "").await;
+    assert_eq!(document.headers()[CONTENT_TYPE], "application/json");
+    assert!(text(document).await.contains("listCouponHistories"));
+    let docs = client.send("GET /docs", &[], "").await;
+    assert_eq!(docs.headers()[LOCATION], "/docs/");
+    let page = client.send("GET /docs/", &[], "").await;
+    assert_eq!(page.headers()[CONTENT_TYPE], "text/html");
+    let page = text(page).await;
+    assert!(
+        page.contains("swagger-ui") && !page.contains("://"),
+        "{page}"
+    );
+    let script = client
+        .send("GET /docs/swagger-initializer.js", &[], "")
+        .await;
+    assert!(text(script).await.contains("/openapi.json"));
+}
+
+#[tokio::test]
+async fn the_verification_page_waits_for_a_click() {
+    let client = Client::new();
+    let shown = client.send("GET /verify?token=ab%22cd", &[], "").await;
+    assert_eq!(shown.status(), StatusCode::OK);
+    assert_eq!(shown.headers()[CACHE_CONTROL], "no-store");
+    assert!(text(shown).await.contains("value=\"ab&quot;cd\""));
+    let done = client.send("POST /verify", &[], "token=abcd").await;
+    assert_eq!(done.status(), StatusCode::BAD_REQUEST);
+    assert!(text(done).await.contains("이미 인증된 계정입니다."));
+    let empty = client.send("GET /verify", &[], "").await;
+    assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
+}

@@ -1,0 +1,138 @@
+//! What calls take, for their documentation. Requests are read leniently, by [`crate::input`].
+
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+
+use crate::words;
+
+macro_rules! requests {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, ToSchema)]
+        #[schema(rename_all = "camelCase")]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)+ }
+    )+};
+}
+
+requests! {
+    /// A sign-up.
+    SignUpRequest {
+        /// 사용자 이메일 · the address, which becomes the login.
+        email: String,
+        /// 사용자 비밀번호, 8~100자 · 8 to 100 characters.
+        password: String,
+        /// 사용자 이름, 1~50자 · 1 to 50 characters.
+        name: String,
+    }
+
+    /// A login.
+    LoginRequest {
+        /// 계정 이메일 · the address, without regard to case.
+        email: String,
+        /// 계정 비밀번호 · the password.
+        password: String,
+    }
+
+    /// A verification.
+    VerifyEmailRequest {
+        /// 이메일 인증 토큰 · the token that was mailed.
+        token: String,
+    }
+
+    /// A wish for another verification mail.
+    ResendVerificationEmailRequest {
+        /// 인증 이메일을 재전송할 계정의 이메일 · the address that signed up.
+        email: String,
+    }
+
+    /// A merchant to be.
+    CreateMerchantRequest {
+        /// 상점 이름, 1~255자 · 1 to 255 characters.
+        name: String,
+    }
+
+    /// The end of a secret.
+    ExpireClientSecretRequest {
+        /// 만료 시각 (yyyy-MM-ddTHH:mm:ss), 없으면 즉시 · when, or at once.
+        expires_at: Option<String>,
+    }
+
+    /// A member to be.
+    AddMemberRequest {
+        /// 추가할 계정의 이메일 · the address of a verified account.
+        email: String,
+    }
+
+    /// A template to be.
+    CreateCouponTemplateRequest {
+        /// 쿠폰 템플릿 이름, 1~255자 · 1 to 255 characters.
+        name: String,
+        /// 쿠폰 템플릿 설명, 0~255자 · 0 to 255 characters.
+        description: String,
+        /// 최소 주문 금액 · the least order amount.
+        min_order_amount: Option<i64>,
+        /// 할인 유형 · how the discount is reckoned.
+        #[schema(schema_with = discount_type)]
+        discount_type: String,
+        /// 할인 금액 또는 비율 · the amount, or the percentage.
+        discount_value: i64,
+        /// 최대 할인 금액 (PERCENTAGE 선택 시) · the most that a percentage takes off.
+        max_discount_amount: Option<i64>,
+        /// 쿠폰 발급 시작 날짜 (yyyy-MM-dd) · the first day of issue.
+        issue_start_date: String,
+        /// 쿠폰 발급 종료 날짜 (yyyy-MM-dd) · the last day of issue.
+        issue_end_date: Option<String>,
+        /// 쿠폰 유효 기간 (일 단위) · days for which a coupon is good.
+        validity_days: Option<i64>,
+        /// 쿠폰 절대 만료 날짜 (yyyy-MM-dd) · the last day of all its coupons.
+        absolute_expiry_date: Option<String>,
+        /// 쿠폰 제한 유형 · what is limited.
+        #[schema(schema_with = limit_type)]
+        limit_type: String,
+        /// 최대 발급 수량 (ISSUE_COUNT 선택 시) · how many are ever issued.
+        max_issue_count: Option<i64>,
+        /// 최대 사용 수량 (REDEEM_COUNT 선택 시) · how many are redeemed at once.
+        max_redeem_count: Option<i64>,
+    }
+
+    /// A template's end.
+    DiscardCouponTemplateRequest {
+        /// 폐기 사유, 0~255자 · why; 0 to 255 characters.
+        reason: String,
+    }
+
+    /// A coupon to be.
+    IssueCouponRequest {
+        /// 고객사의 고유 사용자 ID, 1~255자 · the shop's own id of the user.
+        user_id: String,
+    }
+
+    /// A redemption.
+    RedeemCouponRequest {
+        /// 고객사의 고유 사용자 ID · the shop's own id of the user.
+        user_id: String,
+        /// 주문 금액, 0 이상 · the order's amount, 0 or more.
+        order_amount: i64,
+        /// 고유한 주문 ID, 1~255자 · the shop's own id of the order.
+        order_id: String,
+    }
+
+    /// The cancellation of a redemption.
+    CancelCouponRedemptionRequest {
+        /// 고유한 주문 ID · the order for which the coupon was redeemed.
+        order_id: String,
+        /// 쿠폰 사용 취소 사유, 0~255자 · why; 0 to 255 characters.
+        cancel_reason: String,
+    }
+}
+
+fn discount_type() -> Object {
+    words::schema::discount_type()
+}
+
+fn limit_type() -> Object {
+    words::schema::limit_type()
+}

@@ -1,0 +1,323 @@
+//! For tests of routers: an [`App`] whose stores are away, but for three accounts that the tokens `owner`, `unverified` and
+//! `lost` stand for (the last by an error of the store).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goodpon_application::App;
+use goodpon_application::audit::Difference;
+use goodpon_application::credentials::CredentialCache;
+use goodpon_application::history::{Direction, HistoryFilter};
+use goodpon_application::idempotency::{Idempotency, Outcome, Peek};
+use goodpon_application::mail::{MailContent, QueuedMail, StoredMail, VerificationMail};
+use goodpon_application::ports::*;
+use goodpon_domain::account::{Account, EmailKey, ResendRefusal, VerifyRefusal};
+use goodpon_domain::business_time::BusinessZone;
+use goodpon_domain::history::{HistoryEntry, HistoryPosition};
+use goodpon_domain::id::{AccountId, MemberId, MerchantId, SecretId, TemplateId};
+use goodpon_domain::merchant::{
+    ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal, Standing,
+};
+use goodpon_domain::template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms};
+use goodpon_domain::wallet::HeldCoupon;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+struct Away;
+
+fn away<T>() -> StoreResult<T> {
+    Err(StoreError::Unavailable {
+        reason: "away on purpose".to_owned(),
+        may_have_happened: false,
+    })
+}
+
+impl Clock for Away {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+}
+
+impl Random for Away {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(7);
+    }
+}
+
+#[async_trait]
+impl Passwords for Away {
+    async fn hash(&self, _: String) -> StoreResult<String> {
+        away()
+    }
+    async fn verify(&self, _: String, _: String) -> StoreResult<bool> {
+        away()
+    }
+}
+
+impl AccessTokens for Away {
+    fn issue(&self, _: AccountId, _: Timestamp) -> StoreResult<String> {
+        away()
+    }
+    fn read(&self, token: &str, _: Timestamp) -> Option<AccountId> {
+        match token {
+            "owner" => Some(AccountId(1)),
+            "unverified" => Some(AccountId(2)),
+            "lost" => Some(AccountId(3)),
+            _ => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Accounts for Away {
+    async fn is_email_taken(&self, _: &EmailKey) -> StoreResult<bool> {
+        away()
+    }
+    async fn sign_up(
+        &self,
+        _: NewAccount,
+        _: NewVerification,
+    ) -> StoreResult<Result<Account, EmailTaken>> {
+        away()
+    }
+    async fn find(&self, id: AccountId) -> StoreResult<Option<Account>> {
+        match id.0 {
+            1 | 2 => Ok(Some(Account {
+                id,
+                email: "kim@goodpon.site".to_owned(),
+                name: "김".to_owned(),
+                verified: id.0 == 1,
+                created_at: Timestamp::UNIX_EPOCH,
+            })),
+            _ => away(),
+        }
+    }
+    async fn find_by_email(&self, _: &EmailKey) -> StoreResult<Option<(Account, String)>> {
+        away()
+    }
+    async fn verify(&self, _: [u8; 32]) -> StoreResult<Result<Account, VerifyRefusal>> {
+        Ok(Err(VerifyRefusal::AlreadyVerified))
+    }
+    async fn renew_verification(
+        &self,
+        _: &EmailKey,
+        _: NewVerification,
+    ) -> StoreResult<Result<(), ResendRefusal>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Merchants for Away {
+    async fn create(
+        &self,
+        _: AccountId,
+        _: String,
+        _: String,
+        _: NewSecret,
+    ) -> StoreResult<MerchantDetail> {
+        away()
+    }
+    async fn list(&self, _: AccountId) -> StoreResult<Vec<Merchant>> {
+        away()
+    }
+    async fn standing(&self, _: MerchantId, _: AccountId) -> StoreResult<Standing> {
+        away()
+    }
+    async fn detail(&self, _: MerchantId, _: AccountId) -> StoreResult<Option<MerchantDetail>> {
+        away()
+    }
+    async fn add_secret(
+        &self,
+        _: MerchantId,
+        _: AccountId,
+        _: NewSecret,
+    ) -> StoreResult<Result<ClientSecret, SecretRefusal>> {
+        away()
+    }
+    async fn expire_secret(
+        &self,
+        _: MerchantId,
+        _: AccountId,
+        _: SecretId,
+        _: Option<Timestamp>,
+    ) -> StoreResult<Result<ClientSecret, SecretRefusal>> {
+        away()
+    }
+    async fn add_member(
+        &self,
+        _: MerchantId,
+        _: AccountId,
+        _: &EmailKey,
+    ) -> StoreResult<Result<Member, MemberRefusal>> {
+        away()
+    }
+    async fn remove_member(
+        &self,
+        _: MerchantId,
+        _: AccountId,
+        _: MemberId,
+    ) -> StoreResult<Result<Member, MemberRefusal>> {
+        away()
+    }
+    async fn credentials(&self, _: &str) -> StoreResult<Option<Credentials>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Templates for Away {
+    async fn create(&self, _: MerchantId, _: Terms) -> StoreResult<Arc<Template>> {
+        away()
+    }
+    async fn list(&self, _: MerchantId) -> StoreResult<Vec<Arc<Template>>> {
+        away()
+    }
+    async fn find(&self, _: MerchantId, _: TemplateId) -> StoreResult<Owned<Arc<Template>>> {
+        away()
+    }
+    async fn publish(
+        &self,
+        _: MerchantId,
+        _: TemplateId,
+    ) -> StoreResult<Result<Arc<Template>, PublishRefusal>> {
+        away()
+    }
+    async fn discard(
+        &self,
+        _: MerchantId,
+        _: TemplateId,
+        _: String,
+    ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl IssueGate for Away {
+    async fn issue(
+        &self,
+        _: IssueRequest,
+        _: Option<Idempotency<IssueOutcome>>,
+    ) -> StoreResult<Outcome<IssueOutcome>> {
+        away()
+    }
+    async fn standing(&self, _: &Arc<Template>, _: Option<&str>) -> StoreResult<IssueStanding> {
+        away()
+    }
+    async fn issue_counts(&self, _: &[Arc<Template>]) -> StoreResult<Vec<i64>> {
+        away()
+    }
+    async fn peek(&self, _: &Idempotency<IssueOutcome>) -> StoreResult<Peek> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Coupons for Away {
+    async fn held(&self, _: MerchantId, _: &str) -> StoreResult<Vec<HeldCoupon>> {
+        away()
+    }
+    async fn redeem(
+        &self,
+        _: RedeemRequest,
+        _: Option<Idempotency<RedeemOutcome>>,
+    ) -> StoreResult<Outcome<RedeemOutcome>> {
+        away()
+    }
+    async fn cancel(
+        &self,
+        _: CancelRequest,
+        _: Option<Idempotency<CancelOutcome>>,
+    ) -> StoreResult<Outcome<CancelOutcome>> {
+        away()
+    }
+    async fn peek(&self, _: [u8; 16], _: [u8; 16]) -> StoreResult<Peek> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Histories for Away {
+    async fn page(
+        &self,
+        _: MerchantId,
+        _: &HistoryFilter,
+        _: Direction,
+        _: Option<HistoryPosition>,
+        _: usize,
+    ) -> StoreResult<Vec<HistoryEntry>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Outbox for Away {
+    async fn due(&self, _: usize) -> StoreResult<Vec<QueuedMail>> {
+        away()
+    }
+    async fn mark_sent(&self, _: i64) -> StoreResult<()> {
+        away()
+    }
+    async fn mark_failed(&self, _: i64, _: Option<Timestamp>, _: String) -> StoreResult<()> {
+        away()
+    }
+    async fn list(&self, _: Option<&str>, _: usize) -> StoreResult<Vec<StoredMail>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Upkeep for Away {
+    async fn expire_templates(&self, _: usize) -> StoreResult<usize> {
+        away()
+    }
+    async fn expire_coupons(&self, _: usize) -> StoreResult<usize> {
+        away()
+    }
+    async fn discard_coupons(&self, _: usize) -> StoreResult<usize> {
+        away()
+    }
+    async fn clean_up(&self, _: usize) -> StoreResult<usize> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Health for Away {
+    async fn check(&self) -> Vec<DependencyHealth> {
+        Vec::new()
+    }
+    async fn audit(&self) -> StoreResult<Vec<Difference>> {
+        away()
+    }
+}
+
+pub(crate) fn app() -> Arc<App> {
+    let away = Arc::new(Away);
+    Arc::new(App {
+        accounts: away.clone(),
+        merchants: away.clone(),
+        templates: away.clone(),
+        gate: away.clone(),
+        coupons: away.clone(),
+        histories: away.clone(),
+        outbox: away.clone(),
+        upkeep: away.clone(),
+        health: away.clone(),
+        passwords: away.clone(),
+        tokens: away.clone(),
+        clock: away.clone(),
+        random: away,
+        zone: BusinessZone::new(TimeZone::UTC),
+        verification_mail: VerificationMail {
+            link_base: String::new(),
+            compose: |_, link| MailContent {
+                subject: String::new(),
+                text: link.to_owned(),
+                html: String::new(),
+            },
+        },
+        credentials: CredentialCache::default(),
+    })
+}

@@ -1,0 +1,181 @@
+//! Being seen: health, metrics and log lines, and no secret in any of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use goodpon_e2e::world::{PASSWORD, eventually};
+use goodpon_e2e::{Options, Shared, Template, World};
+use serde_json::Value;
+
+static SHARED: Shared = Shared::new();
+
+async fn admin(world: &World, path: &str) -> (u16, String) {
+    let response = world
+        .client
+        .http()
+        .get(format!("http://{}{path}", world.server().admin()))
+        .send()
+        .await
+        .unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn it_lives_and_is_ready() {
+    let world = SHARED.world().await;
+    assert_eq!(admin(&world, "/livez").await.0, 200);
+    assert_eq!(admin(&world, "/readyz").await.0, 200);
+    assert_eq!(admin(&world, "/nothing").await.0, 404);
+    for api in [goodpon_e2e::Api::Dashboard, goodpon_e2e::Api::Partner] {
+        let url = format!("{}/metrics", world.server().base(api));
+        let status = world.client.http().get(url).send().await.unwrap().status();
+        assert!(
+            status.is_client_error(),
+            "metrics are for the admin port alone: {status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn metrics_tell_what_runs_and_name_nobody() {
+    let world = World::with(Options::default()).await;
+    let template = world.publish(&Template::default().issue_limit(1)).await;
+    world.shop.issue(template, "unmistakable-user").await.ok();
+    world
+        .shop
+        .issue(template, "other-user")
+        .await
+        .refused("COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED");
+    world
+        .shop
+        .call("GET", "/v1/unmistakable-path")
+        .send()
+        .await
+        .refused("NOT_FOUND");
+    let (status, text) = admin(&world, "/metrics").await;
+    assert_eq!(status, 200);
+    let samples: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .collect();
+    for part in ["duration", "issue", "batch", "wait", "queue"] {
+        let told = samples
+            .iter()
+            .any(|line| line.split(['{', ' ']).next().unwrap().contains(part));
+        assert!(told, "nothing about {part}:\n{text}");
+    }
+    let durations: Vec<_> = samples
+        .iter()
+        .filter(|line| line.contains("duration") && line.contains("_count"))
+        .collect();
+    assert!(
+        durations.iter().any(
+            |line| line.contains("/v1/coupon-templates/{couponTemplateId}/issue")
+                && line.contains("200")
+        ),
+        "by route and status: {durations:?}"
+    );
+    for line in samples {
+        let labels = line
+            .split_once('{')
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
+        for forbidden in [
+            "merchant=",
+            "merchant_id",
+            "user=",
+            "user_id",
+            "template=",
+            "template_id",
+            "unmistakable",
+        ] {
+            assert!(!labels.contains(forbidden), "{line}");
+        }
+        assert!(!labels.contains(&world.shop.client_id), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_and_no_line_has_a_secret() {
+    let world = World::with(Options::default()).await;
+    let template = world.publish(&Template::default()).await;
+    let issued = world.shop.issue(template, "u").await;
+    issued.ok();
+    world
+        .anonymous
+        .login(&world.owner.email, "a-wrong-password")
+        .await
+        .refused("PASSWORD_MISMATCH");
+    let mut wrong = world.shop.clone();
+    wrong.secret = "sk_0123456789abcdef0123456789abcdef".to_owned();
+    wrong.coupons("u").await.refused("INVALID_CREDENTIALS");
+    world
+        .anonymous
+        .sign_up("logged@example.com", PASSWORD, "이름")
+        .await
+        .ok();
+    let token = world.server().verification_token("logged@example.com");
+    let visit = format!(
+        "{}/verify?token={token}",
+        world.server().base(goodpon_e2e::Api::Dashboard)
+    );
+    world.client.http().get(visit).send().await.unwrap();
+    world.anonymous.verify(&token).await.ok();
+    world.owner.create_secret(world.merchant).await.ok();
+
+    let trace = issued.header("X-Goodpon-Trace-Id").unwrap();
+    let lines_of_issue = || -> Vec<Value> {
+        let log = world.server().log();
+        let lines = log.iter().filter(|line| line.contains(&trace));
+        lines
+            .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
+            .collect()
+    };
+    eventually("the request is logged", || async {
+        !lines_of_issue().is_empty()
+    })
+    .await;
+    let lines = lines_of_issue();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = lines[0].to_string();
+    assert!(
+        line.contains("/v1/coupon-templates/{couponTemplateId}/issue"),
+        "{line}"
+    );
+    assert!(
+        line.contains("200") && line.contains("duration") && line.contains("merchant"),
+        "{line}"
+    );
+
+    assert!(world.server().terminate().success());
+    let access_token = world.owner.token.clone().unwrap();
+    let secrets = [
+        PASSWORD,
+        "a-wrong-password",
+        world.shop.secret.as_str(),
+        wrong.secret.as_str(),
+        token.as_str(),
+        access_token.as_str(),
+    ];
+    for line in world.server().log() {
+        for secret in secrets {
+            assert!(!line.contains(secret), "{secret} in: {line}");
+        }
+        assert!(
+            serde_json::from_str::<Value>(&line).is_ok_and(|line| line.is_object()),
+            "no JSON object: {line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_debug_level_tells_no_secret_either() {
+    let world = World::with(Options::default().args(["--log-level", "trace"])).await;
+    world.shop.coupons("u").await.ok();
+    world.owner.create_secret(world.merchant).await.ok();
+    assert!(world.server().terminate().success());
+    let access_token = world.owner.token.clone().unwrap();
+    for line in world.server().log() {
+        for secret in [PASSWORD, world.shop.secret.as_str(), access_token.as_str()] {
+            assert!(!line.contains(secret), "{secret} in: {line}");
+        }
+    }
+}

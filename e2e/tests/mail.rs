@@ -1,0 +1,267 @@
+//! Verification mail over SMTP, and the page that its link opens.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use goodpon_e2e::server::token_in;
+use goodpon_e2e::world::{PASSWORD, fresh_email};
+use goodpon_e2e::{Api, Options, Server, Shared, World};
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+static SHARED: Shared = Shared::new();
+
+/// What a mail server was handed.
+struct Delivery {
+    to: String,
+    data: String,
+}
+
+/// Serves SMTP on a listener and hands every message over.
+fn serve_smtp(listener: TcpListener) -> mpsc::UnboundedReceiver<Delivery> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(session(stream, sender.clone()));
+        }
+    });
+    receiver
+}
+
+async fn session(stream: TcpStream, sender: mpsc::UnboundedSender<Delivery>) -> Option<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut lines = BufReader::new(reading).lines();
+    let mut to = String::new();
+    writing.write_all(b"220 peer ESMTP\r\n").await.ok()?;
+    while let Some(line) = lines.next_line().await.ok()? {
+        let command = line.to_ascii_uppercase();
+        let reply = if command.starts_with("EHLO") {
+            "250-peer\r\n250 8BITMIME\r\n"
+        } else if command.starts_with("DATA") {
+            writing.write_all(b"354 go on\r\n").await.ok()?;
+            let mut data = String::new();
+            while let Some(line) = lines.next_line().await.ok()? {
+                if line == "." {
+                    break;
+                }
+                data.push_str(line.strip_prefix('.').unwrap_or(&line));
+                data.push_str("\r\n");
+            }
+            sender
+                .send(Delivery {
+                    to: to.clone(),
+                    data,
+                })
+                .ok()?;
+            "250 taken\r\n"
+        } else if command.starts_with("QUIT") {
+            writing.write_all(b"221 bye\r\n").await.ok()?;
+            return Some(());
+        } else {
+            if command.starts_with("RCPT") {
+                to = line;
+            }
+            "250 ok\r\n"
+        };
+        writing.write_all(reply.as_bytes()).await.ok()?;
+    }
+    Some(())
+}
+
+/// All text parts of a message, decoded.
+fn decoded(data: &str) -> String {
+    let mail = mailparse::parse_mail(data.as_bytes()).unwrap();
+    mail.parts()
+        .filter(|part| part.ctype.mimetype.starts_with("text/"))
+        .map(|part| part.get_body().unwrap())
+        .collect()
+}
+
+async fn next(deliveries: &mut mpsc::UnboundedReceiver<Delivery>) -> Delivery {
+    let limit = std::time::Duration::from_secs(180);
+    tokio::time::timeout(limit, deliveries.recv())
+        .await
+        .expect("no mail came")
+        .unwrap()
+}
+
+fn options(port: u16) -> Options {
+    Options::default().args([
+        "--smtp-url".to_owned(),
+        format!("smtp://127.0.0.1:{port}"),
+        "--mail-from".to_owned(),
+        "Goodpon <no-reply@goodpon.example>".to_owned(),
+        "--verify-link-base".to_owned(),
+        "https://console.example.com/web".to_owned(),
+    ])
+}
+
+fn anonymous(server: &Arc<Server>) -> goodpon_e2e::Anonymous {
+    goodpon_e2e::Anonymous {
+        client: goodpon_e2e::Client::new(server),
+    }
+}
+
+#[tokio::test]
+async fn sign_up_is_delivered_by_smtp() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut deliveries = serve_smtp(listener);
+    let server = Arc::new(Server::start(options(port)));
+    let anonymous = anonymous(&server);
+    let email = fresh_email();
+    anonymous.sign_up(&email, PASSWORD, "홍<길동>").await.ok();
+    let delivery = next(&mut deliveries).await;
+    assert!(delivery.to.contains(&email), "{}", delivery.to);
+    let mail = mailparse::parse_mail(delivery.data.as_bytes()).unwrap();
+    let header = |name: &str| {
+        let found = mail
+            .headers
+            .iter()
+            .find(|header| header.get_key().eq_ignore_ascii_case(name));
+        found.unwrap_or_else(|| panic!("no {name}")).get_value()
+    };
+    assert!(header("From").contains("no-reply@goodpon.example") && header("To").contains(&email));
+    assert!(
+        !header("Subject").is_empty()
+            && !header("Date").is_empty()
+            && !header("Message-ID").is_empty()
+    );
+    let body = decoded(&delivery.data);
+    assert!(
+        body.contains("홍&lt;길동&gt;") && body.contains("홍<길동>"),
+        "{body}"
+    );
+    assert!(
+        body.contains("https://console.example.com/web/verify?token="),
+        "{body}"
+    );
+    anonymous.verify(&token_in(&body)).await.ok();
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_down_delays_and_loses_none() {
+    // A port that is free for now: taken, and given back.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let server = Arc::new(Server::start(options(address.port())));
+    let anonymous = anonymous(&server);
+    let (first, second) = (fresh_email(), fresh_email());
+    anonymous.sign_up(&first, PASSWORD, "하나").await.ok();
+    anonymous.sign_up(&second, PASSWORD, "둘").await.ok();
+    // Not even a crash loses one.
+    server.kill9();
+    server.restart();
+    let mut deliveries = serve_smtp(TcpListener::bind(address).await.unwrap());
+    let mut told = [
+        next(&mut deliveries).await.to,
+        next(&mut deliveries).await.to,
+    ];
+    told.sort();
+    let mut expected = [first, second];
+    expected.sort();
+    for (told, expected) in told.iter().zip(&expected) {
+        assert!(told.contains(expected.as_str()), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn the_link_verifies_on_the_click_and_not_on_the_visit() {
+    let world = SHARED.world().await;
+    let email = fresh_email();
+    world.anonymous.sign_up(&email, PASSWORD, "이름").await.ok();
+    let token = world.server().verification_token(&email);
+    let page = format!("{}/verify", world.server().base(Api::Dashboard));
+    let verified = async || world.anonymous.login(&email, PASSWORD).await.ok()["verified"].clone();
+    for _ in 0..2 {
+        let visit = world
+            .client
+            .http()
+            .get(format!("{page}?token={token}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(visit.status(), 200);
+        let html = visit.text().await.unwrap();
+        assert!(html.contains("<form") && html.contains("<button"), "{html}");
+        assert!(html.to_lowercase().contains("method=\"post\""), "{html}");
+    }
+    assert_eq!(verified().await, false, "mail scanners follow links");
+    let click = world
+        .client
+        .http()
+        .post(&page)
+        .form(&[("token", &token)])
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        click.status().is_success() || click.status().is_redirection(),
+        "{}",
+        click.status()
+    );
+    assert_eq!(verified().await, true);
+    let again = world
+        .client
+        .http()
+        .post(&page)
+        .form(&[("token", &token)])
+        .send()
+        .await
+        .unwrap();
+    assert!(again.status().is_client_error() || again.status().is_success());
+    assert!(!again.status().is_server_error());
+}
+
+#[tokio::test]
+async fn the_page_shrugs_at_nonsense() {
+    let world = SHARED.world().await;
+    let page = format!("{}/verify", world.server().base(Api::Dashboard));
+    for query in [
+        "",
+        "?token=",
+        "?token=%3Cscript%3Ealert(1)%3C/script%3E",
+        "?token=%00",
+        "?x=%ff",
+    ] {
+        let visit = world
+            .client
+            .http()
+            .get(format!("{page}{query}"))
+            .send()
+            .await
+            .unwrap();
+        assert!(!visit.status().is_server_error(), "{query}");
+        assert!(
+            !visit.text().await.unwrap().contains("<script>alert"),
+            "{query}"
+        );
+    }
+    for body in [
+        "",
+        "token=",
+        "token=%ff",
+        "token=x&token=y",
+        "{\"token\":1}",
+    ] {
+        let request = world
+            .client
+            .http()
+            .post(&page)
+            .header("Content-Type", "application/x-www-form-urlencoded");
+        let click = request.body(body).send().await.unwrap();
+        assert!(!click.status().is_server_error(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_link_base_defaults_to_the_dashboard_itself() {
+    let world: World = SHARED.world().await;
+    let email = fresh_email();
+    world.anonymous.sign_up(&email, PASSWORD, "이름").await.ok();
+    let mail = &world.server().mailbox(&email)[0];
+    let port = world.server().addr(Api::Dashboard).port();
+    let link = format!("http://localhost:{port}/verify?token=");
+    assert!(mail["text"].as_str().unwrap().contains(&link), "{mail}");
+}
