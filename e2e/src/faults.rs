@@ -71,6 +71,15 @@ impl Shim {
     }
 }
 
+/// Whether the suite runs as root, who needs no user namespace to mount.
+pub(crate) fn is_root() -> bool {
+    let id = Command::new("id")
+        .arg("-u")
+        .output()
+        .expect("the id program");
+    id.stdout.trim_ascii() == b"0"
+}
+
 /// A data folder on a file system of its own that is small enough to be filled. Only the server sees it mounted.
 pub struct SmallDisk {
     mount: TempDir,
@@ -92,15 +101,7 @@ impl SmallDisk {
     /// Without root the mount needs user namespaces that the system lets anybody make.
     #[must_use]
     pub fn options(&self, mebibytes: u32) -> Options {
-        let id = Command::new("id")
-            .arg("-u")
-            .output()
-            .expect("the id program");
-        let flags = if id.stdout.trim_ascii() == b"0" {
-            "-m"
-        } else {
-            "-rm"
-        };
+        let flags = if is_root() { "-m" } else { "-rm" };
         let script = format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\" && exec \"$@\"");
         let mount = self.mount.path().to_str().expect("a UTF-8 path");
         Options::default()

@@ -244,18 +244,23 @@ impl Server {
     #[must_use]
     pub fn run_cli(&self, args: &[&str]) -> Output {
         let (command, rest) = args.split_first().expect("a subcommand");
-        let seen = match self.options.own_mounts {
-            true => PathBuf::from(format!(
-                "/proc/{}/root{}",
-                self.pid(),
-                self.data_dir.display()
-            )),
-            false => self.data_dir.clone(),
-        };
-        let dir = seen.to_str().expect("a UTF-8 path");
+        let dir = self.data_dir.to_str().expect("a UTF-8 path");
         let mut all = vec![*command, "--data-dir", dir];
         all.extend(rest);
-        goodpon(&all, &[])
+        if !self.options.own_mounts {
+            return goodpon(&all, &[]);
+        }
+        let mut inside = clean(Command::new("nsenter"));
+        inside.args(["-t", &self.pid().to_string(), "-m"]);
+        if !crate::faults::is_root() {
+            inside.args(["-U", "--preserve-credentials"]);
+        }
+        inside
+            .arg(binary())
+            .args(&all)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the nsenter program")
     }
 
     /// The newest mails to an address, as `goodpon mailbox --json` tells them.

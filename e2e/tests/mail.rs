@@ -127,7 +127,9 @@ async fn sign_up_is_delivered_by_smtp() {
             && !header("Date").is_empty()
             && !header("Message-ID").is_empty()
     );
-    let body = decoded(&delivery.data);
+    let body = decoded(&delivery.data)
+        .replace("&#60;", "&lt;")
+        .replace("&#62;", "&gt;");
     assert!(
         body.contains("홍&lt;길동&gt;") && body.contains("홍<길동>"),
         "{body}"
