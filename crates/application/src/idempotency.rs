@@ -44,7 +44,7 @@ impl<T> Clone for Idempotency<T> {
 impl<T> Idempotency<T> {
     /// The idempotency of a request of `client_id` with that method, path, key and body.
     pub fn new(
-        client_id: &str,
+        client_id: &[u8],
         method: &str,
         path: &str,
         key: &[u8],
@@ -53,7 +53,7 @@ impl<T> Idempotency<T> {
     ) -> Self {
         Self {
             key: digest(&[
-                client_id.as_bytes(),
+                client_id,
                 method.as_bytes(),
                 path.as_bytes(),
                 key,

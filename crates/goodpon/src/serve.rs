@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use goodpon_application::mail::MailTransport;
-use goodpon_http::serve::{Limits, serve};
+use goodpon_http::serve::{Limits, Serve, serve};
 use goodpon_sqlite::Store;
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
@@ -69,7 +68,7 @@ async fn serve_all(
         false => None,
     };
     tokio::spawn(metrics.clone().upkeep_forever());
-    let routers = wiring::routers(&app, &settings, metrics);
+    let services = wiring::services(&app, &settings, metrics);
     let limits = Limits {
         max_connections: settings.max_connections,
         header_timeout: settings.header_timeout,
@@ -86,19 +85,19 @@ async fn serve_all(
         start(
             "dashboard",
             dashboard,
-            routers.dashboard,
+            services.dashboard,
             limits,
             stopping.clone(),
         ),
         start(
             "partner",
             partner,
-            routers.partner,
+            services.partner,
             limits,
             stopping.clone(),
         ),
     ];
-    let admin = start("admin", admin, routers.admin, admin_limits, stopping_admin);
+    let admin = start("admin", admin, services.admin, admin_limits, stopping_admin);
     let smtp = settings.smtp.take();
     let transport = smtp.map(|smtp| Arc::new(smtp) as Arc<dyn MailTransport>);
     let worker = Worker::start(&app, transport, settings.sweep_interval, &stopping);
@@ -159,7 +158,7 @@ async fn bind(setting: &str, address: &ListenAddr) -> Result<(TcpListener, Socke
 fn start(
     name: &'static str,
     listener: TcpListener,
-    router: Router,
+    service: impl Serve,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
@@ -168,7 +167,7 @@ fn start(
             // An error means that nobody is left to say stop.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let dropped = serve(listener, router, limits, stopped).await;
+        let dropped = serve(listener, service, limits, stopped).await;
         if dropped > 0 {
             tracing::warn!(
                 name,

@@ -11,7 +11,7 @@ use goodpon_application::mail::VerificationMail;
 use goodpon_application::ports::{Clock, Random};
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
-use goodpon_http::{admin, dashboard, partner};
+use goodpon_http::{Api, admin, dashboard, partner};
 use goodpon_sqlite::Store;
 use goodpon_telemetry::metrics::Metrics;
 
@@ -80,17 +80,17 @@ pub fn app(store: &Store, settings: &Settings, dashboard: SocketAddr) -> Result<
 }
 
 /// What each port serves.
-pub struct Routers {
+pub struct Services {
     /// For merchants.
-    pub dashboard: Router,
+    pub dashboard: Api,
     /// For shops.
-    pub partner: Router,
+    pub partner: Api,
     /// For operators.
     pub admin: Router,
 }
 
-/// The routers over the use cases.
-pub fn routers(app: &Arc<App>, settings: &Settings, metrics: Metrics) -> Routers {
+/// The services over the use cases.
+pub fn services(app: &Arc<App>, settings: &Settings, metrics: Metrics) -> Services {
     let for_dashboard = DashboardSettings {
         request_timeout: settings.request_timeout,
         body_timeout: settings.body_timeout,
@@ -106,9 +106,9 @@ pub fn routers(app: &Arc<App>, settings: &Settings, metrics: Metrics) -> Routers
         body_timeout: settings.body_timeout,
         rate_per_second: settings.rate_partner_per_sec,
     };
-    Routers {
-        dashboard: dashboard::router(Arc::clone(app), &for_dashboard),
-        partner: partner::router(Arc::clone(app), &for_partner),
+    Services {
+        dashboard: dashboard::service(Arc::clone(app), &for_dashboard),
+        partner: partner::service(Arc::clone(app), &for_partner),
         admin: admin::router(Arc::clone(app), move || metrics.render()),
     }
 }

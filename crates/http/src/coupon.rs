@@ -4,7 +4,6 @@ mod view;
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use goodpon_application::coupon::TemplateNotFound;
@@ -15,7 +14,6 @@ use goodpon_application::ports::{
 use goodpon_application::{Failure, coupon};
 use goodpon_domain::coupon::{CancelRefusal, IssueRefusal, Order, RedeemRefusal};
 use goodpon_domain::id::{CouponId, TemplateId};
-use http::request::Parts;
 
 use crate::answer::Answer;
 use crate::error::{ApiError, ErrorCode};
@@ -53,10 +51,9 @@ errors! { GetTemplateErrors: CouponTemplateNotFound }
 )]
 pub(crate) async fn get_coupon_template(
     State(partner): State<Partner>,
-    Extension(caller): Extension<Caller>,
-    parts: Parts,
+    caller: Caller,
 ) -> Result<Answer, ApiError> {
-    let mut fields = Fields::of(&parts);
+    let mut fields = caller.fields();
     let id = fields.path("couponTemplateId").id();
     let user_id = fields.query("userId").optional_text(1..=255);
     let (id, user_id) = fields.finish(|| Some((TemplateId(id?), user_id?)))?;
@@ -72,8 +69,8 @@ pub(crate) async fn get_coupon_template(
     )))
 }
 
-fn read_issue(parts: &Parts, caller: &Caller) -> Result<IssueRequest, ApiError> {
-    let mut fields = Fields::of(parts).with_body(&caller.body);
+fn read_issue(caller: &Caller) -> Result<IssueRequest, ApiError> {
+    let mut fields = caller.fields_and_body();
     let template_id = fields.path("couponTemplateId").id();
     let user_id = fields.body("userId").text(1..=255);
     fields.finish(|| {
@@ -103,12 +100,8 @@ errors! { IssueErrors: CouponTemplateNotFound, CouponTemplateNotOwnedByMerchantP
         IssueErrors,
     ),
 )]
-pub(crate) async fn issue_coupon(
-    State(partner): State<Partner>,
-    Extension(caller): Extension<Caller>,
-    parts: Parts,
-) -> Response {
-    let request = read_issue(&parts, &caller);
+pub(crate) async fn issue_coupon(State(partner): State<Partner>, caller: Caller) -> Response {
+    let request = read_issue(&caller);
     let call = Call {
         render: Arc::new(answer_issue),
         run: async |request, idempotency: Option<Idempotency<IssueOutcome>>| {
@@ -118,7 +111,7 @@ pub(crate) async fn issue_coupon(
             partner.app().gate.peek(idempotency).await
         },
     };
-    idempotency::answer(&parts, &caller, request, call).await
+    idempotency::answer(&caller, request, call).await
 }
 
 fn answer_issue(outcome: &IssueOutcome) -> Answer {
@@ -166,10 +159,9 @@ fn issue_refusal(refusal: IssueRefusal) -> (ErrorCode, &'static str) {
 )]
 pub(crate) async fn list_user_coupons(
     State(partner): State<Partner>,
-    Extension(caller): Extension<Caller>,
-    parts: Parts,
+    caller: Caller,
 ) -> Result<Answer, ApiError> {
-    let mut fields = Fields::of(&parts);
+    let mut fields = caller.fields();
     let user_id = fields.query("userId").text(1..=255);
     let user_id = fields.finish(|| user_id)?;
     let app = partner.app();
@@ -198,10 +190,9 @@ pub(crate) async fn list_user_coupons(
 )]
 pub(crate) async fn list_available_user_coupons(
     State(partner): State<Partner>,
-    Extension(caller): Extension<Caller>,
-    parts: Parts,
+    caller: Caller,
 ) -> Result<Answer, ApiError> {
-    let mut fields = Fields::of(&parts);
+    let mut fields = caller.fields();
     let user_id = fields.query("userId").text(1..=255);
     let amount = fields.query("orderAmount").order_amount();
     let (user_id, amount) = fields.finish(|| Some((user_id?, amount?)))?;
@@ -224,8 +215,8 @@ fn coupon_id(fields: &mut Fields<'_>) -> CouponId {
     CouponId::parse(&text).unwrap_or(CouponId::from_bytes([0; 16]))
 }
 
-fn read_redeem(parts: &Parts, caller: &Caller) -> Result<RedeemRequest, ApiError> {
-    let mut fields = Fields::of(parts).with_body(&caller.body);
+fn read_redeem(caller: &Caller) -> Result<RedeemRequest, ApiError> {
+    let mut fields = caller.fields_and_body();
     let coupon_id = coupon_id(&mut fields);
     let user_id = fields.body("userId").text(1..=255);
     let amount = fields.body("orderAmount").order_amount();
@@ -261,12 +252,8 @@ errors! { RedeemErrors: UserCouponNotFound, CouponTemplateNotFound, CouponTempla
         RedeemErrors,
     ),
 )]
-pub(crate) async fn redeem_coupon(
-    State(partner): State<Partner>,
-    Extension(caller): Extension<Caller>,
-    parts: Parts,
-) -> Response {
-    let request = read_redeem(&parts, &caller);
+pub(crate) async fn redeem_coupon(State(partner): State<Partner>, caller: Caller) -> Response {
+    let request = read_redeem(&caller);
     let zone = partner.app().zone.clone();
     let call = Call {
         render: Arc::new(move |outcome: &RedeemOutcome| match outcome {
@@ -281,7 +268,7 @@ pub(crate) async fn redeem_coupon(
             partner.app().coupons.peek(key, body).await
         },
     };
-    idempotency::answer(&parts, &caller, request, call).await
+    idempotency::answer(&caller, request, call).await
 }
 
 fn redeem_refusal(refusal: RedeemRefusal) -> ErrorCode {
@@ -298,8 +285,8 @@ fn redeem_refusal(refusal: RedeemRefusal) -> ErrorCode {
     }
 }
 
-fn read_cancel(parts: &Parts, caller: &Caller) -> Result<CancelRequest, ApiError> {
-    let mut fields = Fields::of(parts).with_body(&caller.body);
+fn read_cancel(caller: &Caller) -> Result<CancelRequest, ApiError> {
+    let mut fields = caller.fields_and_body();
     let coupon_id = coupon_id(&mut fields);
     let order_id = fields.body("orderId").text(1..=255);
     let reason = fields.body("cancelReason").text(0..=255);
@@ -333,10 +320,9 @@ errors! { CancelErrors: UserCouponNotFound, CouponTemplateNotFound, CouponTempla
 )]
 pub(crate) async fn cancel_coupon_redemption(
     State(partner): State<Partner>,
-    Extension(caller): Extension<Caller>,
-    parts: Parts,
+    caller: Caller,
 ) -> Response {
-    let request = read_cancel(&parts, &caller);
+    let request = read_cancel(&caller);
     let zone = partner.app().zone.clone();
     let call = Call {
         render: Arc::new(move |outcome: &CancelOutcome| match outcome {
@@ -353,7 +339,7 @@ pub(crate) async fn cancel_coupon_redemption(
             partner.app().coupons.peek(key, body).await
         },
     };
-    idempotency::answer(&parts, &caller, request, call).await
+    idempotency::answer(&caller, request, call).await
 }
 
 fn cancel_refusal(refusal: CancelRefusal) -> ErrorCode {

@@ -10,10 +10,12 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use goodpon_application::App;
 use http::{HeaderValue, Method};
+use tower::Layer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::Api;
 use crate::error::{ApiError, ErrorCode};
 use crate::observe::ObserveLayer;
 use crate::rate_limit::KeyedLimiter;
@@ -80,7 +82,7 @@ impl Dashboard {
 }
 
 /// The whole API with its docs and the page behind the verification link, ready to be served.
-pub fn router(app: Arc<App>, settings: &DashboardSettings) -> Router {
+pub fn service(app: Arc<App>, settings: &DashboardSettings) -> Api {
     let dashboard = Dashboard(Arc::new(Inner {
         app,
         body_timeout: settings.body_timeout,
@@ -100,10 +102,8 @@ pub fn router(app: Arc<App>, settings: &DashboardSettings) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router
-        .layer(TimeLimitLayer::new(settings.request_timeout))
-        .layer(ObserveLayer::new("dashboard"))
-        .with_state(dashboard)
+    let limited = TimeLimitLayer::new(settings.request_timeout).layer(router.with_state(dashboard));
+    ObserveLayer::new("dashboard").layer(limited)
 }
 
 /// Every call of the API, with its documentation.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::observe::tell_route;
 
 const DOCUMENT: &str = "/openapi.json";
 const DOCS: &str = "/docs";
@@ -46,6 +48,7 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Rou
         .route("/docs/", get(page.clone()))
         .route("/docs/{*file}", get(page))
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
+        .route_layer(from_fn(tell_route))
 }
 
 fn page(path: &str, config: Arc<Config<'static>>) -> Response {

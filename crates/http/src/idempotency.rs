@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use goodpon_application::idempotency::{self, Idempotency, Outcome, Peek};
 use goodpon_application::ports::StoreResult;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::answer::Answer;
@@ -38,7 +37,6 @@ pub(crate) struct Call<T, Run, Look> {
 /// Answers a call that may bear a key. `request` is the request as read, or what is wrong with its form:
 /// the key is looked at before that is told.
 pub(crate) async fn answer<R, T, Run, Look>(
-    parts: &Parts,
     caller: &Caller,
     request: Result<R, ApiError>,
     call: Call<T, Run, Look>,
@@ -48,16 +46,16 @@ where
     Run: AsyncFnOnce(R, Option<Idempotency<T>>) -> StoreResult<Outcome<T>>,
     Look: AsyncFnOnce(&Idempotency<T>) -> StoreResult<Peek>,
 {
-    let key = match key(&parts.headers) {
+    let key = match key(&caller.parts.headers) {
         Ok(key) => key,
         Err(error) => return error.into_response(),
     };
     let render = Arc::clone(&call.render);
     let idempotency = key.map(|key| {
         Idempotency::new(
-            &caller.client_id,
-            parts.method.as_str(),
-            parts.uri.path(),
+            caller.client_id(),
+            caller.parts.method.as_str(),
+            caller.parts.uri.path(),
             key.as_bytes(),
             &caller.body,
             Arc::new(move |outcome: &T| kept(&render(outcome))),

@@ -28,3 +28,6 @@ mod words;
 
 #[cfg(test)]
 mod stub;
+
+/// One API, ready to be served.
+pub type Api = observe::Observe<time_limit::TimeLimit<axum::Router>>;

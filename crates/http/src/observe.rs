@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::Method;
 use metrics::Histogram;
@@ -34,6 +35,8 @@ struct ScopeState {
     trace_id: TraceId,
     /// 0 until a merchant is known.
     merchant: AtomicI64,
+    /// Empty until a route is known.
+    route: OnceLock<MatchedPath>,
 }
 
 impl RequestScope {
@@ -41,6 +44,7 @@ impl RequestScope {
         Self(Arc::new(ScopeState {
             trace_id,
             merchant: AtomicI64::new(0),
+            route: OnceLock::new(),
         }))
     }
 
@@ -54,13 +58,18 @@ impl RequestScope {
         self.0.merchant.store(merchant, Ordering::Relaxed);
     }
 
+    /// Tells which route the request took, for the figures and the access log.
+    pub fn set_route(&self, route: &MatchedPath) {
+        self.0.route.get_or_init(|| route.clone());
+    }
+
     fn merchant(&self) -> Option<i64> {
         Some(self.0.merchant.load(Ordering::Relaxed)).filter(|id| *id != 0)
     }
 }
 
-/// Wraps the services of one API in [`Observe`]. Added by `Router::layer` after all routes and
-/// fallbacks, so that the matched route is known to it.
+/// Wraps the whole service of one API in [`Observe`]: around the router rather than within it, where a layer
+/// would be copied with each route and again for each request.
 #[derive(Debug, Clone)]
 pub struct ObserveLayer(Arc<Durations>);
 
@@ -114,7 +123,6 @@ where
         let seen = Seen {
             durations: Arc::clone(&self.durations),
             method: method_label(request.method()),
-            route: request.extensions().get::<MatchedPath>().cloned(),
             scope: scope.clone(),
             started: Instant::now(),
             answered: false,
@@ -162,7 +170,6 @@ where
 struct Seen {
     durations: Arc<Durations>,
     method: &'static str,
-    route: Option<MatchedPath>,
     scope: RequestScope,
     started: Instant,
     answered: bool,
@@ -188,7 +195,8 @@ impl Seen {
     }
 
     fn route(&self) -> &str {
-        self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+        let route = self.scope.0.route.get();
+        route.map_or(UNMATCHED, MatchedPath::as_str)
     }
 
     fn record(&self, status: u16) {
@@ -214,6 +222,15 @@ impl Drop for Seen {
             self.record(CLIENT_GONE);
         }
     }
+}
+
+/// Tells the scope of a request which route it took: for routes whose handlers do not tell it themselves.
+pub(crate) async fn tell_route(request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    if let (Some(scope), Some(route)) = (extensions.get::<RequestScope>(), extensions.get()) {
+        scope.set_route(route);
+    }
+    next.run(request).await
 }
 
 /// The duration histograms of one API, kept so that a request looks its own up without allocating.

@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use goodpon_application::{App, Failure, credentials};
 use goodpon_domain::id::MerchantId;
 use http::HeaderMap;
+use http::request::Parts;
+use tower::Layer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::Api;
 use crate::error::{ApiError, ErrorCode};
+use crate::input::Fields;
 use crate::observe::{ObserveLayer, RequestScope};
 use crate::rate_limit::KeyedLimiter;
 use crate::time_limit::TimeLimitLayer;
 use crate::{body, coupon, docs, openapi};
+
+const CLIENT_ID: &str = "x-goodpon-client-id";
+const CLIENT_SECRET: &str = "x-goodpon-client-secret";
 
 /// What an operator may set of the partner API.
 #[derive(Debug, Clone)]
@@ -48,21 +53,19 @@ impl Partner {
 }
 
 /// The whole API, ready to be served.
-pub fn router(app: Arc<App>, settings: &PartnerSettings) -> Router {
+pub fn service(app: Arc<App>, settings: &PartnerSettings) -> Api {
     let partner = Partner(Arc::new(Inner {
         app,
         body_timeout: settings.body_timeout,
         rate: KeyedLimiter::per_second(settings.rate_per_second),
     }));
-    Router::from(calls())
-        .fallback(async || ApiError::new(ErrorCode::NotFound))
-        .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
-        .layer(from_fn_with_state(partner.clone(), front))
-        // After the front, for the docs need no credentials.
+    let router = Router::from(calls())
         .merge(docs::router(&openapi::partner()))
-        .layer(TimeLimitLayer::new(settings.request_timeout))
-        .layer(ObserveLayer::new("partner"))
-        .with_state(partner)
+        .fallback(async |_: Caller| ApiError::new(ErrorCode::NotFound))
+        .method_not_allowed_fallback(async |_: Caller| ApiError::new(ErrorCode::MethodNotAllowed))
+        .with_state(partner);
+    let limited = TimeLimitLayer::new(settings.request_timeout).layer(router);
+    ObserveLayer::new("partner").layer(limited)
 }
 
 /// Every call of the API, with its documentation.
@@ -76,53 +79,71 @@ pub(crate) fn calls() -> OpenApiRouter<Partner> {
         .routes(routes!(coupon::cancel_coupon_redemption))
 }
 
-/// A shop whose request was let in, and the request's body.
-#[derive(Clone)]
+/// A shop whose request was let in, and that request. Every handler and fallback asks for it first, so none
+/// can be reached without what comes before it (contract §1, Order of checks).
 pub(crate) struct Caller {
     pub(crate) merchant_id: MerchantId,
-    pub(crate) client_id: Arc<str>,
+    pub(crate) parts: Parts,
     pub(crate) body: Bytes,
 }
 
-/// What comes before the router finds a handler or none (contract §1, Order of checks).
-async fn front(State(partner): State<Partner>, request: Request, next: Next) -> Response {
-    match let_in(&partner, request).await {
-        Ok(request) => next.run(request).await,
-        Err(error) => error.into_response(),
+impl Caller {
+    /// The request's path and query, to be read.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::of(&self.parts)
+    }
+
+    /// The request's path, query and body, to be read.
+    pub(crate) fn fields_and_body(&self) -> Fields<'_> {
+        self.fields().with_body(&self.body)
+    }
+
+    /// The client id that was authenticated.
+    pub(crate) fn client_id(&self) -> &[u8] {
+        credential(&self.parts.headers, CLIENT_ID).unwrap_or_default()
     }
 }
 
-async fn let_in(partner: &Partner, request: Request) -> Result<Request, ApiError> {
-    let (mut parts, stream) = request.into_parts();
-    let body = body::read(&parts.headers, stream, partner.0.body_timeout).await?;
-    let client_id = credential(&parts.headers, "x-goodpon-client-id");
+impl FromRequest<Partner> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, partner: &Partner) -> Result<Self, ApiError> {
+        let (parts, stream) = request.into_parts();
+        if let (Some(scope), Some(route)) = (parts.extensions.get(), parts.extensions.get()) {
+            RequestScope::set_route(scope, route);
+        }
+        let body = body::read(&parts.headers, stream, partner.0.body_timeout).await?;
+        let merchant_id = authenticate(partner, &parts.headers).await?;
+        if let Some(scope) = parts.extensions.get::<RequestScope>() {
+            scope.set_merchant(merchant_id.0);
+        }
+        Ok(Self {
+            merchant_id,
+            parts,
+            body,
+        })
+    }
+}
+
+async fn authenticate(partner: &Partner, headers: &HeaderMap) -> Result<MerchantId, ApiError> {
+    let client_id = credential(headers, CLIENT_ID);
     if partner.0.rate.is_on()
         && let Some(client_id) = client_id
     {
         partner.0.rate.check(&client_id.into())?;
     }
     let client_id = client_id.ok_or(ApiError::new(ErrorCode::ClientIdMissing))?;
-    let secret = credential(&parts.headers, "x-goodpon-client-secret")
-        .ok_or(ApiError::new(ErrorCode::ClientSecretMissing))?;
+    let secret =
+        credential(headers, CLIENT_SECRET).ok_or(ApiError::new(ErrorCode::ClientSecretMissing))?;
     let refused = || ApiError::new(ErrorCode::InvalidCredentials);
     let client_id = std::str::from_utf8(client_id).map_err(|_| refused())?;
     let secret = std::str::from_utf8(secret).map_err(|_| refused())?;
-    let merchant_id = credentials::authenticate(partner.app(), client_id, secret)
+    credentials::authenticate(partner.app(), client_id, secret)
         .await
         .map_err(|failure| match failure {
             Failure::Refused(credentials::InvalidCredentials) => refused(),
             Failure::Store(error) => error.into(),
-        })?;
-    if let Some(scope) = parts.extensions.get::<RequestScope>() {
-        scope.set_merchant(merchant_id.0);
-    }
-    let client_id = Arc::from(client_id);
-    parts.extensions.insert(Caller {
-        merchant_id,
-        client_id,
-        body,
-    });
-    Ok(Request::from_parts(parts, axum::body::Body::empty()))
+        })
 }
 
 /// A header's value without the white space around it; `None` if there is nothing else.

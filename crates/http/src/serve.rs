@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
@@ -34,6 +33,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+/// A service that can be served: a router, or layers around one.
+pub trait Serve:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Serve for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// What one listener grants its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -45,11 +61,11 @@ pub struct Limits {
     pub shutdown_timeout: Duration,
 }
 
-/// Serves `router` on `listener` until `shutdown` is done, then stops accepting, closes idle
+/// Serves `service` on `listener` until `shutdown` is done, then stops accepting, closes idle
 /// connections and finishes what runs. Returns how many connections it had to drop.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    service: impl Serve,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
@@ -77,7 +93,7 @@ pub async fn serve(
             }
         };
         let handler = Handler {
-            router: router.clone(),
+            service: service.clone(),
             peer,
         };
         tasks.spawn(converse(
@@ -120,7 +136,7 @@ async fn accept(
 async fn converse(
     http: http1::Builder,
     stream: TcpStream,
-    handler: Handler,
+    handler: Handler<impl Serve>,
     watcher: Watcher,
     slot: OwnedSemaphorePermit,
 ) {
@@ -134,22 +150,22 @@ async fn converse(
     drop(slot);
 }
 
-/// Hands the requests of one connection to the router.
-struct Handler {
-    router: Router,
+/// Hands the requests of one connection to the service.
+struct Handler<S> {
+    service: S,
     peer: SocketAddr,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Handler {
+impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
     type Response = Response;
     type Error = Infallible;
-    type Future = axum::routing::future::RouteFuture<Infallible>;
+    type Future = S::Future;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
-        // A router is always ready.
-        self.router.clone().call(request)
+        // Ours are always ready.
+        self.service.clone().call(request)
     }
 }
 

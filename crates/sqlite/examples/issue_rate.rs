@@ -133,7 +133,7 @@ impl Load {
                 body: Bytes::from_static(br#"{"result":"SUCCESS","data":"","error":null}"#),
             });
             let path = "/v1/coupon-templates/1/issue";
-            Idempotency::new("ck_probe", "POST", path, &key, &key, render)
+            Idempotency::new(b"ck_probe", "POST", path, &key, &key, render)
         });
         let outcome = self.store.issue(request, idempotency).await.unwrap();
         assert_eq!(outcome, Outcome::Ran(Ok(())));

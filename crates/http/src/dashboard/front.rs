@@ -105,6 +105,9 @@ pub(super) async fn front(
 
 async fn let_in(dashboard: &Dashboard, request: Request) -> Result<Request, ApiError> {
     let (mut parts, stream) = request.into_parts();
+    if let (Some(scope), Some(route)) = (parts.extensions.get(), parts.extensions.get()) {
+        RequestScope::set_route(scope, route);
+    }
     let body = body::read(&parts.headers, stream, dashboard.0.body_timeout).await?;
     limit_rate(dashboard, &parts, &body)?;
     if !is_open(parts.uri.path()) {

@@ -26,11 +26,11 @@ fn settings() -> DashboardSettings {
     }
 }
 
-struct Client(Router);
+struct Client(Api);
 
 impl Client {
     fn new() -> Self {
-        Self(router(stub::app(), &settings()))
+        Self(service(stub::app(), &settings()))
     }
 
     async fn send(&self, call: &str, headers: &[(&str, &str)], body: &str) -> Response {
@@ -199,7 +199,7 @@ async fn browsers_may_call_from_listed_origins_only() {
         cors_origins: Vec::new(),
         ..settings()
     };
-    let client = Client(router(stub::app(), &without));
+    let client = Client(service(stub::app(), &without));
     let answer = client
         .send("GET /v1/accounts", &[("origin", ORIGIN)], "")
         .await;

@@ -9,8 +9,8 @@ use tower::ServiceExt;
 
 use super::*;
 
-fn router() -> Router {
-    Router::new()
+fn router() -> Observe<Router> {
+    let router = Router::new()
         .route(
             "/coupons/{id}",
             get(|Extension(scope): Extension<RequestScope>| async move {
@@ -20,11 +20,12 @@ fn router() -> Router {
         )
         .route("/panic", get(async || -> &str { panic!("the roof") }))
         .route("/never", get(std::future::pending::<()>))
-        .fallback(async || ApiError::new(ErrorCode::NotFound))
-        .layer(ObserveLayer::new("test"))
+        .route_layer(axum::middleware::from_fn(tell_route))
+        .fallback(async || ApiError::new(ErrorCode::NotFound));
+    ObserveLayer::new("test").layer(router)
 }
 
-fn answer(router: &Router, method: &str, path: &str) -> Response {
+fn answer(router: &Observe<Router>, method: &str, path: &str) -> Response {
     let request = Request::builder().method(method).uri(path);
     let request = request
         .header(

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use axum::body::Body;
+use axum::response::Response;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -20,8 +21,8 @@ async fn send(call: &str, headers: &[(&str, &str)]) -> Response {
         request = request.header(*name, *value);
     }
     let request = request.body(Body::empty()).unwrap();
-    let router = router(stub::app(), &settings);
-    router.oneshot(request).await.unwrap()
+    let service = service(stub::app(), &settings);
+    service.oneshot(request).await.unwrap()
 }
 
 async fn code(call: &str, headers: &[(&str, &str)]) -> (u16, String) {
