@@ -94,6 +94,32 @@ async fn metrics_tell_what_runs_and_name_nobody() {
 }
 
 #[tokio::test]
+async fn an_issue_is_counted_once_and_its_replay_not_at_all() {
+    let world = World::with(Options::default()).await;
+    let template = world.publish(&Template::default()).await;
+    world.shop.issue(template, "plain").await.ok();
+    for _ in 0..3 {
+        world
+            .shop
+            .issue_with_key(template, "keyed", "once")
+            .await
+            .ok();
+    }
+    world
+        .shop
+        .issue_with_key(template, "keyed", "again")
+        .await
+        .refused("COUPON_ALREADY_ISSUED");
+    let (_, text) = admin(&world, "/metrics").await;
+    for sample in [
+        r#"goodpon_issue_total{outcome="issued"} 2"#,
+        r#"goodpon_issue_total{outcome="already_issued"} 1"#,
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample}:\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn each_request_is_one_line_and_no_line_has_a_secret() {
     let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default()).await;

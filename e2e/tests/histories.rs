@@ -340,12 +340,12 @@ async fn bad_queries_name_every_field() {
     ])
     .await
     .bad_fields(&["startDate", "endDate", "couponTemplateId", "order"]);
-    let path = "/v1/merchants/x/coupon-histories?size=0";
-    world
-        .owner
-        .get(path)
-        .await
-        .bad_entries(&[("merchantId", INVALID_VALUE), ("size", SIZE_MESSAGE)]);
+    let path = "/v1/merchants/x/coupon-histories?size=0&nextCursor=zz";
+    world.owner.get(path).await.bad_entries(&[
+        ("merchantId", INVALID_VALUE),
+        ("nextCursor", INVALID_VALUE),
+        ("size", SIZE_MESSAGE),
+    ]);
 }
 
 #[tokio::test]

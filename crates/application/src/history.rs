@@ -137,6 +137,7 @@ fn seal(merchant: MerchantId, query: &HistoryQuery) -> Sha256 {
 }
 
 const POSITION_DIGITS: usize = 48;
+const CHECK_DIGITS: usize = 16;
 
 fn write_cursor(position: HistoryPosition, seal: &Sha256) -> String {
     let place = format!(
@@ -150,9 +151,17 @@ fn write_cursor(position: HistoryPosition, seal: &Sha256) -> String {
 
 fn read_cursor(text: &str, seal: &Sha256) -> Option<HistoryPosition> {
     let (place, check) = text.split_at_checked(POSITION_DIGITS)?;
-    if check != check_digits(place, seal) {
-        return None;
-    }
+    let position = read_position(place)?;
+    (check == check_digits(place, seal)).then_some(position)
+}
+
+/// Whether a text has a cursor's form. If it belongs to its query, [`page`] tells.
+pub fn has_cursor_form(text: &str) -> bool {
+    let parts = text.split_at_checked(POSITION_DIGITS);
+    parts.is_some_and(|(place, check)| read_position(place).is_some() && check.len() == CHECK_DIGITS)
+}
+
+fn read_position(place: &str) -> Option<HistoryPosition> {
     let micros = i64::from_str_radix(place.get(..16)?, 16).ok()?;
     Some(HistoryPosition {
         recorded_at: Timestamp::from_microsecond(micros).ok()?,
@@ -162,7 +171,7 @@ fn read_cursor(text: &str, seal: &Sha256) -> Option<HistoryPosition> {
 
 fn check_digits(place: &str, seal: &Sha256) -> String {
     let digest = seal.clone().chain_update(place).finalize();
-    digest[..8]
+    digest[..CHECK_DIGITS / 2]
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()

@@ -52,12 +52,7 @@ impl<T> Idempotency<T> {
         render: Arc<dyn Fn(&T) -> Answer + Send + Sync>,
     ) -> Self {
         Self {
-            key: digest(&[
-                client_id,
-                method.as_bytes(),
-                path.as_bytes(),
-                key,
-            ]),
+            key: digest(&[client_id, method.as_bytes(), path.as_bytes(), key]),
             body: digest(&[body]),
             render,
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use goodpon_application::coupon::TemplateNotFound;
-use goodpon_application::idempotency::Idempotency;
+use goodpon_application::idempotency::{Idempotency, Outcome};
 use goodpon_application::ports::{
     CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
 };
@@ -105,7 +105,8 @@ pub(crate) async fn issue_coupon(State(partner): State<Partner>, caller: Caller)
     let call = Call {
         render: Arc::new(answer_issue),
         run: async |request, idempotency: Option<Idempotency<IssueOutcome>>| {
-            coupon::issue(partner.app(), request, idempotency).await
+            let issued = coupon::issue(partner.app(), request, idempotency).await;
+            issued.inspect(count_issue)
         },
         peek: async |idempotency: &Idempotency<IssueOutcome>| {
             partner.app().gate.peek(idempotency).await
@@ -116,15 +117,19 @@ pub(crate) async fn issue_coupon(State(partner): State<Partner>, caller: Caller)
 
 fn answer_issue(outcome: &IssueOutcome) -> Answer {
     match outcome {
-        Ok(()) => {
-            metrics::counter!("goodpon_issue_total", "outcome" => "issued").increment(1);
-            Answer::success(ISSUED)
-        }
-        Err(refusal) => {
-            let (code, outcome) = issue_refusal(*refusal);
-            metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
-            Answer::failure(code, None)
-        }
+        Ok(()) => Answer::success(ISSUED),
+        Err(refusal) => Answer::failure(issue_refusal(*refusal).0, None),
+    }
+}
+
+/// Counts an issue that ran now; replays are no issues.
+fn count_issue(outcome: &Outcome<IssueOutcome>) {
+    if let Outcome::Ran(outcome) = outcome {
+        let outcome = match outcome {
+            Ok(()) => "issued",
+            Err(refusal) => issue_refusal(*refusal).1,
+        };
+        metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
     }
 }
 

@@ -142,6 +142,11 @@ fn read_query(call: &Call) -> Result<(MerchantId, HistoryQuery), ApiError> {
     let user_id = fields.query("userId").optional_text(1..=255);
     let template = fields.query("couponTemplateId").optional_id();
     let cursor = fields.query("nextCursor").optional_text(1..=255);
+    if let Some(Some(text)) = &cursor
+        && !history::has_cursor_form(text)
+    {
+        fields.fault("nextCursor", INVALID_VALUE);
+    }
     let size = fields
         .query("size")
         .saying(BAD_SIZE)

@@ -65,9 +65,9 @@ pub fn run(options: &Options) -> Result<()> {
         "build",
         "--release",
         "-p",
-        "xtask",
+        "goodpon-http",
         "--example",
-        "bench-floor",
+        "floor",
     ]))?;
     let scratch = tempfile::Builder::new()
         .prefix("bench-")
@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
         report: Report::default(),
         stores: 0,
     };
-    bench.floor(&target.join("release/examples/bench-floor"))?;
+    bench.floor(&target.join("release/examples/floor"))?;
     for work in [Work::Issue, Work::IssueIdempotent] {
         bench.issues(work)?;
     }

@@ -1,5 +1,5 @@
-//! The floor that `cargo xtask bench` compares with: the HTTP stack of the product (hyper's HTTP/1 loop under axum, tokio, mimalloc) reading a POST
-//! with JSON and answering the envelope of success, with no middleware and no store.
+//! The floor that `cargo xtask bench` compares with: the product's own serve loop (hyper's HTTP/1 under axum, tokio, mimalloc)
+//! reading a POST with JSON and answering the envelope of success, with no layer around it and no store.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,9 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use goodpon_http::serve::{Limits, serve};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -51,21 +49,17 @@ async fn issue(body: Bytes) -> Response {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let router = Router::new().route("/v1/coupon-templates/{couponTemplateId}/issue", post(issue));
-    // The limits of the product's listeners.
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10))
-        .max_buf_size(64 * 1024);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let limits = Limits {
+        max_connections: 10_000,
+        header_timeout: Duration::from_secs(10),
+        shutdown_timeout: Duration::ZERO,
+    };
     // The same line as the product's, so that both are started alike.
     eprintln!(
         r#"{{"message":"ready","partner_addr":"{}"}}"#,
         listener.local_addr()?
     );
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
-    }
+    serve(listener, router, limits, std::future::pending()).await;
+    Ok(())
 }
