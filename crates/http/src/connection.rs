@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::error::ApiError;
+use crate::observe::record_refusal;
 use crate::trace::{TRACE_HEADER, TraceId};
 
 /// How long, and how many bytes, a client that was refused is still listened to, so that closing does
@@ -21,6 +22,8 @@ const MAX_LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// The stream of one client.
 pub(crate) struct Connection {
     stream: TcpStream,
+    /// What it talks to, for the access log.
+    api: &'static str,
     refusal: Option<Refusal>,
 }
 
@@ -33,21 +36,24 @@ struct Refusal {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, api: &'static str) -> Self {
         Self {
             stream,
+            api,
             refusal: None,
         }
     }
 }
 
 impl Refusal {
-    fn new() -> Self {
+    /// Told to the client, the access log and the figures alike.
+    fn new(api: &'static str) -> Self {
         let answer = ApiError::bad_request().answer();
+        let trace_id = TraceId::fresh();
+        record_refusal(api, trace_id, answer.status());
         let head = format!(
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n{TRACE_HEADER}: {}\r\n\
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n{TRACE_HEADER}: {trace_id}\r\n\
              content-length: {}\r\nconnection: close\r\n\r\n",
-            TraceId::fresh(),
             answer.body().len(),
         );
         Self {
@@ -100,12 +106,16 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, refusal } = &mut *self;
+        let Self {
+            stream,
+            api,
+            refusal,
+        } = &mut *self;
         if refusal.is_none() {
             if !is_bare(bytes) {
                 return Pin::new(stream).poll_write(cx, bytes);
             }
-            *refusal = Some(Refusal::new());
+            *refusal = Some(Refusal::new(api));
         }
         if let Some(refusal) = refusal {
             while let Some(rest @ [_, ..]) = refusal.bytes.get(refusal.written..) {
@@ -120,7 +130,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, refusal } = &mut *self;
+        let Self {
+            stream, refusal, ..
+        } = &mut *self;
         ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         match refusal {
             Some(refusal) => refusal.poll_linger(stream, cx).map(Ok),

@@ -42,7 +42,7 @@ errors! { GetTemplateErrors: CouponTemplateNotFound }
     description = "발행된 템플릿만 조회되며, userId가 있으면 그 사용자의 발급 가능 여부를 알려줍니다. Published templates only; with a userId, issuanceStatus is meant for that user.",
     params(
         ("couponTemplateId" = String, Path, description = "쿠폰 템플릿 ID · the template's id"),
-        ("userId" = Option<String>, Query, description = "고객사의 고유 사용자 ID, 비로그인 사용자 시 미지정 · the user, if one is logged in"),
+        ("userId" = Option<String>, Query, max_length = 255, description = "고객사의 고유 사용자 ID, 비로그인 사용자 시 미지정 · the user, if one is logged in"),
     ),
     responses(
         (status = 200, description = "쿠폰 템플릿 · the template", body = Success<CouponTemplateDetailForUser>, example = json!({"result": "SUCCESS", "data": {"id": 1, "name": "테스트 쿠폰", "description": "테스트 쿠폰 설명", "discountType": "FIXED_AMOUNT", "discountValue": 1000, "maxDiscountAmount": null, "minOrderAmount": 15000, "status": "ISSUABLE", "validityDays": 30, "absoluteExpiresAt": "2025-09-26T00:00:00", "issueStartAt": "2025-08-26T00:00:00", "issueEndAt": "2025-09-06T00:00:00", "limitType": "ISSUE_COUNT", "maxIssueCount": 1000, "maxRedeemCount": null, "currentIssueCount": 200, "currentRedeemCount": 100, "issuanceStatus": "AVAILABLE"}, "error": null})),
@@ -156,7 +156,7 @@ fn issue_refusal(refusal: IssueRefusal) -> (ErrorCode, &'static str) {
     summary = "사용자가 보유한 쿠폰 목록 조회 · List a user's coupons",
     description = "만료되지 않은 발급 상태의 쿠폰을 조회합니다. Coupons that are issued and not expired; the redeemable first, then by expiry.",
     params(
-        ("userId" = String, Query, description = "고객사의 고유 사용자 ID · the user"),
+        ("userId" = String, Query, min_length = 1, max_length = 255, description = "고객사의 고유 사용자 ID · the user"),
     ),
     responses(
         (status = 200, description = "보유한 쿠폰 · the coupons", body = Success<UserCouponsView>, example = json!({"result": "SUCCESS", "data": {"coupons": [{"userCouponId": "0198e2b4c1a97c4e8f10a2b3c4d5e6f7", "couponTemplateId": 1, "couponTemplateName": "테스트 쿠폰", "couponTemplateDescription": "테스트 쿠폰 설명", "discountType": "FIXED_AMOUNT", "discountValue": 1000, "maxDiscountAmount": null, "minOrderAmount": 10000, "issuedAt": "2025-08-26T01:18:48.516717", "expiresAt": "2025-09-26T00:00:00", "limitType": "ISSUE_COUNT", "maxIssueCount": 1000, "maxRedeemCount": null, "isRedeemable": true}]}, "error": null})),
@@ -186,7 +186,7 @@ pub(crate) async fn list_user_coupons(
     summary = "사용자의 사용 가능한 쿠폰 목록 조회 · List the coupons that a user can redeem",
     description = "사용 제한에 도달하지 않은 쿠폰을, 최소 주문 금액을 충족하는 것부터 조회합니다. Without those whose redeem limit is reached; first those whose least order amount is reached.",
     params(
-        ("userId" = String, Query, description = "고객사의 고유 사용자 ID · the user"),
+        ("userId" = String, Query, min_length = 1, max_length = 255, description = "고객사의 고유 사용자 ID · the user"),
         ("orderAmount" = String, Query, description = "주문 금액, 0 이상 · the order's amount"),
     ),
     responses(

@@ -1,5 +1,6 @@
 //! The dashboard API (contract §2, §5): what people who run merchants call, from browsers.
 
+mod cors;
 mod front;
 
 use std::net::IpAddr;
@@ -9,9 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use goodpon_application::App;
-use http::{HeaderValue, Method};
 use tower::Layer;
-use tower_http::cors::{AllowHeaders, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,7 +19,6 @@ use crate::error::{ApiError, ErrorCode};
 use crate::observe::ObserveLayer;
 use crate::rate_limit::KeyedLimiter;
 use crate::time_limit::TimeLimitLayer;
-use crate::trace::TRACE_HEADER;
 use crate::{account, docs, history, merchant, openapi, template, verify_page};
 
 pub(crate) use front::{Call, Caller};
@@ -98,10 +96,7 @@ pub fn service(app: Arc<App>, settings: &DashboardSettings) -> Api {
         .fallback(async || ApiError::new(ErrorCode::NotFound))
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
         .layer(from_fn_with_state(dashboard.clone(), front::front));
-    let router = match cors(&settings.cors_origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
+    let router = cors::allow(router, &settings.cors_origins);
     let limited = TimeLimitLayer::new(settings.request_timeout).layer(router.with_state(dashboard));
     ObserveLayer::new("dashboard").layer(limited)
 }
@@ -128,32 +123,6 @@ pub(crate) fn calls() -> OpenApiRouter<Dashboard> {
         .routes(routes!(template::publish_coupon_template))
         .routes(routes!(template::discard_coupon_template))
         .routes(routes!(history::list_coupon_histories))
-}
-
-/// Contract §1, Browsers. An origin that no header can carry is none that a browser has.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    let origins: Vec<HeaderValue> = origins
-        .iter()
-        .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
-        .collect();
-    if origins.is_empty() {
-        return None;
-    }
-    let methods = [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
-    Some(
-        CorsLayer::new()
-            .allow_origin(origins)
-            .allow_methods(methods)
-            .allow_headers(AllowHeaders::mirror_request())
-            .allow_credentials(true)
-            .expose_headers([TRACE_HEADER]),
-    )
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::answer::Answer;
 use crate::error::{ApiError, ErrorCode};
+use crate::observe::RequestScope;
 use crate::partner::Caller;
 
-const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The header of the key, on requests and answers.
+pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_BYTES: usize = 300;
 
@@ -51,6 +53,10 @@ where
         Err(error) => return error.into_response(),
     };
     let render = Arc::clone(&call.render);
+    // Not on the answer made here, for a time limit or a panic may come before that.
+    if let (Some(key), Some(scope)) = (key, caller.parts.extensions.get::<RequestScope>()) {
+        scope.echo(key);
+    }
     let idempotency = key.map(|key| {
         Idempotency::new(
             caller.client_id(),
@@ -61,7 +67,7 @@ where
             Arc::new(move |outcome: &T| kept(&render(outcome))),
         )
     });
-    let mut response = match request {
+    match request {
         Ok(request) => match (call.run)(request, idempotency).await {
             Ok(outcome) => respond(outcome, &*call.render),
             Err(error) => ApiError::from(error).into_response(),
@@ -76,11 +82,7 @@ where
                 Err(error) => ApiError::from(error).into_response(),
             },
         },
-    };
-    if let Some(key) = key {
-        response.headers_mut().insert(KEY, key.clone());
     }
-    response
 }
 
 fn respond<T>(outcome: Outcome<T>, render: &dyn Fn(&T) -> Answer) -> Response {

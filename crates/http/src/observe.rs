@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::Method;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
 use metrics::Histogram;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::error::{ApiError, Cause, ErrorCode};
+use crate::idempotency;
 use crate::trace::{TRACE_HEADER, TraceId};
 
 const DURATION: &str = "goodpon_http_request_duration_seconds";
@@ -37,7 +39,14 @@ struct ScopeState {
     merchant: AtomicI64,
     /// Empty until a route is known.
     route: OnceLock<MatchedPath>,
+    /// Empty but for a call that bears a valid key, once it is authenticated.
+    idempotency_key: OnceLock<HeaderValue>,
+    /// Empty where errors are told in the envelope.
+    error_page: OnceLock<ErrorPage>,
 }
+
+/// Makes a page of an error's answer, for what a person's browser shows.
+type ErrorPage = fn(Response) -> Response;
 
 impl RequestScope {
     fn new(trace_id: TraceId) -> Self {
@@ -45,6 +54,8 @@ impl RequestScope {
             trace_id,
             merchant: AtomicI64::new(0),
             route: OnceLock::new(),
+            idempotency_key: OnceLock::new(),
+            error_page: OnceLock::new(),
         }))
     }
 
@@ -61,6 +72,17 @@ impl RequestScope {
     /// Tells which route the request took, for the figures and the access log.
     pub fn set_route(&self, route: &MatchedPath) {
         self.0.route.get_or_init(|| route.clone());
+    }
+
+    /// Has the request's idempotency key echoed on its answer, whichever layer gives that (contract §3.1).
+    pub(crate) fn echo(&self, idempotency_key: &HeaderValue) {
+        let echo = &self.0.idempotency_key;
+        echo.get_or_init(|| idempotency_key.clone());
+    }
+
+    /// Has errors of the request shown as `page` makes them, whichever layer tells them.
+    pub(crate) fn show_errors_as(&self, page: ErrorPage) {
+        self.0.error_page.get_or_init(|| page);
     }
 
     fn merchant(&self) -> Option<i64> {
@@ -104,6 +126,13 @@ impl<S> Layer<S> for ObserveLayer {
 pub struct Observe<S> {
     inner: S,
     durations: Arc<Durations>,
+}
+
+impl<S> Observe<S> {
+    /// The name of the API, which is the label `api` of its figures.
+    pub(crate) fn api(&self) -> &'static str {
+        self.durations.api
+    }
 }
 
 impl<S> Service<Request> for Observe<S>
@@ -177,10 +206,8 @@ struct Seen {
 
 impl Seen {
     fn finish(&mut self, response: &mut Response) {
+        self.amend(response);
         let trace_id = self.scope.trace_id();
-        response
-            .headers_mut()
-            .insert(TRACE_HEADER, trace_id.to_header_value());
         let status = response.status().as_u16();
         if let Some(Cause(cause)) = response.extensions_mut().remove() {
             let (trace_id, route) = (trace_id.as_str(), self.route());
@@ -192,6 +219,31 @@ impl Seen {
         }
         self.answered = true;
         self.record(status);
+    }
+
+    /// What holds for every answer, whichever layer gives it.
+    fn amend(&self, response: &mut Response) {
+        let scope = &self.scope.0;
+        if let Some(page) = scope.error_page.get()
+            && !response.status().is_success()
+            && response
+                .headers()
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind == "application/json")
+        {
+            *response = page(std::mem::take(response));
+        }
+        let is_wrong_method = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+        let headers = response.headers_mut();
+        headers.insert(TRACE_HEADER, scope.trace_id.to_header_value());
+        if let Some(key) = scope.idempotency_key.get() {
+            headers.insert(idempotency::KEY, key.clone());
+        }
+        // The router adds it to whatever a wrong method is answered, and so would tell known paths from
+        // unknown ones before authentication.
+        if !is_wrong_method {
+            headers.remove(ALLOW);
+        }
     }
 
     fn route(&self) -> &str {
@@ -214,6 +266,29 @@ impl Seen {
             duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         );
     }
+}
+
+/// Counts and logs a refusal of what was no HTTP, which no service gets to see: neither its method nor its
+/// time is known.
+pub(crate) fn record_refusal(api: &'static str, trace_id: TraceId, status: StatusCode) {
+    let (method, status) = ("OTHER", status.as_u16());
+    let histogram = metrics::histogram!(
+        DURATION,
+        "api" => api,
+        "route" => UNMATCHED,
+        "method" => method,
+        "status" => status.to_string()
+    );
+    histogram.record(Duration::ZERO);
+    tracing::info!(
+        target: "access",
+        trace_id = trace_id.as_str(),
+        api,
+        method,
+        route = UNMATCHED,
+        status,
+        duration_us = 0_u64,
+    );
 }
 
 impl Drop for Seen {

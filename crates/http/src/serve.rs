@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use crate::connection::Connection;
+use crate::observe::Observe;
 
 /// The largest head of a request, and the read buffer of a connection, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
@@ -33,21 +35,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// A service that can be served: a router, or layers around one.
+/// A service that can be served: a router, or one of our APIs.
 pub trait Serve:
     Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
     + Clone
     + Send
     + 'static
 {
+    /// The name under which the figures and the access log know it.
+    fn api(&self) -> &'static str;
 }
 
-impl<S> Serve for S where
+impl Serve for Router {
+    fn api(&self) -> &'static str {
+        "unknown"
+    }
+}
+
+impl<S> Serve for Observe<S>
+where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send>
         + Clone
         + Send
-        + 'static
+        + 'static,
 {
+    fn api(&self) -> &'static str {
+        Observe::api(self)
+    }
 }
 
 /// What one listener grants its clients.
@@ -143,7 +157,8 @@ async fn converse(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let connection = http.serve_connection(TokioIo::new(Connection::new(stream)), handler);
+    let client = Connection::new(stream, handler.service.api());
+    let connection = http.serve_connection(TokioIo::new(client), handler);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }

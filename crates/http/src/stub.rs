@@ -1,5 +1,6 @@
 //! For tests of routers: an [`App`] whose stores are away, but for three accounts that the tokens `owner`, `unverified` and
-//! `lost` stand for (the last by an error of the store).
+//! `lost` stand for (the last by an error of the store), and one merchant with the client id `ck_known` and the secret
+//! `sk_known`, whose coupons are issued to nobody: for the user `slow` it takes for ever, for `panic` it panics.
 
 use std::sync::Arc;
 
@@ -22,6 +23,11 @@ use goodpon_domain::template::{DiscardRefusal, Owned, PublishRefusal, Template, 
 use goodpon_domain::wallet::HeldCoupon;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+const SHA_256_OF_SK_KNOWN: [u8; 32] = [
+    0x49, 0x5c, 0x70, 0x14, 0xac, 0xd9, 0x93, 0x56, 0xcc, 0x34, 0xa6, 0x5f, 0x0e, 0xdb, 0x99, 0xd3,
+    0x57, 0x5b, 0x82, 0xde, 0x10, 0xb1, 0xd2, 0x7a, 0x9c, 0x11, 0x1e, 0x7d, 0xa8, 0x11, 0x33, 0x86,
+];
 
 struct Away;
 
@@ -160,8 +166,14 @@ impl Merchants for Away {
     ) -> StoreResult<Result<Member, MemberRefusal>> {
         away()
     }
-    async fn credentials(&self, _: &str) -> StoreResult<Option<Credentials>> {
-        away()
+    async fn credentials(&self, client_id: &str) -> StoreResult<Option<Credentials>> {
+        if client_id != "ck_known" {
+            return away();
+        }
+        Ok(Some(Credentials {
+            merchant_id: MerchantId(7),
+            secrets: vec![(SHA_256_OF_SK_KNOWN, None)],
+        }))
     }
 }
 
@@ -197,10 +209,14 @@ impl Templates for Away {
 impl IssueGate for Away {
     async fn issue(
         &self,
-        _: IssueRequest,
+        request: IssueRequest,
         _: Option<Idempotency<IssueOutcome>>,
     ) -> StoreResult<Outcome<IssueOutcome>> {
-        away()
+        match request.user_id.as_str() {
+            "slow" => std::future::pending().await,
+            "panic" => panic!("on purpose"),
+            _ => away(),
+        }
     }
     async fn standing(&self, _: &Arc<Template>, _: Option<&str>) -> StoreResult<IssueStanding> {
         away()
@@ -260,6 +276,9 @@ impl Outbox for Away {
         away()
     }
     async fn mark_failed(&self, _: i64, _: Option<Timestamp>, _: String) -> StoreResult<()> {
+        away()
+    }
+    async fn give_up(&self, _: i64, _: String) -> StoreResult<()> {
         away()
     }
     async fn list(&self, _: Option<&str>, _: usize) -> StoreResult<Vec<StoredMail>> {

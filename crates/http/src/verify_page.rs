@@ -8,13 +8,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use goodpon_application::account;
 use http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Uri};
 
 use crate::account::verify_code;
 use crate::dashboard::{Call, Dashboard};
-use crate::error::{ApiError, ErrorCode};
+use crate::error::{ApiError, Audience, ErrorCode};
 use crate::input::Fields;
 
 /// Where the page is.
@@ -83,11 +84,25 @@ const VERIFIED: &str = "<h1>이메일 인증이 완료되었습니다.</h1><p>�
 
 /// The page that tells an error, with the status and headers that the API would answer.
 fn refusal(error: ApiError) -> Response {
-    let (message, english) = (error.code.message(), english(error.code));
+    let code = error.code;
+    told(error.into_response(), code)
+}
+
+/// That page in place of an answer in the envelope, for errors that never reach the handlers here: of the
+/// limits on rate, size and time, and those unforeseen.
+pub(crate) fn in_place_of(answer: Response) -> Response {
+    let mut general = ErrorCode::ALL.iter().copied();
+    let code =
+        general.find(|code| code.audience() == Audience::Both && code.status() == answer.status());
+    told(answer, code.unwrap_or(ErrorCode::InternalServerError))
+}
+
+fn told(answer: Response, code: ErrorCode) -> Response {
+    let (message, english) = (code.message(), english(code));
     let content = format!(
         "<h1>이메일 인증을 완료하지 못했습니다.</h1><p>{message}<br><small>{english}</small></p>"
     );
-    page(error.into_response(), &content)
+    page(answer, &content)
 }
 
 fn english(code: ErrorCode) -> &'static str {
@@ -97,6 +112,11 @@ fn english(code: ErrorCode) -> &'static str {
         }
         ErrorCode::AccountAlreadyVerified => "This account is verified already.",
         ErrorCode::AccountNotFound => "This account does not exist.",
+        ErrorCode::TooManyRequests => "Too many attempts. Please try again in a moment.",
+        ErrorCode::PayloadTooLarge => "The form that was sent is too large.",
+        ErrorCode::ServiceUnavailable => {
+            "The service is not available right now. Please try again in a moment."
+        }
         _ => "Something went wrong. Please try again in a moment.",
     }
 }
@@ -110,7 +130,10 @@ fn page(mut response: Response, content: &str) -> Response {
     );
     *response.body_mut() = Body::from(html);
     let headers = response.headers_mut();
+    // Of the body that this one replaces.
+    headers.remove(CONTENT_LENGTH);
     for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, POLICY),
         // The address bears the token.

@@ -105,8 +105,13 @@ pub(super) async fn front(
 
 async fn let_in(dashboard: &Dashboard, request: Request) -> Result<Request, ApiError> {
     let (mut parts, stream) = request.into_parts();
-    if let (Some(scope), Some(route)) = (parts.extensions.get(), parts.extensions.get()) {
-        RequestScope::set_route(scope, route);
+    if let Some(scope) = parts.extensions.get::<RequestScope>() {
+        if let Some(route) = parts.extensions.get() {
+            scope.set_route(route);
+        }
+        if parts.uri.path() == verify_page::PATH {
+            scope.show_errors_as(verify_page::in_place_of);
+        }
     }
     let body = body::read(&parts.headers, stream, dashboard.0.body_timeout).await?;
     limit_rate(dashboard, &parts, &body)?;

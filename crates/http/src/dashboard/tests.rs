@@ -3,13 +3,14 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
 use crate::stub;
+use crate::trace::TRACE_HEADER;
 
 const ORIGIN: &str = "https://console.example.com";
 
@@ -125,6 +126,21 @@ async fn a_wrong_method_tells_the_right_ones() {
 }
 
 #[tokio::test]
+async fn methods_are_not_told_before_authentication() {
+    let large = "x".repeat(64 * 1024 + 1);
+    let client = Client::new();
+    for (call, body, status) in [
+        ("PUT /v1/merchants", "", 401),
+        ("PUT /v1/merchants", &large, 413),
+        ("PUT /v1/auth/login", "", 405),
+    ] {
+        let response = client.send(call, &[], body).await;
+        assert_eq!(response.status(), status, "{call}");
+        assert_eq!(response.headers().contains_key(ALLOW), status == 405);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_comes_first() {
     let large = "x".repeat(64 * 1024 + 1);
     let response = Client::new().send("POST /v1/nothing", &[], &large).await;
@@ -208,6 +224,35 @@ async fn browsers_may_call_from_listed_origins_only() {
 }
 
 #[tokio::test]
+async fn only_a_preflight_is_answered_by_cors() {
+    let client = Client::new();
+    let from = ("origin", ORIGIN);
+    let method = ("access-control-request-method", "GET");
+    let owner = ("authorization", "bearer owner");
+    for (path, headers, status, expected) in [
+        ("/v1/merchants", &[][..], 401, "UNAUTHORIZED"),
+        ("/v1/merchants", &[from], 401, "UNAUTHORIZED"),
+        ("/v1/merchants", &[method], 401, "UNAUTHORIZED"),
+        ("/v1/merchants", &[owner, from], 405, "METHOD_NOT_ALLOWED"),
+        ("/v1/accounts", &[owner], 405, "METHOD_NOT_ALLOWED"),
+        ("/v1/nothing", &[owner], 404, "NOT_FOUND"),
+        ("/v1/auth/login", &[], 405, "METHOD_NOT_ALLOWED"),
+    ] {
+        let response = client.send(&format!("OPTIONS {path}"), headers, "").await;
+        assert_eq!(response.status(), status, "{path} {headers:?}");
+        assert_eq!(response.headers().contains_key(ALLOW), status == 405);
+        let told = response.headers().get("access-control-allow-origin");
+        let expected_origin = headers.contains(&from).then_some(ORIGIN);
+        assert_eq!(told.map(|value| value.to_str().unwrap()), expected_origin);
+        assert_eq!(code(response).await, expected, "{path} {headers:?}");
+    }
+    let preflight = client
+        .send("OPTIONS /v1/nothing", &[from, method], "")
+        .await;
+    assert_eq!(preflight.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn docs_come_from_the_program_itself() {
     let client = Client::new();
     let document = client.send("GET /openapi.json", &[], "").await;
@@ -240,4 +285,51 @@ async fn the_verification_page_waits_for_a_click() {
     assert!(text(done).await.contains("이미 인증된 계정입니다."));
     let empty = client.send("GET /verify", &[], "").await;
     assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
+}
+
+/// An answer that is a page, by its status and what it says.
+async fn assert_page(response: Response, status: u16, words: &[&str]) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
+    assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+    assert!(response.headers().contains_key(TRACE_HEADER));
+    let told = response.headers().get(CONTENT_LENGTH).cloned();
+    let page = text(response).await;
+    assert!(told.is_none_or(|length| length == page.len().to_string().as_str()));
+    for word in words {
+        assert!(page.contains(word), "{word} is not in {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_who_is_refused_sees_a_page() {
+    let settings = DashboardSettings {
+        verifications_per_minute: 1,
+        ..settings()
+    };
+    let client = Client(service(stub::app(), &settings));
+    let large = "x".repeat(64 * 1024 + 1);
+    let large = client.send("POST /verify", &[], &large).await;
+    assert_page(large, 413, &["요청 본문이 너무 큽니다.", "too large"]).await;
+    let first = client.send("POST /verify", &[], "token=abcd").await;
+    assert_eq!(first.status(), StatusCode::BAD_REQUEST);
+    let second = client.send("POST /verify", &[], "token=abcd").await;
+    assert_eq!(second.headers()[RETRY_AFTER], "60");
+    assert_page(second, 429, &["요청이 너무 많습니다.", "Too many attempts"]).await;
+    let call = client.send("POST /v1/auth/verify", &[], "{}").await;
+    assert_eq!(call.headers()[CONTENT_TYPE], "application/json");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_waits_too_long_sees_a_page() {
+    let settings = DashboardSettings {
+        request_timeout: Duration::from_secs(1),
+        ..settings()
+    };
+    let stuck = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
+    let request = Request::builder().method("POST").uri("/verify").body(stuck);
+    let service = service(stub::app(), &settings);
+    let late = service.oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(late.headers()[RETRY_AFTER], "1");
+    assert_page(late, 503, &["일시적으로", "not available right now"]).await;
 }

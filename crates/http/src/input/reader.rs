@@ -138,7 +138,11 @@ impl<'f, 'a> Reader<'f, 'a> {
 
     /// A 64-bit id in plain decimal. Whether one of 0 or below exists is for the use case to say.
     pub fn id(self) -> Option<i64> {
-        self.read(|given| given.as_text()?.parse().ok())
+        // `parse` alone would take a leading plus.
+        self.read(|given| {
+            let text = given.as_text()?;
+            (!text.starts_with('+')).then(|| text.parse().ok())?
+        })
     }
 
     /// An id that may be absent.

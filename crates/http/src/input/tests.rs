@@ -261,7 +261,9 @@ fn path_variables_are_decoded_and_survive_a_prefix() {
     }
     let uri = uri("/c/%ff");
     assert_eq!(Fields::new(&uri, "/c/{id}").path("id").opaque(), "");
-    for path in ["/c/1.0", "/c/abc", "/c/%ff", "/c/", "/c/%00", "/c/1%202"] {
+    for path in [
+        "/c/1.0", "/c/abc", "/c/%ff", "/c/", "/c/%00", "/c/1%202", "/c/+26", "/c/%2B26",
+    ] {
         let uri = path.parse().unwrap();
         assert_eq!(Fields::new(&uri, "/c/{id}").path("id").id(), None, "{path}");
     }

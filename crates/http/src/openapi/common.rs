@@ -5,7 +5,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ArrayItems, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Components, Header, OpenApi, PathItem, Ref, RefOr, Required};
+use utoipa::openapi::{Components, OpenApi, PathItem, Ref, RefOr, Required, Response};
 
 use super::envelope::add;
 use crate::error::ErrorCode;
@@ -13,13 +13,22 @@ use crate::error::ErrorCode;
 /// The calls that take an `Idempotency-Key`.
 const IDEMPOTENT: [&str; 3] = ["issueCoupon", "redeemCoupon", "cancelCouponRedemption"];
 
+/// The statuses of these calls that are told before the caller is known, when no key is echoed.
+const BEFORE_AUTHENTICATION: [&str; 3] = ["401", "413", "429"];
+
+/// The statuses of answers that are stored: successes, and refusals by the operation.
+const STORED: [&str; 4] = ["200", "400", "403", "404"];
+
 /// The calls that need no token; they are the ones with limited rates.
 pub(super) const OPEN: [&str; 4] = ["signUp", "login", "verifyEmail", "resendVerificationEmail"];
 
 /// Completes each operation, first by what both APIs have, then by `of_api`.
 pub(super) fn complete(api: &mut OpenApi, of_api: fn(&mut Operation)) {
     for item in api.paths.paths.values_mut() {
-        for operation in operations(item) {
+        for (takes_body, operation) in operations(item) {
+            if takes_body {
+                add_error(operation, ErrorCode::PayloadTooLarge);
+            }
             of_both(operation);
             of_api(operation);
             for response in operation.responses.responses.values_mut() {
@@ -29,15 +38,17 @@ pub(super) fn complete(api: &mut OpenApi, of_api: fn(&mut Operation)) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// Every operation, and whether its method is one that takes a body: even where the call needs none, one
+/// that is sent is read, and refused if it is too large.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
     [
-        &mut item.get,
-        &mut item.post,
-        &mut item.put,
-        &mut item.delete,
+        (false, &mut item.get),
+        (true, &mut item.post),
+        (true, &mut item.put),
+        (true, &mut item.delete),
     ]
     .into_iter()
-    .flatten()
+    .filter_map(|(takes_body, operation)| Some((takes_body, operation.as_mut()?)))
 }
 
 fn of_both(operation: &mut Operation) {
@@ -50,9 +61,6 @@ fn of_both(operation: &mut Operation) {
     let takes_fields = !parameters.is_empty() || operation.request_body.is_some();
     if takes_fields {
         add_error(operation, ErrorCode::BadRequest);
-    }
-    if operation.request_body.is_some() {
-        add_error(operation, ErrorCode::PayloadTooLarge);
     }
     add_error(operation, ErrorCode::InternalServerError);
     add_error(operation, ErrorCode::ServiceUnavailable);
@@ -118,37 +126,35 @@ fn be_idempotent(operation: &mut Operation) {
         false,
         "중복 요청 방지를 위한 멱등키(고유) (300자 이하) · tells a retry from another request",
     );
-    add_parameter(operation, key);
-    for response in operation.responses.responses.values_mut() {
+    add_parameter(operation, key.schema(Some(key_schema())));
+    for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else {
             continue;
         };
-        for (name, description) in [
-            (
-                "Idempotency-Key",
-                "중복 요청 방지를 위해 사용한 멱등키(고유) · the key that the request bore",
-            ),
-            (
-                "Idempotent-Replayed",
-                "저장된 응답이면 true · true on an answer given before",
-            ),
-        ] {
-            let header = response_header(Type::String, description);
-            response.headers.insert(name.to_owned(), header.into());
+        if !BEFORE_AUTHENTICATION.contains(&status.as_str()) {
+            let description =
+                "중복 요청 방지를 위해 사용한 멱등키(고유) · the key that the request bore";
+            add_header(response, "Idempotency-Key", Type::String, description);
+        }
+        if STORED.contains(&status.as_str()) {
+            let description = "저장된 응답이면 true · true on an answer given before";
+            add_header(response, "Idempotent-Replayed", Type::String, description);
         }
     }
 }
 
+fn key_schema() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(300))
+}
+
 /// The trace id is on every answer, and `Retry-After` where another try is worth it.
-fn name_headers(response: &mut RefOr<utoipa::openapi::Response>) {
+fn name_headers(response: &mut RefOr<Response>) {
     let RefOr::T(response) = response else { return };
-    let trace = response_header(
-        Type::String,
-        "요청의 추적 ID, 32자리 16진수 · the request's trace id, 32 hex digits",
-    );
-    response
-        .headers
-        .insert("X-Goodpon-Trace-Id".to_owned(), trace.into());
+    let trace = "요청의 추적 ID, 32자리 16진수 · the request's trace id, 32 hex digits";
+    add_header(response, "X-Goodpon-Trace-Id", Type::String, trace);
     let told = |code: &ErrorCode| {
         response
             .description
@@ -159,13 +165,8 @@ fn name_headers(response: &mut RefOr<utoipa::openapi::Response>) {
         .iter()
         .any(|code| code.asks_to_retry() && told(code))
     {
-        let retry = response_header(
-            Type::Integer,
-            "다시 시도할 때까지의 초 · seconds until another try",
-        );
-        response
-            .headers
-            .insert("Retry-After".to_owned(), retry.into());
+        let retry = "다시 시도할 때까지의 초 · seconds until another try";
+        add_header(response, "Retry-After", Type::Integer, retry);
     }
 }
 
@@ -192,11 +193,12 @@ fn header(name: &str, required: bool, description: &str) -> ParameterBuilder {
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
 }
 
-fn response_header(kind: Type, description: &str) -> Header {
-    HeaderBuilder::new()
+fn add_header(response: &mut Response, name: &str, kind: Type, description: &str) {
+    let header = HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(kind)))
         .description(Some(description))
-        .build()
+        .build();
+    response.headers.insert(name.to_owned(), header.into());
 }
 
 /// A parameter is a text or absent, never null.

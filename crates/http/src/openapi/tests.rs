@@ -357,11 +357,22 @@ fn assert_valid(ours: &Document, place: &str, value: &Value, schema: &Value) {
                 assert_valid(ours, &format!("{place}[]"), item, &schema["items"]);
             }
         }
-        Value::String(text) if !schema["enum"].is_null() => {
+        Value::String(text) => {
+            let words = names(&schema["enum"]);
             assert!(
-                names(&schema["enum"]).contains(text.as_str()),
+                words.is_empty() || words.contains(text.as_str()),
                 "{place}: {text}"
             );
+            let length = text.chars().count() as u64;
+            let least = schema["minLength"].as_u64().unwrap_or(0);
+            let most = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
+            assert!((least..=most).contains(&length), "{place}: {text}");
+        }
+        Value::Number(number) => {
+            let number = number.as_i64().unwrap();
+            let least = schema["minimum"].as_i64().unwrap_or(i64::MIN);
+            let most = schema["maximum"].as_i64().unwrap_or(i64::MAX);
+            assert!((least..=most).contains(&number), "{place}: {number}");
         }
         _ => {}
     }
@@ -394,4 +405,107 @@ fn every_answer_tells_its_trace_and_when_to_come_back() {
             }
         }
     }
+}
+
+/// The three calls that bear keys, each response with its status.
+fn idempotent_responses(ours: &Document) -> Vec<(String, Value)> {
+    let is_idempotent = |operation: &&&Value| {
+        let parameters = operation["parameters"].as_array().unwrap();
+        parameters
+            .iter()
+            .any(|one| one["name"] == "Idempotency-Key")
+    };
+    let operations = ours.operations();
+    let calls: Vec<_> = operations.values().filter(is_idempotent).collect();
+    assert_eq!(calls.len(), 3);
+    calls
+        .into_iter()
+        .flat_map(|operation| operation["responses"].as_object().unwrap().clone())
+        .collect()
+}
+
+#[test]
+fn keys_are_told_where_they_are_echoed_and_replays_where_answers_are_stored() {
+    let ours = Document::ours(&super::partner());
+    for (status, response) in idempotent_responses(&ours) {
+        let has = |name: &str| !response["headers"][name].is_null();
+        let echoed = !["401", "413", "429"].contains(&status.as_str());
+        let stored = ["200", "400", "403", "404"].contains(&status.as_str());
+        assert_eq!(has("Idempotency-Key"), echoed, "{status}");
+        assert_eq!(has("Idempotent-Replayed"), stored, "{status}");
+    }
+}
+
+#[test]
+fn whatever_may_have_a_body_may_have_too_large_a_one() {
+    for (ours, ..) in &both() {
+        for ((method, path), operation) in ours.operations() {
+            let told = !operation["responses"]["413"].is_null();
+            assert_eq!(told, method != "get", "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn requests_tell_the_bounds_of_the_contract() {
+    use crate::input::{MAX_AMOUNT, MAX_COUNT, MAX_VALIDITY_DAYS};
+    let [(dashboard, ..), (partner, ..)] = &both();
+    let schema = |document: &Document, request: &str, field: &str| {
+        document.0["components"]["schemas"][request]["properties"][field].clone()
+    };
+    let template = "CreateCouponTemplateRequest";
+    for (request, field, least, most) in [
+        (template, "minOrderAmount", 1, MAX_AMOUNT),
+        (template, "discountValue", 1, MAX_AMOUNT),
+        (template, "maxDiscountAmount", 1, MAX_AMOUNT),
+        (template, "validityDays", 1, MAX_VALIDITY_DAYS),
+        (template, "maxIssueCount", 1, MAX_COUNT),
+        (template, "maxRedeemCount", 1, MAX_COUNT),
+        ("RedeemCouponRequest", "orderAmount", 0, MAX_AMOUNT),
+    ] {
+        let own = [dashboard, partner].map(|document| schema(document, request, field));
+        let own = own.iter().find(|one| !one.is_null()).unwrap();
+        assert_eq!(
+            (&own["minimum"], &own["maximum"]),
+            (&least.into(), &most.into()),
+            "{field}"
+        );
+    }
+    // Every text of a request has an end, but a password that is only compared.
+    for document in [dashboard, partner] {
+        let schemas = document.0["components"]["schemas"].as_object().unwrap();
+        for (name, request) in schemas.iter().filter(|(name, _)| name.ends_with("Request")) {
+            for (field, own) in request["properties"].as_object().unwrap() {
+                let bounded = ["maxLength", "maximum", "enum", "pattern"];
+                let bounded = bounded.iter().any(|key| !own[key].is_null());
+                let formatted =
+                    ["date", "password"].contains(&own["format"].as_str().unwrap_or(""));
+                assert!(bounded || formatted, "{name}.{field}: {own}");
+            }
+        }
+    }
+    let user = schema(partner, "IssueCouponRequest", "userId");
+    assert_eq!(
+        (&user["minLength"], &user["maxLength"]),
+        (&1.into(), &255.into())
+    );
+    let password = schema(dashboard, "SignUpRequest", "password");
+    assert_eq!(
+        (&password["minLength"], &password["maxLength"]),
+        (&8.into(), &100.into())
+    );
+    assert_eq!(
+        schema(dashboard, template, "issueEndDate")["format"],
+        "date"
+    );
+    let key = &partner.operations()[&(
+        "post".to_owned(),
+        "/v1/user-coupons/{userCouponId}/cancel".to_owned(),
+    )]["parameters"];
+    let key = key
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "Idempotency-Key");
+    assert_eq!(key.unwrap()["schema"]["maxLength"], 300);
 }

@@ -9,9 +9,18 @@ use super::*;
 use crate::stub;
 use crate::trace::TRACE_HEADER;
 
+const KNOWN: [(&str, &str); 2] = [
+    ("x-goodpon-client-id", "ck_known"),
+    ("x-goodpon-client-secret", "sk_known"),
+];
+
 async fn send(call: &str, headers: &[(&str, &str)]) -> Response {
+    send_body(call, headers, Body::empty()).await
+}
+
+async fn send_body(call: &str, headers: &[(&str, &str)], body: Body) -> Response {
     let settings = PartnerSettings {
-        request_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(10),
         rate_per_second: 0,
     };
@@ -20,7 +29,7 @@ async fn send(call: &str, headers: &[(&str, &str)]) -> Response {
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::empty()).unwrap();
+    let request = request.body(body).unwrap();
     let service = service(stub::app(), &settings);
     service.oneshot(request).await.unwrap()
 }
@@ -61,5 +70,58 @@ async fn credentials_come_before_paths_and_methods() {
 async fn docs_need_no_credentials() {
     for path in ["GET /docs/", "GET /openapi.json"] {
         assert_eq!(send(path, &[]).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_echoed_on_every_answer_after_authentication_and_on_none_before() {
+    let issue = "POST /v1/coupon-templates/1/issue";
+    let key = ("idempotency-key", "order-1");
+    let known = [KNOWN[0], KNOWN[1], key];
+    let wrong = [KNOWN[0], ("x-goodpon-client-secret", "sk_wrong"), key];
+    let large = "x".repeat(64 * 1024 + 1);
+    for (call, headers, body, status, echoed) in [
+        (issue, &known[..], r#"{"userId":"kim"}"#, 503, true),
+        (issue, &known, r#"{"userId":"slow"}"#, 503, true),
+        (issue, &known, r#"{"userId":"panic"}"#, 500, true),
+        (issue, &wrong, r#"{"userId":"slow"}"#, 401, false),
+        (issue, &[key], r#"{"userId":"slow"}"#, 400, false),
+        (issue, &known, &large, 413, false),
+        ("GET /v1/user-coupons", &known, "", 400, false),
+    ] {
+        let response = send_body(call, headers, Body::from(body.to_owned())).await;
+        assert_eq!(response.status(), status, "{call}");
+        let echo: Vec<_> = response
+            .headers()
+            .get_all("idempotency-key")
+            .iter()
+            .collect();
+        let expected = if echoed { vec!["order-1"] } else { vec![] };
+        assert_eq!(echo, expected, "{call} {status}");
+    }
+    let long = "x".repeat(301);
+    for invalid in ["", long.as_str()] {
+        let headers = [KNOWN[0], KNOWN[1], ("idempotency-key", invalid)];
+        let response = send_body(issue, &headers, Body::from("{}")).await;
+        assert_eq!(response.status(), 400);
+        assert!(!response.headers().contains_key("idempotency-key"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_runs_out_before_authentication_echoes_nothing() {
+    let stuck = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
+    let headers = [KNOWN[0], KNOWN[1], ("idempotency-key", "order-1")];
+    let response = send_body("POST /v1/coupon-templates/1/issue", &headers, stuck).await;
+    assert_eq!(response.status(), 503);
+    assert!(!response.headers().contains_key("idempotency-key"));
+}
+
+#[tokio::test]
+async fn allowed_methods_are_told_with_a_405_only() {
+    for (headers, status) in [(&KNOWN[..0], 400), (&KNOWN[..1], 400), (&KNOWN[..], 405)] {
+        let response = send("PUT /v1/user-coupons", headers).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers().contains_key("allow"), status == 405);
     }
 }

@@ -1,0 +1,66 @@
+//! Calls from browsers' pages of listed origins (contract §1, Browsers).
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::{HeaderValue, Method};
+use tower_http::cors::{AllowHeaders, CorsLayer};
+
+use crate::trace::TRACE_HEADER;
+
+/// Lets pages of `origins` call `router`; none is no CORS at all. An origin that no header can carry is
+/// none that a browser has.
+pub(super) fn allow<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    origins: &[String],
+) -> Router<S> {
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
+        .collect();
+    if origins.is_empty() {
+        return router;
+    }
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods(methods)
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+        .expose_headers([TRACE_HEADER]);
+    router
+        .layer(map_request(unmask))
+        .layer(cors)
+        .layer(map_request(mask))
+}
+
+/// Marks a request whose method is OPTIONS though it shows another.
+#[derive(Debug, Clone, Copy)]
+struct PlainOptions;
+
+/// The CORS layer takes every OPTIONS for a preflight and answers it by itself. One that is none passes it
+/// under another method; the route was chosen before.
+async fn mask(mut request: Request) -> Request {
+    let headers = request.headers();
+    let is_preflight =
+        headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() == Method::OPTIONS && !is_preflight {
+        *request.method_mut() = Method::GET;
+        request.extensions_mut().insert(PlainOptions);
+    }
+    request
+}
+
+async fn unmask(mut request: Request) -> Request {
+    if request.extensions_mut().remove::<PlainOptions>().is_some() {
+        *request.method_mut() = Method::OPTIONS;
+    }
+    request
+}
