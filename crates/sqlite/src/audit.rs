@@ -120,9 +120,8 @@ impl Audit {
     }
 
     fn check_coupons(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut coupons = connection.prepare(&format!(
-            "SELECT {} FROM coupons NOT INDEXED ORDER BY id",
-            coupon::COLUMNS
+        let mut coupons = connection.prepare(coupon::select_coupons!(
+            "FROM coupons NOT INDEXED ORDER BY id"
         ))?;
         let mut issue = connection.prepare_cached(
             "SELECT count(*) FROM coupon_histories

@@ -22,11 +22,18 @@ use crate::{
     writer::Tx,
 };
 
-/// The columns that [`read`] reads.
-pub(crate) const COLUMNS: &str =
-    "id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id";
+/// The columns that [`read`] reads, and then the rest of a query, as one constant.
+macro_rules! select_coupons {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_coupons;
 
-/// Reads a row of [`COLUMNS`].
+/// Reads a row of [`select_coupons`].
 pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
     Ok(Coupon {
         id: coupon_id(row, 0)?,
@@ -43,7 +50,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
 /// The coupon of that id, whosever it is: the domain tells apart what its caller may know.
 pub(crate) fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM coupons WHERE id = ?1"))?
+        .prepare_cached(select_coupons!("FROM coupons WHERE id = ?1"))?
         .query_row([id.to_bytes()], read)
         .optional()
 }
@@ -182,8 +189,8 @@ impl Coupons for Store {
     async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
         let coupons = self.read(|connection| {
             connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM coupons WHERE merchant_id = ?1 AND user_id = ?2 AND status = 0"
+                .prepare_cached(select_coupons!(
+                    "FROM coupons WHERE merchant_id = ?1 AND user_id = ?2 AND status = 0"
                 ))?
                 .query_map(params![merchant.0, user_id], read)?
                 .collect::<rusqlite::Result<Vec<_>>>()

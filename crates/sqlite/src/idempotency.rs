@@ -1,7 +1,7 @@
 //! Remembered answers, stored as one with what they tell.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::watch;
 
-use crate::{Store, codec::micros, writer::Tx};
+use crate::{Store, codec::micros, key_index::Key, writer::Tx};
 
 /// How long a request waits for another one with its key before it is told to come again.
 const WAIT_FOR_FIRST: Duration = Duration::from_secs(1);
@@ -23,16 +23,20 @@ struct Record {
     answer: Answer,
 }
 
+/// The record at `seq`, if it is this key's and young enough to count.
 fn find(
     connection: &Connection,
-    key: [u8; 16],
+    seq: i64,
+    key: Key,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Record>> {
     connection
         .prepare_cached(
-            "SELECT body, status, answer FROM idempotency_records WHERE key = ?1 AND stored_at > ?2",
+            "SELECT r.body, coalesce(a.status, r.own_status), coalesce(a.body, r.own_answer)
+             FROM idempotency_records r LEFT JOIN common_answers a ON a.id = r.common_answer
+             WHERE r.seq = ?1 AND r.key = ?2 AND r.stored_at > ?3",
         )?
-        .query_row(params![key, micros(now - KEPT_FOR)], |row| {
+        .query_row(params![seq, key, micros(now - KEPT_FOR)], |row| {
             Ok(Record {
                 body: row.get(0)?,
                 answer: Answer {
@@ -44,60 +48,110 @@ fn find(
         .optional()
 }
 
+/// Ids of answers that many requests get, as far as the writer has met them since its last rollback.
+#[derive(Default)]
+pub(crate) struct CommonAnswers(HashMap<(u16, Bytes), i64>);
+
+impl CommonAnswers {
+    fn id(&mut self, connection: &Connection, answer: &Answer) -> rusqlite::Result<i64> {
+        use std::collections::hash_map::Entry;
+        match self.0.entry((answer.status, answer.body.clone())) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(place) => Ok(*place.insert(intern(connection, answer)?)),
+        }
+    }
+
+    /// For when the transaction that may have stored some of them is rolled back.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The id of a common answer, which is stored if it is new.
+fn intern(connection: &Connection, answer: &Answer) -> rusqlite::Result<i64> {
+    let row = params![answer.status, answer.body.as_ref()];
+    let found = connection
+        .prepare_cached("SELECT id FROM common_answers WHERE status = ?1 AND body = ?2")?
+        .query_row(row, |row| row.get(0))
+        .optional()?;
+    if let Some(id) = found {
+        return Ok(id);
+    }
+    connection
+        .prepare_cached("INSERT INTO common_answers (status, body) VALUES (?1, ?2)")?
+        .execute(row)?;
+    Ok(connection.last_insert_rowid())
+}
+
 fn remember(
-    connection: &Connection,
-    key: [u8; 16],
+    tx: &mut Tx<'_>,
+    key: Key,
     body: [u8; 16],
     answer: &Answer,
-    now: Timestamp,
+    is_common: bool,
 ) -> rusqlite::Result<()> {
-    // A record that is still here under this key is older than it may count: the new one takes its place.
-    connection
+    let common_answer = match is_common {
+        true => Some(tx.answers.id(tx.connection, answer)?),
+        false => None,
+    };
+    let own = Some(answer).filter(|_| !is_common);
+    let seq = tx.keys.add(key);
+    tx.connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO idempotency_records (key, body, status, answer, stored_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO idempotency_records (seq, key, body, stored_at, common_answer, own_status, own_answer)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
+            seq,
             key,
             body,
-            answer.status,
-            answer.body.as_ref(),
-            micros(now)
+            micros(tx.now),
+            common_answer,
+            own.map(|answer| answer.status),
+            own.map(|answer| answer.body.as_ref()),
         ])?;
     Ok(())
 }
 
+/// Whether many requests get this outcome's answer: a refusal, or a success that has nothing to tell but itself.
+fn is_common<S, R>(outcome: &Result<S, R>) -> bool {
+    outcome.is_err() || size_of::<S>() == 0
+}
+
 /// Runs a request unless its key tells that it ran before, and remembers its answer in the same transaction.
-pub(crate) fn once<T>(
+fn once<S, R>(
     tx: &mut Tx<'_>,
-    idempotency: Option<&Idempotency<T>>,
-    run: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Outcome<T>> {
+    idempotency: Option<&Idempotency<Result<S, R>>>,
+    run: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<Result<S, R>>,
+) -> rusqlite::Result<Outcome<Result<S, R>>> {
     let Some(idempotency) = idempotency else {
         return run(tx).map(Outcome::Ran);
     };
-    match find(tx.connection, idempotency.key, tx.now)? {
-        Some(record) if record.body == idempotency.body => Ok(Outcome::Replayed(record.answer)),
+    let (key, body) = (idempotency.key, idempotency.body);
+    let record = match tx.keys.find(tx.connection, key)? {
+        Some(seq) => find(tx.connection, seq, key, tx.now)?,
+        None => None,
+    };
+    match record {
+        Some(record) if record.body == body => Ok(Outcome::Replayed(record.answer)),
         Some(_) => Ok(Outcome::PayloadMismatch),
         None => {
             let outcome = run(tx)?;
             let answer = (idempotency.render)(&outcome);
-            let (key, body) = (idempotency.key, idempotency.body);
-            remember(tx.connection, key, body, &answer, tx.now)?;
+            remember(tx, key, body, &answer, is_common(&outcome))?;
             Ok(Outcome::Ran(outcome))
         }
     }
 }
 
-/// The keys whose requests are on their way through this process.
+/// The keys whose requests are on their way through this process, and what tells those who wait of their end.
 #[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<[u8; 16], watch::Receiver<()>>>);
+pub(crate) struct InFlight(Mutex<HashMap<[u8; 16], Option<watch::Sender<()>>>>);
 
 /// Held by the request that was first; dropped when it is answered, whether its caller still waits or not.
 pub(crate) struct Claim {
     key: [u8; 16],
     keys: Arc<InFlight>,
-    _done: watch::Sender<()>,
 }
 
 impl Drop for Claim {
@@ -107,32 +161,41 @@ impl Drop for Claim {
 }
 
 impl InFlight {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 16], watch::Receiver<()>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<watch::Sender<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_claim(self: &Arc<Self>, key: [u8; 16]) -> Result<Claim, watch::Receiver<()>> {
-        let mut keys = self.lock();
-        if let Some(first) = keys.get(&key) {
-            return Err(first.clone());
+        use std::collections::hash_map::Entry;
+        match self.lock().entry(key) {
+            Entry::Occupied(mut first) => {
+                let end = first.get_mut().get_or_insert_with(|| watch::channel(()).0);
+                Err(end.subscribe())
+            }
+            Entry::Vacant(place) => {
+                // Few keys are ever waited for: what that takes is made by the first who waits.
+                place.insert(None);
+                Ok(Claim {
+                    key,
+                    keys: Arc::clone(self),
+                })
+            }
         }
-        let (done, waiting) = watch::channel(());
-        keys.insert(key, waiting);
-        Ok(Claim {
-            key,
-            keys: Arc::clone(self),
-            _done: done,
-        })
     }
 
     /// Claims the key, waiting a little for another request that has it. `None`: that one still runs.
     async fn claim(self: &Arc<Self>, key: [u8; 16]) -> Option<Claim> {
+        let mut first = match self.try_claim(key) {
+            Ok(claim) => return Some(claim),
+            Err(first) => first,
+        };
         let wait = async {
             loop {
+                // Errs as soon as the claim is dropped; nothing is ever sent.
+                while first.changed().await.is_ok() {}
                 match self.try_claim(key) {
                     Ok(claim) => return claim,
-                    // Errs as soon as the claim is dropped; nothing is ever sent.
-                    Err(mut first) => while first.changed().await.is_ok() {},
+                    Err(next) => first = next,
                 }
             }
         };
@@ -142,11 +205,11 @@ impl InFlight {
 
 impl Store {
     /// Writes a request that may bear a key: at most one of a key is on its way at a time.
-    pub(crate) async fn write_once<T: Send + 'static>(
+    pub(crate) async fn write_once<S: Send + 'static, R: Send + 'static>(
         &self,
-        idempotency: Option<Idempotency<T>>,
-        mut run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> StoreResult<Outcome<T>> {
+        idempotency: Option<Idempotency<Result<S, R>>>,
+        mut run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Result<S, R>> + Send + 'static,
+    ) -> StoreResult<Outcome<Result<S, R>>> {
         let claim = match &idempotency {
             None => None,
             Some(idempotency) => match self.inner.in_flight.claim(idempotency.key).await {
@@ -167,7 +230,13 @@ impl Store {
             return Ok(Peek::Processing);
         }
         let now = self.inner.clock.now();
-        let record = self.read(|connection| find(connection, key, now))?;
+        let record =
+            self.read(
+                |connection| match self.inner.waiting_keys.find(connection, key)? {
+                    Some(seq) => find(connection, seq, key, now),
+                    None => Ok(None),
+                },
+            )?;
         Ok(match record {
             None => Peek::Free,
             Some(record) if record.body == body => Peek::Finished(record.answer),

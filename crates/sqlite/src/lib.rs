@@ -6,6 +6,7 @@
 mod account;
 mod audit;
 mod backup;
+mod book;
 mod checkpoint;
 mod codec;
 mod coupon;
@@ -14,6 +15,7 @@ mod health;
 mod history;
 mod idempotency;
 mod issue;
+mod key_index;
 mod mail;
 mod merchant;
 mod reader;
@@ -87,6 +89,8 @@ struct Inner {
     readers: reader::Readers,
     templates: Arc<template_cache::TemplateCache>,
     in_flight: Arc<idempotency::InFlight>,
+    waiting_keys: Arc<key_index::WaitingKeys>,
+    key_round: key_index::Round,
     recent: Arc<issue::RecentUsers>,
     clock: Arc<dyn Clock>,
     // Ends before the writer, whose last act is to empty the log.
@@ -110,6 +114,8 @@ impl Store {
         schema::migrate(&mut connection)?;
         let templates = Arc::new(template_cache::TemplateCache::default());
         let recent = Arc::new(issue::RecentUsers::default());
+        let keys = key_index::KeyIndex::open(&connection, key_index::MOST_WAITING)?;
+        let waiting_keys = keys.waiting();
         let tools = writer::Tools {
             path: path.clone(),
             clock: Arc::clone(&clock),
@@ -118,7 +124,7 @@ impl Store {
             templates: Arc::clone(&templates),
             recent: Arc::clone(&recent),
         };
-        let writer = writer::Writer::start(connection, tools)?;
+        let writer = writer::Writer::start(connection, keys, tools)?;
         let checkpointer = checkpoint::Checkpointer::start(&path, writer.handle())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -126,6 +132,8 @@ impl Store {
                 readers: reader::Readers::new(path),
                 templates,
                 in_flight: Arc::default(),
+                waiting_keys,
+                key_round: key_index::Round::beginning_at(clock.now()),
                 recent,
                 clock,
                 _checkpointer: Some(checkpointer),
@@ -158,6 +166,8 @@ impl Store {
                 readers,
                 templates: Arc::default(),
                 in_flight: Arc::default(),
+                waiting_keys: Arc::default(),
+                key_round: key_index::Round::beginning_at(clock.now()),
                 recent: Arc::default(),
                 clock,
                 _checkpointer: None,

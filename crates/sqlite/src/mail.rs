@@ -14,8 +14,15 @@ use crate::{
     writer::Tx,
 };
 
-/// Puts a mail into the outbox, due at once.
+/// Puts a verification mail into the outbox, due at once. One before it to the same account that has not left
+/// yet must not leave any more: its token is void.
 pub(crate) fn insert_mail(tx: &Tx<'_>, to: &str, content: &MailContent) -> rusqlite::Result<()> {
+    tx.connection
+        .prepare_cached(
+            "UPDATE mails SET next_try_at = NULL, last_error = 'superseded by a newer mail'
+             WHERE recipient = ?1 COLLATE NOCASE AND next_try_at IS NOT NULL",
+        )?
+        .execute([to])?;
     tx.connection
         .prepare_cached(
             "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at)
@@ -34,7 +41,7 @@ pub(crate) fn insert_mail(tx: &Tx<'_>, to: &str, content: &MailContent) -> rusql
 fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<QueuedMail>> {
     connection
         .prepare_cached(
-            "SELECT id, recipient, subject, text, html, attempts FROM mails
+            "SELECT id, recipient, subject, text, html, created_at, attempts FROM mails
              WHERE next_try_at IS NOT NULL AND next_try_at <= ?1 ORDER BY next_try_at, id LIMIT ?2",
         )?
         .query_map(params![micros(now), row_limit(limit)], |row| {
@@ -42,7 +49,8 @@ fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Resul
                 id: row.get(0)?,
                 to: row.get(1)?,
                 content: content(row, 2)?,
-                attempts: row.get(5)?,
+                created_at: timestamp(row, 5)?,
+                attempts: row.get(6)?,
             })
         })?
         .collect()
@@ -65,7 +73,8 @@ fn select(
 ) -> rusqlite::Result<Vec<StoredMail>> {
     connection
         .prepare_cached(&format!(
-            "SELECT id, recipient, subject, text, html, created_at, sent_at FROM mails
+            "SELECT id, recipient, subject, text, html, created_at, sent_at,
+                    next_try_at IS NOT NULL, attempts, last_error FROM mails
              WHERE {condition} ORDER BY id DESC LIMIT ?2"
         ))?
         .query_map(params![to, row_limit(limit)], |row| {
@@ -75,6 +84,9 @@ fn select(
                 content: content(row, 2)?,
                 created_at: timestamp(row, 5)?,
                 sent_at: optional_timestamp(row, 6)?,
+                waiting: row.get(7)?,
+                attempts: row.get(8)?,
+                error: row.get(9)?,
             })
         })?
         .collect()
@@ -123,9 +135,10 @@ impl Outbox for Store {
     ) -> StoreResult<()> {
         self.write(move |tx| {
             tx.connection
+                // One that was superseded during the try does not wait again.
                 .prepare_cached(
                     "UPDATE mails SET attempts = attempts + 1, next_try_at = ?2, last_error = ?3
-                     WHERE id = ?1",
+                     WHERE id = ?1 AND next_try_at IS NOT NULL",
                 )?
                 .execute(params![id, retry_at.map(micros), error])
                 .map(drop)

@@ -196,7 +196,7 @@ impl Upkeep for Store {
 
     async fn clean_up(&self, limit: usize) -> StoreResult<usize> {
         let now = self.inner.clock.now();
-        let mut done = 0;
+        let mut done = self.forget_keys(limit).await?;
         for litter in &LITTER {
             let until = micros(now - litter.kept_for);
             let left = limit - done;

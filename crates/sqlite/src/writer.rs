@@ -6,7 +6,6 @@
 //! savepoint (which copies each page that it touches). Requests are written so that they may run again.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +25,10 @@ use metrics::{Gauge, Histogram};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::{issue::RecentUsers, store_error, template, template_cache::TemplateCache};
+use crate::{
+    book::Book, idempotency::CommonAnswers, issue::RecentUsers, key_index::KeyIndex, store_error,
+    template_cache::TemplateCache,
+};
 
 /// A group is no larger, so that its requests do not wait for too many others.
 const MAX_GROUP: usize = 512;
@@ -108,7 +110,11 @@ impl Handle {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, tools: Tools) -> rusqlite::Result<Self> {
+    pub(crate) fn start(
+        connection: Connection,
+        keys: KeyIndex,
+        tools: Tools,
+    ) -> rusqlite::Result<Self> {
         let (queue, requests) = bounded(MAX_QUEUE);
         let last_stamp = last_recorded(&connection)?;
         let failing = Arc::new(AtomicBool::new(false));
@@ -116,6 +122,8 @@ impl Writer {
             connection,
             failing: Arc::clone(&failing),
             book: Book::default(),
+            answers: CommonAnswers::default(),
+            keys,
             last_stamp,
             last_id: LastId::default(),
             metrics: Metrics::default(),
@@ -206,6 +214,8 @@ fn last_recorded(connection: &Connection) -> rusqlite::Result<i64> {
 struct State {
     connection: Connection,
     book: Book,
+    answers: CommonAnswers,
+    keys: KeyIndex,
     last_stamp: i64,
     last_id: LastId,
     metrics: Metrics,
@@ -327,6 +337,7 @@ impl State {
         }
         self.metrics.commit.record(started.elapsed());
         self.book.publish(&self.tools.templates);
+        self.keys.publish();
         Ok(())
     }
 
@@ -338,6 +349,8 @@ impl State {
                 tools: &self.tools,
                 last_id: &self.last_id,
                 book: &mut self.book,
+                answers: &mut self.answers,
+                keys: &mut self.keys,
             };
             let ran = catch_unwind(AssertUnwindSafe(|| request.run(&mut tx)));
             match ran {
@@ -351,11 +364,14 @@ impl State {
             }
         }
         let flushed = self.book.flush(&self.connection);
+        let flushed = flushed.and_then(|()| self.keys.enter_some(&self.connection));
         flushed.map_err(|error| Failed::Before(store_error(error)))
     }
 
     fn roll_back(&mut self) {
         self.book.forget();
+        self.answers.forget();
+        self.keys.forget();
         let rolled_back =
             self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         if rolled_back && self.connection.is_autocommit() {
@@ -395,6 +411,10 @@ pub(crate) struct Tx<'a> {
     tools: &'a Tools,
     last_id: &'a LastId,
     book: &'a mut Book,
+    /// Answers whose ids are known.
+    pub(crate) answers: &'a mut CommonAnswers,
+    /// Where records of idempotency keys stand.
+    pub(crate) keys: &'a mut KeyIndex,
 }
 
 impl Tx<'_> {
@@ -429,71 +449,5 @@ impl Tx<'_> {
     /// The template as this transaction sees it.
     pub(crate) fn template(&mut self, id: TemplateId) -> rusqlite::Result<Option<&mut Template>> {
         self.book.open(id, self.connection, &self.tools.templates)
-    }
-}
-
-/// Templates that the running group has looked at. Their counters are written once a group rather than once a
-/// request; whatever else of a template changes is written by the request that changes it.
-#[derive(Default)]
-struct Book(HashMap<TemplateId, Page>);
-
-struct Page {
-    template: Template,
-    committed: Arc<Template>,
-}
-
-impl Book {
-    fn open(
-        &mut self,
-        id: TemplateId,
-        connection: &Connection,
-        cache: &TemplateCache,
-    ) -> rusqlite::Result<Option<&mut Template>> {
-        use std::collections::hash_map::Entry;
-        match self.0.entry(id) {
-            Entry::Occupied(page) => Ok(Some(&mut page.into_mut().template)),
-            Entry::Vacant(place) => {
-                let committed = match cache.get(id) {
-                    Some(template) => template,
-                    None => match template::load(connection, id)? {
-                        Some(template) => Arc::new(template),
-                        None => return Ok(None),
-                    },
-                };
-                let page = place.insert(Page {
-                    template: Template::clone(&committed),
-                    committed,
-                });
-                Ok(Some(&mut page.template))
-            }
-        }
-    }
-
-    fn flush(&self, connection: &Connection) -> rusqlite::Result<()> {
-        for page in self.0.values() {
-            let (new, old) = (&page.template, &page.committed);
-            if (new.issue_count, new.redeem_count) != (old.issue_count, old.redeem_count) {
-                template::write_counts(connection, new)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, cache: &TemplateCache) {
-        if self.0.is_empty() {
-            return;
-        }
-        let pages = self.0.drain().map(|(_, page)| page);
-        cache.publish(pages.map(|page| {
-            if page.template == *page.committed {
-                page.committed
-            } else {
-                Arc::new(page.template)
-            }
-        }));
-    }
-
-    fn forget(&mut self) {
-        self.0.clear();
     }
 }

@@ -124,13 +124,32 @@ CREATE TABLE coupon_histories (
 CREATE INDEX coupon_histories_by_coupon ON coupon_histories (coupon_id) WHERE action <> 0;
 CREATE INDEX coupon_histories_by_order ON coupon_histories (merchant_id, order_id) WHERE order_id IS NOT NULL;
 
--- In order of age, so that the oldest are deleted from one end.
-CREATE TABLE idempotency_records (
-    seq       INTEGER PRIMARY KEY,
-    key       BLOB NOT NULL,
-    body      BLOB NOT NULL,
-    status    INTEGER NOT NULL,
-    answer    BLOB NOT NULL,
-    stored_at INTEGER NOT NULL
+-- Answers that many requests get, kept once each: refusals, and successes that tell nothing of their own.
+CREATE TABLE common_answers (
+    id     INTEGER PRIMARY KEY,
+    status INTEGER NOT NULL,
+    body   BLOB NOT NULL,
+    UNIQUE (status, body)
 ) STRICT;
-CREATE UNIQUE INDEX idempotency_records_by_key ON idempotency_records (key);
+
+-- In order of age, so that the oldest are deleted from one end. The answer is one of common_answers, or stands here.
+CREATE TABLE idempotency_records (
+    seq           INTEGER PRIMARY KEY,
+    key           BLOB NOT NULL,
+    body          BLOB NOT NULL,
+    stored_at     INTEGER NOT NULL,
+    common_answer INTEGER,
+    own_status    INTEGER,
+    own_answer    BLOB
+) STRICT;
+
+-- Where a key's record stands. Entered later than the record, see key_index.rs; an entry may outlive its record.
+CREATE TABLE idempotency_keys (
+    key BLOB NOT NULL PRIMARY KEY,
+    seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- One row: the keys of all records with a smaller seq are entered.
+CREATE TABLE idempotency_keys_entered (
+    id    INTEGER PRIMARY KEY,
+    below INTEGER NOT NULL
+) STRICT;

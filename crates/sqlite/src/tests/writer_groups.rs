@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use goodpon_application::{
-    idempotency::Outcome,
-    ports::{Health, IssueGate, StoreError, Templates},
+    idempotency::{Answer, Idempotency, Outcome},
+    ports::{Health, IssueGate, IssueOutcome, IssueRequest, StoreError, Templates},
 };
 use goodpon_domain::template::{Limit, Owned};
 
@@ -194,4 +194,37 @@ async fn a_commit_waits_for_the_disk() {
     });
     // 2 is FULL.
     assert_eq!(settings.await.unwrap(), ("wal".to_owned().into(), 2.into()));
+}
+
+#[tokio::test]
+async fn an_answer_is_remembered_across_a_restart() {
+    let scene = Scene::new().await;
+    let template_id = scene.template(Limit::None).await;
+    let request = IssueRequest {
+        merchant_id: scene.merchant,
+        template_id,
+        user_id: "user".into(),
+    };
+    let answer = Answer {
+        status: 200,
+        body: "as told".into(),
+    };
+    let kept = answer.clone();
+    let keyed = Idempotency::<IssueOutcome> {
+        key: [7; 16],
+        body: [8; 16],
+        render: Arc::new(move |_| kept.clone()),
+    };
+    let first = scene.store.issue(request.clone(), Some(keyed.clone()));
+    assert_eq!(first.await.unwrap(), Outcome::Ran(Ok(())));
+    let Scene {
+        store,
+        folder,
+        clock,
+        ..
+    } = scene;
+    store.close();
+    let store = super::open(&folder, &clock).unwrap();
+    let again = store.issue(request, Some(keyed)).await.unwrap();
+    assert_eq!(again, Outcome::Replayed(answer));
 }
