@@ -272,7 +272,18 @@ async fn the_mail_greets_by_name_and_escapes_it() {
     let mail = &mails[0];
     exact_keys(
         mail,
-        &["id", "to", "subject", "text", "html", "createdAt", "sentAt"],
+        &[
+            "id",
+            "to",
+            "subject",
+            "text",
+            "html",
+            "createdAt",
+            "sentAt",
+            "state",
+            "attempts",
+            "error",
+        ],
     );
     assert_eq!(mail["to"], email);
     // An escape is one, by name or by number.

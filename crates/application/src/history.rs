@@ -158,7 +158,8 @@ fn read_cursor(text: &str, seal: &Sha256) -> Option<HistoryPosition> {
 /// Whether a text has a cursor's form. If it belongs to its query, [`page`] tells.
 pub fn has_cursor_form(text: &str) -> bool {
     let parts = text.split_at_checked(POSITION_DIGITS);
-    parts.is_some_and(|(place, check)| read_position(place).is_some() && check.len() == CHECK_DIGITS)
+    parts
+        .is_some_and(|(place, check)| read_position(place).is_some() && check.len() == CHECK_DIGITS)
 }
 
 fn read_position(place: &str) -> Option<HistoryPosition> {

@@ -36,6 +36,10 @@ impl VerificationMail {
     }
 }
 
+/// How long a mail is tried while the mail server takes none. Beyond that it says nothing of use any more,
+/// and stays in the mailbox.
+pub const TRIED_FOR: SignedDuration = SignedDuration::from_hours(24);
+
 /// A mail on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedMail {
@@ -45,6 +49,8 @@ pub struct QueuedMail {
     pub to: String,
     /// What it says.
     pub content: MailContent,
+    /// When it was written.
+    pub created_at: Timestamp,
     /// How often sending it failed so far.
     pub attempts: u32,
 }
@@ -62,6 +68,36 @@ pub struct StoredMail {
     pub created_at: Timestamp,
     /// When it left by SMTP, if it did.
     pub sent_at: Option<Timestamp>,
+    /// Whether it is to be tried, or tried again.
+    pub waiting: bool,
+    /// How often sending it failed, for want of a mail server too.
+    pub attempts: u32,
+    /// Why the last try failed, or why there is none any more.
+    pub error: Option<String>,
+}
+
+impl StoredMail {
+    /// What became of it.
+    #[must_use]
+    pub fn state(&self) -> MailState {
+        match (self.sent_at, self.waiting) {
+            (Some(_), _) => MailState::Sent,
+            (None, true) => MailState::Waiting,
+            (None, false) => MailState::GivenUp,
+        }
+    }
+}
+
+/// What became of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailState {
+    /// It is to be tried, or tried again.
+    Waiting,
+    /// The mail server took it.
+    Sent,
+    /// It stays in the mailbox and is not tried any more: refused for good, too old, superseded,
+    /// or without a mail server to send it by.
+    GivenUp,
 }
 
 /// Why a mail could not be handed over.
@@ -82,8 +118,8 @@ pub trait MailTransport: Send + Sync {
     async fn send(&self, mail: &QueuedMail) -> Result<(), MailError>;
 }
 
-/// Sends up to `limit` mails that are due and returns how many were tried. A mail that fails is tried again later,
-/// at longer and longer intervals; none is dropped but by a refusal for good.
+/// Sends up to `limit` mails that are due and returns how many it settled. A mail that fails is tried again later,
+/// at longer and longer intervals, for [`TRIED_FOR`] or until a refusal for good; then it stays in the mailbox.
 pub async fn deliver_due(
     app: &App,
     transport: &dyn MailTransport,
@@ -91,6 +127,13 @@ pub async fn deliver_due(
 ) -> StoreResult<usize> {
     let due = app.outbox.due(limit).await?;
     for mail in &due {
+        let given_up_at = mail.created_at + TRIED_FOR;
+        if app.clock.now() >= given_up_at {
+            tracing::warn!(mail_id = mail.id, "mail given up: too old");
+            let reason = "too old to be sent: written more than 24 h ago".to_owned();
+            app.outbox.mark_failed(mail.id, None, reason).await?;
+            continue;
+        }
         match transport.send(mail).await {
             Ok(()) => app.outbox.mark_sent(mail.id).await?,
             Err(error) => {
@@ -98,12 +141,25 @@ pub async fn deliver_due(
                     MailError::Transient(_) => Some(app.clock.now() + backoff(mail.attempts)),
                     MailError::Permanent(_) => None,
                 };
+                // The last word is that of the server, not that of the clock.
+                let retry_at = retry_at.filter(|at| *at < given_up_at);
                 tracing::warn!(mail_id = mail.id, retry = retry_at.is_some(), %error, "mail not sent");
                 app.outbox
                     .mark_failed(mail.id, retry_at, error.to_string())
                     .await?;
             }
         }
+    }
+    Ok(due.len())
+}
+
+/// Where no mail server is configured: leaves up to `limit` mails that are due to the mailbox, and returns how many.
+/// A server that is configured later does not send them: their links would be dead.
+pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
+    let due = app.outbox.due(limit).await?;
+    for mail in &due {
+        let reason = "no mail server is configured (smtp-url)".to_owned();
+        app.outbox.mark_failed(mail.id, None, reason).await?;
     }
     Ok(due.len())
 }

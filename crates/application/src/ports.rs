@@ -343,14 +343,16 @@ pub trait Histories: Send + Sync {
     ) -> StoreResult<Vec<HistoryEntry>>;
 }
 
-/// Mails that wait to be sent, and those that were.
+/// Mails that wait to be sent, and those that were or never will be. A new verification mail supersedes the one
+/// to the same address that still waits: its token is void.
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// Up to `limit` mails whose next try is due, oldest first.
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>>;
     /// Notes that it left.
     async fn mark_sent(&self, id: i64) -> StoreResult<()>;
-    /// Notes a failed try; `retry_at` is `None` where another would be useless.
+    /// Notes a failed try of a mail that still waits; `retry_at` is `None` where another would be useless:
+    /// it stays listed.
     async fn mark_failed(
         &self,
         id: i64,

@@ -83,9 +83,9 @@ pub const SPECS: [Spec; 24] = [
     Spec::open("cors-origins", "ORIGIN,…", "", "Browser origins that may call the dashboard API"),
     Spec::open("verify-link-base", "URL", "", "What /verify?token=… is appended to; by default http://localhost:<dashboard port>"),
     Spec::open("mail-from", "ADDRESS", "Goodpon <no-reply@localhost.localdomain>", "Sender of mails"),
-    Spec::open("smtp-url", "URL", "", "Mail server, smtp[s]://user:password@host:port; without it mails stay in `goodpon mailbox`")
+    Spec::open("smtp-url", "URL", "", "Mail server, smtps://user:password@host or smtp://…; with a password TLS is required unless it ends in ?tls=opportunistic or ?tls=none (password in clear) or the host is this machine; without a server mails stay in `goodpon mailbox`")
         .secret(Secrecy::SecretUrl),
-    Spec::open("max-connections", "COUNT", "10000", "Open connections per port; more wait"),
+    Spec::open("max-connections", "COUNT", "8192", "Open connections per port; more wait"),
     Spec::open("request-timeout-secs", "SECONDS", "10", "A request that takes longer is answered 503"),
     Spec::open("body-timeout-secs", "SECONDS", "10", "How long a request's body may take to arrive"),
     Spec::open("header-timeout-secs", "SECONDS", "10", "How long a request's head may take to arrive"),

@@ -56,7 +56,7 @@ pub struct Demo {
 /// Makes what is missing of the demo, whatever an earlier start was cut off at.
 ///
 /// # Errors
-/// The folder has merchants that are not the demo's, or the store fails.
+/// The folder has merchants that are not the demo's, the file with the demo's password is lost, or the store fails.
 pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
     let path = data_dir.join(FILE);
     let found = app.accounts.find_by_email(&EmailKey::of(EMAIL)).await;
@@ -68,12 +68,14 @@ pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
         None => Vec::new(),
     };
     let kept = read(&path)?;
-    let known_account = found.is_none() || kept.is_some();
-    if ours.len() > 1
-        || !known_account
-        || has_other_merchants(app, ours.first().map(|m| m.id)).await?
-    {
+    if ours.len() > 1 || has_other_merchants(app, ours.first().map(|m| m.id)).await? {
         return Err(refused(data_dir));
+    }
+    if found.is_some() && kept.is_none() {
+        return Err(Failed::new(format!(
+            "{} is missing, and with it the password of {EMAIL}: give --demo another --data-dir, or delete this one",
+            path.display()
+        )));
     }
     let mut kept = match kept {
         Some(kept) => kept,
@@ -212,12 +214,12 @@ async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
         .list(Some(EMAIL), 10)
         .await
         .map_err(store_failed)?;
-    for mail in mails.iter().filter(|mail| mail.sent_at.is_none()) {
-        let held_back = app
+    for mail in mails.iter().filter(|mail| mail.waiting) {
+        let given_up = app
             .outbox
             .mark_failed(mail.id, None, "the demo's own".into())
             .await;
-        held_back.map_err(store_failed)?;
+        given_up.map_err(store_failed)?;
     }
     Ok(account)
 }

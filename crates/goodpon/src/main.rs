@@ -6,6 +6,7 @@ mod demo;
 mod failed;
 mod healthcheck;
 mod maintenance;
+mod open_files;
 mod passwords;
 mod random;
 mod secrets;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use goodpon_application::mail::StoredMail;
+use goodpon_application::mail::{MailState, StoredMail};
 use goodpon_application::ports::{Health, Outbox, StoreResult};
 use serde_json::{Value, json};
 
@@ -84,6 +84,13 @@ fn mail_as_json(mail: &StoredMail) -> Value {
         "html": mail.content.html,
         "createdAt": mail.created_at.to_string(),
         "sentAt": mail.sent_at.map(|at| at.to_string()),
+        "state": match mail.state() {
+            MailState::Waiting => "waiting",
+            MailState::Sent => "sent",
+            MailState::GivenUp => "given_up",
+        },
+        "attempts": mail.attempts,
+        "error": mail.error,
     })
 }
 
@@ -93,16 +100,31 @@ fn for_people(mails: &[StoredMail]) -> String {
     }
     let mut text = String::new();
     for mail in mails {
-        let sent = match mail.sent_at {
-            Some(at) => format!("sent {at}"),
-            None => "not sent".into(),
-        };
+        let state = state_for_people(mail);
         // Writing into a String does not fail.
         let _ = writeln!(
             text,
-            "=== {} to {}, written {}, {sent}\n{}\n\n{}",
+            "=== {} to {}, written {}, {state}\n{}\n\n{}",
             mail.id, mail.to, mail.created_at, mail.content.subject, mail.content.text
         );
+    }
+    text
+}
+
+/// Such as `waiting, failed attempts: 3 (connection refused)`.
+fn state_for_people(mail: &StoredMail) -> String {
+    let mut text = match (mail.state(), mail.sent_at) {
+        (MailState::Waiting, _) => "waiting".to_owned(),
+        (MailState::GivenUp, _) => "given up".to_owned(),
+        (MailState::Sent, at) => return format!("sent {}", at.unwrap_or_default()),
+    };
+    // Writing into a String does not fail.
+    let _ = match mail.attempts {
+        0 => Ok(()),
+        count => write!(text, ", failed attempts: {count}"),
+    };
+    if let Some(error) = &mail.error {
+        let _ = write!(text, " ({error})");
     }
     text
 }

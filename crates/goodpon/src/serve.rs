@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use goodpon_application::mail::MailTransport;
 use goodpon_http::serve::{Limits, Serve, serve};
+use goodpon_mail::Smtp;
 use goodpon_sqlite::Store;
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::config::{ListenAddr, Settings};
 use crate::failed::Failed;
-use crate::{clock, demo, wiring};
+use crate::{clock, demo, open_files, wiring};
 
 /// Operators' tools keep few connections open; whoever opens more is none of them.
 const ADMIN_CONNECTIONS: usize = 100;
@@ -70,7 +71,10 @@ async fn serve_all(
     tokio::spawn(metrics.clone().upkeep_forever());
     let services = wiring::services(&app, &settings, metrics);
     let limits = Limits {
-        max_connections: settings.max_connections,
+        max_connections: open_files::connections_per_port(
+            settings.max_connections,
+            ADMIN_CONNECTIONS,
+        ),
         header_timeout: settings.header_timeout,
         shutdown_timeout: settings.shutdown_timeout,
     };
@@ -99,6 +103,9 @@ async fn serve_all(
     ];
     let admin = start("admin", admin, services.admin, admin_limits, stopping_admin);
     let smtp = settings.smtp.take();
+    if smtp.as_ref().is_some_and(Smtp::password_in_clear) {
+        tracing::warn!("smtp-url lets its password go unencrypted: use smtps:// or ?tls=required");
+    }
     let transport = smtp.map(|smtp| Arc::new(smtp) as Arc<dyn MailTransport>);
     let worker = Worker::start(&app, transport, settings.sweep_interval, &stopping);
 

@@ -12,8 +12,10 @@ use goodpon_application::ports::{Clock, Random};
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
 use goodpon_http::{Api, admin, dashboard, partner};
-use goodpon_sqlite::Store;
+use goodpon_sqlite::{DATABASE_FILE, OpenError, Store};
 use goodpon_telemetry::metrics::Metrics;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use crate::clock::SystemClock;
 use crate::config::Settings;
@@ -38,7 +40,31 @@ pub fn open(settings: &Settings) -> Result<Store, Failed> {
 /// # Errors
 /// As [`open`].
 pub fn open_read_only(data_dir: &Path) -> Result<Store, Failed> {
-    Store::open_read_only(data_dir, Arc::new(SystemClock)).map_err(Failed::new)
+    Store::open_read_only(data_dir, Arc::new(SystemClock)).map_err(|error| {
+        match denied_to_this_user(&error, data_dir) {
+            true => Failed::new(format!(
+                "the data folder {} is closed to this user: run this as the user that runs `goodpon serve`",
+                data_dir.display()
+            )),
+            false => Failed::new(error),
+        }
+    })
+}
+
+/// Whether a lack of permissions is behind it. SQLite does not tell it from other causes, and needs to write beside
+/// the database even to read it.
+fn denied_to_this_user(error: &OpenError, data_dir: &Path) -> bool {
+    let database = data_dir.join(DATABASE_FILE);
+    let denied = |path: &Path, wanted| access(path, wanted) == Err(Errno::ACCESS);
+    match error {
+        // Not to be seen is as good as missing.
+        OpenError::Missing(_) => denied(&database, Access::EXISTS),
+        OpenError::Database(_) => {
+            denied(&database, Access::READ_OK | Access::WRITE_OK)
+                || denied(data_dir, Access::WRITE_OK | Access::EXEC_OK)
+        }
+        _ => false,
+    }
 }
 
 /// The use cases' context over an open store. `dashboard` is where the dashboard API listens.
@@ -112,3 +138,6 @@ pub fn services(app: &Arc<App>, settings: &Settings, metrics: Metrics) -> Servic
         admin: admin::router(Arc::clone(app), move || metrics.render()),
     }
 }
+
+#[cfg(test)]
+mod tests;

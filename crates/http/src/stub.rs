@@ -278,9 +278,6 @@ impl Outbox for Away {
     async fn mark_failed(&self, _: i64, _: Option<Timestamp>, _: String) -> StoreResult<()> {
         away()
     }
-    async fn give_up(&self, _: i64, _: String) -> StoreResult<()> {
-        away()
-    }
     async fn list(&self, _: Option<&str>, _: usize) -> StoreResult<Vec<StoredMail>> {
         away()
     }

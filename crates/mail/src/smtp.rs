@@ -1,11 +1,12 @@
 //! Delivery by SMTP, one connection a mail.
 
 use std::fmt::{self, Write};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use goodpon_application::mail::{MailError, MailTransport, QueuedMail};
-use lettre::address::Address;
+use lettre::address::{Address, Envelope};
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::Error as LettreError;
@@ -38,6 +39,7 @@ pub struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     server: String,
+    password_in_clear: bool,
 }
 
 impl fmt::Debug for Smtp {
@@ -57,7 +59,8 @@ impl Smtp {
     /// - `smtp://[user:password@]host[:587]?tls=required`: STARTTLS, or nothing is sent;
     /// - `smtp://[user:password@]host[:587]?tls=opportunistic`: STARTTLS where it is offered;
     /// - `smtp://[user:password@]host[:25]?tls=none`: never encrypted, the password neither;
-    /// - `smtp://[user:password@]host[:25]`: as `tls=opportunistic`.
+    /// - `smtp://user:password@host[:587]`: as `tls=required`, unless the host is this machine;
+    /// - `smtp://host[:25]`: as `tls=opportunistic`.
     ///
     /// User and password are percent-encoded. A certificate must be valid for `host` by the roots
     /// that the operating system trusts. A path (`smtp://host/name`) is the name given in EHLO
@@ -70,6 +73,10 @@ impl Smtp {
     /// [`ConfigError`] says which of the two is wrong, and how.
     pub fn new(url: &str, from: &str) -> Result<Self, ConfigError> {
         let url = normalised(url)?;
+        let password_in_clear = url.password().is_some()
+            && url.scheme() == "smtp"
+            && url.query() != Some("tls=required")
+            && !is_this_machine(&url);
         let from = from
             .parse()
             .map_err(|_| ConfigError::From(from.to_owned()))?;
@@ -87,14 +94,25 @@ impl Smtp {
             transport,
             from,
             server,
+            password_in_clear,
         })
+    }
+
+    /// Whether its settings let the password go over a network unencrypted: worth a warning.
+    #[must_use]
+    pub fn password_in_clear(&self) -> bool {
+        self.password_in_clear
     }
 
     fn written(&self, mail: &QueuedMail) -> Result<lettre::Message, MailError> {
         let to = address(&mail.to).map_err(MailError::Permanent)?;
+        // Derived from the headers, it would lose the quotes of a quoted address.
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.clone()])
+            .map_err(|error| MailError::Permanent(error.to_string()))?;
         lettre::Message::builder()
+            .envelope(envelope)
             .from(self.from.clone())
-            .to(Mailbox::new(None, to))
+            .header(To(to))
             .subject(mail.content.subject.as_str())
             .message_id(Some(self.message_id(mail)))
             .header(AutoSubmitted)
@@ -165,6 +183,9 @@ fn normalised(url: &str) -> Result<Url, ConfigError> {
         ("smtps", Some(_)) => {
             return Err(wrong("with smtps:// is always encrypted: leave out ?tls="));
         }
+        ("smtp", None) if url.password().is_some() && !is_this_machine(&url) => {
+            (Some("tls=required"), 587)
+        }
         ("smtp", None) => (Some("tls=opportunistic"), 25),
         ("smtp", Some("none")) => (None, 25),
         ("smtp", Some("opportunistic")) => (Some("tls=opportunistic"), 587),
@@ -181,6 +202,19 @@ fn normalised(url: &str) -> Result<Url, ConfigError> {
         return Err(wrong("names no host"));
     }
     Ok(url)
+}
+
+/// What is sent to it passes no network.
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        // The host of a scheme that is not the web's is not parsed: an IPv4 address is text.
+        Some(url::Host::Domain(name)) => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse().is_ok_and(|ip: Ipv4Addr| ip.is_loopback())
+        }
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        _ => false,
+    }
 }
 
 /// The contract lets addresses in that RFC 5321 wants quoted, such as `a..b@example.com`.
@@ -207,11 +241,34 @@ fn classified(error: &LettreError) -> MailError {
                 .iter()
                 .any(|status| reply.starts_with(status))
         });
-    let said = error.to_string().replace(char::is_control, " ");
+    let mut said = error.to_string().replace(char::is_control, " ");
+    if said.contains("STARTTLS is not supported") {
+        said.push_str(
+            "; to send in clear all the same, password included, give smtp-url ?tls=none",
+        );
+    }
     if of_recipient {
         MailError::Permanent(said)
     } else {
         MailError::Transient(said)
+    }
+}
+
+/// The recipient as it is: lettre's own header parses what it wrote and trips over quotes.
+#[derive(Clone)]
+struct To(Address);
+
+impl Header for To {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("To")
+    }
+
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self(text.parse()?))
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), self.0.to_string())
     }
 }
 
@@ -259,11 +316,50 @@ mod tests {
                 "smtp://u:p@mail.example:587?tls=required",
             ),
             (
+                "smtp://u:p@mail.example",
+                "smtp://u:p@mail.example:587?tls=required",
+            ),
+            (
+                "smtp://u:p@127.1.example:25",
+                "smtp://u:p@127.1.example:25?tls=required",
+            ),
+            (
+                "smtp://u:p@LocalHost:1025",
+                "smtp://u:p@LocalHost:1025?tls=opportunistic",
+            ),
+            (
+                "smtp://u:p@127.0.0.2",
+                "smtp://u:p@127.0.0.2:25?tls=opportunistic",
+            ),
+            (
+                "smtp://u:p@mail.example?tls=none",
+                "smtp://u:p@mail.example:25",
+            ),
+            (
                 "smtp://u:p%40@h:26/me?tls=opportunistic",
                 "smtp://u:p%40@h:26/me?tls=opportunistic",
             ),
         ] {
             assert_eq!(normalised(given).unwrap().as_str(), meant);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_in_clear_is_told() {
+        for (url, told) in [
+            ("smtp://u:p@mail.example?tls=none", true),
+            ("smtp://u:p@mail.example?tls=opportunistic", true),
+            ("smtp://u:p@mail.example?tls=required", false),
+            ("smtp://u:p@mail.example", false),
+            ("smtps://u:p@mail.example", false),
+            ("smtp://u:p@127.0.0.1?tls=none", false),
+            ("smtp://mail.example?tls=none", false),
+        ] {
+            assert_eq!(
+                Smtp::new(url, FROM).unwrap().password_in_clear(),
+                told,
+                "{url}"
+            );
         }
     }
 
@@ -304,12 +400,15 @@ mod tests {
             ("a@example.com", "a@example.com"),
             ("a+b_c.d-e@example.co.kr", "a+b_c.d-e@example.co.kr"),
             ("a..b.@example.com", "\"a..b.\"@example.com"),
+            (".a@x.kr", "\".a\"@x.kr"),
         ] {
             assert_eq!(address(given).unwrap().to_string(), written);
         }
         for refused in [
             "a@-.com",
             "a@b..com",
+            "a@-x.kr",
+            &format!("{}@x.kr", "a".repeat(65)),
             "nobody",
             "a\r\nRCPT TO:<x@y.z>@b.com",
         ] {

@@ -91,6 +91,7 @@ async fn send_to(url: &str, to: &str) -> Result<(), MailError> {
         id: 17,
         to: to.to_owned(),
         content: verification("김소희 <b>", LINK),
+        created_at: jiff::Timestamp::UNIX_EPOCH,
         attempts: 0,
     };
     Smtp::new(url, FROM).unwrap().send(&mail).await
@@ -155,6 +156,28 @@ async fn a_mail_arrives_whole() {
     assert_eq!(html.trim_end(), expected.html.trim_end());
 }
 
+/// All that the pattern of contract §2 lets in and a mail server can take.
+#[tokio::test]
+async fn addresses_that_must_be_quoted_arrive() {
+    for (to, written) in [
+        ("a..b@x.kr", "\"a..b\"@x.kr"),
+        ("a.@x.kr", "\"a.\"@x.kr"),
+        (".a@x.kr", "\".a\"@x.kr"),
+        ("+@x.kr", "+@x.kr"),
+    ] {
+        let (port, heard) = peer(Twist::None).await;
+        let result = send_to(&format!("smtp://127.0.0.1:{port}"), to).await;
+        result.unwrap_or_else(|error| panic!("{to}: {error}"));
+        let heard = heard.await.unwrap();
+        assert!(
+            heard.commanded(&format!("RCPT TO:<{written}>")),
+            "{heard:?}"
+        );
+        let line = format!("To: {written}\r\n");
+        assert!(heard.mail.contains(&line), "{}", heard.mail);
+    }
+}
+
 #[tokio::test]
 async fn a_recipient_the_server_does_not_know_is_permanent() {
     for reply in ["550 5.1.1 no such user", "550 no such user", "553 bad name"] {
@@ -209,7 +232,10 @@ async fn required_tls_sends_nothing_to_a_server_without_it() {
     let (port, heard) = peer(Twist::None).await;
     let url = format!("smtp://shop:p%40ss@127.0.0.1:{port}?tls=required");
     let result = send_to(&url, "kim@example.com").await;
-    assert!(matches!(result, Err(MailError::Transient(_))), "{result:?}");
+    assert!(
+        matches!(&result, Err(MailError::Transient(why)) if why.contains("?tls=none")),
+        "{result:?}"
+    );
     let heard = heard.await.unwrap();
     assert!(
         !heard.commanded("AUTH") && !heard.commanded("MAIL"),

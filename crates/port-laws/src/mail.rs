@@ -1,6 +1,6 @@
 //! Laws of [`goodpon_application::ports::Outbox`].
 
-use goodpon_application::mail::{QueuedMail, StoredMail};
+use goodpon_application::mail::{MailState, QueuedMail, StoredMail};
 use goodpon_domain::account::EmailKey;
 use jiff::SignedDuration;
 
@@ -40,6 +40,11 @@ pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
             (mail.attempts, &mail.content),
             (0, &new_verification([0; 32]).mail)
         );
+        let listed = only(world, &mail.to).await;
+        assert_eq!(
+            (listed.created_at, listed.state(), listed.error),
+            (mail.created_at, MailState::Waiting, None)
+        );
     }
     assert_eq!(
         world.outbox.due(2).await.unwrap().len(),
@@ -54,9 +59,10 @@ pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
             mails[number + 1..],
             "without what left"
         );
+        let listed = only(world, &addresses[number]).await;
         assert_eq!(
-            only(world, &addresses[number]).await.sent_at,
-            Some(world.now())
+            (listed.sent_at, listed.state()),
+            (Some(world.now()), MailState::Sent)
         );
     }
     world.clock.advance(SignedDuration::from_hours(48));
@@ -92,6 +98,11 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
             ..mails[0].clone()
         };
         assert_eq!(again, [expected], "at its time");
+        let listed = only(world, &addresses[0]).await;
+        assert_eq!(
+            (listed.state(), listed.attempts, listed.error.as_deref()),
+            (MailState::Waiting, attempt, Some("451 try later 🎟"))
+        );
     }
     assert_eq!(
         due(world, &addresses[1..]).await,
@@ -104,9 +115,66 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
     refused.await.unwrap();
     world.clock.advance(SignedDuration::from_hours(24 * 30));
     assert_eq!(due(world, &addresses[1..]).await, [], "never again");
-    assert_eq!(only(world, &addresses[1]).await.sent_at, None, "but listed");
+    let listed = only(world, &addresses[1]).await;
+    assert_eq!(
+        (listed.state(), listed.attempts, listed.error.as_deref()),
+        (MailState::GivenUp, 1, Some("550 no such mailbox")),
+        "but listed"
+    );
     world.outbox.mark_sent(mails[0].id).await.unwrap();
     assert_eq!(due(world, &addresses).await, []);
+}
+
+/// It is not due any more, whatever a try that was under way has to say.
+pub async fn a_mail_given_up_stays_listed(world: &World) {
+    let address = world.unverified().await.0.email;
+    let addresses = std::slice::from_ref(&address);
+    let mail = due(world, addresses).await.remove(0);
+    let given_up = world
+        .outbox
+        .mark_failed(mail.id, None, "no mail server".into());
+    given_up.await.unwrap();
+    let late = world
+        .outbox
+        .mark_failed(mail.id, Some(world.now()), "451 try later".into());
+    late.await.unwrap();
+    assert_eq!(due(world, addresses).await, []);
+    let listed = only(world, &address).await;
+    assert_eq!(
+        (listed.state(), listed.attempts, listed.error.as_deref()),
+        (MailState::GivenUp, 1, Some("no mail server"))
+    );
+}
+
+/// The token of the one before is void: it must not leave any more. One that left is not touched.
+pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
+    let (account, _) = world.unverified().await;
+    let (other, _) = world.unverified().await;
+    let addresses = [account.email.clone(), other.email];
+    let key = EmailKey::of(&account.email);
+    let first = due(world, &addresses[..1]).await.remove(0);
+    for _ in 0..2 {
+        let verification = new_verification(unique_digest());
+        let renewed = world.accounts.renew_verification(&key, verification).await;
+        assert_eq!(renewed.unwrap(), Ok(()));
+    }
+    let waiting = due(world, &addresses[..1]).await;
+    assert_eq!(waiting.len(), 1, "the newest only");
+    assert!(waiting[0].id != first.id);
+    assert_eq!(due(world, &addresses[1..]).await.len(), 1, "the other's");
+    let states = async || {
+        let listed = world.outbox.list(Some(&account.email), ALL).await.unwrap();
+        listed.iter().map(StoredMail::state).collect::<Vec<_>>()
+    };
+    let (waits, given_up) = (MailState::Waiting, MailState::GivenUp);
+    assert_eq!(states().await, [waits, given_up, given_up]);
+    world.outbox.mark_sent(waiting[0].id).await.unwrap();
+    let renewed = world
+        .accounts
+        .renew_verification(&key, new_verification(unique_digest()))
+        .await;
+    assert_eq!(renewed.unwrap(), Ok(()));
+    assert_eq!(states().await, [waits, MailState::Sent, given_up, given_up]);
 }
 
 /// Listed newest first, all of them or those to one address, up to the limit.

@@ -21,8 +21,8 @@ const REST_AFTER_PANIC: Duration = Duration::from_secs(5);
 pub struct Worker(JoinSet<()>);
 
 impl Worker {
-    /// Starts every loop on the current runtime. Without a `transport` mails stay in the outbox,
-    /// where `goodpon mailbox` reads them. `sweep_interval` is the time between two looks for what has expired.
+    /// Starts every loop on the current runtime. Without a `transport` mails are left to the
+    /// mailbox, for `goodpon mailbox` to print. `sweep_interval` is the time between two looks for what has expired.
     pub fn start(
         app: &Arc<App>,
         transport: Option<Arc<dyn MailTransport>>,
@@ -36,12 +36,10 @@ impl Worker {
                 schedules::run(Arc::clone(&upkeep), sweep, sweep_interval, stop.clone())
             }));
         }
-        if let Some(transport) = transport {
-            let (app, stop) = (Arc::clone(app), stop.clone());
-            loops.spawn(supervised("outbox", stop.clone(), move || {
-                outbox::run(Arc::clone(&app), Arc::clone(&transport), stop.clone())
-            }));
-        }
+        let (app, stop) = (Arc::clone(app), stop.clone());
+        loops.spawn(supervised("outbox", stop.clone(), move || {
+            outbox::run(Arc::clone(&app), transport.clone(), stop.clone())
+        }));
         Self(loops)
     }
 

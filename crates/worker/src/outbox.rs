@@ -1,4 +1,5 @@
-//! Mail delivery: what waits in the outbox goes out, none is lost while the mail server is down.
+//! Mail delivery: what waits in the outbox goes out, none is lost while the mail server is down;
+//! without a mail server it is left to the mailbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,17 @@ const POLL: Duration = Duration::from_secs(1);
 /// One mail at a time, so that a stop waits for one conversation with the mail server and no more.
 const MAILS: usize = 1;
 
+/// Where no conversation is held, several are settled at a time.
+const LEFT: usize = 100;
+
 /// Delivers what is due until `stop` is true. A mail whose delivery is cut off by the end of the process
-/// goes out again at the next start: at least once, hardly ever twice.
-pub async fn run(app: Arc<App>, transport: Arc<dyn MailTransport>, stop: watch::Receiver<bool>) {
+/// goes out again at the next start: at least once, hardly ever twice. Without a `transport`, what is due is left
+/// to the mailbox for good.
+pub async fn run(
+    app: Arc<App>,
+    transport: Option<Arc<dyn MailTransport>>,
+    stop: watch::Receiver<bool>,
+) {
     metrics::describe_counter!(
         "goodpon_mail_deliveries_total",
         "Tries to hand a mail to the mail server, whatever came of them"
@@ -26,6 +35,9 @@ pub async fn run(app: Arc<App>, transport: Arc<dyn MailTransport>, stop: watch::
         POLL,
         stop,
         || async {
+            let Some(transport) = &transport else {
+                return mail::leave_to_mailbox(&app, LEFT).await;
+            };
             let tried = mail::deliver_due(&app, transport.as_ref(), MAILS).await?;
             tries.increment(tried as u64);
             Ok(tried)

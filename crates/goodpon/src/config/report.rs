@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{ConfigError, Resolved, SPECS, Secrecy, Spec};
+use super::{ConfigError, Resolved, SPECS, Secrecy, Source, Spec};
 
 const MASK: &str = "********";
 
@@ -14,6 +14,21 @@ fn shown(spec: &Spec, value: &str) -> String {
         Secrecy::Secret => MASK.to_owned(),
         Secrecy::SecretUrl => mask_password(value),
     }
+}
+
+/// A setting's value as it is in force and may be shown, and its source.
+fn in_force<'a>(all: &'a Resolved, spec: &Spec) -> Result<(String, &'a Source), ConfigError> {
+    let (value, source) = all.get(spec.name)?;
+    if spec.name == "verify-link-base" && value.is_empty() {
+        let (address, _) = all.get("dashboard-addr")?;
+        let base = match address.rsplit_once(':') {
+            // Any free one, chosen at the start.
+            Some((_, "0")) | None => "http://localhost:<dashboard port>".to_owned(),
+            Some((_, port)) => format!("http://localhost:{port}"),
+        };
+        return Ok((base, source));
+    }
+    Ok((shown(spec, value), source))
 }
 
 /// `scheme://user:password@host` with the password masked; an URL without a readable form is masked whole.
@@ -41,8 +56,8 @@ pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
         "SOURCE".to_owned(),
     ]];
     for spec in &SPECS {
-        let (value, source) = all.get(spec.name)?;
-        let value = match shown(spec, value) {
+        let (value, source) = in_force(all, spec)?;
+        let value = match value {
             empty if empty.is_empty() => "-".to_owned(),
             value => value,
         };
@@ -70,8 +85,8 @@ pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
 pub fn as_json(all: &Resolved) -> Result<serde_json::Value, ConfigError> {
     let mut object = serde_json::Map::new();
     for spec in &SPECS {
-        let (value, source) = all.get(spec.name)?;
-        let entry = serde_json::json!({"value": shown(spec, value), "source": source.to_string()});
+        let (value, source) = in_force(all, spec)?;
+        let entry = serde_json::json!({"value": value, "source": source.to_string()});
         object.insert(spec.name.to_owned(), entry);
     }
     Ok(object.into())
@@ -107,6 +122,34 @@ mod tests {
         );
         assert_eq!(json["smtp-url"]["source"], "flag");
         assert_eq!(json["time-zone"]["source"], "default");
+    }
+
+    #[test]
+    fn the_link_base_in_force_is_shown() {
+        for (flags, expected) in [
+            (vec![], "http://localhost:8080"),
+            (vec![("dashboard-addr", "[::]:80")], "http://localhost:80"),
+            (
+                vec![("dashboard-addr", "127.0.0.1:0")],
+                "http://localhost:<dashboard port>",
+            ),
+            (
+                vec![("verify-link-base", "https://a.example")],
+                "https://a.example",
+            ),
+        ] {
+            let values = flags.into_iter().map(|(name, value)| (name, value.into()));
+            let flags = Flags {
+                values: values.collect(),
+                file: None,
+            };
+            let all = resolve(&flags, []).unwrap();
+            assert_eq!(
+                as_json(&all).unwrap()["verify-link-base"]["value"],
+                expected
+            );
+            assert!(as_table(&all).unwrap().contains(expected));
+        }
     }
 
     #[test]

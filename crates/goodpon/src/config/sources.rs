@@ -1,7 +1,7 @@
 //! Gathers the values of settings from flags, environment, file and defaults.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -133,6 +133,27 @@ pub fn resolve(
     Ok(Resolved(all))
 }
 
+/// Whether Kubernetes made it, for a Service whose name is `goodpon` or begins with `goodpon-`.
+fn is_kubernetes_link(name: &str, value: &OsStr) -> bool {
+    let is_url = || {
+        let value = value.to_string_lossy();
+        ["tcp://", "udp://", "sctp://"]
+            .iter()
+            .any(|scheme| value.starts_with(scheme))
+    };
+    let of_port = |protocol: &str| {
+        name.split_once("_PORT_").is_some_and(|(_, rest)| {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            let rest = rest.strip_prefix(protocol);
+            rest.is_some_and(|rest| matches!(rest, "" | "_PROTO" | "_PORT" | "_ADDR"))
+        })
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && is_url()
+        || ["_TCP", "_UDP", "_SCTP"].into_iter().any(of_port)
+}
+
 /// The `GOODPON_*` variables that were not taken yet.
 struct Variables {
     values: BTreeMap<String, String>,
@@ -146,7 +167,10 @@ impl Variables {
         let (mut values, mut file) = (BTreeMap::new(), None);
         for (name, value) in environment {
             let name = name.to_string_lossy().into_owned();
-            if !name.starts_with("GOODPON_") || name == IGNORED_VARIABLE {
+            if !name.starts_with("GOODPON_")
+                || name == IGNORED_VARIABLE
+                || is_kubernetes_link(&name, &value)
+            {
                 continue;
             }
             if name == FILE_VARIABLE {

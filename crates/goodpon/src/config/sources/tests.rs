@@ -87,6 +87,34 @@ fn what_is_not_ours_is_ignored() {
 }
 
 #[test]
+fn what_kubernetes_injects_is_ignored_and_nothing_like_it() {
+    let injected = [
+        ("GOODPON_SERVICE_HOST", "10.0.0.1"),
+        ("GOODPON_SERVICE_PORT", "8080"),
+        ("GOODPON_SERVICE_PORT_HTTP", "8080"),
+        ("GOODPON_PORT", "tcp://10.0.0.1:8080"),
+        ("GOODPON_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("GOODPON_PORT_8080_TCP_PROTO", "tcp"),
+        ("GOODPON_PORT_8080_TCP_PORT", "8080"),
+        ("GOODPON_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("GOODPON_PARTNER_SERVICE_HOST", "10.0.0.2"),
+        ("GOODPON_PARTNER_PORT", "tcp://10.0.0.2:8081"),
+    ];
+    assert!(given(&[], &injected, None).is_ok());
+    for name in ["GOODPON_PORT", "GOODPON_PORT_TCP", "GOODPON_SERVICE"] {
+        let error = given(&[], &[(name, "8080")], None).unwrap_err();
+        assert!(error.0.contains(name), "{error}");
+    }
+    for spec in &SPECS {
+        let name = spec.variable();
+        assert!(
+            !is_kubernetes_link(&name, OsStr::new("10.0.0.1:80")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_secret_may_come_from_a_file_and_only_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");

@@ -1,0 +1,172 @@
+//! What only shows with the adapters in place: what becomes of mails, and of a demo that lost its file.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use goodpon_application::account;
+use goodpon_application::mail::{
+    self, MailError, MailState, MailTransport, QueuedMail, StoredMail,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::config::{Flags, resolve};
+use crate::demo;
+
+/// A store in a folder of its own and the use cases over it.
+struct Place {
+    app: App,
+    folder: tempfile::TempDir,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let mut flags = Flags::default();
+    let path = folder.path().to_str().unwrap().to_owned();
+    flags.values.insert("data-dir", path);
+    let settings = Settings::check(&resolve(&flags, []).unwrap()).unwrap();
+    let store = open(&settings).unwrap();
+    let app = app(&store, &settings, ([127, 0, 0, 1], 8080).into()).unwrap();
+    Place { app, folder }
+}
+
+impl Place {
+    async fn sign_up(&self, email: &str) {
+        let input = account::SignUp {
+            email: email.to_owned(),
+            password: "Password-1234!".to_owned(),
+            name: "이름".to_owned(),
+        };
+        assert!(account::sign_up(&self.app, input).await.is_ok(), "{email}");
+    }
+
+    async fn mail_to(&self, email: &str) -> StoredMail {
+        let mut mails = self.app.outbox.list(Some(email), 10).await.unwrap();
+        assert_eq!(mails.len(), 1);
+        mails.remove(0)
+    }
+}
+
+/// A clock that is ahead of the store's.
+struct Ahead(SignedDuration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + self.0
+    }
+}
+
+/// A mail server that says no, and whom it was asked to write to.
+struct Refusing {
+    error: MailError,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Refusing {
+    fn with(error: MailError) -> Self {
+        let asked = Mutex::default();
+        Self { error, asked }
+    }
+}
+
+#[async_trait]
+impl MailTransport for Refusing {
+    async fn send(&self, mail: &QueuedMail) -> Result<(), MailError> {
+        self.asked.lock().unwrap().push(mail.to.clone());
+        Err(self.error.clone())
+    }
+}
+
+fn told(mail: &StoredMail) -> (MailState, u32, Option<&str>) {
+    (mail.state(), mail.attempts, mail.error.as_deref())
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_tried_for_a_day() {
+    let mut place = place();
+    place.sign_up("a@x.kr").await;
+    let down = Refusing::with(MailError::Transient("down".into()));
+    let tried = mail::deliver_due(&place.app, &down, 10).await.unwrap();
+    let kept = place.mail_to("a@x.kr").await;
+    assert_eq!(
+        (tried, told(&kept)),
+        (1, (MailState::Waiting, 1, Some("down")))
+    );
+
+    // The last try: there is no time for another.
+    place.sign_up("b@x.kr").await;
+    place.app.clock = Arc::new(Ahead(mail::TRIED_FOR - SignedDuration::from_secs(1)));
+    mail::deliver_due(&place.app, &down, 10).await.unwrap();
+    let kept = place.mail_to("b@x.kr").await;
+    assert_eq!(told(&kept), (MailState::GivenUp, 1, Some("down")));
+
+    // Not tried for a day, such as with the program switched off: its link is long dead.
+    place.sign_up("c@x.kr").await;
+    place.app.clock = Arc::new(Ahead(mail::TRIED_FOR));
+    mail::deliver_due(&place.app, &down, 10).await.unwrap();
+    let kept = place.mail_to("c@x.kr").await;
+    let (state, attempts, error) = told(&kept);
+    assert_eq!((state, attempts), (MailState::GivenUp, 1));
+    assert!(error.unwrap().contains("too old"));
+    assert_eq!(*down.asked.lock().unwrap(), ["a@x.kr", "b@x.kr"]);
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_shows_in_the_mailbox() {
+    let place = place();
+    place.sign_up("a@x..kr").await;
+    let refusing = Refusing::with(MailError::Permanent("550 no".into()));
+    mail::deliver_due(&place.app, &refusing, 10).await.unwrap();
+    assert_eq!(
+        told(&place.mail_to("a@x..kr").await),
+        (MailState::GivenUp, 1, Some("550 no"))
+    );
+    let shown = tokio::task::spawn_blocking({
+        let data_dir = place.folder.path().to_owned();
+        move || {
+            let text = crate::maintenance::mailbox(&data_dir, None, false).unwrap();
+            (
+                text,
+                crate::maintenance::mailbox(&data_dir, None, true).unwrap(),
+            )
+        }
+    });
+    let (text, json) = shown.await.unwrap();
+    assert!(
+        text.contains("given up, failed attempts: 1 (550 no)\n"),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json[0]["state"], &json[0]["attempts"], &json[0]["error"]),
+        (&"given_up".into(), &1.into(), &"550 no".into())
+    );
+}
+
+#[tokio::test]
+async fn a_mail_server_that_comes_later_does_not_send_the_old_mailbox() {
+    let place = place();
+    place.sign_up("a@x.kr").await;
+    assert_eq!(mail::leave_to_mailbox(&place.app, 10).await.unwrap(), 1);
+    let server = Refusing::with(MailError::Transient("down".into()));
+    assert_eq!(mail::deliver_due(&place.app, &server, 10).await.unwrap(), 0);
+    let kept = place.mail_to("a@x.kr").await;
+    let (state, attempts, error) = told(&kept);
+    assert_eq!((state, attempts), (MailState::GivenUp, 1));
+    assert!(error.unwrap().contains("smtp-url"));
+}
+
+#[tokio::test]
+async fn a_demo_that_lost_its_file_is_told_so() {
+    let place = place();
+    let folder = place.folder.path();
+    demo::prepare(&place.app, folder).await.unwrap();
+    fs::remove_file(folder.join("demo.json")).unwrap();
+    let refused = demo::prepare(&place.app, folder).await.err().unwrap();
+    assert!(
+        refused.to_string().contains("demo.json is missing"),
+        "{refused}"
+    );
+}
