@@ -1,7 +1,8 @@
 //! Moves the write-ahead log into the database, beside the writer.
 //!
-//! A thread of its own copies the bulk with a passive checkpoint, which hinders nobody. What was written meanwhile is
-//! little; the writer copies that between two groups, after which it begins the log anew from its start.
+//! A thread of its own copies the bulk with passive checkpoints, which hinder nobody. Each leaves what was written
+//! meanwhile, less every time; the writer copies the last of it between two groups, after which it begins the log
+//! anew from its start.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -12,10 +13,13 @@ use rusqlite::Connection;
 
 use crate::{OpenError, writer};
 
-/// From that many pages on the log is moved (16 MiB of 4 KiB pages).
-const LOG_PAGES: i64 = 4_096;
+/// From that many pages on the log is moved (64 MiB of 4 KiB pages).
+const LOG_PAGES: i64 = 16_384;
+/// With no more left than that it is the writer's turn.
+const LAST_STEP_PAGES: i64 = 256;
 /// With more left than that the writer would hold its queue up for too long.
-const LAST_STEP_PAGES: i64 = 2_048;
+const MOST_STEP_PAGES: i64 = 2_048;
+const PASSES: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The checkpoint thread. Dropping it ends the thread.
@@ -57,11 +61,19 @@ impl Drop for Checkpointer {
 }
 
 fn move_bulk(connection: &Connection, writer: &writer::Handle) {
-    match log_pages(connection, "PASSIVE") {
-        Ok((log, moved)) if log - moved <= LAST_STEP_PAGES => writer.finish_checkpoint(),
-        Ok(_) => {}
-        // A full or failing disk: the log keeps all, and the next look tries again.
-        Err(error) => tracing::warn!(%error, "checkpoint failed"),
+    let mut left = i64::MAX;
+    for _ in 0..PASSES {
+        match log_pages(connection, "PASSIVE") {
+            Ok((log, moved)) => left = log - moved,
+            // A full or failing disk: the log keeps all, and the next look tries again.
+            Err(error) => return tracing::warn!(%error, "checkpoint failed"),
+        }
+        if left <= LAST_STEP_PAGES {
+            break;
+        }
+    }
+    if left <= MOST_STEP_PAGES {
+        writer.finish_checkpoint();
     }
 }
 

@@ -120,6 +120,7 @@ impl Writer {
         let failing = Arc::new(AtomicBool::new(false));
         let mut state = State {
             connection,
+            runtime: tokio::runtime::Handle::try_current().ok(),
             failing: Arc::clone(&failing),
             book: Book::default(),
             answers: CommonAnswers::default(),
@@ -213,6 +214,8 @@ fn last_recorded(connection: &Connection) -> rusqlite::Result<i64> {
 
 struct State {
     connection: Connection,
+    /// Where the store's callers run, if that is known.
+    runtime: Option<tokio::runtime::Handle>,
     book: Book,
     answers: CommonAnswers,
     keys: KeyIndex,
@@ -288,7 +291,7 @@ impl State {
         );
         self.failing.store(outage, Ordering::Relaxed);
         match ran {
-            Ok(()) => group.drain(..).for_each(|request| request.answer(Ok(()))),
+            Ok(()) => self.answer(std::mem::take(group)),
             Err(Failed::Commit(error)) => {
                 tracing::error!(%error, requests = group.len(), "group commit failed");
                 group.drain(..).for_each(|request| {
@@ -316,6 +319,15 @@ impl State {
                     self.run_group(&mut vec![request]);
                 }
             }
+        }
+    }
+
+    /// Answers a group that is durable. Waking its callers is work that need not keep the next group waiting.
+    fn answer(&self, group: Group) {
+        let answer = move || group.into_iter().for_each(|request| request.answer(Ok(())));
+        match &self.runtime {
+            Some(runtime) => drop(runtime.spawn(async move { answer() })),
+            None => answer(),
         }
     }
 
