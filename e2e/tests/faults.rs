@@ -197,6 +197,8 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
         fill(&ballast);
     }
     assert_eq!(refusals, 10, "a full disk cannot take all of it");
+    let ready = reqwest::get(format!("http://{}/readyz", world.server().admin())).await;
+    assert_eq!(ready.unwrap().status(), 503, "and says so");
     assert_eq!(
         world.shop.template(template, None).await.status,
         200,

@@ -69,7 +69,12 @@ async fn serve_all(
         false => None,
     };
     tokio::spawn(metrics.clone().upkeep_forever());
-    let services = wiring::services(&app, &settings, metrics);
+    let (stop, stopping) = watch::channel(false);
+    let is_stopping = {
+        let stopping = stopping.clone();
+        move || *stopping.borrow()
+    };
+    let services = wiring::services(&app, &settings, metrics, is_stopping);
     let limits = Limits {
         max_connections: open_files::connections_per_port(
             settings.max_connections,
@@ -83,7 +88,6 @@ async fn serve_all(
         shutdown_timeout: ADMIN_SHUTDOWN,
         ..limits
     };
-    let (stop, stopping) = watch::channel(false);
     let (stop_admin, stopping_admin) = watch::channel(false);
     let apis = [
         start(

@@ -116,7 +116,12 @@ pub struct Services {
 }
 
 /// The services over the use cases.
-pub fn services(app: &Arc<App>, settings: &Settings, metrics: Metrics) -> Services {
+pub fn services(
+    app: &Arc<App>,
+    settings: &Settings,
+    metrics: Metrics,
+    is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> Services {
     let for_dashboard = DashboardSettings {
         request_timeout: settings.request_timeout,
         body_timeout: settings.body_timeout,
@@ -135,7 +140,7 @@ pub fn services(app: &Arc<App>, settings: &Settings, metrics: Metrics) -> Servic
     Services {
         dashboard: dashboard::service(Arc::clone(app), &for_dashboard),
         partner: partner::service(Arc::clone(app), &for_partner),
-        admin: admin::router(Arc::clone(app), move || metrics.render()),
+        admin: admin::router(Arc::clone(app), is_stopping, move || metrics.render()),
     }
 }
 

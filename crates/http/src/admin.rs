@@ -13,19 +13,27 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format.
+/// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format, and `is_stopping`
+/// tells that no new requests should be sent here.
 pub fn router(
     app: Arc<App>,
+    is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> Router {
     Router::new()
         .route(
             "/livez",
-            get(async || json(StatusCode::OK, &Readiness::ready())),
+            get(async || json(StatusCode::OK, &Readiness::plain("ok"))),
         )
         .route(
             "/readyz",
-            get(async move || readiness(&app.health.check().await)),
+            get(async move || match is_stopping() {
+                true => json(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    &Readiness::plain("stopping"),
+                ),
+                false => readiness(&app.health.check().await),
+            }),
         )
         .route(
             "/metrics",
@@ -43,9 +51,9 @@ struct Readiness<'a> {
 }
 
 impl Readiness<'_> {
-    fn ready() -> Self {
+    fn plain(status: &'static str) -> Self {
         Self {
-            status: "ok",
+            status,
             dependencies: BTreeMap::new(),
         }
     }

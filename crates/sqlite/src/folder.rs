@@ -35,3 +35,17 @@ impl Lock {
         }
     }
 }
+
+/// The database holds password hashes and mails: nobody else is to read it, also where the folder is open to
+/// others. SQLite gives its log the database's permissions.
+pub(crate) fn keep_to_owner(folder: &Path) -> Result<(), OpenError> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let made = options.open(folder.join(crate::DATABASE_FILE));
+    made.map(drop).map_err(|reason| OpenError::Folder {
+        folder: folder.to_owned(),
+        reason,
+    })
+}

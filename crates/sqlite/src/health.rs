@@ -16,7 +16,13 @@ impl Store {
         let Some(writer) = &self.inner.writer else {
             return Ok(());
         };
-        if writer.is_failing() {
+        if let Some(problem) = writer.pulse().problem() {
+            return Err(StoreError::Unavailable {
+                reason: problem.into(),
+                may_have_happened: false,
+            });
+        }
+        if writer.pulse().is_failing() {
             // Somebody must find out when the disk is well again, also where traffic was turned away meanwhile.
             // Setting the version to what it is writes a page and changes nothing.
             self.write(|tx| schema::write_version(tx.connection, schema::VERSION))

@@ -18,6 +18,7 @@ mod issue;
 mod key_index;
 mod mail;
 mod merchant;
+mod pulse;
 mod reader;
 mod schema;
 mod template;
@@ -109,6 +110,7 @@ impl Store {
         zone: BusinessZone,
     ) -> Result<Self, OpenError> {
         let lock = folder::Lock::take(folder)?;
+        folder::keep_to_owner(folder)?;
         let path = folder.join(DATABASE_FILE);
         let mut connection = writer::connect(&path)?;
         schema::migrate(&mut connection)?;

@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,8 +25,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    book::Book, idempotency::CommonAnswers, issue::RecentUsers, key_index::KeyIndex, store_error,
-    template_cache::TemplateCache,
+    book::Book, idempotency::CommonAnswers, issue::RecentUsers, key_index::KeyIndex, pulse::Pulse,
+    store_error, template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -95,7 +94,7 @@ where
 /// The handle to the writer thread. Dropping it lets queued requests finish and ends the thread.
 pub(crate) struct Writer {
     queue: Sender<Message>,
-    failing: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -117,11 +116,11 @@ impl Writer {
     ) -> rusqlite::Result<Self> {
         let (queue, requests) = bounded(MAX_QUEUE);
         let last_stamp = last_recorded(&connection)?;
-        let failing = Arc::new(AtomicBool::new(false));
+        let pulse = Arc::new(Pulse::default());
         let mut state = State {
             connection,
             runtime: tokio::runtime::Handle::try_current().ok(),
-            failing: Arc::clone(&failing),
+            pulse: Arc::clone(&pulse),
             book: Book::default(),
             answers: CommonAnswers::default(),
             keys,
@@ -136,14 +135,14 @@ impl Writer {
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         Ok(Self {
             queue,
-            failing,
+            pulse,
             thread: Some(thread),
         })
     }
 
-    /// Whether the last group could not be written for a reason that lies in the machine.
-    pub(crate) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
+    /// How the thread is doing.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -223,7 +222,7 @@ struct State {
     last_id: LastId,
     metrics: Metrics,
     tools: Tools,
-    failing: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
 }
 
 struct Metrics {
@@ -284,12 +283,13 @@ impl State {
     }
 
     fn run_group(&mut self, group: &mut Group) {
+        self.pulse.begin();
         let ran = self.transact(group);
         let outage = matches!(
             ran,
             Err(Failed::Commit(_) | Failed::Before(StoreError::Unavailable { .. }))
         );
-        self.failing.store(outage, Ordering::Relaxed);
+        self.pulse.end(outage);
         match ran {
             Ok(()) => self.answer(std::mem::take(group)),
             Err(Failed::Commit(error)) => {

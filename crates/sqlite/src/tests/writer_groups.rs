@@ -134,10 +134,19 @@ async fn a_full_disk_is_an_outage_and_loses_nothing() {
         assert!(issued < 10_000);
     };
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
-    assert!(scene.store.inner.writer.as_ref().unwrap().is_failing());
-    limit_pages(&scene.store, 1_000_000).await;
+    assert!(
+        scene
+            .store
+            .inner
+            .writer
+            .as_ref()
+            .unwrap()
+            .pulse()
+            .is_failing()
+    );
     let health = scene.store.check().await;
-    assert_eq!(health[0].problem, None);
+    assert_eq!(health[0].problem.as_deref(), Some("writes fail"));
+    limit_pages(&scene.store, 1_000_000).await;
     scene.issued(template, "one more").await;
     let Owned::Mine(stored) = scene.store.find(scene.merchant, template).await.unwrap() else {
         panic!("the template is gone");
