@@ -20,10 +20,12 @@ mod mail;
 mod merchant;
 mod reader;
 mod schema;
+mod sweep;
 mod template;
 mod template_cache;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod upkeep;
 mod writer;
 
