@@ -13,11 +13,11 @@ use goodpon_domain::{
     template::{Template, TemplateStatus},
 };
 use jiff::Timestamp;
-use rusqlite::{CachedStatement, Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::{
     codec::{coupon_id, history_action, history_id, micros, timestamp},
-    coupon, schema, template,
+    coupon, schema, template, trail,
 };
 
 /// Tells every difference between what is stored and what the ledger says.
@@ -121,22 +121,30 @@ impl Audit {
 
     fn check_coupons(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut coupons = connection.prepare(coupon::select_coupons!(
-            "FROM coupons NOT INDEXED ORDER BY id"
+            ", trail, EXISTS (SELECT 1 FROM template_walks w WHERE w.template_id = coupons.template_id
+                 AND (w.passed_at, w.passed_id) >= (coupons.issued_at, coupons.id))
+             FROM coupons NOT INDEXED ORDER BY id"
         ))?;
         let mut issue = connection.prepare_cached(
             "SELECT count(*) FROM coupon_histories
              WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?3 AND action = 0",
         )?;
-        let mut others = connection.prepare_cached(
-            "SELECT action, recorded_at, order_id FROM coupon_histories INDEXED BY coupon_histories_by_coupon
-             WHERE coupon_id = ?1 AND template_id = ?2 AND action <> 0 ORDER BY recorded_at, id",
+        let mut entry = connection.prepare_cached(
+            "SELECT action, recorded_at, order_id FROM coupon_histories
+             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?4 AND action <> 0",
         )?;
         let mut rows = coupons.query([])?;
         while let Some(row) = rows.next()? {
             let coupon = coupon::read(row)?;
+            let trail: Option<Vec<u8>> = row.get(8)?;
             self.count(&coupon);
             self.check_issue(&coupon, &mut issue)?;
-            self.check_path(&coupon, &mut others)?;
+            self.check_path(&coupon, &trail.unwrap_or_default(), &mut entry)?;
+            // No sweep would come to it any more.
+            if row.get(9)? && coupon.status == CouponStatus::Issued {
+                let subject = format!("coupon {} sweep", coupon.id);
+                self.differ(subject, "still before it", "passed");
+            }
         }
         Ok(())
     }
@@ -184,21 +192,35 @@ impl Audit {
         Ok(())
     }
 
-    /// Replays the coupon's entries after its issue.
+    /// Replays the coupon's entries after its issue, as its trail tells them. That the trail leaves out none is
+    /// seen from the entries.
     fn check_path(
         &mut self,
         coupon: &Coupon,
-        others: &mut CachedStatement<'_>,
+        trail: &[u8],
+        entry: &mut CachedStatement<'_>,
     ) -> rusqlite::Result<()> {
+        if !trail::is_whole(trail) {
+            let subject = format!("coupon {} trail", coupon.id);
+            self.differ(subject, "whole places", format!("{} bytes", trail.len()));
+        }
         let mut replay = Replay::new(coupon);
-        let key = params![coupon.id.to_bytes(), coupon.template_id.0];
-        let mut rows = others.query(key)?;
-        while let Some(row) = rows.next()? {
-            if let Err(expected) = replay.step(read_step(row)?) {
-                let subject = format!("coupon {} entries", coupon.id);
-                let at = timestamp(row, 1)?;
-                let action = history_action::read(row, 0)?;
-                self.differ(subject, expected, format!("{action:?} at {at}"));
+        let mut last = (micros(coupon.issued_at), coupon.id.to_bytes());
+        for (at, id) in trail::places(trail) {
+            let key = params![coupon.template_id.0, at, id, coupon.id.to_bytes()];
+            let step = entry.query_row(key, read_step).optional()?;
+            let found = match &step {
+                Some(step) => format!("{:?} at {}", step.action, step.recorded_at),
+                None => "nothing".into(),
+            };
+            let followed = match step {
+                None => Err("one where the trail says"),
+                Some(_) if (at, id) <= last => Err("one behind the one before it"),
+                Some(step) => replay.step(step),
+            };
+            last = (at, id);
+            if let Err(expected) = followed {
+                self.differ(format!("coupon {} entries", coupon.id), expected, found);
                 return Ok(());
             }
         }
@@ -223,7 +245,7 @@ impl Audit {
         let mut entries = connection.prepare(
             "SELECT h.template_id, h.recorded_at, h.id, h.merchant_id, h.action, h.coupon_id,
                     h.order_id IS NOT NULL, h.reason IS NOT NULL,
-                    c.id IS NOT NULL, c.template_id, c.merchant_id, c.issued_at
+                    c.id IS NOT NULL, c.template_id, c.merchant_id, c.issued_at, c.trail
              FROM coupon_histories h NOT INDEXED LEFT JOIN coupons c ON c.id = h.coupon_id",
         )?;
         let mut rows = entries.query([])?;
@@ -264,6 +286,14 @@ impl Audit {
         if is_issue && !in_place {
             let expected = "no second ISSUE of its coupon, nor one at another time";
             self.differ(subject("action")?, expected, format!("Issue of {coupon}"));
+        }
+        if !is_issue {
+            let place = (row.get(1)?, history_id(row, 2)?.to_bytes());
+            let trail: Option<Vec<u8>> = row.get(12)?;
+            let is_told = trail::places(&trail.unwrap_or_default()).any(|told| told == place);
+            if !is_told {
+                self.differ(subject("trail")?, "a place in its coupon's", "none");
+            }
         }
         Ok(())
     }
@@ -334,7 +364,6 @@ struct Replay<'a> {
     coupon: &'a Coupon,
     status: CouponStatus,
     order_id: Option<String>,
-    last: Timestamp,
 }
 
 impl<'a> Replay<'a> {
@@ -343,17 +372,12 @@ impl<'a> Replay<'a> {
             coupon,
             status: CouponStatus::Issued,
             order_id: None,
-            last: coupon.issued_at,
         }
     }
 
     /// Takes one more entry, or tells what should have stood there instead.
     fn step(&mut self, step: Step) -> Result<(), &'static str> {
         let expired = self.coupon.is_past_expiry(step.recorded_at);
-        if step.recorded_at < self.last {
-            return Err("no entry before the issue");
-        }
-        self.last = step.recorded_at;
         self.status = match (self.status, step.action) {
             (CouponStatus::Issued, HistoryAction::Redeem) if expired => {
                 return Err("no redemption past the expiry");

@@ -19,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::{
     Store,
     codec::{coupon_id, coupon_status, history_action, micros, optional_timestamp, timestamp},
+    trail,
     writer::Tx,
 };
 
@@ -55,19 +56,31 @@ pub(crate) fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Op
         .optional()
 }
 
-/// Writes the state of a coupon, and the order of its redemption.
-pub(crate) fn write_state(
-    connection: &Connection,
-    id: CouponId,
+/// Writes the state of a coupon, the order of its last redemption and the entries that tell of the change.
+pub(crate) fn change_state<'a>(
+    tx: &Tx<'_>,
+    coupon: &Coupon,
     status: CouponStatus,
     order_id: Option<&str>,
+    entries: impl IntoIterator<Item = Entry<'a>>,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE coupons SET status = ?2, order_id = ?3 WHERE id = ?1")?
+    let mut places = Vec::new();
+    for entry in entries {
+        let id = tx.history_id();
+        entry.write(tx, id)?;
+        trail::push(&mut places, tx.now, id);
+    }
+    // What || makes of blobs counts as text until it is cast back.
+    tx.connection
+        .prepare_cached(
+            "UPDATE coupons SET status = ?2, order_id = ?3, trail = CAST(coalesce(trail, x'') || ?4 AS BLOB)
+             WHERE id = ?1",
+        )?
         .execute(params![
-            id.to_bytes(),
+            coupon.id.to_bytes(),
             coupon_status::code(status),
-            order_id
+            order_id,
+            places
         ])?;
     Ok(())
 }
@@ -101,7 +114,7 @@ impl<'a> Entry<'a> {
         Self { reason, ..self }
     }
 
-    /// Writes it as of the transaction's instant.
+    /// Writes it as of the transaction's instant, with nothing in the coupon's trail: [`change_state`] adds that.
     pub(crate) fn write(self, tx: &Tx<'_>, id: HistoryId) -> rusqlite::Result<()> {
         tx.connection
             .prepare_cached(
@@ -142,10 +155,8 @@ fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Result<RedeemOu
     let outcome = coupon::redeem(found.as_ref(), template.as_ref(), merchant, order, tx.now);
     if let (Ok(_), Some(coupon)) = (&outcome, &found) {
         let order_id = Some(order.id.as_str());
-        write_state(tx.connection, coupon.id, CouponStatus::Redeemed, order_id)?;
-        Entry::new(HistoryAction::Redeem, coupon)
-            .order(&order.id)
-            .write(tx, tx.history_id())?;
+        let entry = Entry::new(HistoryAction::Redeem, coupon).order(&order.id);
+        change_state(tx, coupon, CouponStatus::Redeemed, order_id, [entry])?;
         if let Some(template) = tx.template(coupon.template_id)? {
             template.redeem_count += 1;
         }
@@ -165,18 +176,16 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
     );
     if let (Ok(cancellation), Some(coupon)) = (&outcome, &found) {
         let order_id = Some(request.order_id.as_str());
-        write_state(tx.connection, coupon.id, cancellation.status, order_id)?;
-        Entry::new(HistoryAction::CancelRedemption, coupon)
+        let cancelled = Entry::new(HistoryAction::CancelRedemption, coupon)
             .order(&request.order_id)
-            .reason(Some(&request.reason))
-            .write(tx, tx.history_id())?;
-        if let Some(action) = cancellation.aftermath() {
+            .reason(Some(&request.reason));
+        let aftermath = cancellation.aftermath().map(|action| {
             let discard_reason = template.as_ref().and_then(|t| t.discard_reason.as_deref());
             let reason = discard_reason.filter(|_| action == HistoryAction::Discard);
-            Entry::new(action, coupon)
-                .reason(reason)
-                .write(tx, tx.history_id())?;
-        }
+            Entry::new(action, coupon).reason(reason)
+        });
+        let entries = [cancelled].into_iter().chain(aftermath);
+        change_state(tx, coupon, cancellation.status, order_id, entries)?;
         if let Some(template) = tx.template(coupon.template_id)? {
             template.redeem_count -= 1;
         }

@@ -1,7 +1,8 @@
 //! The ledger, page by page.
 //!
 //! Entries are clustered by template, so a page is merged from one stream a template: each stream seeks to the
-//! page's beginning by an index and is read only as far as the page needs it.
+//! page's beginning by an index and is read only as far as the page needs it. A user's page is merged from one
+//! stream a coupon, which looks each entry up where the coupon's trail says that it stands.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -15,12 +16,12 @@ use goodpon_domain::{
     history::{HistoryAction, HistoryEntry, HistoryPosition},
     id::{CouponId, MerchantId, TemplateId},
 };
-use jiff::Timestamp;
-use rusqlite::{Connection, Row, ToSql, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 
 use crate::{
     Store,
     codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
+    trail::{self, BEGINNING, Place},
 };
 
 /// So many entries of a stream are read at once, after its first one.
@@ -50,14 +51,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
     })
 }
 
-/// A place between entries, as (microseconds, id).
-type Bound = (i64, [u8; 16]);
-
 /// The open interval in which entries are still to be told.
 #[derive(Clone, Copy)]
 struct Range {
-    above: Bound,
-    below: Bound,
+    above: Place,
+    below: Place,
 }
 
 const LAST_ID: [u8; 16] = [0xff; 16];
@@ -68,7 +66,7 @@ impl Range {
         let from = filter.from.map(|at| (micros(at) - 1, LAST_ID));
         let until = filter.until.map(|at| (micros(at), [0; 16]));
         let range = Self {
-            above: from.unwrap_or((i64::MIN, [0; 16])),
+            above: from.unwrap_or(BEGINNING),
             below: until.unwrap_or((i64::MAX, LAST_ID)),
         };
         match after {
@@ -93,61 +91,49 @@ impl Range {
     }
 }
 
-/// Entries that one index holds in order.
+/// Entries that stand in order.
 enum Source {
     /// All of a template.
     Template(TemplateId),
     /// A template's entries of an order.
     Order(TemplateId, String),
-    /// A coupon's ISSUE entry: it bears the coupon's own id.
-    Issue(TemplateId, CouponId, Timestamp),
-    /// A coupon's other entries, of an order if there is one.
-    Coupon(TemplateId, CouponId, Option<String>),
+    /// A coupon's entries.
+    Coupon(CouponEntries),
 }
 
-impl Source {
-    fn template(&self) -> TemplateId {
-        match self {
-            Self::Template(id)
-            | Self::Order(id, _)
-            | Self::Issue(id, ..)
-            | Self::Coupon(id, ..) => *id,
-        }
-    }
-
-    /// The query that reads on; the same text for all sources of a kind.
-    fn sql(&self, direction: Direction) -> String {
-        let (index, condition) = match self {
-            Self::Template(_) => ("", ""),
-            Self::Order(..) => (
-                "INDEXED BY coupon_histories_by_order",
-                "AND merchant_id = :merchant AND order_id = :order",
-            ),
-            Self::Issue(..) => (
-                "",
-                "AND recorded_at = :issued AND id = :coupon AND coupon_id = :coupon AND action = 0",
-            ),
-            Self::Coupon(_, _, None) => (
-                "INDEXED BY coupon_histories_by_coupon",
-                "AND coupon_id = :coupon AND action <> 0",
-            ),
-            Self::Coupon(_, _, Some(_)) => (
-                "INDEXED BY coupon_histories_by_coupon",
-                "AND coupon_id = :coupon AND action <> 0 AND order_id = :order",
-            ),
-        };
-        let order = match direction {
-            Direction::Ascending => "ASC",
-            Direction::Descending => "DESC",
-        };
-        format!(
-            "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason FROM coupon_histories {index}
-             WHERE template_id = :template {condition}
-             AND (recorded_at, id) > (:above_at, :above_id) AND (recorded_at, id) < (:below_at, :below_id)
-             ORDER BY recorded_at {order}, id {order} LIMIT :limit"
-        )
-    }
+struct CouponEntries {
+    template: TemplateId,
+    coupon: CouponId,
+    /// Where they stand, in order.
+    places: Vec<Place>,
+    /// Others than of this order are left out, if there is one.
+    order: Option<String>,
 }
+
+/// The query that reads on in a template, or in a template's entries of an order.
+fn sql(is_of_order: bool, direction: Direction) -> String {
+    let (index, condition) = match is_of_order {
+        false => ("", ""),
+        true => (
+            "INDEXED BY coupon_histories_by_order",
+            "AND merchant_id = :merchant AND order_id = :order",
+        ),
+    };
+    let order = match direction {
+        Direction::Ascending => "ASC",
+        Direction::Descending => "DESC",
+    };
+    format!(
+        "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason FROM coupon_histories {index}
+         WHERE template_id = :template {condition}
+         AND (recorded_at, id) > (:above_at, :above_id) AND (recorded_at, id) < (:below_at, :below_id)
+         ORDER BY recorded_at {order}, id {order} LIMIT :limit"
+    )
+}
+
+const ENTRY: &str =
+    "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason FROM coupon_histories
+     WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?4";
 
 struct Reader<'a> {
     connection: &'a Connection,
@@ -162,37 +148,63 @@ impl Reader<'_> {
         range: Range,
         limit: usize,
     ) -> rusqlite::Result<VecDeque<Line>> {
-        let sql = source.sql(self.direction);
+        match source {
+            Source::Template(id) => self.read_template(*id, None, range, limit),
+            Source::Order(id, order) => self.read_template(*id, Some(order), range, limit),
+            Source::Coupon(entries) => self.read_coupon(entries, range, limit),
+        }
+    }
+
+    fn read_template(
+        &self,
+        template: TemplateId,
+        order: Option<&String>,
+        range: Range,
+        limit: usize,
+    ) -> rusqlite::Result<VecDeque<Line>> {
+        let sql = sql(order.is_some(), self.direction);
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let (template, limit) = (source.template().0, row_limit(limit));
+        let limit = row_limit(limit);
         let mut parameters: Vec<(&str, &dyn ToSql)> = named_params! {
-            ":template": template,
+            ":template": template.0,
             ":above_at": range.above.0, ":above_id": range.above.1,
             ":below_at": range.below.0, ":below_id": range.below.1,
             ":limit": limit,
         }
         .to_vec();
-        let (coupon_bytes, issued);
-        match source {
-            Source::Template(_) => {}
-            Source::Order(_, order) => {
-                parameters.push((":merchant", &self.merchant.0));
-                parameters.push((":order", order));
-            }
-            Source::Issue(_, coupon, issued_at) => {
-                (coupon_bytes, issued) = (coupon.to_bytes(), micros(*issued_at));
-                parameters.push((":coupon", &coupon_bytes));
-                parameters.push((":issued", &issued));
-            }
-            Source::Coupon(_, coupon, order) => {
-                coupon_bytes = coupon.to_bytes();
-                parameters.push((":coupon", &coupon_bytes));
-                if let Some(order) = order {
-                    parameters.push((":order", order));
-                }
-            }
+        if let Some(order) = order {
+            parameters.push((":merchant", &self.merchant.0));
+            parameters.push((":order", order));
         }
         statement.query_map(&*parameters, read)?.collect()
+    }
+
+    fn read_coupon(
+        &self,
+        entries: &CouponEntries,
+        range: Range,
+        limit: usize,
+    ) -> rusqlite::Result<VecDeque<Line>> {
+        let mut statement = self.connection.prepare_cached(ENTRY)?;
+        let (places, coupon) = (&entries.places, entries.coupon.to_bytes());
+        let begin = places.partition_point(|place| *place <= range.above);
+        let end = places.partition_point(|place| *place < range.below);
+        // The range is empty where `after` lies beyond one of its ends.
+        let mut places = places.get(begin..end).unwrap_or_default().iter();
+        let mut lines = VecDeque::new();
+        while lines.len() < limit
+            && let Some((at, id)) = match self.direction {
+                Direction::Ascending => places.next(),
+                Direction::Descending => places.next_back(),
+            }
+        {
+            let key = params![entries.template.0, at, id, coupon];
+            let line = statement.query_row(key, read).optional()?;
+            lines.extend(
+                line.filter(|line| entries.order.is_none() || line.order_id == entries.order),
+            );
+        }
+        Ok(lines)
     }
 }
 
@@ -218,7 +230,7 @@ fn sources(
     Ok(templates.into_iter().map(of_template).collect())
 }
 
-/// A user's coupons, each of which has its ISSUE entry and, apart from it, all others.
+/// A user's coupons. Each tells itself where its entries stand.
 fn coupon_sources(
     connection: &Connection,
     merchant: MerchantId,
@@ -236,16 +248,27 @@ fn coupon_sources(
         if filter.template_id.is_some_and(|id| id != template) {
             continue;
         }
+        let issue = (row.get(2)?, coupon.to_bytes());
+        let trail: Option<Vec<u8>> = row.get(3)?;
+        let mut places: Vec<Place> = trail::places(&trail.unwrap_or_default()).collect();
+        // An ISSUE entry is of no order.
         if filter.order_id.is_none() {
-            sources.push(Source::Issue(template, coupon, timestamp(row, 2)?));
+            places.push(issue);
         }
-        sources.push(Source::Coupon(template, coupon, filter.order_id.clone()));
+        // They are in order but for the ISSUE, unless the clock was set back.
+        places.sort_unstable();
+        sources.push(Source::Coupon(CouponEntries {
+            template,
+            coupon,
+            places,
+            order: filter.order_id.clone(),
+        }));
     }
     Ok(sources)
 }
 
 const USER_COUPONS: &str =
-    "SELECT template_id, id, issued_at FROM coupons INDEXED BY coupons_one_per_user
+    "SELECT template_id, id, issued_at, trail FROM coupons INDEXED BY coupons_one_per_user
      WHERE merchant_id = :merchant AND user_id = :user";
 
 const OWN_TEMPLATE: &str =
@@ -449,42 +472,5 @@ impl Histories for Store {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_query_seeks_and_none_sorts() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        crate::schema::migrate(&mut connection).unwrap();
-        let at = Timestamp::UNIX_EPOCH;
-        let (template, coupon) = (TemplateId(1), CouponId::new(at, 1));
-        let sources = [
-            Source::Template(template),
-            Source::Order(template, "o".into()),
-            Source::Issue(template, coupon, at),
-            Source::Coupon(template, coupon, None),
-            Source::Coupon(template, coupon, Some("o".into())),
-        ];
-        let mut queries: Vec<String> = [
-            USER_COUPONS,
-            OWN_TEMPLATE,
-            MERCHANT_TEMPLATES,
-            NEXT_TEMPLATE_OF_ORDER,
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        for source in &sources {
-            queries.push(source.sql(Direction::Ascending));
-            queries.push(source.sql(Direction::Descending));
-        }
-        for sql in queries {
-            let plan = crate::schema::query_plan(&connection, &sql);
-            assert!(!plan.contains("SCAN"), "{sql}\n{plan}");
-            assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
-        }
-        let plan = crate::schema::query_plan(&connection, &sources[0].sql(Direction::Ascending));
-        let seek = "(template_id=? AND (recorded_at,id)>(?,?) AND (recorded_at,id)<(?,?))";
-        assert!(plan.contains(seek), "{plan}");
-    }
-}
+#[path = "tests/history.rs"]
+mod tests;

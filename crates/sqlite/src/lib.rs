@@ -21,10 +21,12 @@ mod merchant;
 mod pulse;
 mod reader;
 mod schema;
+mod sweep;
 mod template;
 mod template_cache;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod upkeep;
 mod writer;
 

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     book::Book, idempotency::CommonAnswers, issue::RecentUsers, key_index::KeyIndex, pulse::Pulse,
-    store_error, template_cache::TemplateCache,
+    store_error, sweep, template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -125,6 +125,7 @@ impl Writer {
             answers: CommonAnswers::default(),
             keys,
             last_stamp,
+            is_set_back: false,
             last_id: LastId::default(),
             metrics: Metrics::default(),
             tools,
@@ -219,6 +220,8 @@ struct State {
     answers: CommonAnswers,
     keys: KeyIndex,
     last_stamp: i64,
+    /// Whether the clock was set back for good and the sweeps' walks do not know it yet.
+    is_set_back: bool,
     last_id: LastId,
     metrics: Metrics,
     tools: Tools,
@@ -348,6 +351,7 @@ impl State {
             return Err(Failed::Commit(error));
         }
         self.metrics.commit.record(started.elapsed());
+        self.is_set_back = false;
         self.book.publish(&self.tools.templates);
         self.keys.publish();
         Ok(())
@@ -355,8 +359,11 @@ impl State {
 
     fn run_all(&mut self, group: &mut Group) -> Result<(), Failed> {
         for request in group.iter_mut() {
+            let last_stamp = self.last_stamp;
+            let now = stamp(&mut self.last_stamp, self.tools.clock.now());
+            self.is_set_back |= self.last_stamp < last_stamp;
             let mut tx = Tx {
-                now: stamp(&mut self.last_stamp, self.tools.clock.now()),
+                now,
                 connection: &self.connection,
                 tools: &self.tools,
                 last_id: &self.last_id,
@@ -377,6 +384,10 @@ impl State {
         }
         let flushed = self.book.flush(&self.connection);
         let flushed = flushed.and_then(|()| self.keys.enter_some(&self.connection));
+        let flushed = flushed.and_then(|()| match self.is_set_back {
+            true => sweep::begin_anew(&self.connection),
+            false => Ok(()),
+        });
         flushed.map_err(|error| Failed::Before(store_error(error)))
     }
 

@@ -91,7 +91,20 @@ CREATE INDEX coupon_templates_ending ON coupon_templates (absolute_expires_at)
     WHERE status = 1 AND absolute_expires_at IS NOT NULL;
 CREATE INDEX coupon_templates_discarded ON coupon_templates (id) WHERE status = 3;
 
+-- How far the walk that expires or discards a template's coupons has come in the template's history, see sweep.rs.
+-- It has passed all entries up to this one. next_due_at is null if somebody must look what comes next.
+CREATE TABLE template_walks (
+    template_id INTEGER PRIMARY KEY,
+    passed_at   INTEGER NOT NULL,
+    passed_id   BLOB NOT NULL,
+    next_due_at INTEGER,
+    finished    INTEGER NOT NULL
+) STRICT;
+
 -- order_id is the order of the last redemption; null exactly if there never was one.
+-- trail tells where the coupon's entries stand (recorded_at as 8 bytes, big-endian, and id), in the order in which
+-- they were written, without its ISSUE; null if there is no other. Each change rewrites the row anyway, while an
+-- index of entries by coupon would dirty one more page.
 CREATE TABLE coupons (
     id          BLOB NOT NULL PRIMARY KEY,
     merchant_id INTEGER NOT NULL,
@@ -100,15 +113,15 @@ CREATE TABLE coupons (
     status      INTEGER NOT NULL,
     issued_at   INTEGER NOT NULL,
     expires_at  INTEGER,
-    order_id    TEXT
+    order_id    TEXT,
+    trail       BLOB
 ) STRICT, WITHOUT ROWID;
 -- One coupon of a template for one user for ever. A template has one merchant, so this is UNIQUE (template, user);
 -- the merchant stands in front so that the same index finds a user's coupons of one merchant.
 CREATE UNIQUE INDEX coupons_one_per_user ON coupons (merchant_id, user_id, template_id);
--- What a sweep may have to expire or discard. Coupons in other states need no place here.
-CREATE INDEX coupons_open ON coupons (template_id, expires_at) WHERE status = 0;
 
 -- Clustered by template, then time: issue appends. A merchant's page is merged from its templates.
+-- An ISSUE entry's id is its coupon's, so that it is found by the coupon's issued_at and id.
 CREATE TABLE coupon_histories (
     template_id INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL,
@@ -120,8 +133,6 @@ CREATE TABLE coupon_histories (
     reason      TEXT,
     PRIMARY KEY (template_id, recorded_at, id)
 ) STRICT, WITHOUT ROWID;
--- A coupon's ISSUE entry is found by its issued_at and the coupon's own id, so only the others stand here.
-CREATE INDEX coupon_histories_by_coupon ON coupon_histories (coupon_id) WHERE action <> 0;
 CREATE INDEX coupon_histories_by_order ON coupon_histories (merchant_id, order_id) WHERE order_id IS NOT NULL;
 
 -- Answers that many requests get, kept once each: refusals, and successes that tell nothing of their own.

@@ -1,0 +1,341 @@
+//! Settles issued coupons: those past their expiry, and those of discarded templates.
+//!
+//! A template's coupons expire in the order of their issue, and its history holds their ISSUE entries in that order.
+//! So each template has a walk through its history that looks at each coupon once, and what it has passed needs no
+//! index to be found: such a coupon is expired, discarded, or redeemed after its end, where a cancellation settles
+//! it at once. A coupon that is not yet due stops the walk, also when it is redeemed: a cancellation may give it
+//! back. (After a change of the time zone's rules a later coupon may be due before an earlier one. It waits for it.)
+
+use goodpon_application::ports::StoreResult;
+use goodpon_domain::{
+    coupon::{Coupon, CouponStatus},
+    history::HistoryAction,
+    id::{CouponId, TemplateId},
+    template::TemplateStatus,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    Store,
+    codec::{history_action, micros, row_limit},
+    coupon::{self, Entry},
+    trail::{BEGINNING, Place},
+    writer::Tx,
+};
+
+/// What coupons are settled for.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    Expire,
+    Discard,
+}
+
+/// So many entries are read at once.
+const CHUNK: usize = 64;
+/// What the writer may spend at a time: 1 for an entry, and more for a coupon, which may stand on a page of its own.
+const BUDGET: usize = 4_000;
+const COUPON_COST: usize = 10;
+/// So many templates are handed to the writer at a time.
+const MOST_TEMPLATES: usize = 256;
+/// So often a call goes to the writer while nothing is there to be settled.
+const ROUNDS: usize = 16;
+
+/// Templates whose next coupon is due, or where nobody knows when that will be.
+const OPEN_WALKS: &str = "SELECT t.id, w.next_due_at, w.passed_at, w.passed_id
+     FROM coupon_templates t LEFT JOIN template_walks w ON w.template_id = t.id
+     WHERE w.finished IS NOT 1 AND (w.next_due_at IS NULL OR w.next_due_at <= ?1)";
+
+const WITHDRAWN: &str = "SELECT t.id FROM coupon_templates t INDEXED BY coupon_templates_discarded
+     LEFT JOIN template_walks w ON w.template_id = t.id
+     WHERE t.status = 3 AND w.finished IS NOT 1 LIMIT ?1";
+
+const ENTRIES: &str = "SELECT recorded_at, id, action FROM coupon_histories
+     WHERE template_id = ?1 AND (recorded_at, id) > (?2, ?3) AND recorded_at < ?4 ORDER BY recorded_at, id LIMIT ?5";
+
+/// How far a template's walk has come.
+#[derive(Clone, PartialEq, Eq)]
+struct Walk {
+    /// The last entry that was passed.
+    passed: Place,
+    /// When the next coupon is due; `i64::MAX` for never, `None` if somebody must look for it.
+    next_due_at: Option<i64>,
+    /// Whether it reached the end of a discarded template: nothing is issued any more.
+    finished: bool,
+}
+
+fn load(connection: &Connection, template: TemplateId) -> rusqlite::Result<Walk> {
+    let stored = connection
+        .prepare_cached(
+            "SELECT passed_at, passed_id, next_due_at, finished FROM template_walks WHERE template_id = ?1",
+        )?
+        .query_row([template.0], |row| {
+            Ok(Walk {
+                passed: (row.get(0)?, row.get(1)?),
+                next_due_at: row.get(2)?,
+                finished: row.get(3)?,
+            })
+        })
+        .optional()?;
+    Ok(stored.unwrap_or(Walk {
+        passed: BEGINNING,
+        next_due_at: None,
+        finished: false,
+    }))
+}
+
+fn store(connection: &Connection, template: TemplateId, walk: &Walk) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO template_walks (template_id, passed_at, passed_id, next_due_at, finished)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            template.0,
+            walk.passed.0,
+            walk.passed.1,
+            walk.next_due_at,
+            walk.finished
+        ])?;
+    Ok(())
+}
+
+/// All walks begin anew: after the clock was set back, new entries come to stand before those that were passed.
+pub(crate) fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM template_walks", [])?;
+    Ok(())
+}
+
+/// The next entries of before `until`, each with whether it is an ISSUE.
+fn entries(
+    connection: &Connection,
+    template: TemplateId,
+    passed: Place,
+    until: i64,
+) -> rusqlite::Result<Vec<(Place, bool)>> {
+    connection
+        .prepare_cached(ENTRIES)?
+        .query_map(
+            params![template.0, passed.0, passed.1, until, row_limit(CHUNK)],
+            |row| {
+                let is_issue = history_action::read(row, 2)? == HistoryAction::Issue;
+                Ok(((row.get(0)?, row.get(1)?), is_issue))
+            },
+        )?
+        .collect()
+}
+
+/// Whether a walk has a coupon before it, or so many other entries that they are worth to be passed.
+fn has_more(
+    connection: &Connection,
+    template: TemplateId,
+    passed: Place,
+    until: i64,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(ENTRIES)?;
+    let mut rows = statement.query(params![
+        template.0,
+        passed.0,
+        passed.1,
+        until,
+        row_limit(CHUNK)
+    ])?;
+    let mut others = 0;
+    while let Some(row) = rows.next()? {
+        if history_action::read(row, 2)? == HistoryAction::Issue {
+            return Ok(true);
+        }
+        others += 1;
+    }
+    Ok(others == CHUNK)
+}
+
+/// Templates whose walk can go on. Costs at most a seek a template, and none where the next due time is known.
+fn find(
+    connection: &Connection,
+    purpose: Purpose,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<TemplateId>> {
+    if let Purpose::Discard = purpose {
+        return connection
+            .prepare_cached(WITHDRAWN)?
+            .query_map([row_limit(MOST_TEMPLATES)], |row| {
+                row.get(0).map(TemplateId)
+            })?
+            .collect();
+    }
+    let mut statement = connection.prepare_cached(OPEN_WALKS)?;
+    let mut rows = statement.query([micros(now)])?;
+    let mut found = Vec::new();
+    while found.len() < MOST_TEMPLATES
+        && let Some(row) = rows.next()?
+    {
+        let template = TemplateId(row.get(0)?);
+        let is_due = row.get::<_, Option<i64>>(1)?.is_some();
+        let passed = match row.get(2)? {
+            Some(at) => (at, row.get(3)?),
+            None => BEGINNING,
+        };
+        if is_due || has_more(connection, template, passed, micros(now))? {
+            found.push(template);
+        }
+    }
+    Ok(found)
+}
+
+/// What a walk does about a coupon.
+enum Step {
+    Pass,
+    Settled,
+    /// It waits for it until then.
+    Wait(i64),
+}
+
+fn expire(tx: &Tx<'_>, coupon: &Coupon) -> rusqlite::Result<Step> {
+    match coupon.status {
+        CouponStatus::Expired | CouponStatus::Discarded => Ok(Step::Pass),
+        _ if !coupon.is_past_expiry(tx.now) => {
+            Ok(Step::Wait(coupon.expires_at.map_or(i64::MAX, micros)))
+        }
+        CouponStatus::Redeemed => Ok(Step::Pass),
+        CouponStatus::Issued => {
+            let entry = Entry::new(HistoryAction::Expire, coupon);
+            let order_id = coupon.order_id.as_deref();
+            coupon::change_state(tx, coupon, CouponStatus::Expired, order_id, [entry])?;
+            Ok(Step::Settled)
+        }
+    }
+}
+
+fn discard(tx: &Tx<'_>, coupon: &Coupon, reason: Option<&str>) -> rusqlite::Result<Step> {
+    if coupon.status != CouponStatus::Issued {
+        return Ok(Step::Pass);
+    }
+    let entry = Entry::new(HistoryAction::Discard, coupon).reason(reason);
+    let order_id = coupon.order_id.as_deref();
+    coupon::change_state(tx, coupon, CouponStatus::Discarded, order_id, [entry])?;
+    Ok(Step::Settled)
+}
+
+/// What a batch has left.
+struct Left {
+    coupons: usize,
+    budget: usize,
+}
+
+impl Left {
+    fn is_over(&self) -> bool {
+        self.coupons == 0 || self.budget == 0
+    }
+
+    fn spend(&mut self, cost: usize) {
+        self.budget = self.budget.saturating_sub(cost);
+    }
+}
+
+/// Goes on with a template's walk as far as the batch allows.
+fn go_on(
+    tx: &mut Tx<'_>,
+    purpose: Purpose,
+    template: TemplateId,
+    left: &mut Left,
+) -> rusqlite::Result<()> {
+    // After the clock was set back there may be entries of later times: before those, new ones are still to come.
+    let (mut until, mut reason) = (micros(tx.now), None);
+    if let Purpose::Discard = purpose {
+        match tx.template(template)? {
+            Some(found) if found.status == TemplateStatus::Discarded => {
+                reason = found.discard_reason.clone();
+                until = i64::MAX;
+            }
+            _ => return Ok(()),
+        }
+    }
+    let before = load(tx.connection, template)?;
+    let mut walk = Walk {
+        next_due_at: None,
+        ..before.clone()
+    };
+    left.spend(COUPON_COST);
+    'walk: while !left.is_over() {
+        let entries = entries(tx.connection, template, walk.passed, until)?;
+        if entries.is_empty() {
+            walk.finished |= matches!(purpose, Purpose::Discard);
+            break;
+        }
+        for (place, is_issue) in entries {
+            if left.is_over() {
+                break 'walk;
+            }
+            left.spend(if is_issue { COUPON_COST } else { 1 });
+            // An ISSUE entry bears its coupon's id. That there is no such coupon is for the audit to tell.
+            let coupon = match is_issue {
+                true => coupon::load(tx.connection, CouponId::from_bytes(place.1))?,
+                false => None,
+            };
+            let step = match (&coupon, purpose) {
+                (None, _) => Step::Pass,
+                (Some(coupon), Purpose::Expire) => expire(tx, coupon)?,
+                (Some(coupon), Purpose::Discard) => discard(tx, coupon, reason.as_deref())?,
+            };
+            match step {
+                Step::Pass => {}
+                Step::Settled => left.coupons -= 1,
+                Step::Wait(until) => {
+                    walk.next_due_at = Some(until);
+                    break 'walk;
+                }
+            }
+            walk.passed = place;
+        }
+    }
+    if walk != before {
+        store(tx.connection, template, &walk)?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Settles up to `limit` coupons and tells how many. It tells 1 where it only passed coupons, but has more
+    /// before it: 0 is the end.
+    pub(crate) async fn settle_coupons(
+        &self,
+        purpose: Purpose,
+        limit: usize,
+    ) -> StoreResult<usize> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        for _ in 0..ROUNDS {
+            let now = self.inner.clock.now();
+            let templates = self
+                .scan(move |connection| find(connection, purpose, now))
+                .await?;
+            if templates.is_empty() {
+                return Ok(0);
+            }
+            let settled = self.write(move |tx| {
+                let mut left = Left {
+                    coupons: limit,
+                    budget: BUDGET,
+                };
+                for &template in &templates {
+                    if left.is_over() {
+                        break;
+                    }
+                    go_on(tx, purpose, template, &mut left)?;
+                }
+                Ok(limit - left.coupons)
+            });
+            match settled.await? {
+                0 => {}
+                settled => return Ok(settled),
+            }
+        }
+        Ok(1)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/sweep.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+//! How pages are found, and trails that are long or out of order.
+#![allow(clippy::unwrap_used)]
+
+use goodpon_domain::template::Limit;
+use jiff::SignedDuration;
+
+use super::*;
+use crate::tests::Scene;
+
+/// All pages of that size, one after the other.
+async fn pages(
+    scene: &Scene,
+    filter: &HistoryFilter,
+    direction: Direction,
+    size: usize,
+) -> Vec<HistoryEntry> {
+    let mut read: Vec<HistoryEntry> = Vec::new();
+    loop {
+        let after = read.last().map(|entry| HistoryPosition {
+            recorded_at: entry.recorded_at,
+            id: entry.id,
+        });
+        let page = scene
+            .store
+            .page(scene.merchant, filter, direction, after, size);
+        let page = page.await.unwrap();
+        if page.is_empty() {
+            return read;
+        }
+        read.extend(page);
+    }
+}
+
+#[tokio::test]
+async fn long_trails_are_told_in_order_also_after_the_clock_was_set_back() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let coupon = scene.issued(template, "user").await;
+    scene.issued(template, "another").await;
+    scene
+        .issued(scene.template(Limit::None).await, "user")
+        .await;
+    for round in 0..60 {
+        let order = format!("order {}", round % 3);
+        scene.redeem(coupon, "user", &order).await;
+        let step = if round == 30 { -600 } else { 1 };
+        scene.clock.advance(SignedDuration::from_secs(step));
+        scene.cancel(coupon, &order).await;
+    }
+    let all = pages(&scene, &HistoryFilter::default(), Direction::Ascending, 7).await;
+    assert_eq!(all.len(), 3 + 120);
+    for order_id in [None, Some("order 1".to_owned())] {
+        let filter = HistoryFilter {
+            user_id: Some("user".into()),
+            order_id,
+            ..HistoryFilter::default()
+        };
+        let passes = |entry: &&HistoryEntry| {
+            entry.user_id == "user"
+                && (filter.order_id.is_none() || entry.order_id == filter.order_id)
+        };
+        let mut expected: Vec<_> = all.iter().filter(passes).cloned().collect();
+        assert!(expected.len() >= 40);
+        for size in [1, 16, 17, 200] {
+            let told = pages(&scene, &filter, Direction::Ascending, size).await;
+            assert_eq!(told, expected, "in pages of {size}");
+        }
+        expected.reverse();
+        for size in [1, 16, 17, 200] {
+            let told = pages(&scene, &filter, Direction::Descending, size).await;
+            assert_eq!(told, expected, "in pages of {size}, newest first");
+        }
+    }
+}
+
+#[test]
+fn every_query_seeks_and_none_sorts() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    crate::schema::migrate(&mut connection).unwrap();
+    let mut queries: Vec<String> = [
+        USER_COUPONS,
+        OWN_TEMPLATE,
+        MERCHANT_TEMPLATES,
+        NEXT_TEMPLATE_OF_ORDER,
+        ENTRY,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for direction in [Direction::Ascending, Direction::Descending] {
+        queries.push(sql(false, direction));
+        queries.push(sql(true, direction));
+    }
+    for sql in queries {
+        let plan = crate::schema::query_plan(&connection, &sql);
+        assert!(!plan.contains("SCAN"), "{sql}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    }
+    let plan = crate::schema::query_plan(&connection, &sql(false, Direction::Ascending));
+    let seek = "(template_id=? AND (recorded_at,id)>(?,?) AND (recorded_at,id)<(?,?))";
+    assert!(plan.contains(seek), "{plan}");
+}
