@@ -170,7 +170,7 @@ impl Bench<'_> {
         for connections in CONNECTIONS {
             let mut stage = self.stage()?;
             let template = stage.shop.publish(Limit::Plenty)?;
-            let mut run = Run::issue(template, connections, self.options.seconds);
+            let mut run = Run::issue(template, 0, connections, self.options.seconds);
             run.idempotent = work == Work::IssueIdempotent;
             self.measure(work, &mut stage, &run)?;
             self.close(stage)?;
@@ -257,7 +257,7 @@ impl Bench<'_> {
             if work == Work::IssueAt1m {
                 stage = self.start_up_time(stage)?;
             }
-            let run = Run::issue(template, 256, self.options.seconds);
+            let run = Run::issue(template, coupons, 256, self.options.seconds);
             self.measure(work, &mut stage, &run)?;
         }
         self.close(stage)

@@ -94,11 +94,11 @@ impl Run {
         }
     }
 
-    /// Issues to new users.
-    pub fn issue(template: i64, connections: u32, seconds: u64) -> Self {
-        let arguments = issue_arguments(template, NEW_USERS, 0, false);
+    /// Issues to new users, the first of them `behind` the first there are: for runs on the same template.
+    pub fn issue(template: i64, behind: u64, connections: u32, seconds: u64) -> Self {
+        let arguments = issue_arguments(template, NEW_USERS + behind, 0, false);
         let mut run = Self::new(Script::Issue, arguments, connections, seconds);
-        run.warm_up_arguments = issue_arguments(template, WARM_UP_USERS, 0, false);
+        run.warm_up_arguments = issue_arguments(template, WARM_UP_USERS + behind, 0, false);
         run.expected = Expected::Counted("currentIssueCount", vec![template]);
         run
     }
