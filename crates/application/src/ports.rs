@@ -364,7 +364,8 @@ pub trait Outbox: Send + Sync {
 }
 
 /// What is due by the clock. Every call does at most one small batch, may be repeated and may be cut short;
-/// it returns how much it did, so that 0 means that nothing more is due.
+/// it returns how much it did, or 1 where it only found nothing to do in what it looked at and has more to look at:
+/// 0 alone means that nothing more is due.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
     /// ISSUABLE templates past their end become EXPIRED.
