@@ -1,13 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use metrics_util::debugging::DebuggingRecorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -106,62 +103,6 @@ async fn what_is_no_http_gets_an_enveloped_400() {
         let answer = say(&server, request.as_bytes()).await;
         assert!(is_enveloped(&answer, "400", "BAD_REQUEST"), "{answer}");
     }
-}
-
-/// The lines of a log.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Write::write(&mut *lines, bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn text(&self) -> String {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8(lines.clone()).unwrap()
-    }
-}
-
-#[tokio::test]
-async fn what_is_no_http_is_logged_and_counted() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
-    let recorder = DebuggingRecorder::new();
-    let _counted = metrics::set_default_local_recorder(&recorder);
-    let server = start(echo(), LIMITS).await;
-    let answer = say(&server, b"nonsense\r\n\r\n").await;
-    let (_, trace_id) = answer.split_once("x-goodpon-trace-id: ").unwrap();
-    let trace_id = &trace_id[..32];
-    let log = lines.text();
-    let of_request: Vec<_> = log.lines().filter(|line| line.contains(trace_id)).collect();
-    assert_eq!(of_request.len(), 1, "{log}");
-    for part in [
-        "access:",
-        "api=\"test\"",
-        "route=\"unmatched\"",
-        "status=400",
-    ] {
-        assert!(of_request[0].contains(part), "{part} is not in {log}");
-    }
-    let counted = recorder.snapshotter().snapshot().into_vec();
-    let labels: Vec<Vec<_>> = counted
-        .iter()
-        .map(|(key, ..)| key.key().labels().map(|label| label.value()).collect())
-        .collect();
-    assert_eq!(labels, [["test", "unmatched", "OTHER", "400"]]);
 }
 
 #[tokio::test]
