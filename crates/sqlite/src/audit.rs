@@ -42,6 +42,7 @@ fn differences(snapshot: &Connection) -> rusqlite::Result<Vec<Difference>> {
         Ok(())
     })?;
     audit.check_coupons(snapshot)?;
+    audit.check_holders(snapshot)?;
     audit.check_entries(snapshot)?;
     audit.check_templates();
     Ok(audit.differences)
@@ -236,6 +237,33 @@ impl Audit {
             let subject = format!("coupon {} order_id", coupon.id);
             let text = |order: &Option<String>| format!("{order:?}");
             self.differ(subject, text(&replay.order_id), text(&coupon.order_id));
+        }
+        Ok(())
+    }
+
+    /// Holds the index of holders against the coupons, both ways.
+    fn check_holders(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut lacking = connection.prepare(
+            "SELECT c.id FROM coupons c NOT INDEXED LEFT JOIN coupon_holders h
+                 ON h.merchant_id = c.merchant_id AND h.user_id = c.user_id AND h.template_id = c.template_id
+             WHERE h.coupon_id IS NOT c.id
+                 AND c.id < (SELECT entered_below FROM late_indexes WHERE name = 'coupon_holders')",
+        )?;
+        let mut rows = lacking.query([])?;
+        while let Some(row) = rows.next()? {
+            let subject = format!("coupon {} holder", coupon_id(row, 0)?);
+            self.differ(subject, "an entry that leads to it", "none");
+        }
+        let mut stray = connection.prepare(
+            "SELECT h.coupon_id, h.template_id, h.user_id FROM coupon_holders h LEFT JOIN coupons c ON c.id = h.coupon_id
+             WHERE (h.merchant_id, h.user_id, h.template_id) IS NOT (c.merchant_id, c.user_id, c.template_id)",
+        )?;
+        let mut rows = stray.query([])?;
+        while let Some(row) = rows.next()? {
+            let (template, user): (i64, String) = (row.get(1)?, row.get(2)?);
+            let subject = format!("template {template} holder {user:?}");
+            let found = coupon_id(row, 0)?;
+            self.differ(subject, "their coupon", format!("coupon {found}"));
         }
         Ok(())
     }

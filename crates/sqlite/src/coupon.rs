@@ -196,13 +196,23 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
 #[async_trait]
 impl Coupons for Store {
     async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
+        let waiting = self.inner.waiting_holders.coupons(merchant, user_id);
         let coupons = self.read(|connection| {
-            connection
+            let mut coupons = connection
                 .prepare_cached(select_coupons!(
-                    "FROM coupons WHERE merchant_id = ?1 AND user_id = ?2 AND status = 0"
+                    "FROM (SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2)
+                     JOIN coupons ON id = coupon_id WHERE status = 0"
                 ))?
                 .query_map(params![merchant.0, user_id], read)?
-                .collect::<rusqlite::Result<Vec<_>>>()
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            for id in waiting.into_iter().map(CouponId::from_bytes) {
+                // It may have been entered meanwhile.
+                if coupons.iter().all(|coupon| coupon.id != id) {
+                    let coupon = load(connection, id)?;
+                    coupons.extend(coupon.filter(|coupon| coupon.status == CouponStatus::Issued));
+                }
+            }
+            Ok(coupons)
         })?;
         let mut held = Vec::with_capacity(coupons.len());
         for coupon in coupons {

@@ -5,7 +5,8 @@
 //! stream a coupon, which looks each entry up where the coupon's trail says that it stands.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use goodpon_application::{
@@ -208,14 +209,16 @@ impl Reader<'_> {
     }
 }
 
-/// The sources in which entries that pass the filter stand.
+/// The sources in which entries that pass the filter stand. `waiting`: coupons of the filter's user that the index
+/// may not know yet.
 fn sources(
     connection: &Connection,
     merchant: MerchantId,
     filter: &HistoryFilter,
+    waiting: Vec<[u8; 16]>,
 ) -> rusqlite::Result<Vec<Source>> {
     if let Some(user_id) = &filter.user_id {
-        return coupon_sources(connection, merchant, user_id, filter);
+        return coupon_sources(connection, merchant, user_id, waiting, filter);
     }
     let order = filter.order_id.as_ref();
     let of_template = |id| match order {
@@ -235,31 +238,33 @@ fn coupon_sources(
     connection: &Connection,
     merchant: MerchantId,
     user_id: &str,
+    waiting: Vec<[u8; 16]>,
     filter: &HistoryFilter,
 ) -> rusqlite::Result<Vec<Source>> {
     let mut statement = connection.prepare_cached(USER_COUPONS)?;
-    let mut rows = statement.query(named_params! {
-        ":merchant": merchant.0,
-        ":user": user_id,
-    })?;
+    let entered = statement.query_map(params![merchant.0, user_id], |row| row.get(0))?;
+    // A set, for one that waited may have been entered meanwhile.
+    let mut ids: BTreeSet<[u8; 16]> = entered.collect::<rusqlite::Result<_>>()?;
+    ids.extend(waiting);
+    let mut coupon = connection.prepare_cached(COUPON)?;
     let mut sources = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (template, coupon) = (TemplateId(row.get(0)?), coupon_id(row, 1)?);
+    for id in ids {
+        let (template, issued_at, trail): (i64, i64, Option<Vec<u8>>) =
+            coupon.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let template = TemplateId(template);
         if filter.template_id.is_some_and(|id| id != template) {
             continue;
         }
-        let issue = (row.get(2)?, coupon.to_bytes());
-        let trail: Option<Vec<u8>> = row.get(3)?;
         let mut places: Vec<Place> = trail::places(&trail.unwrap_or_default()).collect();
         // An ISSUE entry is of no order.
         if filter.order_id.is_none() {
-            places.push(issue);
+            places.push((issued_at, id));
         }
         // They are in order but for the ISSUE, unless the clock was set back.
         places.sort_unstable();
         sources.push(Source::Coupon(CouponEntries {
             template,
-            coupon,
+            coupon: CouponId::from_bytes(id),
             places,
             order: filter.order_id.clone(),
         }));
@@ -268,8 +273,8 @@ fn coupon_sources(
 }
 
 const USER_COUPONS: &str =
-    "SELECT template_id, id, issued_at, trail FROM coupons INDEXED BY coupons_one_per_user
-     WHERE merchant_id = :merchant AND user_id = :user";
+    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2";
+const COUPON: &str = "SELECT template_id, issued_at, trail FROM coupons WHERE id = ?1";
 
 const OWN_TEMPLATE: &str =
     "SELECT id FROM coupon_templates WHERE id = :template AND merchant_id = :merchant";
@@ -455,7 +460,10 @@ impl Histories for Store {
         limit: usize,
     ) -> StoreResult<Vec<HistoryEntry>> {
         let filter = filter.clone();
+        let holders = Arc::clone(&self.inner.waiting_holders);
         self.scan(move |connection| {
+            let user = filter.user_id.as_ref();
+            let waiting = user.map_or_else(Vec::new, |user| holders.coupons(merchant, user));
             let snapshot = connection.unchecked_transaction()?;
             let reader = Reader {
                 connection: &snapshot,
@@ -463,7 +471,7 @@ impl Histories for Store {
                 direction,
             };
             let range = Range::of(&filter, direction, after);
-            let sources = sources(&snapshot, merchant, &filter)?;
+            let sources = sources(&snapshot, merchant, &filter, waiting)?;
             let lines = reader.merge(sources, range, limit)?;
             complete(&snapshot, lines)
         })

@@ -95,7 +95,7 @@ fn remember(
         false => None,
     };
     let own = Some(answer).filter(|_| !is_common);
-    let seq = tx.keys.add(key);
+    let seq = tx.keys.add_record(key);
     tx.connection
         .prepare_cached(
             "INSERT INTO idempotency_records (seq, key, body, stored_at, common_answer, own_status, own_answer)

@@ -21,6 +21,7 @@ use crate::{
     Store,
     codec::{coupon_status, micros},
     coupon::Entry,
+    holder::Holder,
     writer::Tx,
 };
 
@@ -59,41 +60,27 @@ impl RecentUsers {
     }
 }
 
-/// Whether the user has, or had, a coupon of the template.
-fn has_one(
-    connection: &Connection,
-    merchant: MerchantId,
-    template: TemplateId,
-    user_id: &str,
-) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT 1 FROM coupons WHERE merchant_id = ?1 AND user_id = ?2 AND template_id = ?3",
-        )?
-        .exists(params![merchant.0, user_id, template.0])
-}
-
 /// Decides and writes an issue within the running transaction.
 fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutcome> {
     let (now, merchant, template_id) = (tx.now, request.merchant_id, request.template_id);
+    let holder = Holder::new(merchant, &request.user_id, template_id);
+    let has_one = tx.holders.has_one(tx.connection, &holder)?;
+    if has_one {
+        tx.recent().note(template_id, &request.user_id);
+    }
     let owned = match tx.template(template_id)? {
         None => Owned::Absent,
         Some(template) if template.merchant_id != merchant => Owned::Foreign,
         Some(template) => Owned::Mine(&*template),
     };
-    let template = match coupon::admit(owned, now) {
-        Ok(template) => template,
+    let placed = coupon::admit(owned, now).and_then(|template| {
+        coupon::take_place(template, has_one, template.issue_count)?;
+        Ok(template.terms.period)
+    });
+    let period = match placed {
+        Ok(period) => period,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    if let Err(refusal) = coupon::take_place(template, false, template.issue_count) {
-        let has_one = has_one(tx.connection, merchant, template_id, &request.user_id)?;
-        return Ok(Err(if has_one {
-            IssueRefusal::AlreadyIssued
-        } else {
-            refusal
-        }));
-    }
-    let period = template.terms.period;
     let coupon = Coupon {
         id: tx.coupon_id(),
         merchant_id: merchant,
@@ -104,11 +91,9 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
         expires_at: period.expiry(now, tx.zone()),
         order_id: None,
     };
-    let inserted = insert(tx.connection, &coupon)?;
+    insert(tx.connection, &coupon)?;
+    tx.holders.add(holder, coupon.id.to_bytes());
     tx.recent().note(template_id, &request.user_id);
-    if !inserted {
-        return Ok(Err(IssueRefusal::AlreadyIssued));
-    }
     // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
     Entry::new(HistoryAction::Issue, &coupon).write(tx, entry_id)?;
@@ -118,13 +103,11 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     Ok(Ok(()))
 }
 
-/// Inserts a coupon unless its user has one: the UNIQUE index is what decides.
-fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<bool> {
-    let rows = connection
+fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
+    connection
         .prepare_cached(
             "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (merchant_id, user_id, template_id) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             coupon.id.to_bytes(),
@@ -135,7 +118,7 @@ fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<bool> {
             micros(coupon.issued_at),
             coupon.expires_at.map(micros),
         ])?;
-    Ok(rows == 1)
+    Ok(())
 }
 
 impl Store {
@@ -155,9 +138,19 @@ impl Store {
         if !sold_out && !self.inner.recent.may_have_one(id, &request.user_id) {
             return Ok(None);
         }
-        let has_one =
-            self.read(|connection| has_one(connection, merchant, id, &request.user_id))?;
+        let has_one = self.has_one(merchant, id, &request.user_id)?;
         Ok(coupon::take_place(&template, has_one, template.issue_count).err())
+    }
+
+    /// Whether the user has, or had, a coupon of the template.
+    fn has_one(
+        &self,
+        merchant: MerchantId,
+        template: TemplateId,
+        user_id: &str,
+    ) -> StoreResult<bool> {
+        let holder = Holder::new(merchant, user_id, template);
+        self.read(|connection| self.inner.waiting_holders.has_one(connection, &holder))
     }
 }
 
@@ -185,9 +178,7 @@ impl IssueGate for Store {
     ) -> StoreResult<IssueStanding> {
         let user_has_one = match user_id {
             None => false,
-            Some(user_id) => self.read(|connection| {
-                has_one(connection, template.merchant_id, template.id, user_id)
-            })?,
+            Some(user_id) => self.has_one(template.merchant_id, template.id, user_id)?,
         };
         Ok(IssueStanding {
             issue_count: template.issue_count,

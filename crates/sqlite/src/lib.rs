@@ -13,9 +13,11 @@ mod coupon;
 mod folder;
 mod health;
 mod history;
+mod holder;
 mod idempotency;
 mod issue;
 mod key_index;
+mod late_index;
 mod mail;
 mod merchant;
 mod pulse;
@@ -36,6 +38,12 @@ use std::sync::Arc;
 use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
 use goodpon_domain::business_time::BusinessZone;
 use rusqlite::{Connection, ErrorCode};
+
+use crate::{
+    holder::Holders,
+    key_index::Keys,
+    late_index::{LateIndex, Waiting},
+};
 
 pub use backup::{BackupError, restore};
 
@@ -92,7 +100,8 @@ struct Inner {
     readers: reader::Readers,
     templates: Arc<template_cache::TemplateCache>,
     in_flight: Arc<idempotency::InFlight>,
-    waiting_keys: Arc<key_index::WaitingKeys>,
+    waiting_keys: Arc<Waiting<Keys>>,
+    waiting_holders: Arc<Waiting<Holders>>,
     key_round: key_index::Round,
     recent: Arc<issue::RecentUsers>,
     clock: Arc<dyn Clock>,
@@ -111,6 +120,17 @@ impl Store {
         random: Arc<dyn Random>,
         zone: BusinessZone,
     ) -> Result<Self, OpenError> {
+        Self::open_with(folder, clock, random, zone, late_index::MOST_WAITING)
+    }
+
+    /// As [`Self::open`], with so many entries at most that wait for each late index.
+    fn open_with(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        zone: BusinessZone,
+        most_waiting: usize,
+    ) -> Result<Self, OpenError> {
         let lock = folder::Lock::take(folder)?;
         folder::keep_to_owner(folder)?;
         let path = folder.join(DATABASE_FILE);
@@ -118,8 +138,9 @@ impl Store {
         schema::migrate(&mut connection)?;
         let templates = Arc::new(template_cache::TemplateCache::default());
         let recent = Arc::new(issue::RecentUsers::default());
-        let keys = key_index::KeyIndex::open(&connection, key_index::MOST_WAITING)?;
-        let waiting_keys = keys.waiting();
+        let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
+        let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
+        let (waiting_keys, waiting_holders) = (keys.waiting(), holders.waiting());
         let tools = writer::Tools {
             path: path.clone(),
             clock: Arc::clone(&clock),
@@ -128,7 +149,7 @@ impl Store {
             templates: Arc::clone(&templates),
             recent: Arc::clone(&recent),
         };
-        let writer = writer::Writer::start(connection, keys, tools)?;
+        let writer = writer::Writer::start(connection, keys, holders, tools)?;
         let checkpointer = checkpoint::Checkpointer::start(&path, writer.handle())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -137,6 +158,7 @@ impl Store {
                 templates,
                 in_flight: Arc::default(),
                 waiting_keys,
+                waiting_holders,
                 key_round: key_index::Round::beginning_at(clock.now()),
                 recent,
                 clock,
@@ -171,6 +193,7 @@ impl Store {
                 templates: Arc::default(),
                 in_flight: Arc::default(),
                 waiting_keys: Arc::default(),
+                waiting_holders: Arc::default(),
                 key_round: key_index::Round::beginning_at(clock.now()),
                 recent: Arc::default(),
                 clock,

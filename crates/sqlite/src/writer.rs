@@ -25,8 +25,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    book::Book, idempotency::CommonAnswers, issue::RecentUsers, key_index::KeyIndex, pulse::Pulse,
-    store_error, sweep, template_cache::TemplateCache,
+    book::Book, holder::Holders, idempotency::CommonAnswers, issue::RecentUsers, key_index::Keys,
+    late_index::LateIndex, pulse::Pulse, store_error, sweep, template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -111,7 +111,8 @@ impl Handle {
 impl Writer {
     pub(crate) fn start(
         connection: Connection,
-        keys: KeyIndex,
+        keys: LateIndex<Keys>,
+        holders: LateIndex<Holders>,
         tools: Tools,
     ) -> rusqlite::Result<Self> {
         let (queue, requests) = bounded(MAX_QUEUE);
@@ -124,6 +125,7 @@ impl Writer {
             book: Book::default(),
             answers: CommonAnswers::default(),
             keys,
+            holders,
             last_stamp,
             is_set_back: false,
             last_id: LastId::default(),
@@ -218,7 +220,8 @@ struct State {
     runtime: Option<tokio::runtime::Handle>,
     book: Book,
     answers: CommonAnswers,
-    keys: KeyIndex,
+    keys: LateIndex<Keys>,
+    holders: LateIndex<Holders>,
     last_stamp: i64,
     /// Whether the clock was set back for good and the sweeps' walks do not know it yet.
     is_set_back: bool,
@@ -279,10 +282,26 @@ impl State {
             }
             match then {
                 Some(Message::FinishCheckpoint) => crate::checkpoint::finish(&self.connection),
-                Some(Message::Stop) => return crate::checkpoint::close(&self.connection),
+                Some(Message::Stop) => return self.close(),
                 _ => {}
             }
         }
+    }
+
+    /// Leaves the database whole and its log empty.
+    fn close(&mut self) {
+        if let Err(error) = self.enter_all() {
+            self.roll_back();
+            tracing::warn!(%error, "late indexes are not whole; the next start reads what they lack");
+        }
+        crate::checkpoint::close(&self.connection);
+    }
+
+    fn enter_all(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.keys.enter_all(&self.connection)?;
+        self.holders.enter_all(&self.connection)?;
+        self.connection.execute_batch("COMMIT")
     }
 
     fn run_group(&mut self, group: &mut Group) {
@@ -354,6 +373,7 @@ impl State {
         self.is_set_back = false;
         self.book.publish(&self.tools.templates);
         self.keys.publish();
+        self.holders.publish();
         Ok(())
     }
 
@@ -370,6 +390,7 @@ impl State {
                 book: &mut self.book,
                 answers: &mut self.answers,
                 keys: &mut self.keys,
+                holders: &mut self.holders,
             };
             let ran = catch_unwind(AssertUnwindSafe(|| request.run(&mut tx)));
             match ran {
@@ -384,6 +405,7 @@ impl State {
         }
         let flushed = self.book.flush(&self.connection);
         let flushed = flushed.and_then(|()| self.keys.enter_some(&self.connection));
+        let flushed = flushed.and_then(|()| self.holders.enter_some(&self.connection));
         let flushed = flushed.and_then(|()| match self.is_set_back {
             true => sweep::begin_anew(&self.connection),
             false => Ok(()),
@@ -395,6 +417,7 @@ impl State {
         self.book.forget();
         self.answers.forget();
         self.keys.forget();
+        self.holders.forget();
         let rolled_back =
             self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         if rolled_back && self.connection.is_autocommit() {
@@ -437,7 +460,9 @@ pub(crate) struct Tx<'a> {
     /// Answers whose ids are known.
     pub(crate) answers: &'a mut CommonAnswers,
     /// Where records of idempotency keys stand.
-    pub(crate) keys: &'a mut KeyIndex,
+    pub(crate) keys: &'a mut LateIndex<Keys>,
+    /// Who has a coupon.
+    pub(crate) holders: &'a mut LateIndex<Holders>,
 }
 
 impl Tx<'_> {

@@ -117,8 +117,14 @@ CREATE TABLE coupons (
     trail       BLOB
 ) STRICT, WITHOUT ROWID;
 -- One coupon of a template for one user for ever. A template has one merchant, so this is UNIQUE (template, user);
--- the merchant stands in front so that the same index finds a user's coupons of one merchant.
-CREATE UNIQUE INDEX coupons_one_per_user ON coupons (merchant_id, user_id, template_id);
+-- the merchant stands in front so that the same index finds a user's coupons of one merchant. Entered late.
+CREATE TABLE coupon_holders (
+    merchant_id INTEGER NOT NULL,
+    user_id     TEXT NOT NULL,
+    template_id INTEGER NOT NULL,
+    coupon_id   BLOB NOT NULL,
+    PRIMARY KEY (merchant_id, user_id, template_id)
+) STRICT, WITHOUT ROWID;
 
 -- Clustered by template, then time: issue appends. A merchant's page is merged from its templates.
 -- An ISSUE entry's id is its coupon's, so that it is found by the coupon's issued_at and id.
@@ -154,13 +160,14 @@ CREATE TABLE idempotency_records (
     own_answer    BLOB
 ) STRICT;
 
--- Where a key's record stands. Entered later than the record, see key_index.rs; an entry may outlive its record.
+-- Where a key's record stands. Entered late; an entry may outlive its record.
 CREATE TABLE idempotency_keys (
     key BLOB NOT NULL PRIMARY KEY,
     seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
--- One row: the keys of all records with a smaller seq are entered.
-CREATE TABLE idempotency_keys_entered (
-    id    INTEGER PRIMARY KEY,
-    below INTEGER NOT NULL
-) STRICT;
+
+-- How far the indexes are whole that are entered late, see late_index.rs: all rows before that place are entered.
+CREATE TABLE late_indexes (
+    name          TEXT NOT NULL PRIMARY KEY,
+    entered_below ANY NOT NULL
+) STRICT, WITHOUT ROWID;

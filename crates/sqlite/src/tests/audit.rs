@@ -56,11 +56,13 @@ const PLANTED: &[(&str, &str)] = &[
     ("DELETE FROM coupon_templates WHERE id = 1", " template"),
     ("UPDATE coupon_templates SET status = 1 WHERE id = 3", " status"),
     (
-        "DROP INDEX coupons_one_per_user;
-         INSERT INTO coupons SELECT randomblob(16), merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, trail
+        "INSERT INTO coupons SELECT randomblob(16), merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, trail
          FROM coupons WHERE user_id = 'plain'",
         "template 1 coupons of user \"plain\"",
     ),
+    ("DELETE FROM coupon_holders WHERE user_id = 'expired'", " holder"),
+    ("UPDATE coupon_holders SET coupon_id = randomblob(16) WHERE user_id = 'expired'", " holder"),
+    ("UPDATE coupon_holders SET user_id = 'nobody' WHERE user_id = 'expired'", " holder"),
     ("DROP INDEX coupon_histories_by_order", "schema coupon_histories_by_order"),
     ("DELETE FROM coupons WHERE user_id = 'plain'", " coupon"),
     ("UPDATE coupons SET merchant_id = 2 WHERE user_id = 'plain'", " merchant"),

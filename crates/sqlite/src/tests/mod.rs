@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod folder_and_schema;
+mod holder;
+mod laws;
 mod writer_groups;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use goodpon_port_laws::{FreshRandom, ManualClock, World};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::{DATABASE_FILE, OpenError, Store};
+use crate::{DATABASE_FILE, OpenError, Store, late_index::MOST_WAITING};
 
 /// A store in a folder of its own, with one shop.
 pub(crate) struct Scene {
@@ -38,10 +40,21 @@ pub(crate) fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Result<Store, 
     Store::open(folder.path(), Arc::clone(clock) as _, random, World::zone())
 }
 
+/// As [`open`], with so many entries at most that wait for each late index.
+pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting: usize) -> Store {
+    let (random, clock) = (Arc::new(FreshRandom::default()), Arc::clone(clock) as _);
+    Store::open_with(folder.path(), clock, random, World::zone(), most_waiting).unwrap()
+}
+
 impl Scene {
     pub(crate) async fn new() -> Self {
+        Self::with(MOST_WAITING).await
+    }
+
+    /// With so many entries at most that wait for each late index.
+    pub(crate) async fn with(most_waiting: usize) -> Self {
         let (folder, clock) = (TempDir::new().unwrap(), World::clock());
-        let store = open(&folder, &clock).unwrap();
+        let store = open_with(&folder, &clock, most_waiting);
         let account = NewAccount {
             email: "Owner@example.com".into(),
             name: "Owner".into(),
@@ -138,6 +151,21 @@ impl Scene {
         };
         let outcome = self.store.cancel(request, None).await.unwrap();
         assert!(matches!(outcome, Outcome::Ran(Ok(_))), "{outcome:?}");
+    }
+
+    /// The store as a crash at this moment would leave it, opened again.
+    pub(crate) fn crashed(&self, most_waiting: usize) -> Self {
+        let folder = TempDir::new().unwrap();
+        for name in ["goodpon.db", "goodpon.db-wal"] {
+            std::fs::copy(self.folder.path().join(name), folder.path().join(name)).unwrap();
+        }
+        let clock = Arc::clone(&self.clock);
+        Self {
+            store: open_with(&folder, &clock, most_waiting),
+            clock,
+            merchant: self.merchant,
+            folder,
+        }
     }
 
     /// A connection behind the store's back.

@@ -157,18 +157,18 @@ async fn a_full_disk_is_an_outage_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn without_the_unique_index_nothing_is_issued() {
+async fn without_the_index_of_holders_nothing_is_issued() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     scene.issued(template, "user").await;
     let connection = scene.raw();
     connection
-        .execute_batch("DROP INDEX coupons_one_per_user")
+        .execute_batch("DROP TABLE coupon_holders")
         .unwrap();
     let error = scene.issue(template, "another").await;
     assert!(matches!(error, Err(StoreError::Unexpected(_))), "{error:?}");
     let differences = scene.store.audit().await.unwrap();
-    assert_eq!(differences[0].subject, "schema coupons_one_per_user");
+    assert_eq!(differences[0].subject, "schema coupon_holders");
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! Who has a coupon of which template: one for a user for ever.
+//!
+//! Users come in no order, so the unique index of them takes them up late. A user has a coupon if they wait for their
+//! entry or are entered; either is looked up before a coupon is issued, and only the writer issues. That the index is
+//! UNIQUE is the last word: an entry that finds another coupon in its place is an error that is told.
+
+use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::late_index::{Late, LateIndex, Waiting};
+
+/// A user and a template. In the order of the index: a user's templates stand together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Holder {
+    merchant: MerchantId,
+    user: Box<str>,
+    template: TemplateId,
+}
+
+impl Holder {
+    pub(crate) fn new(merchant: MerchantId, user: &str, template: TemplateId) -> Self {
+        Self {
+            merchant,
+            user: user.into(),
+            template,
+        }
+    }
+}
+
+/// The index of holders, each leading to their coupon's id.
+pub(crate) struct Holders;
+
+impl Late for Holders {
+    const NAME: &'static str = "coupon_holders";
+    type Key = Holder;
+    type Place = [u8; 16];
+
+    fn read_rows(
+        connection: &Connection,
+        from: Option<[u8; 16]>,
+        mut each: impl FnMut(Holder, [u8; 16]) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(
+            "SELECT id, merchant_id, template_id, user_id FROM coupons WHERE id >= ?1 ORDER BY id",
+        )?;
+        let mut rows = statement.query([from.unwrap_or_default()])?;
+        while let Some(row) = rows.next()? {
+            let user = row.get_ref(3)?.as_str()?;
+            let (merchant, template) = (MerchantId(row.get(1)?), TemplateId(row.get(2)?));
+            each(Holder::new(merchant, user, template), row.get(0)?)?;
+        }
+        Ok(())
+    }
+
+    fn enter(connection: &Connection, entries: &[(Holder, [u8; 16])]) -> rusqlite::Result<()> {
+        let mut enter = connection.prepare_cached(
+            "INSERT INTO coupon_holders (merchant_id, user_id, template_id, coupon_id)
+             VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        )?;
+        for (holder, coupon) in entries {
+            let (merchant, template) = (holder.merchant.0, holder.template.0);
+            let rows = enter.execute(params![merchant, holder.user, template, coupon])?;
+            if rows == 0 && find_entered(connection, holder)? != Some(*coupon) {
+                let coupon = CouponId::from_bytes(*coupon);
+                tracing::error!(template, %coupon, "a user has two coupons of a template: run `goodpon verify`");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The coupon that an entered holder has.
+fn find_entered(connection: &Connection, holder: &Holder) -> rusqlite::Result<Option<[u8; 16]>> {
+    connection
+        .prepare_cached(
+            "SELECT coupon_id FROM coupon_holders
+             WHERE merchant_id = ?1 AND user_id = ?2 AND template_id = ?3",
+        )?
+        .query_row(
+            params![holder.merchant.0, holder.user, holder.template.0],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+impl Waiting<Holders> {
+    /// Whether the user has, or had, a coupon of the template.
+    pub(crate) fn has_one(
+        &self,
+        connection: &Connection,
+        holder: &Holder,
+    ) -> rusqlite::Result<bool> {
+        Ok(self.get(holder).is_some() || find_entered(connection, holder)?.is_some())
+    }
+
+    /// The coupons of a user that are not entered; to be asked before the index is.
+    pub(crate) fn coupons(&self, merchant: MerchantId, user: &str) -> Vec<[u8; 16]> {
+        let of_template = |template| Holder::new(merchant, user, TemplateId(template));
+        self.places(of_template(i64::MIN)..=of_template(i64::MAX))
+    }
+}
+
+impl LateIndex<Holders> {
+    /// [`Waiting::has_one`], as the running group sees it.
+    pub(crate) fn has_one(
+        &self,
+        connection: &Connection,
+        holder: &Holder,
+    ) -> rusqlite::Result<bool> {
+        Ok(self.get(holder).is_some() || find_entered(connection, holder)?.is_some())
+    }
+}

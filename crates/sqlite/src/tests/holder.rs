@@ -1,0 +1,139 @@
+//! One coupon of a template for a user, wherever the index of holders has come to.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+
+use goodpon_application::{
+    history::{Direction, HistoryFilter},
+    idempotency::Outcome,
+    ports::{Coupons, Health, Histories, IssueGate, Templates},
+};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    id::TemplateId,
+    template::{Limit, Owned},
+};
+use jiff::SignedDuration;
+
+use crate::tests::Scene;
+
+/// Few enough that most users are entered, and some wait.
+const MOST: usize = 30;
+
+/// Asks for all these users at once, so that they make up large groups, and tells who got a coupon.
+async fn issue_all(
+    scene: &Scene,
+    template: TemplateId,
+    users: std::ops::Range<u32>,
+) -> HashSet<u32> {
+    let asked = users.map(|user| async move {
+        // In no order.
+        let name = format!("user {}", user.wrapping_mul(2_654_435_769));
+        match scene.issue(template, &name).await.unwrap() {
+            Outcome::Ran(Ok(())) => Some(user),
+            Outcome::Ran(Err(IssueRefusal::AlreadyIssued)) => None,
+            other => panic!("{other:?}"),
+        }
+    });
+    let got = futures::future::join_all(asked).await;
+    got.into_iter().flatten().collect()
+}
+
+fn entered(scene: &Scene) -> i64 {
+    let count = "SELECT count(*) FROM coupon_holders";
+    scene.raw().query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+/// Nobody gets a second one, and each is told of the one they have.
+async fn assert_all_hold_one(scene: &Scene, template: TemplateId, users: u32) {
+    assert_eq!(issue_all(scene, template, 0..users).await, HashSet::new());
+    let Owned::Mine(stored) = scene.store.find(scene.merchant, template).await.unwrap() else {
+        panic!("the template is gone");
+    };
+    for user in 0..users {
+        let name = format!("user {}", user.wrapping_mul(2_654_435_769));
+        let standing = scene.store.standing(&stored, Some(&name)).await.unwrap();
+        assert!(standing.user_has_one);
+        let held = scene.store.held(scene.merchant, &name).await.unwrap();
+        assert_eq!(held.len(), 1);
+        let filter = HistoryFilter {
+            user_id: Some(name),
+            ..HistoryFilter::default()
+        };
+        let page = scene
+            .store
+            .page(scene.merchant, &filter, Direction::Descending, None, 10);
+        assert_eq!(page.await.unwrap().len(), 1);
+    }
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn nobody_gets_two_whether_they_wait_or_are_entered_also_after_a_crash() {
+    let mut scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    for round in 1..=8_u32 {
+        let users = round * 50;
+        // Half of them have one already, and each asks twice.
+        let first = users.saturating_sub(100);
+        let (one, other) = tokio::join!(
+            issue_all(&scene, template, first..users),
+            issue_all(&scene, template, first..users),
+        );
+        assert_eq!(one.len() + other.len(), 50);
+        assert_all_hold_one(&scene, template, users).await;
+        scene = scene.crashed(MOST);
+        assert_all_hold_one(&scene, template, users).await;
+    }
+    assert!((200..400).contains(&entered(&scene)));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_hides_nobody() {
+    let scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    issue_all(&scene, template, 0..300).await;
+    scene.clock.advance(SignedDuration::from_hours(-5));
+    issue_all(&scene, template, 300..320).await;
+    let scene = scene.crashed(MOST);
+    assert_all_hold_one(&scene, template, 320).await;
+}
+
+#[tokio::test]
+async fn all_are_entered_on_close() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    issue_all(&scene, template, 0..100).await;
+    assert!(entered(&scene) < 100);
+    let Scene {
+        store,
+        folder,
+        clock,
+        merchant,
+    } = scene;
+    store.close();
+    let store = super::open(&folder, &clock).unwrap();
+    let scene = Scene {
+        store,
+        folder,
+        clock,
+        merchant,
+    };
+    assert_eq!(entered(&scene), 100);
+    assert_all_hold_one(&scene, template, 100).await;
+}
+
+/// The last word, should all else fail.
+#[tokio::test]
+async fn the_index_takes_no_second_coupon_of_a_user() {
+    let scene = Scene::with(0).await;
+    let template = scene.template(Limit::None).await;
+    for user in ["one", "another"] {
+        scene.issued(template, user).await;
+    }
+    let copied = scene.raw().execute(
+        "INSERT INTO coupon_holders SELECT merchant_id, user_id, template_id, randomblob(16) FROM coupon_holders",
+        [],
+    );
+    assert!(copied.unwrap_err().to_string().contains("UNIQUE"));
+}

@@ -1,0 +1,34 @@
+//! The laws of every port, on a store of its own each.
+
+use std::sync::Arc;
+
+use goodpon_port_laws::{FreshRandom, World};
+
+use crate::{Store, late_index};
+
+async fn world(most_waiting: usize) -> World {
+    let folder = tempfile::tempdir().expect("a folder for the store");
+    let clock = World::clock();
+    let random = Arc::new(FreshRandom::default());
+    let zone = World::zone();
+    let store = Store::open_with(folder.path(), clock.clone(), random, zone, most_waiting);
+    World::of_one_store(store.expect("an open store"), clock, Arc::new(folder))
+}
+
+/// As the program opens it: what waits for a late index is seldom entered while a law is tried.
+mod waiting {
+    async fn world() -> goodpon_port_laws::World {
+        super::world(super::late_index::MOST_WAITING).await
+    }
+
+    goodpon_port_laws::port_laws!(world);
+}
+
+/// Each late index takes up at once what earlier groups added.
+mod entered {
+    async fn world() -> goodpon_port_laws::World {
+        super::world(0).await
+    }
+
+    goodpon_port_laws::port_laws!(world);
+}
