@@ -1,10 +1,12 @@
 //! Moves the write-ahead log into the database, beside the writer.
 //!
-//! A thread of its own copies the bulk with passive checkpoints, which hinder nobody. Each leaves what was written
-//! meanwhile, less every time; the writer copies the last of it between two groups, after which it begins the log
-//! anew from its start.
+//! A thread of its own copies the bulk with passive checkpoints, which hinder nobody, and waits until it is on the
+//! disk. Each leaves what was written meanwhile, less every time; the writer copies the last of it between two groups,
+//! after which it begins the log anew from its start.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,7 +31,11 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(crate) fn start(path: &Path, writer: writer::Handle) -> Result<Self, OpenError> {
+    pub(crate) fn start(
+        path: &Path,
+        file: Arc<File>,
+        writer: writer::Handle,
+    ) -> Result<Self, OpenError> {
         let connection = writer::connect(path)?;
         let (stop, stopped) = bounded::<()>(0);
         let thread = std::thread::Builder::new()
@@ -37,7 +43,7 @@ impl Checkpointer {
             .spawn(move || {
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
                     match log_pages(&connection, "NOOP") {
-                        Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &writer),
+                        Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &file, &writer),
                         Ok(_) => {}
                         Err(error) => tracing::warn!(%error, "the log's length cannot be read"),
                     }
@@ -60,13 +66,17 @@ impl Drop for Checkpointer {
     }
 }
 
-fn move_bulk(connection: &Connection, writer: &writer::Handle) {
+fn move_bulk(connection: &Connection, file: &File, writer: &writer::Handle) {
     let mut left = i64::MAX;
     for _ in 0..PASSES {
         match log_pages(connection, "PASSIVE") {
             Ok((log, moved)) => left = log - moved,
             // A full or failing disk: the log keeps all, and the next look tries again.
             Err(error) => return tracing::warn!(%error, "checkpoint failed"),
+        }
+        // SQLite does that with the last step only, and the writer would have to wait for all of it.
+        if let Err(error) = file.sync_data() {
+            return tracing::warn!(%error, "checkpoint failed");
         }
         if left <= LAST_STEP_PAGES {
             break;

@@ -36,16 +36,19 @@ impl Lock {
     }
 }
 
-/// The database holds password hashes and mails: nobody else is to read it, also where the folder is open to
-/// others. SQLite gives its log the database's permissions.
-pub(crate) fn keep_to_owner(folder: &Path) -> Result<(), OpenError> {
+/// Opens the database's file, which is made where it is missing. It holds password hashes and mails: nobody else is
+/// to read it, also where the folder is open to others. SQLite gives its log the same permissions.
+///
+/// To be closed after all connections: with any handle of a file the system gives back the process's locks on it.
+pub(crate) fn database_file(folder: &Path) -> Result<File, OpenError> {
     let mut options = File::options();
     options.create(true).truncate(false).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let made = options.open(folder.join(crate::DATABASE_FILE));
-    made.map(drop).map_err(|reason| OpenError::Folder {
-        folder: folder.to_owned(),
-        reason,
-    })
+    options
+        .open(folder.join(crate::DATABASE_FILE))
+        .map_err(|reason| OpenError::Folder {
+            folder: folder.to_owned(),
+            reason,
+        })
 }

@@ -32,6 +32,7 @@ mod trail;
 mod upkeep;
 mod writer;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,6 +109,8 @@ struct Inner {
     // Ends before the writer, whose last act is to empty the log.
     _checkpointer: Option<checkpoint::Checkpointer>,
     writer: Option<writer::Writer>,
+    // Closed after all connections.
+    _file: Option<Arc<File>>,
     // Given back last, when nothing writes any more.
     _lock: Option<folder::Lock>,
 }
@@ -132,7 +135,7 @@ impl Store {
         most_waiting: usize,
     ) -> Result<Self, OpenError> {
         let lock = folder::Lock::take(folder)?;
-        folder::keep_to_owner(folder)?;
+        let file = Arc::new(folder::database_file(folder)?);
         let path = folder.join(DATABASE_FILE);
         let mut connection = writer::connect(&path)?;
         schema::migrate(&mut connection)?;
@@ -150,7 +153,8 @@ impl Store {
             recent: Arc::clone(&recent),
         };
         let writer = writer::Writer::start(connection, keys, holders, tools)?;
-        let checkpointer = checkpoint::Checkpointer::start(&path, writer.handle())?;
+        let checkpointer =
+            checkpoint::Checkpointer::start(&path, Arc::clone(&file), writer.handle())?;
         Ok(Self {
             inner: Arc::new(Inner {
                 folder: folder.to_owned(),
@@ -164,6 +168,7 @@ impl Store {
                 clock,
                 _checkpointer: Some(checkpointer),
                 writer: Some(writer),
+                _file: Some(file),
                 _lock: Some(lock),
             }),
         })
@@ -199,6 +204,7 @@ impl Store {
                 clock,
                 _checkpointer: None,
                 writer: None,
+                _file: None,
                 _lock: None,
             }),
         })

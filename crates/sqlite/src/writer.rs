@@ -198,7 +198,7 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
-    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "cache_size", -8_192)?;
     // The checkpointer does that, beside the writer rather than within a commit.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
