@@ -193,16 +193,19 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
     Ok(outcome)
 }
 
+/// With a join SQLite would prepare the statement anew each time.
+pub(crate) const HELD: &str = select_coupons!(
+    "FROM coupons WHERE status = 0
+     AND id IN (SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2)"
+);
+
 #[async_trait]
 impl Coupons for Store {
     async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
-        let waiting = self.inner.waiting_holders.coupons(merchant, user_id);
+        let waiting = self.inner.waiting_holders.of_user(merchant, user_id);
         let coupons = self.read(|connection| {
             let mut coupons = connection
-                .prepare_cached(select_coupons!(
-                    "FROM (SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2)
-                     JOIN coupons ON id = coupon_id WHERE status = 0"
-                ))?
+                .prepare_cached(HELD)?
                 .query_map(params![merchant.0, user_id], read)?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             for id in waiting.into_iter().map(CouponId::from_bytes) {

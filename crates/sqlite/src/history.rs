@@ -209,16 +209,15 @@ impl Reader<'_> {
     }
 }
 
-/// The sources in which entries that pass the filter stand. `waiting`: coupons of the filter's user that the index
-/// may not know yet.
+/// The sources in which entries that pass the filter stand. `held`: the coupons of the filter's user, if it has one.
 fn sources(
     connection: &Connection,
     merchant: MerchantId,
     filter: &HistoryFilter,
-    waiting: Vec<[u8; 16]>,
+    held: BTreeSet<[u8; 16]>,
 ) -> rusqlite::Result<Vec<Source>> {
-    if let Some(user_id) = &filter.user_id {
-        return coupon_sources(connection, merchant, user_id, waiting, filter);
+    if filter.user_id.is_some() {
+        return coupon_sources(connection, held, filter);
     }
     let order = filter.order_id.as_ref();
     let of_template = |id| match order {
@@ -236,19 +235,12 @@ fn sources(
 /// A user's coupons. Each tells itself where its entries stand.
 fn coupon_sources(
     connection: &Connection,
-    merchant: MerchantId,
-    user_id: &str,
-    waiting: Vec<[u8; 16]>,
+    held: BTreeSet<[u8; 16]>,
     filter: &HistoryFilter,
 ) -> rusqlite::Result<Vec<Source>> {
-    let mut statement = connection.prepare_cached(USER_COUPONS)?;
-    let entered = statement.query_map(params![merchant.0, user_id], |row| row.get(0))?;
-    // A set, for one that waited may have been entered meanwhile.
-    let mut ids: BTreeSet<[u8; 16]> = entered.collect::<rusqlite::Result<_>>()?;
-    ids.extend(waiting);
     let mut coupon = connection.prepare_cached(COUPON)?;
     let mut sources = Vec::new();
-    for id in ids {
+    for id in held {
         let (template, issued_at, trail): (i64, i64, Option<Vec<u8>>) =
             coupon.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let template = TemplateId(template);
@@ -272,8 +264,6 @@ fn coupon_sources(
     Ok(sources)
 }
 
-const USER_COUPONS: &str =
-    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2";
 const COUPON: &str = "SELECT template_id, issued_at, trail FROM coupons WHERE id = ?1";
 
 const OWN_TEMPLATE: &str =
@@ -462,8 +452,11 @@ impl Histories for Store {
         let filter = filter.clone();
         let holders = Arc::clone(&self.inner.waiting_holders);
         self.scan(move |connection| {
-            let user = filter.user_id.as_ref();
-            let waiting = user.map_or_else(Vec::new, |user| holders.coupons(merchant, user));
+            // Before the snapshot, which thus has all of them.
+            let held = match &filter.user_id {
+                Some(user) => holders.all_of_user(connection, merchant, user)?,
+                None => BTreeSet::new(),
+            };
             let snapshot = connection.unchecked_transaction()?;
             let reader = Reader {
                 connection: &snapshot,
@@ -471,7 +464,7 @@ impl Histories for Store {
                 direction,
             };
             let range = Range::of(&filter, direction, after);
-            let sources = sources(&snapshot, merchant, &filter, waiting)?;
+            let sources = sources(&snapshot, merchant, &filter, held)?;
             let lines = reader.merge(sources, range, limit)?;
             complete(&snapshot, lines)
         })

@@ -4,6 +4,8 @@
 //! entry or are entered; either is looked up before a coupon is issued, and only the writer issues. That the index is
 //! UNIQUE is the last word: an entry that finds another coupon in its place is an error that is told.
 
+use std::collections::BTreeSet;
+
 use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -93,12 +95,29 @@ impl Waiting<Holders> {
         Ok(self.get(holder).is_some() || find_entered(connection, holder)?.is_some())
     }
 
-    /// The coupons of a user that are not entered; to be asked before the index is.
-    pub(crate) fn coupons(&self, merchant: MerchantId, user: &str) -> Vec<[u8; 16]> {
+    /// The coupons of a user that are not entered; to be asked for before the index is.
+    pub(crate) fn of_user(&self, merchant: MerchantId, user: &str) -> Vec<[u8; 16]> {
         let of_template = |template| Holder::new(merchant, user, TemplateId(template));
         self.places(of_template(i64::MIN)..=of_template(i64::MAX))
     }
+
+    /// All coupons of a user. Within a read transaction those that came since its beginning may be among them.
+    pub(crate) fn all_of_user(
+        &self,
+        connection: &Connection,
+        merchant: MerchantId,
+        user: &str,
+    ) -> rusqlite::Result<BTreeSet<[u8; 16]>> {
+        let waiting = self.of_user(merchant, user);
+        let mut entered = connection.prepare_cached(OF_USER)?;
+        let entered = entered.query_map(params![merchant.0, user], |row| row.get(0))?;
+        // One that waited may have been entered meanwhile.
+        waiting.into_iter().map(Ok).chain(entered).collect()
+    }
 }
+
+pub(crate) const OF_USER: &str =
+    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2";
 
 impl LateIndex<Holders> {
     /// [`Waiting::has_one`], as the running group sees it.

@@ -5,7 +5,7 @@ use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::tests::Scene;
+use crate::{coupon::HELD, holder::OF_USER, tests::Scene};
 
 /// All pages of that size, one after the other.
 async fn pages(
@@ -78,7 +78,9 @@ fn every_query_seeks_and_none_sorts() {
     let mut connection = Connection::open_in_memory().unwrap();
     crate::schema::migrate(&mut connection).unwrap();
     let mut queries: Vec<String> = [
-        USER_COUPONS,
+        OF_USER,
+        HELD,
+        COUPON,
         OWN_TEMPLATE,
         MERCHANT_TEMPLATES,
         NEXT_TEMPLATE_OF_ORDER,
