@@ -29,6 +29,7 @@ use crate::{
 /// look at the committed rows before they bother the writer.
 pub(crate) struct RecentUsers {
     hasher: RandomState,
+    /// Four tags of 16 bits each, the latest lowest.
     slots: Vec<AtomicU64>,
 }
 
@@ -44,20 +45,28 @@ impl Default for RecentUsers {
 }
 
 impl RecentUsers {
-    fn slot(&self, template: TemplateId, user_id: &str) -> (&AtomicU64, u64) {
+    fn slot(&self, template: TemplateId, user_id: &str) -> (&AtomicU64, u16) {
         let hash = self.hasher.hash_one((template, user_id));
-        (&self.slots[hash as usize % SLOTS], hash)
+        (&self.slots[hash as usize % SLOTS], (hash >> 48) as u16)
     }
 
     fn note(&self, template: TemplateId, user_id: &str) {
-        let (slot, hash) = self.slot(template, user_id);
-        slot.store(hash, Ordering::Relaxed);
+        let (slot, tag) = self.slot(template, user_id);
+        let tags = slot.load(Ordering::Relaxed);
+        if !has_tag(tags, tag) {
+            // Only the writer notes, so that nothing is overwritten unseen.
+            slot.store(tags << 16 | u64::from(tag), Ordering::Relaxed);
+        }
     }
 
     fn may_have_one(&self, template: TemplateId, user_id: &str) -> bool {
-        let (slot, hash) = self.slot(template, user_id);
-        slot.load(Ordering::Relaxed) == hash
+        let (slot, tag) = self.slot(template, user_id);
+        has_tag(slot.load(Ordering::Relaxed), tag)
     }
+}
+
+fn has_tag(tags: u64, tag: u16) -> bool {
+    (0..4).any(|place| (tags >> (16 * place)) as u16 == tag)
 }
 
 /// Decides and writes an issue within the running transaction.
@@ -135,11 +144,31 @@ impl Store {
             return Ok(Some(refusal));
         }
         let sold_out = template.is_sold_out(template.issue_count);
-        if !sold_out && !self.inner.recent.may_have_one(id, &request.user_id) {
-            return Ok(None);
-        }
-        let has_one = self.has_one(merchant, id, &request.user_id)?;
+        let known = self.inner.holder_sets.has_one(&template, &request.user_id);
+        let has_one = match known {
+            Some(has_one) => has_one,
+            None if sold_out || self.inner.recent.may_have_one(id, &request.user_id) => {
+                self.look_up(&template, &request.user_id)?
+            }
+            None => return Ok(None),
+        };
         Ok(coupon::take_place(&template, has_one, template.issue_count).err())
+    }
+
+    /// Asks the database whether the user has, or had, a coupon of the template, and sees to it that it is not asked
+    /// too often.
+    fn look_up(&self, template: &Arc<Template>, user_id: &str) -> StoreResult<bool> {
+        if self.inner.holder_sets.note_look(template) {
+            let (store, template) = (self.clone(), Arc::clone(template));
+            tokio::task::spawn_blocking(move || {
+                let read =
+                    |connection: &Connection| store.inner.holder_sets.read(connection, &template);
+                if let Err(error) = store.read(read) {
+                    tracing::warn!(%error, "the holders of a template cannot be read");
+                }
+            });
+        }
+        self.has_one(template.merchant_id, template.id, user_id)
     }
 
     /// Whether the user has, or had, a coupon of the template.

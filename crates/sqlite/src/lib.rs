@@ -14,6 +14,7 @@ mod folder;
 mod health;
 mod history;
 mod holder;
+mod holder_sets;
 mod idempotency;
 mod issue;
 mod key_index;
@@ -42,6 +43,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::{
     holder::Holders,
+    holder_sets::HolderSets,
     key_index::Keys,
     late_index::{LateIndex, Waiting},
 };
@@ -105,6 +107,7 @@ struct Inner {
     waiting_holders: Arc<Waiting<Holders>>,
     key_round: key_index::Round,
     recent: Arc<issue::RecentUsers>,
+    holder_sets: holder_sets::HolderSets,
     clock: Arc<dyn Clock>,
     // Ends before the writer, whose last act is to empty the log.
     _checkpointer: Option<checkpoint::Checkpointer>,
@@ -165,6 +168,7 @@ impl Store {
                 waiting_holders,
                 key_round: key_index::Round::beginning_at(clock.now()),
                 recent,
+                holder_sets: HolderSets::default(),
                 clock,
                 _checkpointer: Some(checkpointer),
                 writer: Some(writer),
@@ -201,6 +205,7 @@ impl Store {
                 waiting_holders: Arc::default(),
                 key_round: key_index::Round::beginning_at(clock.now()),
                 recent: Arc::default(),
+                holder_sets: HolderSets::default(),
                 clock,
                 _checkpointer: None,
                 writer: None,

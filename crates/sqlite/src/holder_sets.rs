@@ -1,0 +1,114 @@
+//! All holders of a template in memory, while nothing is issued of it: a sale that is sold out above all.
+//!
+//! Then most requests are refused, and whether their users have a coupon is told without a look at the database. A set
+//! is held against the template's issue count as last committed: if they agree it is complete, for counts only grow.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use goodpon_domain::{id::TemplateId, template::Template};
+use rusqlite::Connection;
+
+/// A larger set is not worth its memory.
+const MOST_HOLDERS: i64 = 524_288;
+/// So many templates are known at most, and so many holders of all of them (16 bytes each); then all are forgotten.
+const MOST_TEMPLATES: usize = 1_024;
+const MOST_IN_ALL: i64 = 1_048_576;
+/// A set is read after one look-up for so many of its holders: by then it is worth it.
+const HOLDERS_A_LOOK: i64 = 4;
+
+#[derive(Default)]
+pub(crate) struct HolderSets {
+    /// Two keys that nobody knows make up a digest of 128 bits: no two users are ever taken for each other.
+    hashers: [RandomState; 2],
+    sets: RwLock<HashMap<TemplateId, Arc<HolderSet>>>,
+}
+
+struct HolderSet {
+    issue_count: i64,
+    /// How many more look-ups make it worth to read the holders.
+    looks_left: AtomicI64,
+    /// Sorted.
+    holders: OnceLock<Box<[u128]>>,
+}
+
+impl HolderSets {
+    fn digest(&self, user_id: &str) -> u128 {
+        let [high, low] = self.hashers.each_ref().map(|one| one.hash_one(user_id));
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    fn get(&self, template: &Template) -> Option<Arc<HolderSet>> {
+        let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
+        let set = sets.get(&template.id)?;
+        (set.issue_count == template.issue_count).then(|| Arc::clone(set))
+    }
+
+    /// Whether the user has a coupon of the template, if that is known.
+    pub(crate) fn has_one(&self, template: &Template, user_id: &str) -> Option<bool> {
+        let set = self.get(template)?;
+        let holders = set.holders.get()?;
+        Some(holders.binary_search(&self.digest(user_id)).is_ok())
+    }
+
+    /// Notes a look-up that went to the database. True once, when it is time to [`Self::read`] the holders.
+    pub(crate) fn note_look(&self, template: &Template) -> bool {
+        if template.issue_count > MOST_HOLDERS {
+            return false;
+        }
+        match self.get(template) {
+            Some(set) => set.looks_left.fetch_sub(1, Ordering::Relaxed) == 0,
+            None => {
+                self.begin(template);
+                false
+            }
+        }
+    }
+
+    fn begin(&self, template: &Template) {
+        let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
+        let in_all: i64 = sets.values().map(|set| set.issue_count).sum();
+        if sets.len() >= MOST_TEMPLATES || in_all + template.issue_count > MOST_IN_ALL {
+            sets.clear();
+        }
+        let set = HolderSet {
+            issue_count: template.issue_count,
+            looks_left: AtomicI64::new(template.issue_count / HOLDERS_A_LOOK),
+            holders: OnceLock::new(),
+        };
+        sets.insert(template.id, Arc::new(set));
+    }
+
+    /// Reads all holders of the template, unless more were issued meanwhile.
+    pub(crate) fn read(
+        &self,
+        connection: &Connection,
+        template: &Template,
+    ) -> rusqlite::Result<()> {
+        let mut users = connection.prepare_cached(USERS)?;
+        let mut rows = users.query([template.id.0])?;
+        let mut holders = Vec::new();
+        while let Some(row) = rows.next()? {
+            holders.push(self.digest(row.get_ref(0)?.as_str()?));
+        }
+        if let Some(set) = self.get(template)
+            && holders.len() as i64 == set.issue_count
+        {
+            holders.sort_unstable();
+            // Whoever was first has read the same.
+            let _ = set.holders.set(holders.into_boxed_slice());
+        }
+        Ok(())
+    }
+}
+
+/// In the order of the history, which is about that of the coupons.
+const USERS: &str =
+    "SELECT c.user_id FROM coupon_histories h CROSS JOIN coupons c ON c.id = h.coupon_id
+     WHERE h.template_id = ?1 AND h.action = 0";
+
+#[cfg(test)]
+#[path = "tests/holder_sets.rs"]
+mod tests;
