@@ -11,10 +11,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::FromSql};
 
-/// So many entries may wait: some 20 MiB, and a few times as many rows to be read after a crash.
-pub(crate) const MOST_WAITING: usize = 131_072;
+/// So many entries may wait: some 20 MiB, and two or three times as many rows to be read after a crash.
+pub(crate) const MOST_WAITING: usize = 200_000;
 /// A smaller group has the time to enter more than it must: thus a quiet store has little to read after a crash.
 const SMALL_GROUP: usize = 8;
+/// The database is told this often, while so many rows are added as may wait, up to where all are entered.
+const MARKS_A_FILL: usize = 4;
 /// So many entries come or go under one lock, so that readers wait for no more than these.
 const CHUNK: usize = 32;
 
@@ -77,6 +79,8 @@ pub(crate) struct LateIndex<L: Late> {
     most_waiting: usize,
     /// All rows before this place are entered, as the database tells too.
     entered_below: Option<L::Place>,
+    /// How many rows were added since the database was told of that place.
+    added_since: usize,
     /// The last place of all.
     last: Option<L::Place>,
     /// The last key that was entered in this round: the next come behind it.
@@ -114,6 +118,7 @@ impl<L: Late> LateIndex<L> {
             waiting: Arc::default(),
             most_waiting,
             entered_below: stored,
+            added_since: 0,
             // Also when all rows were deleted, none may come to stand before what is held to be entered.
             last: stored,
             cursor: None,
@@ -174,11 +179,17 @@ impl<L: Late> LateIndex<L> {
         };
         let next = waiting.range((from, Bound::Unbounded)).take(count);
         group.entered = next.map(|(key, &place)| (key.clone(), place)).collect();
-        if group.entered.len() < count {
-            group.ends_round = true;
-            // Every key behind the cursor is entered, so those up to it are all that wait.
-            let left = self.cursor.iter().flat_map(|last| waiting.range(..=last));
-            group.entered_below = left.map(|(_, &place)| place).chain([first_added]).min();
+        group.ends_round = group.entered.len() < count;
+        if self.added_since + group.added.len() > self.most_waiting / MARKS_A_FILL {
+            // What is left waits up to the cursor and behind the last key that is entered now.
+            let up_to = self.cursor.iter().flat_map(|last| waiting.range(..=last));
+            let behind = match group.entered.last() {
+                Some((last, _)) => Bound::Excluded(last),
+                None => from,
+            };
+            let behind = waiting.range((behind, Bound::Unbounded));
+            let left = up_to.chain(behind).map(|(_, &place)| place);
+            group.entered_below = left.chain([first_added]).min();
         } else if self.entered_below.is_some_and(|below| first_added < below) {
             group.entered_below = Some(first_added);
         }
@@ -223,6 +234,7 @@ impl<L: Late> LateIndex<L> {
         }
         // After that: a key that was entered may have got another row in this very group.
         let mut added = group.added.into_iter();
+        let added_count = added.len();
         while added.len() > 0 {
             self.waiting.write().extend(added.by_ref().take(CHUNK));
         }
@@ -231,7 +243,10 @@ impl<L: Late> LateIndex<L> {
         } else if let Some((last, _)) = group.entered.into_iter().next_back() {
             self.cursor = Some(last);
         }
-        self.entered_below = group.entered_below.or(self.entered_below);
+        match group.entered_below {
+            Some(below) => (self.entered_below, self.added_since) = (Some(below), 0),
+            None => self.added_since += added_count,
+        }
     }
 
     /// The group is rolled back.

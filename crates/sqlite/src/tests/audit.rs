@@ -8,9 +8,9 @@ use jiff::SignedDuration;
 use super::differences;
 use crate::tests::Scene;
 
-/// A store with coupons in every state: templates 1 (2 to issue), 2 (2 to redeem at once) and 3 (discarded).
+/// A store whose late indexes are whole, with coupons in every state: templates 1 (2 to issue), 2 (2 to redeem at once) and 3 (discarded).
 async fn eventful() -> Scene {
-    let scene = Scene::new().await;
+    let scene = Scene::with(0).await;
     let counted = scene.template(Limit::IssueCount(2)).await;
     scene.issued(counted, "expired").await;
     scene.clock.advance(SignedDuration::from_hours(72));
