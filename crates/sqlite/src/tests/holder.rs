@@ -94,9 +94,10 @@ async fn a_clock_that_was_set_back_hides_nobody() {
     let template = scene.template(Limit::None).await;
     issue_all(&scene, template, 0..300).await;
     scene.clock.advance(SignedDuration::from_hours(-5));
-    issue_all(&scene, template, 300..320).await;
+    // Too few for the database to be told anyway how far the index is whole.
+    issue_all(&scene, template, 300..303).await;
     let scene = scene.crashed(MOST);
-    assert_all_hold_one(&scene, template, 320).await;
+    assert_all_hold_one(&scene, template, 303).await;
 }
 
 #[tokio::test]
