@@ -48,6 +48,9 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
     })
 }
 
+/// What a coupon's row keeps free, in bytes: room for one redemption with an order id of up to 24 bytes.
+pub(crate) const ROOM: i64 = 48;
+
 /// The coupon of that id, whosever it is: the domain tells apart what its caller may know.
 pub(crate) fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
     connection
@@ -70,17 +73,19 @@ pub(crate) fn change_state<'a>(
         entry.write(tx, id)?;
         trail::push(&mut places, tx.now, id);
     }
-    // What || makes of blobs counts as text until it is cast back.
+    // What || makes of blobs counts as text until it is cast back. A size below 0 is one of 0.
     tx.connection
         .prepare_cached(
-            "UPDATE coupons SET status = ?2, order_id = ?3, trail = CAST(coalesce(trail, x'') || ?4 AS BLOB)
+            "UPDATE coupons SET status = ?2, order_id = ?3, trail = CAST(coalesce(trail, x'') || ?4 AS BLOB),
+                 room = zeroblob(?5 - octet_length(coalesce(?3, '')) - octet_length(coalesce(trail, x'') || ?4))
              WHERE id = ?1",
         )?
         .execute(params![
             coupon.id.to_bytes(),
             coupon_status::code(status),
             order_id,
-            places
+            places,
+            ROOM
         ])?;
     Ok(())
 }

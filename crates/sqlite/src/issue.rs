@@ -20,7 +20,7 @@ use rusqlite::{Connection, params};
 use crate::{
     Store,
     codec::{coupon_status, micros},
-    coupon::Entry,
+    coupon::{Entry, ROOM},
     holder::Holder,
     writer::Tx,
 };
@@ -115,8 +115,8 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
 fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, room)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, zeroblob(?8))",
         )?
         .execute(params![
             coupon.id.to_bytes(),
@@ -126,6 +126,7 @@ fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
             coupon_status::code(coupon.status),
             micros(coupon.issued_at),
             coupon.expires_at.map(micros),
+            ROOM,
         ])?;
     Ok(())
 }

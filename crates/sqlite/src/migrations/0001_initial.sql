@@ -105,6 +105,7 @@ CREATE TABLE template_walks (
 -- trail tells where the coupon's entries stand (recorded_at as 8 bytes, big-endian, and id), in the order in which
 -- they were written, without its ISSUE; null if there is no other. Each change rewrites the row anyway, while an
 -- index of entries by coupon would dirty one more page.
+-- room is kept free for both: coupons are issued onto full pages, which a row that grows would split.
 CREATE TABLE coupons (
     id          BLOB NOT NULL PRIMARY KEY,
     merchant_id INTEGER NOT NULL,
@@ -114,7 +115,8 @@ CREATE TABLE coupons (
     issued_at   INTEGER NOT NULL,
     expires_at  INTEGER,
     order_id    TEXT,
-    trail       BLOB
+    trail       BLOB,
+    room        BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- One coupon of a template for one user for ever. A template has one merchant, so this is UNIQUE (template, user);
 -- the merchant stands in front so that the same index finds a user's coupons of one merchant. Entered late.
