@@ -43,6 +43,7 @@ fn differences(snapshot: &Connection) -> rusqlite::Result<Vec<Difference>> {
     })?;
     audit.check_coupons(snapshot)?;
     audit.check_holders(snapshot)?;
+    audit.check_keys(snapshot)?;
     audit.check_entries(snapshot)?;
     audit.check_templates();
     Ok(audit.differences)
@@ -264,6 +265,21 @@ impl Audit {
             let subject = format!("template {template} holder {user:?}");
             let found = coupon_id(row, 0)?;
             self.differ(subject, "their coupon", format!("coupon {found}"));
+        }
+        Ok(())
+    }
+
+    /// Each record of an idempotency key is found by its key, or a newer one is.
+    fn check_keys(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut lost = connection.prepare(
+            "SELECT r.seq FROM idempotency_records r LEFT JOIN idempotency_keys k ON k.key = r.key
+             WHERE r.seq < (SELECT entered_below FROM late_indexes WHERE name = 'idempotency_keys')
+                 AND coalesce(k.seq, -1) < r.seq",
+        )?;
+        let mut rows = lost.query([])?;
+        while let Some(row) = rows.next()? {
+            let subject = format!("idempotency record {} key", row.get::<_, i64>(0)?);
+            self.differ(subject, "an entry that leads to it", "none");
         }
         Ok(())
     }

@@ -21,9 +21,16 @@ const HOLDERS_A_LOOK: i64 = 4;
 
 #[derive(Default)]
 pub(crate) struct HolderSets {
-    /// Two keys that nobody knows make up a digest of 128 bits: no two users are ever taken for each other.
+    /// With keys that nobody knows, for digests of 128 bits: no two users are ever taken for each other.
     hashers: [RandomState; 2],
-    sets: RwLock<HashMap<TemplateId, Arc<HolderSet>>>,
+    sets: RwLock<Sets>,
+}
+
+#[derive(Default)]
+struct Sets {
+    by_template: HashMap<TemplateId, Arc<HolderSet>>,
+    /// The issue counts of all.
+    in_all: i64,
 }
 
 struct HolderSet {
@@ -36,13 +43,14 @@ struct HolderSet {
 
 impl HolderSets {
     fn digest(&self, user_id: &str) -> u128 {
-        let [high, low] = self.hashers.each_ref().map(|one| one.hash_one(user_id));
+        let [high, low] = &self.hashers;
+        let (high, low) = (high.hash_one((1, user_id)), low.hash_one((2, user_id)));
         u128::from(high) << 64 | u128::from(low)
     }
 
     fn get(&self, template: &Template) -> Option<Arc<HolderSet>> {
         let sets = self.sets.read().unwrap_or_else(PoisonError::into_inner);
-        let set = sets.get(&template.id)?;
+        let set = sets.by_template.get(&template.id)?;
         (set.issue_count == template.issue_count).then(|| Arc::clone(set))
     }
 
@@ -68,17 +76,23 @@ impl HolderSets {
     }
 
     fn begin(&self, template: &Template) {
-        let mut sets = self.sets.write().unwrap_or_else(PoisonError::into_inner);
-        let in_all: i64 = sets.values().map(|set| set.issue_count).sum();
-        if sets.len() >= MOST_TEMPLATES || in_all + template.issue_count > MOST_IN_ALL {
-            sets.clear();
+        // While a template is issued that is wanted often and in vain: requests are not to wait for each other.
+        let Ok(mut sets) = self.sets.try_write() else {
+            return;
+        };
+        let more = template.issue_count;
+        if sets.by_template.len() >= MOST_TEMPLATES || sets.in_all + more > MOST_IN_ALL {
+            *sets = Sets::default();
         }
         let set = HolderSet {
-            issue_count: template.issue_count,
-            looks_left: AtomicI64::new(template.issue_count / HOLDERS_A_LOOK),
+            issue_count: more,
+            looks_left: AtomicI64::new(more / HOLDERS_A_LOOK),
             holders: OnceLock::new(),
         };
-        sets.insert(template.id, Arc::new(set));
+        sets.in_all += more;
+        if let Some(old) = sets.by_template.insert(template.id, Arc::new(set)) {
+            sets.in_all -= old.issue_count;
+        }
     }
 
     /// Reads all holders of the template, unless more were issued meanwhile.

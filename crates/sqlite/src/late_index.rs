@@ -11,10 +11,18 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::FromSql};
 
-/// So many entries may wait: some 20 MiB, and two or three times as many rows to be read after a crash.
+use crate::is_outage;
+
+/// So many entries may wait, or fewer heavy ones (see [`Late::weight`]): 20 to 40 MiB, and two or three times as many
+/// rows to be read after a crash.
 pub(crate) const MOST_WAITING: usize = 200_000;
 /// A smaller group has the time to enter more than it must: thus a quiet store has little to read after a crash.
 const SMALL_GROUP: usize = 8;
+/// With so many times as many found on start, all are entered at once. A crash leaves less than that; after a clock
+/// that was set back it may be nearly all.
+const MOST_FILLS: usize = 3;
+/// With so many times as many waiting because they cannot be entered, groups fail.
+const MOST_UNSOUND: usize = 4;
 /// The database is told this often, while so many rows are added as may wait, up to where all are entered.
 const MARKS_A_FILL: usize = 4;
 /// So many entries come or go under one lock, so that readers wait for no more than these.
@@ -29,6 +37,11 @@ pub(crate) trait Late {
     /// Where the row stands that the key leads to. Rows that are added later come to stand behind, but for a clock
     /// that was set back.
     type Place: Ord + Copy + FromSql + ToSql;
+
+    /// What a key counts for among those that wait: 1 unless it takes far more memory than usual.
+    fn weight(_key: &Self::Key) -> usize {
+        1
+    }
 
     /// Reads all rows, or those from a place on, in the order of their places.
     fn read_rows(
@@ -76,6 +89,8 @@ impl<L: Late> Waiting<L> {
 /// The writer's part.
 pub(crate) struct LateIndex<L: Late> {
     waiting: Arc<Waiting<L>>,
+    /// The weight of all that waits.
+    weight: usize,
     most_waiting: usize,
     /// All rows before this place are entered, as the database tells too.
     entered_below: Option<L::Place>,
@@ -92,7 +107,8 @@ pub(crate) struct LateIndex<L: Late> {
 struct Group<L: Late> {
     added: BTreeMap<L::Key, L::Place>,
     entered: Vec<(L::Key, L::Place)>,
-    ends_round: bool,
+    /// Where the next group goes on, if somewhere else.
+    cursor: Option<Option<L::Key>>,
     entered_below: Option<L::Place>,
 }
 
@@ -101,7 +117,7 @@ impl<L: Late> Default for Group<L> {
         Self {
             added: BTreeMap::new(),
             entered: Vec::new(),
-            ends_round: false,
+            cursor: None,
             entered_below: None,
         }
     }
@@ -116,6 +132,7 @@ impl<L: Late> LateIndex<L> {
             .optional()?;
         let mut index = Self {
             waiting: Arc::default(),
+            weight: 0,
             most_waiting,
             entered_below: stored,
             added_since: 0,
@@ -127,10 +144,9 @@ impl<L: Late> LateIndex<L> {
         let transaction = connection.unchecked_transaction()?;
         L::read_rows(&transaction, stored, |key, place| {
             // Of two rows of one key the later counts.
-            index.waiting.write().insert(key, place);
-            index.last = index.last.max(Some(place));
-            // A crash leaves less than that. After a clock that was set back it may be nearly all.
-            if index.waiting.read().len() > 4 * most_waiting {
+            index.add(key, place);
+            index.publish();
+            if index.weight > MOST_FILLS * most_waiting {
                 index.enter_all(&transaction)?;
                 index.publish();
             }
@@ -170,7 +186,7 @@ impl<L: Late> LateIndex<L> {
         };
         let too_many = match group.added.len() {
             ..=SMALL_GROUP => waiting.len(),
-            added => (waiting.len() + added).saturating_sub(self.most_waiting),
+            added => (self.weight + added).saturating_sub(self.most_waiting),
         };
         let count = too_many.min(2 * group.added.len());
         let from = match &self.cursor {
@@ -178,23 +194,30 @@ impl<L: Late> LateIndex<L> {
             None => Bound::Unbounded,
         };
         let next = waiting.range((from, Bound::Unbounded)).take(count);
-        group.entered = next.map(|(key, &place)| (key.clone(), place)).collect();
-        group.ends_round = group.entered.len() < count;
+        let next: Vec<_> = next.map(|(key, &place)| (key.clone(), place)).collect();
+        let last = next.last().map(|(key, _)| key.clone());
+        let behind = match &last {
+            Some(last) => waiting.range((Bound::Excluded(last), Bound::Unbounded)),
+            None => waiting.range((from, Bound::Unbounded)),
+        };
+        let is_end_of_round = next.len() < count;
+        let all_or_none = self.weight > MOST_UNSOUND * self.most_waiting;
+        let failed;
+        (group.entered, failed) = enter::<L>(connection, next, all_or_none)?;
         if self.added_since + group.added.len() > self.most_waiting / MARKS_A_FILL {
-            // What is left waits up to the cursor and behind the last key that is entered now.
             let up_to = self.cursor.iter().flat_map(|last| waiting.range(..=last));
-            let behind = match group.entered.last() {
-                Some((last, _)) => Bound::Excluded(last),
-                None => from,
-            };
-            let behind = waiting.range((behind, Bound::Unbounded));
             let left = up_to.chain(behind).map(|(_, &place)| place);
-            group.entered_below = left.chain([first_added]).min();
+            group.entered_below = left.chain(failed).chain([first_added]).min();
         } else if self.entered_below.is_some_and(|below| first_added < below) {
             group.entered_below = Some(first_added);
         }
+        group.cursor = match last {
+            _ if is_end_of_round => Some(None),
+            Some(last) => Some(Some(last)),
+            None => None,
+        };
         drop(waiting);
-        self.write_group(connection)
+        self.write_mark(connection)
     }
 
     /// Enters all that waits, between two groups.
@@ -204,23 +227,24 @@ impl<L: Late> LateIndex<L> {
             return Ok(());
         }
         let all = waiting.iter().map(|(key, &place)| (key.clone(), place));
-        self.group.entered = all.collect();
-        self.group.ends_round = true;
-        self.group.entered_below = self.last;
+        let failed;
+        (self.group.entered, failed) = enter::<L>(connection, all.collect(), false)?;
+        self.group.entered_below = failed.into_iter().min().or(self.last);
+        self.group.cursor = Some(None);
         drop(waiting);
-        self.write_group(connection)
+        self.write_mark(connection)
     }
 
-    fn write_group(&self, connection: &Connection) -> rusqlite::Result<()> {
-        L::enter(connection, &self.group.entered)?;
-        if let Some(below) = self.group.entered_below {
-            connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO late_indexes (name, entered_below) VALUES (?1, ?2)",
-                )?
-                .execute(params![L::NAME, below])?;
-        }
-        Ok(())
+    fn write_mark(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let Some(below) = self.group.entered_below else {
+            return Ok(());
+        };
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO late_indexes (name, entered_below) VALUES (?1, ?2)",
+            )?
+            .execute(params![L::NAME, below])
+            .map(drop)
     }
 
     /// The group is committed.
@@ -229,19 +253,25 @@ impl<L: Late> LateIndex<L> {
         for some in group.entered.chunks(CHUNK) {
             let mut waiting = self.waiting.write();
             for (key, _) in some {
-                waiting.remove(key);
+                if waiting.remove(key).is_some() {
+                    self.weight -= L::weight(key);
+                }
             }
         }
         // After that: a key that was entered may have got another row in this very group.
+        let added_count = group.added.len();
         let mut added = group.added.into_iter();
-        let added_count = added.len();
         while added.len() > 0 {
-            self.waiting.write().extend(added.by_ref().take(CHUNK));
+            let mut waiting = self.waiting.write();
+            for (key, place) in added.by_ref().take(CHUNK) {
+                let weight = L::weight(&key);
+                if waiting.insert(key, place).is_none() {
+                    self.weight += weight;
+                }
+            }
         }
-        if group.ends_round {
-            self.cursor = None;
-        } else if let Some((last, _)) = group.entered.into_iter().next_back() {
-            self.cursor = Some(last);
+        if let Some(cursor) = group.cursor {
+            self.cursor = cursor;
         }
         match group.entered_below {
             Some(below) => (self.entered_below, self.added_since) = (Some(below), 0),
@@ -253,6 +283,37 @@ impl<L: Late> LateIndex<L> {
     pub(crate) fn forget(&mut self) {
         self.group = Group::default();
     }
+}
+
+/// Entries with their places.
+type Entries<L> = Vec<(<L as Late>::Key, <L as Late>::Place)>;
+
+/// Enters all that can be entered. Tells which were, and the places of the others: these go on to wait, so that a
+/// damaged page of an index, say, concerns nobody but those who stand on it.
+fn enter<L: Late>(
+    connection: &Connection,
+    entries: Entries<L>,
+    all_or_none: bool,
+) -> rusqlite::Result<(Entries<L>, Vec<L::Place>)> {
+    let Err(error) = L::enter(connection, &entries) else {
+        return Ok((entries, Vec::new()));
+    };
+    // The whole group fails if the disk does, or if there is no transaction any more.
+    let is_fatal = |error: &_| all_or_none || is_outage(error) || connection.is_autocommit();
+    if is_fatal(&error) {
+        return Err(error);
+    }
+    let (mut entered, mut failed) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match L::enter(connection, std::slice::from_ref(&entry)) {
+            Ok(()) => entered.push(entry),
+            Err(error) if is_fatal(&error) => return Err(error),
+            Err(_) => failed.push(entry.1),
+        }
+    }
+    let (index, count) = (L::NAME, failed.len());
+    tracing::error!(index, count, %error, "entries cannot be made: run `goodpon verify`");
+    Ok((entered, failed))
 }
 
 #[cfg(test)]

@@ -375,9 +375,10 @@ impl State {
         }
         self.metrics.commit.record(started.elapsed());
         self.is_set_back = false;
-        self.book.publish(&self.tools.templates);
+        // Templates last: whoever sees that one is sold out must find all who hold its coupons.
         self.keys.publish();
         self.holders.publish();
+        self.book.publish(&self.tools.templates);
         Ok(())
     }
 

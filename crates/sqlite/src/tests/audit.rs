@@ -34,6 +34,10 @@ async fn eventful() -> Scene {
         .discard(scene.merchant, withdrawn, "recall".into());
     discarded.await.unwrap().unwrap();
     while scene.store.discard_coupons(10).await.unwrap() > 0 {}
+    for key in [1, 2, 3] {
+        let user = format!("with key {key}");
+        scene.issued_with_key(redeemable, &user, [key; 16]).await;
+    }
     scene
 }
 
@@ -63,6 +67,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("DELETE FROM coupon_holders WHERE user_id = 'expired'", " holder"),
     ("UPDATE coupon_holders SET coupon_id = randomblob(16) WHERE user_id = 'expired'", " holder"),
     ("UPDATE coupon_holders SET user_id = 'nobody' WHERE user_id = 'expired'", " holder"),
+    ("DELETE FROM idempotency_keys", " key"),
+    ("UPDATE idempotency_keys SET seq = seq - 1", " key"),
     ("DROP INDEX coupon_histories_by_order", "schema coupon_histories_by_order"),
     ("DELETE FROM coupons WHERE user_id = 'plain'", " coupon"),
     ("UPDATE coupons SET merchant_id = 2 WHERE user_id = 'plain'", " merchant"),

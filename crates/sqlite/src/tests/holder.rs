@@ -124,6 +124,41 @@ async fn all_are_entered_on_close() {
     assert_all_hold_one(&scene, template, 100).await;
 }
 
+#[tokio::test]
+async fn one_entry_that_cannot_be_made_stops_nobody_else() {
+    let scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    issue_all(&scene, template, 0..20).await;
+    // As a damaged page would do.
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON coupon_holders WHEN NEW.user_id = 'user 0'
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    scene.raw().execute_batch(refuse).unwrap();
+    for group in 1..20 {
+        let users = group * 20..(group + 1) * 20;
+        assert_eq!(issue_all(&scene, template, users).await.len(), 20);
+    }
+    assert!(entered(&scene) > 300);
+    let scene = scene.crashed(MOST);
+    scene.raw().execute_batch("DROP TRIGGER refuse").unwrap();
+    assert_all_hold_one(&scene, template, 400).await;
+}
+
+#[tokio::test]
+async fn fewer_wait_that_have_long_names() {
+    let scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    for group in 0..20 {
+        let asked = (0..10).map(|user| {
+            let (scene, name) = (&scene, format!("{group} {user} {}", "x".repeat(240)));
+            async move { scene.issue(template, &name).await.unwrap() }
+        });
+        futures::future::join_all(asked).await;
+    }
+    // Each of them counts for three.
+    assert!(200 - entered(&scene) <= 20);
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+}
+
 /// The last word, should all else fail.
 #[tokio::test]
 async fn the_index_takes_no_second_coupon_of_a_user() {

@@ -9,7 +9,7 @@ mod writer_groups;
 use std::sync::Arc;
 
 use goodpon_application::{
-    idempotency::Outcome,
+    idempotency::{Answer, Idempotency, Outcome},
     mail::MailContent,
     ports::{
         Accounts, CancelRequest, Coupons, IssueGate, IssueOutcome, IssueRequest, Merchants,
@@ -111,12 +111,33 @@ impl Scene {
         template_id: TemplateId,
         user: &str,
     ) -> StoreResult<Outcome<IssueOutcome>> {
-        let request = IssueRequest {
+        self.store
+            .issue(self.request(template_id, user), None)
+            .await
+    }
+
+    /// Issues a coupon with a key of its own.
+    pub(crate) async fn issued_with_key(&self, template_id: TemplateId, user: &str, key: [u8; 16]) {
+        let render = |_: &IssueOutcome| Answer {
+            status: 200,
+            body: "as told".into(),
+        };
+        let idempotency = Idempotency {
+            key,
+            body: [0; 16],
+            render: Arc::new(render),
+        };
+        let request = self.request(template_id, user);
+        let outcome = self.store.issue(request, Some(idempotency)).await;
+        assert_eq!(outcome.unwrap(), Outcome::Ran(Ok(())));
+    }
+
+    fn request(&self, template_id: TemplateId, user: &str) -> IssueRequest {
+        IssueRequest {
             merchant_id: self.merchant,
             template_id,
             user_id: user.into(),
-        };
-        self.store.issue(request, None).await
+        }
     }
 
     /// Issues a coupon and tells its id.
