@@ -136,6 +136,8 @@ async fn one_entry_that_cannot_be_made_stops_nobody_else() {
     for group in 1..20 {
         let users = group * 20..(group + 1) * 20;
         assert_eq!(issue_all(&scene, template, users).await.len(), 20);
+        let crashed = scene.crashed(MOST);
+        assert_eq!(issue_all(&crashed, template, 0..1).await.len(), 0);
     }
     assert!(entered(&scene) > 300);
     let scene = scene.crashed(MOST);
