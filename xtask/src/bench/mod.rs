@@ -25,6 +25,8 @@ use self::wrk::{Figures, Load, Script, Target, Wrk};
 use crate::{process, test_run};
 
 const CONNECTIONS: [u32; 3] = [1, 64, 256];
+/// How long the floor is measured before and after each row.
+const FLOOR_SECONDS: u64 = 2;
 
 /// What to measure and where to tell it.
 #[derive(Args)]
@@ -73,15 +75,17 @@ pub fn run(options: &Options) -> Result<()> {
         .prefix("bench-")
         .tempdir_in(&target)?;
     process::clean_up_when_interrupted(scratch.path().to_path_buf())?;
+    let floor = target.join("release/examples/floor");
     let mut bench = Bench {
         options,
         wrk: Wrk::new(scratch.path())?,
         program,
+        floor: Server::start(&mut Command::new(floor), &scratch.path().join("floor.log"))?,
         scratch: scratch.path().to_path_buf(),
         report: Report::default(),
         stores: 0,
     };
-    bench.floor(&target.join("release/examples/floor"))?;
+    bench.floor()?;
     for work in [Work::Issue, Work::IssueIdempotent] {
         bench.issues(work)?;
     }
@@ -114,7 +118,7 @@ fn conditions(seconds: u64) -> String {
         .map_or("unknown", |(_, model)| model);
     format!(
         "{cores} cores ({model}); the load generator, wrk with {} threads, on the same machine over loopback; {seconds} s a row after {} s of warm-up; \
-         release build, default settings with rate limits off, access log on, every commit synced.",
+         of the floor as measured for {FLOOR_SECONDS} s before and after the row; release build, default settings with rate limits off, access log on, every commit synced.",
         wrk::THREADS,
         stage::warm_up(seconds)
     )
@@ -124,6 +128,8 @@ struct Bench<'a> {
     options: &'a Options,
     wrk: Wrk,
     program: OsString,
+    /// The server without a store.
+    floor: Server,
     scratch: PathBuf,
     report: Report,
     /// How many stores were made so far.
@@ -131,35 +137,39 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The same request as for an issue, to the server without a store.
-    fn floor(&mut self, program: &Path) -> Result<()> {
-        let server = Server::start(&mut Command::new(program), &self.scratch.join("floor.log"))?;
-        let target = Target {
-            address: server.address("partner_addr")?,
-            client_id: format!("ck_{:032}", 0),
-            client_secret: format!("sk_{:032}", 0),
-        };
+    /// The rows of the floor.
+    fn floor(&mut self) -> Result<()> {
         for connections in CONNECTIONS {
-            let arguments = stage::issue_arguments(1, 0, 0, false);
-            let mut load = Load {
-                target: &target,
-                script: Script::Issue,
-                arguments,
-                connections,
-                threads: wrk::THREADS,
-                seconds: self.options.seconds.min(2),
-            };
-            self.wrk.run(&load)?;
-            load.seconds = self.options.seconds;
-            let figures = self.wrk.run(&load)?;
+            self.floor_at(connections, FLOOR_SECONDS)?;
+            let figures = self.floor_at(connections, self.options.seconds)?;
+            let unexpected = figures.refused + figures.broken;
             self.note(
                 Work::Floor,
                 connections,
                 figures,
-                figures.refused + figures.broken,
+                unexpected,
+                rate(&figures),
             );
         }
         Ok(())
+    }
+
+    /// The same request as for an issue, to the server without a store.
+    fn floor_at(&mut self, connections: u32, seconds: u64) -> Result<Figures> {
+        let target = Target {
+            address: self.floor.address("partner_addr")?,
+            client_id: format!("ck_{:032}", 0),
+            client_secret: format!("sk_{:032}", 0),
+        };
+        self.floor.empty_log()?;
+        self.wrk.run(&Load {
+            target: &target,
+            script: Script::Issue,
+            arguments: stage::issue_arguments(1, 0, 0, false),
+            connections,
+            threads: wrk::THREADS,
+            seconds,
+        })
     }
 
     /// Issues to new users, each row on an empty store.
@@ -321,23 +331,34 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// One row.
+    /// One row, between two looks at the floor: the machine's speed changes within a run.
     fn measure(&mut self, work: Work, stage: &mut Stage, run: &Run) -> Result<()> {
+        let before = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
         let measured = stage.measure(&self.wrk, run)?;
+        let after = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
         if let Some(fault) = &measured.fault {
             eprintln!("{} at {}: {fault}", work.name(), run.connections);
         }
-        self.note(work, run.connections, measured.figures, measured.unexpected);
+        let floor = f64::midpoint(before, after);
+        self.note(
+            work,
+            run.connections,
+            measured.figures,
+            measured.unexpected,
+            floor,
+        );
         Ok(())
     }
 
-    fn note(&mut self, work: Work, connections: u32, figures: Figures, unexpected: u64) {
-        let rate = figures.requests as f64 * 1e6 / figures.duration_us.max(1) as f64;
-        let ok_per_s = if unexpected == 0 { rate } else { 0.0 };
-        let floor = match work {
-            Work::Floor => ok_per_s,
-            _ => self.report.floor(connections),
-        };
+    fn note(
+        &mut self,
+        work: Work,
+        connections: u32,
+        figures: Figures,
+        unexpected: u64,
+        floor: f64,
+    ) {
+        let ok_per_s = if unexpected == 0 { rate(&figures) } else { 0.0 };
         let row = Row {
             work,
             connections,
@@ -358,4 +379,9 @@ impl Bench<'_> {
         );
         self.report.rows.push(row);
     }
+}
+
+/// Requests a second.
+fn rate(figures: &Figures) -> f64 {
+    figures.requests as f64 * 1e6 / figures.duration_us.max(1) as f64
 }

@@ -57,7 +57,7 @@ pub struct Row {
     #[serde(serialize_with = "rounded")]
     pub p99_ms: f64,
     pub unexpected: u64,
-    /// `ok_per_s` over that of the floor at the same number of connections.
+    /// `ok_per_s` over that of the floor at the same number of connections, just before and after the row.
     #[serde(serialize_with = "rounded")]
     pub ratio: f64,
 }
@@ -73,14 +73,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// The rate of the floor at so many connections, 0 if not measured.
-    pub fn floor(&self, connections: u32) -> f64 {
-        self.rows
-            .iter()
-            .find(|row| row.work == Work::Floor && row.connections == connections)
-            .map_or(0.0, |row| row.ok_per_s)
-    }
-
     /// The table, as Markdown that reads well on a terminal too.
     pub fn table(&self) -> String {
         let mut table = String::from(
