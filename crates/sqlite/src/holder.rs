@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::late_index::{Late, LateIndex, Waiting};
+use crate::late_index::{Late, Waiting};
 
 /// A user and a template. In the order of the index: a user's templates stand together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,20 @@ impl Late for Holders {
         Ok(())
     }
 
+    fn find_entered(
+        connection: &Connection,
+        holder: &Holder,
+    ) -> rusqlite::Result<Option<[u8; 16]>> {
+        let (merchant, template) = (holder.merchant.0, holder.template.0);
+        connection
+            .prepare_cached(
+                "SELECT coupon_id FROM coupon_holders
+                 WHERE merchant_id = ?1 AND user_id = ?2 AND template_id = ?3",
+            )?
+            .query_row(params![merchant, holder.user, template], |row| row.get(0))
+            .optional()
+    }
+
     fn enter(connection: &Connection, entries: &[(Holder, [u8; 16])]) -> rusqlite::Result<()> {
         let mut enter = connection.prepare_cached(
             "INSERT INTO coupon_holders (merchant_id, user_id, template_id, coupon_id)
@@ -68,7 +82,7 @@ impl Late for Holders {
         for (holder, coupon) in entries {
             let (merchant, template) = (holder.merchant.0, holder.template.0);
             let rows = enter.execute(params![merchant, holder.user, template, coupon])?;
-            if rows == 0 && find_entered(connection, holder)? != Some(*coupon) {
+            if rows == 0 && Self::find_entered(connection, holder)? != Some(*coupon) {
                 let coupon = CouponId::from_bytes(*coupon);
                 tracing::error!(template, %coupon, "a user has two coupons of a template: run `goodpon verify`");
             }
@@ -77,30 +91,7 @@ impl Late for Holders {
     }
 }
 
-/// The coupon that an entered holder has.
-fn find_entered(connection: &Connection, holder: &Holder) -> rusqlite::Result<Option<[u8; 16]>> {
-    connection
-        .prepare_cached(
-            "SELECT coupon_id FROM coupon_holders
-             WHERE merchant_id = ?1 AND user_id = ?2 AND template_id = ?3",
-        )?
-        .query_row(
-            params![holder.merchant.0, holder.user, holder.template.0],
-            |row| row.get(0),
-        )
-        .optional()
-}
-
 impl Waiting<Holders> {
-    /// Whether the user has, or had, a coupon of the template.
-    pub(crate) fn has_one(
-        &self,
-        connection: &Connection,
-        holder: &Holder,
-    ) -> rusqlite::Result<bool> {
-        Ok(self.get(holder).is_some() || find_entered(connection, holder)?.is_some())
-    }
-
     /// The coupons of a user that are not entered; to be asked for before the index is.
     pub(crate) fn of_user(&self, merchant: MerchantId, user: &str) -> Vec<[u8; 16]> {
         let of_template = |template| Holder::new(merchant, user, TemplateId(template));
@@ -124,14 +115,3 @@ impl Waiting<Holders> {
 
 pub(crate) const OF_USER: &str =
     "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2";
-
-impl LateIndex<Holders> {
-    /// [`Waiting::has_one`], as the running group sees it.
-    pub(crate) fn has_one(
-        &self,
-        connection: &Connection,
-        holder: &Holder,
-    ) -> rusqlite::Result<bool> {
-        Ok(self.get(holder).is_some() || find_entered(connection, holder)?.is_some())
-    }
-}

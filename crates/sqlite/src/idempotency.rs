@@ -128,7 +128,7 @@ fn once<S, R>(
         return run(tx).map(Outcome::Ran);
     };
     let (key, body) = (idempotency.key, idempotency.body);
-    let record = match tx.keys.find(tx.connection, key)? {
+    let record = match tx.keys.find(tx.connection, &key)? {
         Some(seq) => find(tx.connection, seq, key, tx.now)?,
         None => None,
     };
@@ -232,7 +232,7 @@ impl Store {
         let now = self.inner.clock.now();
         let record =
             self.read(
-                |connection| match self.inner.waiting_keys.find(connection, key)? {
+                |connection| match self.inner.waiting_keys.find(connection, &key)? {
                     Some(seq) => find(connection, seq, key, now),
                     None => Ok(None),
                 },

@@ -73,7 +73,7 @@ fn has_tag(tags: u64, tag: u16) -> bool {
 fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutcome> {
     let (now, merchant, template_id) = (tx.now, request.merchant_id, request.template_id);
     let holder = Holder::new(merchant, &request.user_id, template_id);
-    let has_one = tx.holders.has_one(tx.connection, &holder)?;
+    let has_one = tx.holders.find(tx.connection, &holder)?.is_some();
     if has_one {
         tx.recent().note(template_id, &request.user_id);
     }
@@ -180,7 +180,8 @@ impl Store {
         user_id: &str,
     ) -> StoreResult<bool> {
         let holder = Holder::new(merchant, user_id, template);
-        self.read(|connection| self.inner.waiting_holders.has_one(connection, &holder))
+        let found = self.read(|connection| self.inner.waiting_holders.find(connection, &holder))?;
+        Ok(found.is_some())
     }
 }
 

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Store,
     codec::{micros, row_limit},
-    late_index::{Late, LateIndex, Waiting},
+    late_index::{Late, LateIndex},
     writer::Tx,
 };
 
@@ -41,6 +41,13 @@ impl Late for Keys {
         Ok(())
     }
 
+    fn find_entered(connection: &Connection, key: &Key) -> rusqlite::Result<Option<i64>> {
+        connection
+            .prepare_cached("SELECT seq FROM idempotency_keys WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))
+            .optional()
+    }
+
     fn enter(connection: &Connection, entries: &[(Key, i64)]) -> rusqlite::Result<()> {
         let mut enter = connection
             .prepare_cached("INSERT OR REPLACE INTO idempotency_keys (key, seq) VALUES (?1, ?2)")?;
@@ -51,32 +58,7 @@ impl Late for Keys {
     }
 }
 
-fn find_entered(connection: &Connection, key: Key) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT seq FROM idempotency_keys WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
-        .optional()
-}
-
-impl Waiting<Keys> {
-    /// Where the newest record of a key stands, if there is any; that record may be gone.
-    pub(crate) fn find(&self, connection: &Connection, key: Key) -> rusqlite::Result<Option<i64>> {
-        match self.get(&key) {
-            Some(seq) => Ok(Some(seq)),
-            None => find_entered(connection, key),
-        }
-    }
-}
-
 impl LateIndex<Keys> {
-    /// [`Waiting::find`], as the running group sees it.
-    pub(crate) fn find(&self, connection: &Connection, key: Key) -> rusqlite::Result<Option<i64>> {
-        match self.get(&key) {
-            Some(seq) => Ok(Some(seq)),
-            None => find_entered(connection, key),
-        }
-    }
-
     /// The place for a new record of the key.
     pub(crate) fn add_record(&mut self, key: Key) -> i64 {
         let seq = self.last().map_or(0, |last| last + 1);

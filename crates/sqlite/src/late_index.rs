@@ -50,6 +50,12 @@ pub(crate) trait Late {
         each: impl FnMut(Self::Key, Self::Place) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()>;
 
+    /// Where the row of a key stands, as the index tells it.
+    fn find_entered(
+        connection: &Connection,
+        key: &Self::Key,
+    ) -> rusqlite::Result<Option<Self::Place>>;
+
     /// Enters keys. Some may come again, with the place at which they are entered.
     fn enter(connection: &Connection, entries: &[(Self::Key, Self::Place)])
     -> rusqlite::Result<()>;
@@ -75,9 +81,20 @@ impl<L: Late> Waiting<L> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the row of a key stands.
-    pub(crate) fn get(&self, key: &L::Key) -> Option<L::Place> {
+    fn get(&self, key: &L::Key) -> Option<L::Place> {
         self.read().get(key).copied()
+    }
+
+    /// Where the row of a key stands, if there is any; that row may be gone.
+    pub(crate) fn find(
+        &self,
+        connection: &Connection,
+        key: &L::Key,
+    ) -> rusqlite::Result<Option<L::Place>> {
+        match self.get(key) {
+            Some(place) => Ok(Some(place)),
+            None => L::find_entered(connection, key),
+        }
     }
 
     /// Where the rows of a range of keys stand.
@@ -145,6 +162,9 @@ impl<L: Late> LateIndex<L> {
         L::read_rows(&transaction, stored, |key, place| {
             // Of two rows of one key the later counts.
             index.add(key, place);
+            if index.group.added.len() < CHUNK {
+                return Ok(());
+            }
             index.publish();
             if index.weight > MOST_FILLS * most_waiting {
                 index.enter_all(&transaction)?;
@@ -152,6 +172,7 @@ impl<L: Late> LateIndex<L> {
             }
             Ok(())
         })?;
+        index.publish();
         transaction.commit()?;
         Ok(index)
     }
@@ -161,10 +182,16 @@ impl<L: Late> LateIndex<L> {
         Arc::clone(&self.waiting)
     }
 
-    /// Where the row of a key stands, if that is not for the index to tell; as the running group sees it.
-    pub(crate) fn get(&self, key: &L::Key) -> Option<L::Place> {
-        let added = self.group.added.get(key).copied();
-        added.or_else(|| self.waiting.get(key))
+    /// [`Waiting::find`], as the running group sees it.
+    pub(crate) fn find(
+        &self,
+        connection: &Connection,
+        key: &L::Key,
+    ) -> rusqlite::Result<Option<L::Place>> {
+        match self.group.added.get(key) {
+            Some(&place) => Ok(Some(place)),
+            None => self.waiting.find(connection, key),
+        }
     }
 
     /// The last place that a row came to stand at.

@@ -47,7 +47,7 @@ fn assert_found(keys: &KeyIndex, connection: &Connection) {
     let mut rows = newest.query([]).unwrap();
     while let Some(row) = rows.next().unwrap() {
         let (key, seq): (Key, i64) = (row.get(0).unwrap(), row.get(1).unwrap());
-        assert_eq!(keys.find(connection, key).unwrap(), Some(seq));
+        assert_eq!(keys.find(connection, &key).unwrap(), Some(seq));
     }
 }
 
@@ -126,7 +126,7 @@ fn what_is_rolled_back_leaves_no_trace() {
         undone.rollback().unwrap();
         keys.forget();
         for number in group(n) {
-            assert_eq!(keys.find(&connection, key(number)).unwrap(), None);
+            assert_eq!(keys.find(&connection, &key(number)).unwrap(), None);
         }
         assert_found(&keys, &connection);
         add(&mut keys, &connection, group(n));
