@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::id::{CouponId, HistoryId, TemplateId};
+use crate::{
+    coupon::CouponStatus,
+    id::{CouponId, HistoryId, TemplateId},
+};
 
 /// What an entry records (contract §1, Enums).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +20,18 @@ pub enum HistoryAction {
     Expire,
     /// Its template was discarded.
     Discard,
+}
+
+impl HistoryAction {
+    /// The state that a coupon is in behind such an entry.
+    pub const fn leads_to(self) -> CouponStatus {
+        match self {
+            Self::Issue | Self::CancelRedemption => CouponStatus::Issued,
+            Self::Redeem => CouponStatus::Redeemed,
+            Self::Expire => CouponStatus::Expired,
+            Self::Discard => CouponStatus::Discarded,
+        }
+    }
 }
 
 /// An entry as merchants see it (contract §2.2).

@@ -12,12 +12,15 @@ use goodpon_domain::{
     id::{CouponId, MerchantId, TemplateId},
     template::{Template, TemplateStatus},
 };
-use jiff::Timestamp;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::{
-    codec::{coupon_id, history_action, history_id, micros, timestamp},
-    coupon, schema, template, trail,
+    codec::{coupon_id, history_action, history_id, micros},
+    coupon,
+    coupon_state::States,
+    late_index,
+    replay::{self, Replays},
+    schema, template,
 };
 
 /// Tells every difference between what is stored and what the ledger says.
@@ -59,21 +62,6 @@ struct Tally {
 struct Audit {
     templates: HashMap<TemplateId, (Template, Tally)>,
     differences: Vec<Difference>,
-}
-
-/// An entry as far as the audit looks at it.
-struct Step {
-    action: HistoryAction,
-    recorded_at: Timestamp,
-    order_id: Option<String>,
-}
-
-fn read_step(row: &Row<'_>) -> rusqlite::Result<Step> {
-    Ok(Step {
-        action: history_action::read(row, 0)?,
-        recorded_at: timestamp(row, 1)?,
-        order_id: row.get(2)?,
-    })
 }
 
 impl Audit {
@@ -123,27 +111,32 @@ impl Audit {
 
     fn check_coupons(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut coupons = connection.prepare(coupon::select_coupons!(
-            ", trail, EXISTS (SELECT 1 FROM template_walks w WHERE w.template_id = coupons.template_id
+            ", EXISTS (SELECT 1 FROM template_walks w WHERE w.template_id = coupons.template_id
                  AND (w.passed_at, w.passed_id) >= (coupons.issued_at, coupons.id))
              FROM coupons NOT INDEXED ORDER BY id"
         ))?;
         let mut issue = connection.prepare_cached(
             "SELECT count(*) FROM coupon_histories
-             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?3 AND action = 0",
+             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?3 AND action = 0 AND number = 0",
         )?;
-        let mut entry = connection.prepare_cached(
-            "SELECT action, recorded_at, order_id FROM coupon_histories
-             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?4 AND action <> 0",
-        )?;
+        let entered_below = late_index::entered_below::<States>(connection)?;
+        let mut steps = connection.prepare(replay::STEPS)?;
+        let mut replays = Replays::new(&mut steps, entered_below)?;
         let mut rows = coupons.query([])?;
         while let Some(row) = rows.next()? {
-            let coupon = coupon::read(row)?;
-            let trail: Option<Vec<u8>> = row.get(8)?;
+            let stored = coupon::read(row)?;
+            let (status, fault) = replays.of(&stored)?;
+            let coupon = Coupon {
+                status,
+                ..stored.coupon
+            };
+            if let Some((what, expected, found)) = fault {
+                self.differ(format!("coupon {} {what}", coupon.id), expected, found);
+            }
             self.count(&coupon);
             self.check_issue(&coupon, &mut issue)?;
-            self.check_path(&coupon, &trail.unwrap_or_default(), &mut entry)?;
             // No sweep would come to it any more.
-            if row.get(9)? && coupon.status == CouponStatus::Issued {
+            if row.get(11)? && coupon.status == CouponStatus::Issued {
                 let subject = format!("coupon {} sweep", coupon.id);
                 self.differ(subject, "still before it", "passed");
             }
@@ -190,54 +183,6 @@ impl Audit {
         if found != 1 {
             let subject = format!("coupon {} ISSUE entries at {}", coupon.id, coupon.issued_at);
             self.differ(subject, 1, found);
-        }
-        Ok(())
-    }
-
-    /// Replays the coupon's entries after its issue, as its trail tells them. That the trail leaves out none is
-    /// seen from the entries.
-    fn check_path(
-        &mut self,
-        coupon: &Coupon,
-        trail: &[u8],
-        entry: &mut CachedStatement<'_>,
-    ) -> rusqlite::Result<()> {
-        if !trail::is_whole(trail) {
-            let subject = format!("coupon {} trail", coupon.id);
-            self.differ(subject, "whole places", format!("{} bytes", trail.len()));
-        }
-        let mut replay = Replay::new(coupon);
-        let mut last = (micros(coupon.issued_at), coupon.id.to_bytes());
-        for (at, id) in trail::places(trail) {
-            let key = params![coupon.template_id.0, at, id, coupon.id.to_bytes()];
-            let step = entry.query_row(key, read_step).optional()?;
-            let found = match &step {
-                Some(step) => format!("{:?} at {}", step.action, step.recorded_at),
-                None => "nothing".into(),
-            };
-            let followed = match step {
-                None => Err("one where the trail says"),
-                Some(_) if (at, id) <= last => Err("one behind the one before it"),
-                Some(step) => replay.step(step),
-            };
-            last = (at, id);
-            if let Err(expected) = followed {
-                self.differ(format!("coupon {} entries", coupon.id), expected, found);
-                return Ok(());
-            }
-        }
-        if replay.status != coupon.status {
-            let subject = format!("coupon {} status", coupon.id);
-            self.differ(
-                subject,
-                format!("{:?}", replay.status),
-                format!("{:?}", coupon.status),
-            );
-        }
-        if replay.order_id != coupon.order_id {
-            let subject = format!("coupon {} order_id", coupon.id);
-            let text = |order: &Option<String>| format!("{order:?}");
-            self.differ(subject, text(&replay.order_id), text(&coupon.order_id));
         }
         Ok(())
     }
@@ -289,7 +234,7 @@ impl Audit {
         let mut entries = connection.prepare(
             "SELECT h.template_id, h.recorded_at, h.id, h.merchant_id, h.action, h.coupon_id,
                     h.order_id IS NOT NULL, h.reason IS NOT NULL,
-                    c.id IS NOT NULL, c.template_id, c.merchant_id, c.issued_at, c.trail
+                    c.id IS NOT NULL, c.template_id, c.merchant_id, c.issued_at
              FROM coupon_histories h NOT INDEXED LEFT JOIN coupons c ON c.id = h.coupon_id",
         )?;
         let mut rows = entries.query([])?;
@@ -330,14 +275,6 @@ impl Audit {
         if is_issue && !in_place {
             let expected = "no second ISSUE of its coupon, nor one at another time";
             self.differ(subject("action")?, expected, format!("Issue of {coupon}"));
-        }
-        if !is_issue {
-            let place = (row.get(1)?, history_id(row, 2)?.to_bytes());
-            let trail: Option<Vec<u8>> = row.get(12)?;
-            let is_told = trail::places(&trail.unwrap_or_default()).any(|told| told == place);
-            if !is_told {
-                self.differ(subject("trail")?, "a place in its coupon's", "none");
-            }
         }
         Ok(())
     }
@@ -400,54 +337,6 @@ fn bearing(action: HistoryAction) -> (bool, bool) {
         HistoryAction::Redeem => (true, false),
         HistoryAction::CancelRedemption => (true, true),
         HistoryAction::Discard => (false, true),
-    }
-}
-
-/// A coupon's state as its entries make it.
-struct Replay<'a> {
-    coupon: &'a Coupon,
-    status: CouponStatus,
-    order_id: Option<String>,
-}
-
-impl<'a> Replay<'a> {
-    fn new(coupon: &'a Coupon) -> Self {
-        Self {
-            coupon,
-            status: CouponStatus::Issued,
-            order_id: None,
-        }
-    }
-
-    /// Takes one more entry, or tells what should have stood there instead.
-    fn step(&mut self, step: Step) -> Result<(), &'static str> {
-        let expired = self.coupon.is_past_expiry(step.recorded_at);
-        self.status = match (self.status, step.action) {
-            (CouponStatus::Issued, HistoryAction::Redeem) if expired => {
-                return Err("no redemption past the expiry");
-            }
-            (CouponStatus::Issued, HistoryAction::Redeem) => {
-                self.order_id = step.order_id;
-                CouponStatus::Redeemed
-            }
-            (CouponStatus::Redeemed, HistoryAction::CancelRedemption)
-                if step.order_id == self.order_id =>
-            {
-                CouponStatus::Issued
-            }
-            (CouponStatus::Redeemed, HistoryAction::CancelRedemption) => {
-                return Err("a cancellation of the order that redeemed it");
-            }
-            (CouponStatus::Issued, HistoryAction::Expire) if expired => CouponStatus::Expired,
-            (CouponStatus::Issued, HistoryAction::Expire) => {
-                return Err("no EXPIRE before the expiry");
-            }
-            (CouponStatus::Issued, HistoryAction::Discard) => CouponStatus::Discarded,
-            (CouponStatus::Issued, _) => return Err("REDEEM, EXPIRE, DISCARD or nothing"),
-            (CouponStatus::Redeemed, _) => return Err("CANCEL_REDEMPTION or nothing"),
-            (CouponStatus::Expired | CouponStatus::Discarded, _) => return Err("no further entry"),
-        };
-        Ok(())
     }
 }
 

@@ -14,12 +14,13 @@ use goodpon_domain::{
     template::{Owned, Template},
     wallet::HeldCoupon,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::{
     Store,
-    codec::{coupon_id, coupon_status, history_action, micros, optional_timestamp, timestamp},
-    trail,
+    codec::{coupon_id, coupon_status, history_action, optional_timestamp, timestamp},
+    coupon_state::{Change, State, Stored},
+    place::Place,
     writer::Tx,
 };
 
@@ -27,16 +28,17 @@ use crate::{
 macro_rules! select_coupons {
     ($rest:literal) => {
         concat!(
-            "SELECT id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id ",
+            "SELECT id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, \
+             changes, changed_at, change_id ",
             $rest
         )
     };
 }
 pub(crate) use select_coupons;
 
-/// Reads a row of [`select_coupons`].
-pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
-    Ok(Coupon {
+/// Reads a row of [`select_coupons`], which has 11 columns.
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let coupon = Coupon {
         id: coupon_id(row, 0)?,
         merchant_id: MerchantId(row.get(1)?),
         template_id: TemplateId(row.get(2)?),
@@ -45,48 +47,39 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Coupon> {
         issued_at: timestamp(row, 5)?,
         expires_at: optional_timestamp(row, 6)?,
         order_id: row.get(7)?,
-    })
+    };
+    let change = match (row.get(8)?, Place::read_optional(row, 9, 10)?) {
+        (0, None) => None,
+        // One without the other is damage, which the audit tells.
+        (number, place) => Some(Change {
+            number,
+            place: place.unwrap_or(Place::BEGINNING),
+        }),
+    };
+    Ok(Stored { coupon, change })
 }
 
-/// What a coupon's row keeps free, in bytes: room for one redemption with an order id of up to 24 bytes.
-pub(crate) const ROOM: i64 = 48;
-
-/// The coupon of that id, whosever it is: the domain tells apart what its caller may know.
-pub(crate) fn load(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Coupon>> {
-    connection
-        .prepare_cached(select_coupons!("FROM coupons WHERE id = ?1"))?
-        .query_row([id.to_bytes()], read)
-        .optional()
-}
-
-/// Writes the state of a coupon, the order of its last redemption and the entries that tell of the change.
-pub(crate) fn change_state<'a>(
-    tx: &Tx<'_>,
-    coupon: &Coupon,
-    status: CouponStatus,
-    order_id: Option<&str>,
+/// Writes the entries that tell of a coupon's change, and takes notice of its state behind the last of them.
+pub(crate) fn change<'a>(
+    tx: &mut Tx<'_>,
+    stored: &Stored,
     entries: impl IntoIterator<Item = Entry<'a>>,
 ) -> rusqlite::Result<()> {
-    let mut places = Vec::new();
+    let (mut change, mut order_id) = (stored.change, stored.coupon.order_id.as_deref());
+    let mut status = stored.coupon.status;
     for entry in entries {
-        let id = tx.history_id();
-        entry.write(tx, id)?;
-        trail::push(&mut places, tx.now, id);
+        status = entry.action.leads_to();
+        order_id = entry.order_id.or(order_id);
+        change = Some(entry.write(tx, tx.history_id(), change)?);
     }
-    // What || makes of blobs counts as text until it is cast back. A size below 0 is one of 0.
-    tx.connection
-        .prepare_cached(
-            "UPDATE coupons SET status = ?2, order_id = ?3, trail = CAST(coalesce(trail, x'') || ?4 AS BLOB),
-                 room = zeroblob(?5 - octet_length(coalesce(?3, '')) - octet_length(coalesce(trail, x'') || ?4))
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            coupon.id.to_bytes(),
-            coupon_status::code(status),
-            order_id,
-            places,
-            ROOM
-        ])?;
+    if let Some(change) = change {
+        let state = State {
+            status,
+            order_id: order_id.map(Into::into),
+            change,
+        };
+        tx.states.add(stored.coupon.id.to_bytes(), state);
+    }
     Ok(())
 }
 
@@ -119,25 +112,38 @@ impl<'a> Entry<'a> {
         Self { reason, ..self }
     }
 
-    /// Writes it as of the transaction's instant, with nothing in the coupon's trail: [`change_state`] adds that.
-    pub(crate) fn write(self, tx: &Tx<'_>, id: HistoryId) -> rusqlite::Result<()> {
+    /// Writes it as of the transaction's instant, behind the coupon's last entry if that is not the ISSUE.
+    pub(crate) fn write(
+        &self,
+        tx: &Tx<'_>,
+        id: HistoryId,
+        behind: Option<Change>,
+    ) -> rusqlite::Result<Change> {
+        let number = match self.action {
+            HistoryAction::Issue => 0,
+            _ => behind.map_or(0, |change| change.number) + 1,
+        };
+        let place = Place::new(tx.now, id.to_bytes());
         tx.connection
             .prepare_cached(
                 "INSERT INTO coupon_histories
-                 (template_id, recorded_at, id, merchant_id, action, coupon_id, order_id, reason)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 (template_id, recorded_at, id, merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 self.coupon.template_id.0,
-                micros(tx.now),
-                id.to_bytes(),
+                place.0,
+                place.1,
                 self.coupon.merchant_id.0,
                 history_action::code(self.action),
                 self.coupon.id.to_bytes(),
+                number,
+                behind.map(|change| change.place.0),
+                behind.map(|change| change.place.1),
                 self.order_id,
                 self.reason,
             ])?;
-        Ok(())
+        Ok(Change { number, place })
     }
 }
 
@@ -145,24 +151,24 @@ impl<'a> Entry<'a> {
 fn load_both(
     tx: &mut Tx<'_>,
     id: CouponId,
-) -> rusqlite::Result<(Option<Coupon>, Option<Template>)> {
-    let coupon = load(tx.connection, id)?;
-    let template = match &coupon {
-        Some(coupon) => tx.template(coupon.template_id)?.cloned(),
+) -> rusqlite::Result<(Option<Stored>, Option<Template>)> {
+    let stored = tx.states.load(tx.connection, id)?;
+    let template = match &stored {
+        Some(stored) => tx.template(stored.coupon.template_id)?.cloned(),
         None => None,
     };
-    Ok((coupon, template))
+    Ok((stored, template))
 }
 
 fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Result<RedeemOutcome> {
     let (found, template) = load_both(tx, request.coupon_id)?;
     let (merchant, order) = (request.merchant_id, &request.order);
-    let outcome = coupon::redeem(found.as_ref(), template.as_ref(), merchant, order, tx.now);
-    if let (Ok(_), Some(coupon)) = (&outcome, &found) {
-        let order_id = Some(order.id.as_str());
-        let entry = Entry::new(HistoryAction::Redeem, coupon).order(&order.id);
-        change_state(tx, coupon, CouponStatus::Redeemed, order_id, [entry])?;
-        if let Some(template) = tx.template(coupon.template_id)? {
+    let coupon = found.as_ref().map(|stored| &stored.coupon);
+    let outcome = coupon::redeem(coupon, template.as_ref(), merchant, order, tx.now);
+    if let (Ok(_), Some(stored)) = (&outcome, &found) {
+        let entry = Entry::new(HistoryAction::Redeem, &stored.coupon).order(&order.id);
+        change(tx, stored, [entry])?;
+        if let Some(template) = tx.template(stored.coupon.template_id)? {
             template.redeem_count += 1;
         }
     }
@@ -172,15 +178,15 @@ fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Result<RedeemOu
 fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOutcome> {
     let (found, template) = load_both(tx, request.coupon_id)?;
     let outcome = coupon::cancel(
-        found.as_ref(),
+        found.as_ref().map(|stored| &stored.coupon),
         template.as_ref(),
         request.merchant_id,
         &request.order_id,
         request.reason.clone(),
         tx.now,
     );
-    if let (Ok(cancellation), Some(coupon)) = (&outcome, &found) {
-        let order_id = Some(request.order_id.as_str());
+    if let (Ok(cancellation), Some(stored)) = (&outcome, &found) {
+        let coupon = &stored.coupon;
         let cancelled = Entry::new(HistoryAction::CancelRedemption, coupon)
             .order(&request.order_id)
             .reason(Some(&request.reason));
@@ -189,8 +195,7 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
             let reason = discard_reason.filter(|_| action == HistoryAction::Discard);
             Entry::new(action, coupon).reason(reason)
         });
-        let entries = [cancelled].into_iter().chain(aftermath);
-        change_state(tx, coupon, cancellation.status, order_id, entries)?;
+        change(tx, stored, [cancelled].into_iter().chain(aftermath))?;
         if let Some(template) = tx.template(coupon.template_id)? {
             template.redeem_count -= 1;
         }
@@ -198,32 +203,15 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
     Ok(outcome)
 }
 
-/// With a join SQLite would prepare the statement anew each time.
-pub(crate) const HELD: &str = select_coupons!(
-    "FROM coupons WHERE status = 0
-     AND id IN (SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2)"
-);
-
 #[async_trait]
 impl Coupons for Store {
     async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
-        let waiting = self.inner.waiting_holders.of_user(merchant, user_id);
-        let coupons = self.read(|connection| {
-            let mut coupons = connection
-                .prepare_cached(HELD)?
-                .query_map(params![merchant.0, user_id], read)?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            for id in waiting.into_iter().map(CouponId::from_bytes) {
-                // It may have been entered meanwhile.
-                if coupons.iter().all(|coupon| coupon.id != id) {
-                    let coupon = load(connection, id)?;
-                    coupons.extend(coupon.filter(|coupon| coupon.status == CouponStatus::Issued));
-                }
-            }
-            Ok(coupons)
-        })?;
+        let coupons = self.read(|connection| self.all_coupons(connection, merchant, user_id))?;
         let mut held = Vec::with_capacity(coupons.len());
-        for coupon in coupons {
+        for Stored { coupon, .. } in coupons {
+            if coupon.status != CouponStatus::Issued {
+                continue;
+            }
             if let Owned::Mine(template) = self.find_template(merchant, coupon.template_id)? {
                 held.push(HeldCoupon { coupon, template });
             }
@@ -255,6 +243,27 @@ impl Coupons for Store {
 }
 
 impl Store {
+    /// All coupons that the user ever got of the merchant's.
+    pub(crate) fn all_coupons(
+        &self,
+        connection: &Connection,
+        merchant: MerchantId,
+        user_id: &str,
+    ) -> rusqlite::Result<Vec<Stored>> {
+        let ids = self
+            .inner
+            .waiting_holders
+            .all_of_user(connection, merchant, user_id)?;
+        let load = |id| {
+            let stored = self
+                .inner
+                .waiting_states
+                .load(connection, CouponId::from_bytes(id));
+            stored.transpose()
+        };
+        ids.into_iter().filter_map(load).collect()
+    }
+
     /// A template as committed, as far as it is the merchant's.
     pub(crate) fn find_template(
         &self,

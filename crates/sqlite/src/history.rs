@@ -1,12 +1,11 @@
 //! The ledger, page by page.
 //!
 //! Entries are clustered by template, so a page is merged from one stream a template: each stream seeks to the
-//! page's beginning by an index and is read only as far as the page needs it. A user's page is merged from one
-//! stream a coupon, which looks each entry up where the coupon's trail says that it stands.
+//! page's beginning by an index and is read only as far as the page needs it. A user's page is made from all entries
+//! of their coupons, each of which leads to the one before it.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use async_trait::async_trait;
 use goodpon_application::{
@@ -22,7 +21,8 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 use crate::{
     Store,
     codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
-    trail::{self, BEGINNING, Place},
+    coupon_state::Stored,
+    place::Place,
 };
 
 /// So many entries of a stream are read at once, after its first one.
@@ -64,11 +64,11 @@ const LAST_ID: [u8; 16] = [0xff; 16];
 impl Range {
     fn of(filter: &HistoryFilter, direction: Direction, after: Option<HistoryPosition>) -> Self {
         // No id is all ones, so this is just before the first entry of `from`.
-        let from = filter.from.map(|at| (micros(at) - 1, LAST_ID));
-        let until = filter.until.map(|at| (micros(at), [0; 16]));
+        let from = filter.from.map(|at| Place(micros(at) - 1, LAST_ID));
+        let until = filter.until.map(|at| Place(micros(at), [0; 16]));
         let range = Self {
-            above: from.unwrap_or(BEGINNING),
-            below: until.unwrap_or((i64::MAX, LAST_ID)),
+            above: from.unwrap_or(Place::BEGINNING),
+            below: until.unwrap_or(Place(i64::MAX, LAST_ID)),
         };
         match after {
             Some(position) => range.behind(position, direction),
@@ -76,9 +76,14 @@ impl Range {
         }
     }
 
+    fn contains(self, position: HistoryPosition) -> bool {
+        let place = Place::new(position.recorded_at, position.id.to_bytes());
+        self.above < place && place < self.below
+    }
+
     /// What is left of it behind an entry.
     fn behind(self, position: HistoryPosition, direction: Direction) -> Self {
-        let place = (micros(position.recorded_at), position.id.to_bytes());
+        let place = Place::new(position.recorded_at, position.id.to_bytes());
         match direction {
             Direction::Ascending => Self {
                 above: self.above.max(place),
@@ -92,22 +97,9 @@ impl Range {
     }
 }
 
-/// Entries that stand in order.
-enum Source {
-    /// All of a template.
-    Template(TemplateId),
-    /// A template's entries of an order.
-    Order(TemplateId, String),
-    /// A coupon's entries.
-    Coupon(CouponEntries),
-}
-
-struct CouponEntries {
+/// Entries that stand in order: all of a template, or those of an order.
+struct Source {
     template: TemplateId,
-    coupon: CouponId,
-    /// Where they stand, in order.
-    places: Vec<Place>,
-    /// Others than of this order are left out, if there is one.
     order: Option<String>,
 }
 
@@ -132,10 +124,6 @@ fn sql(is_of_order: bool, direction: Direction) -> String {
     )
 }
 
-const ENTRY: &str =
-    "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason FROM coupon_histories
-     WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?4";
-
 struct Reader<'a> {
     connection: &'a Connection,
     merchant: MerchantId,
@@ -149,122 +137,72 @@ impl Reader<'_> {
         range: Range,
         limit: usize,
     ) -> rusqlite::Result<VecDeque<Line>> {
-        match source {
-            Source::Template(id) => self.read_template(*id, None, range, limit),
-            Source::Order(id, order) => self.read_template(*id, Some(order), range, limit),
-            Source::Coupon(entries) => self.read_coupon(entries, range, limit),
-        }
-    }
-
-    fn read_template(
-        &self,
-        template: TemplateId,
-        order: Option<&String>,
-        range: Range,
-        limit: usize,
-    ) -> rusqlite::Result<VecDeque<Line>> {
-        let sql = sql(order.is_some(), self.direction);
+        let sql = sql(source.order.is_some(), self.direction);
         let mut statement = self.connection.prepare_cached(&sql)?;
         let limit = row_limit(limit);
         let mut parameters: Vec<(&str, &dyn ToSql)> = named_params! {
-            ":template": template.0,
+            ":template": source.template.0,
             ":above_at": range.above.0, ":above_id": range.above.1,
             ":below_at": range.below.0, ":below_id": range.below.1,
             ":limit": limit,
         }
         .to_vec();
-        if let Some(order) = order {
+        if let Some(order) = &source.order {
             parameters.push((":merchant", &self.merchant.0));
             parameters.push((":order", order));
         }
         statement.query_map(&*parameters, read)?.collect()
     }
-
-    fn read_coupon(
-        &self,
-        entries: &CouponEntries,
-        range: Range,
-        limit: usize,
-    ) -> rusqlite::Result<VecDeque<Line>> {
-        let mut statement = self.connection.prepare_cached(ENTRY)?;
-        let (places, coupon) = (&entries.places, entries.coupon.to_bytes());
-        let begin = places.partition_point(|place| *place <= range.above);
-        let end = places.partition_point(|place| *place < range.below);
-        // The range is empty where `after` lies beyond one of its ends.
-        let mut places = places.get(begin..end).unwrap_or_default().iter();
-        let mut lines = VecDeque::new();
-        while lines.len() < limit
-            && let Some((at, id)) = match self.direction {
-                Direction::Ascending => places.next(),
-                Direction::Descending => places.next_back(),
-            }
-        {
-            let key = params![entries.template.0, at, id, coupon];
-            let line = statement.query_row(key, read).optional()?;
-            lines.extend(
-                line.filter(|line| entries.order.is_none() || line.order_id == entries.order),
-            );
-        }
-        Ok(lines)
-    }
 }
 
-/// The sources in which entries that pass the filter stand. `held`: the coupons of the filter's user, if it has one.
+/// The sources in which entries that pass the filter stand, but for its user.
 fn sources(
     connection: &Connection,
     merchant: MerchantId,
     filter: &HistoryFilter,
-    held: BTreeSet<[u8; 16]>,
 ) -> rusqlite::Result<Vec<Source>> {
-    if filter.user_id.is_some() {
-        return coupon_sources(connection, held, filter);
-    }
     let order = filter.order_id.as_ref();
-    let of_template = |id| match order {
-        Some(order) => Source::Order(id, order.clone()),
-        None => Source::Template(id),
-    };
     let templates = match (filter.template_id, order) {
         (Some(id), _) => own_template(connection, merchant, id)?,
         (None, Some(order)) => templates_of_order(connection, merchant, order)?,
         (None, None) => templates_of_merchant(connection, merchant)?,
     };
-    Ok(templates.into_iter().map(of_template).collect())
+    let source = |template| Source {
+        template,
+        order: order.cloned(),
+    };
+    Ok(templates.into_iter().map(source).collect())
 }
 
-/// A user's coupons. Each tells itself where its entries stand.
-fn coupon_sources(
-    connection: &Connection,
-    held: BTreeSet<[u8; 16]>,
-    filter: &HistoryFilter,
-) -> rusqlite::Result<Vec<Source>> {
-    let mut coupon = connection.prepare_cached(COUPON)?;
-    let mut sources = Vec::new();
-    for id in held {
-        let (template, issued_at, trail): (i64, i64, Option<Vec<u8>>) =
-            coupon.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let template = TemplateId(template);
-        if filter.template_id.is_some_and(|id| id != template) {
-            continue;
-        }
-        let mut places: Vec<Place> = trail::places(&trail.unwrap_or_default()).collect();
-        // An ISSUE entry is of no order.
-        if filter.order_id.is_none() {
-            places.push((issued_at, id));
-        }
-        // They are in order but for the ISSUE, unless the clock was set back.
-        places.sort_unstable();
-        sources.push(Source::Coupon(CouponEntries {
-            template,
-            coupon: CouponId::from_bytes(id),
-            places,
-            order: filter.order_id.clone(),
-        }));
+/// The entry at a place of a coupon's, its number, and where the one before it stands.
+const ENTRY: &str =
+    "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason, number, previous_at, previous_id
+     FROM coupon_histories WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?4";
+
+/// All entries of a coupon, its ISSUE at last.
+fn entries_of(connection: &Connection, stored: &Stored) -> rusqlite::Result<Vec<Line>> {
+    let coupon = &stored.coupon;
+    let mut statement = connection.prepare_cached(ENTRY)?;
+    let mut look_up = |place: Place| {
+        let key = params![coupon.template_id.0, place.0, place.1, coupon.id.to_bytes()];
+        let found = |row: &Row<'_>| Ok((read(row)?, row.get(7)?, Place::read_optional(row, 8, 9)?));
+        statement.query_row(key, found).optional()
+    };
+    let mut lines = Vec::new();
+    let mut next = stored.change.map(|change| change.place);
+    let mut last = i64::MAX;
+    while let Some(place) = next
+        && let Some((line, number, previous)) = look_up(place)?
+        // Whatever a damaged database says, this comes to an end.
+        && number < last
+    {
+        lines.push(line);
+        (last, next) = (number, previous);
     }
-    Ok(sources)
+    let issue = look_up(Place::new(coupon.issued_at, coupon.id.to_bytes()))?;
+    lines.extend(issue.map(|(line, ..)| line));
+    Ok(lines)
 }
-
-const COUPON: &str = "SELECT template_id, issued_at, trail FROM coupons WHERE id = ?1";
 
 const OWN_TEMPLATE: &str =
     "SELECT id FROM coupon_templates WHERE id = :template AND merchant_id = :merchant";
@@ -439,6 +377,32 @@ fn complete(connection: &Connection, lines: Vec<Line>) -> rusqlite::Result<Vec<H
     Ok(entries)
 }
 
+/// A page of a user's entries.
+fn user_page(
+    coupons: &[Stored],
+    reader: &Reader<'_>,
+    filter: &HistoryFilter,
+    range: Range,
+    limit: usize,
+) -> rusqlite::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for stored in coupons {
+        let of_template = |id| id == stored.coupon.template_id;
+        if filter.template_id.is_none_or(of_template) {
+            let of_order =
+                |line: &Line| filter.order_id.is_none() || line.order_id == filter.order_id;
+            let found = entries_of(reader.connection, stored)?.into_iter();
+            lines.extend(found.filter(|line| range.contains(line.position) && of_order(line)));
+        }
+    }
+    lines.sort_unstable_by(|one, other| match reader.direction {
+        Direction::Ascending => one.position.cmp(&other.position),
+        Direction::Descending => other.position.cmp(&one.position),
+    });
+    lines.truncate(limit);
+    Ok(lines)
+}
+
 #[async_trait]
 impl Histories for Store {
     async fn page(
@@ -450,12 +414,12 @@ impl Histories for Store {
         limit: usize,
     ) -> StoreResult<Vec<HistoryEntry>> {
         let filter = filter.clone();
-        let holders = Arc::clone(&self.inner.waiting_holders);
+        let store = self.clone();
         self.scan(move |connection| {
-            // Before the snapshot, which thus has all of them.
-            let held = match &filter.user_id {
-                Some(user) => holders.all_of_user(connection, merchant, user)?,
-                None => BTreeSet::new(),
+            // Before the snapshot, which thus has all entries of all of them.
+            let coupons = match &filter.user_id {
+                Some(user) => Some(store.all_coupons(connection, merchant, user)?),
+                None => None,
             };
             let snapshot = connection.unchecked_transaction()?;
             let reader = Reader {
@@ -464,8 +428,10 @@ impl Histories for Store {
                 direction,
             };
             let range = Range::of(&filter, direction, after);
-            let sources = sources(&snapshot, merchant, &filter, held)?;
-            let lines = reader.merge(sources, range, limit)?;
+            let lines = match coupons {
+                Some(coupons) => user_page(&coupons, &reader, &filter, range, limit)?,
+                None => reader.merge(sources(&snapshot, merchant, &filter)?, range, limit)?,
+            };
             complete(&snapshot, lines)
         })
         .await

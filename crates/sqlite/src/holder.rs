@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::late_index::{Late, Waiting};
+use crate::late_index::{Late, Lookup, Waiting};
 
 /// A user and a template. In the order of the index: a user's templates stand together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,10 +36,15 @@ pub(crate) struct Holders;
 impl Late for Holders {
     const NAME: &'static str = "coupon_holders";
     type Key = Holder;
+    type Value = [u8; 16];
     type Place = [u8; 16];
 
+    fn place(coupon: &[u8; 16]) -> [u8; 16] {
+        *coupon
+    }
+
     /// A user id has up to 255 characters.
-    fn weight(holder: &Holder) -> usize {
+    fn weight(holder: &Holder, _coupon: &[u8; 16]) -> usize {
         1 + holder.user.len() / 100
     }
 
@@ -60,20 +65,6 @@ impl Late for Holders {
         Ok(())
     }
 
-    fn find_entered(
-        connection: &Connection,
-        holder: &Holder,
-    ) -> rusqlite::Result<Option<[u8; 16]>> {
-        let (merchant, template) = (holder.merchant.0, holder.template.0);
-        connection
-            .prepare_cached(
-                "SELECT coupon_id FROM coupon_holders
-                 WHERE merchant_id = ?1 AND user_id = ?2 AND template_id = ?3",
-            )?
-            .query_row(params![merchant, holder.user, template], |row| row.get(0))
-            .optional()
-    }
-
     fn enter(connection: &Connection, entries: &[(Holder, [u8; 16])]) -> rusqlite::Result<()> {
         let mut enter = connection.prepare_cached(
             "INSERT INTO coupon_holders (merchant_id, user_id, template_id, coupon_id)
@@ -91,11 +82,27 @@ impl Late for Holders {
     }
 }
 
+impl Lookup for Holders {
+    fn find_entered(
+        connection: &Connection,
+        holder: &Holder,
+    ) -> rusqlite::Result<Option<[u8; 16]>> {
+        let (merchant, template) = (holder.merchant.0, holder.template.0);
+        connection
+            .prepare_cached(
+                "SELECT coupon_id FROM coupon_holders
+                 WHERE merchant_id = ?1 AND user_id = ?2 AND template_id = ?3",
+            )?
+            .query_row(params![merchant, holder.user, template], |row| row.get(0))
+            .optional()
+    }
+}
+
 impl Waiting<Holders> {
     /// The coupons of a user that are not entered; to be asked for before the index is.
     pub(crate) fn of_user(&self, merchant: MerchantId, user: &str) -> Vec<[u8; 16]> {
         let of_template = |template| Holder::new(merchant, user, TemplateId(template));
-        self.places(of_template(i64::MIN)..=of_template(i64::MAX))
+        self.values(of_template(i64::MIN)..=of_template(i64::MAX))
     }
 
     /// All coupons of a user. Within a read transaction those that came since its beginning may be among them.

@@ -20,7 +20,8 @@ use rusqlite::{Connection, params};
 use crate::{
     Store,
     codec::{coupon_status, micros},
-    coupon::{Entry, ROOM},
+    coupon::Entry,
+    coupon_state::ROOM,
     holder::Holder,
     writer::Tx,
 };
@@ -105,7 +106,8 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     tx.recent().note(template_id, &request.user_id);
     // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
-    Entry::new(HistoryAction::Issue, &coupon).write(tx, entry_id)?;
+    let issued = Entry::new(HistoryAction::Issue, &coupon).write(tx, entry_id, None)?;
+    tx.states.pass(issued.place);
     if let Some(template) = tx.template(template_id)? {
         template.issue_count += 1;
     }
@@ -115,8 +117,8 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
 fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, room)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, zeroblob(?8))",
+            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changes, room)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, zeroblob(?8))",
         )?
         .execute(params![
             coupon.id.to_bytes(),

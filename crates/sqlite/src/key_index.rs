@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Store,
     codec::{micros, row_limit},
-    late_index::{Late, LateIndex},
+    late_index::{Late, LateIndex, Lookup},
     writer::Tx,
 };
 
@@ -25,7 +25,12 @@ pub(crate) struct Keys;
 impl Late for Keys {
     const NAME: &'static str = "idempotency_keys";
     type Key = Key;
+    type Value = i64;
     type Place = i64;
+
+    fn place(seq: &i64) -> i64 {
+        *seq
+    }
 
     fn read_rows(
         connection: &Connection,
@@ -41,13 +46,6 @@ impl Late for Keys {
         Ok(())
     }
 
-    fn find_entered(connection: &Connection, key: &Key) -> rusqlite::Result<Option<i64>> {
-        connection
-            .prepare_cached("SELECT seq FROM idempotency_keys WHERE key = ?1")?
-            .query_row([key], |row| row.get(0))
-            .optional()
-    }
-
     fn enter(connection: &Connection, entries: &[(Key, i64)]) -> rusqlite::Result<()> {
         let mut enter = connection
             .prepare_cached("INSERT OR REPLACE INTO idempotency_keys (key, seq) VALUES (?1, ?2)")?;
@@ -55,6 +53,15 @@ impl Late for Keys {
             enter.execute(params![key, seq])?;
         }
         Ok(())
+    }
+}
+
+impl Lookup for Keys {
+    fn find_entered(connection: &Connection, key: &Key) -> rusqlite::Result<Option<i64>> {
+        connection
+            .prepare_cached("SELECT seq FROM idempotency_keys WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))
+            .optional()
     }
 }
 

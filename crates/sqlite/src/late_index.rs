@@ -4,6 +4,8 @@
 //! nearly each, which costs as much as the rest of the request. So a new entry waits in memory at first, where it is
 //! found just as well. When many wait, the writer enters some with every group, in the order of keys, round and
 //! round: thus neighbours share a page. The rows themselves tell after a crash which entries waited.
+//!
+//! What an entry leads to may be more than a place: an index may keep the state that the rows of a key make.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
@@ -25,6 +27,9 @@ const MOST_FILLS: usize = 3;
 const MOST_UNSOUND: usize = 4;
 /// The database is told this often, while so many rows are added as may wait, up to where all are entered.
 const MARKS_A_FILL: usize = 4;
+/// Where rows without an entry stand among the others, each entry is made before about so many times as many rows are
+/// added as may wait: a start has to read through them all.
+const FILLS_A_ROUND: usize = 2;
 /// So many entries come or go under one lock, so that readers wait for no more than these.
 const CHUNK: usize = 32;
 
@@ -34,37 +39,50 @@ pub(crate) trait Late {
     const NAME: &'static str;
     /// What is looked up.
     type Key: Ord + Clone;
-    /// Where the row stands that the key leads to. Rows that are added later come to stand behind, but for a clock
+    /// What the key leads to.
+    type Value: Clone;
+    /// Where the row stands that made a value. Rows that are added later come to stand behind, but for a clock
     /// that was set back.
     type Place: Ord + Copy + FromSql + ToSql;
 
-    /// What a key counts for among those that wait: 1 unless it takes far more memory than usual.
-    fn weight(_key: &Self::Key) -> usize {
+    /// Where the row stands that made a value.
+    fn place(value: &Self::Value) -> Self::Place;
+
+    /// Whether a value that was read counts rather than one of its key that was read before it.
+    fn is_newer(_value: &Self::Value, _than: &Self::Value) -> bool {
+        true
+    }
+
+    /// What an entry counts for among those that wait: 1 unless it takes far more memory than usual.
+    fn weight(_key: &Self::Key, _value: &Self::Value) -> usize {
         1
     }
 
-    /// Reads all rows, or those from a place on, in the order of their places.
+    /// Reads all rows that have an entry, or those of them that stand at a place or behind it.
     fn read_rows(
         connection: &Connection,
         from: Option<Self::Place>,
-        each: impl FnMut(Self::Key, Self::Place) -> rusqlite::Result<()>,
+        each: impl FnMut(Self::Key, Self::Value) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()>;
 
-    /// Where the row of a key stands, as the index tells it.
+    /// Makes entries. Some may be there already.
+    fn enter(connection: &Connection, entries: &[(Self::Key, Self::Value)])
+    -> rusqlite::Result<()>;
+}
+
+/// An index in which keys are looked up.
+pub(crate) trait Lookup: Late {
+    /// What the index has for a key.
     fn find_entered(
         connection: &Connection,
         key: &Self::Key,
-    ) -> rusqlite::Result<Option<Self::Place>>;
-
-    /// Enters keys. Some may come again, with the place at which they are entered.
-    fn enter(connection: &Connection, entries: &[(Self::Key, Self::Place)])
-    -> rusqlite::Result<()>;
+    ) -> rusqlite::Result<Option<Self::Value>>;
 }
 
 /// The entries of committed rows that are not in the index yet.
 ///
 /// A reader looks here before it looks into the index: an entry leaves only after the commit that entered it.
-pub(crate) struct Waiting<L: Late>(RwLock<BTreeMap<L::Key, L::Place>>);
+pub(crate) struct Waiting<L: Late>(RwLock<BTreeMap<L::Key, L::Value>>);
 
 impl<L: Late> Default for Waiting<L> {
     fn default() -> Self {
@@ -73,33 +91,39 @@ impl<L: Late> Default for Waiting<L> {
 }
 
 impl<L: Late> Waiting<L> {
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<L::Key, L::Place>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<L::Key, L::Value>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<L::Key, L::Place>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<L::Key, L::Value>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, key: &L::Key) -> Option<L::Place> {
-        self.read().get(key).copied()
+    /// What waits for a key.
+    pub(crate) fn get(&self, key: &L::Key) -> Option<L::Value> {
+        self.read().get(key).cloned()
     }
 
-    /// Where the row of a key stands, if there is any; that row may be gone.
+    /// What waits for a range of keys.
+    pub(crate) fn values(&self, keys: impl RangeBounds<L::Key>) -> Vec<L::Value> {
+        self.read()
+            .range(keys)
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+}
+
+impl<L: Lookup> Waiting<L> {
+    /// What a key leads to, if there is any such row; that row may be gone.
     pub(crate) fn find(
         &self,
         connection: &Connection,
         key: &L::Key,
-    ) -> rusqlite::Result<Option<L::Place>> {
+    ) -> rusqlite::Result<Option<L::Value>> {
         match self.get(key) {
-            Some(place) => Ok(Some(place)),
+            Some(value) => Ok(Some(value)),
             None => L::find_entered(connection, key),
         }
-    }
-
-    /// Where the rows of a range of keys stand.
-    pub(crate) fn places(&self, keys: impl RangeBounds<L::Key>) -> Vec<L::Place> {
-        self.read().range(keys).map(|(_, &place)| place).collect()
     }
 }
 
@@ -122,8 +146,12 @@ pub(crate) struct LateIndex<L: Late> {
 
 /// What the running group will have done when it is committed.
 struct Group<L: Late> {
-    added: BTreeMap<L::Key, L::Place>,
-    entered: Vec<(L::Key, L::Place)>,
+    added: BTreeMap<L::Key, L::Value>,
+    /// How many rows without an entry it has.
+    passed: usize,
+    /// The first place of its rows.
+    first: Option<L::Place>,
+    entered: Entries<L>,
     /// Where the next group goes on, if somewhere else.
     cursor: Option<Option<L::Key>>,
     entered_below: Option<L::Place>,
@@ -133,6 +161,8 @@ impl<L: Late> Default for Group<L> {
     fn default() -> Self {
         Self {
             added: BTreeMap::new(),
+            passed: 0,
+            first: None,
             entered: Vec::new(),
             cursor: None,
             entered_below: None,
@@ -143,10 +173,7 @@ impl<L: Late> Default for Group<L> {
 impl<L: Late> LateIndex<L> {
     /// Reads which entries wait, and enters them if they are too many.
     pub(crate) fn open(connection: &Connection, most_waiting: usize) -> rusqlite::Result<Self> {
-        let stored = connection
-            .prepare("SELECT entered_below FROM late_indexes WHERE name = ?1")?
-            .query_row([L::NAME], |row| row.get(0))
-            .optional()?;
+        let stored = entered_below::<L>(connection)?;
         let mut index = Self {
             waiting: Arc::default(),
             weight: 0,
@@ -159,9 +186,8 @@ impl<L: Late> LateIndex<L> {
             group: Group::default(),
         };
         let transaction = connection.unchecked_transaction()?;
-        L::read_rows(&transaction, stored, |key, place| {
-            // Of two rows of one key the later counts.
-            index.add(key, place);
+        L::read_rows(&transaction, stored, |key, value| {
+            index.add_read(key, value);
             if index.group.added.len() < CHUNK {
                 return Ok(());
             }
@@ -182,16 +208,10 @@ impl<L: Late> LateIndex<L> {
         Arc::clone(&self.waiting)
     }
 
-    /// [`Waiting::find`], as the running group sees it.
-    pub(crate) fn find(
-        &self,
-        connection: &Connection,
-        key: &L::Key,
-    ) -> rusqlite::Result<Option<L::Place>> {
-        match self.group.added.get(key) {
-            Some(&place) => Ok(Some(place)),
-            None => self.waiting.find(connection, key),
-        }
+    /// What was added for a key, as the running group sees it, unless it is entered.
+    pub(crate) fn get(&self, key: &L::Key) -> Option<L::Value> {
+        let added = self.group.added.get(key).cloned();
+        added.or_else(|| self.waiting.get(key))
     }
 
     /// The last place that a row came to stand at.
@@ -200,28 +220,53 @@ impl<L: Late> LateIndex<L> {
     }
 
     /// Takes up an entry for a row that the running group made.
-    pub(crate) fn add(&mut self, key: L::Key, place: L::Place) {
-        self.last = self.last.max(Some(place));
-        self.group.added.insert(key, place);
+    pub(crate) fn add(&mut self, key: L::Key, value: L::Value) {
+        self.note(L::place(&value));
+        self.group.added.insert(key, value);
     }
 
-    /// Enters some of what waits, up to twice as many as the group added.
+    /// Takes up an entry for a row that was read, which may be older than what is there.
+    fn add_read(&mut self, key: L::Key, value: L::Value) {
+        let known = self.get(&key);
+        if known.is_none_or(|known| L::is_newer(&value, &known)) {
+            self.add(key, value);
+        }
+    }
+
+    /// Takes notice of a row without an entry that the running group made.
+    pub(crate) fn pass(&mut self, place: L::Place) {
+        self.note(place);
+        self.group.passed += 1;
+    }
+
+    fn note(&mut self, place: L::Place) {
+        self.last = self.last.max(Some(place));
+        let first = self.group.first.map_or(place, |first| first.min(place));
+        self.group.first = Some(first);
+    }
+
+    /// Enters some of what waits, up to twice as many as the group has rows.
     pub(crate) fn enter_some(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let (waiting, group) = (self.waiting.read(), &mut self.group);
-        let Some(&first_added) = group.added.values().min() else {
+        let Some(first) = group.first else {
             return Ok(());
         };
-        let too_many = match group.added.len() {
+        let rows = group.added.len() + group.passed;
+        let too_many = match rows {
             ..=SMALL_GROUP => waiting.len(),
-            added => (self.weight + added).saturating_sub(self.most_waiting),
+            _ => (self.weight + group.added.len()).saturating_sub(self.most_waiting),
         };
-        let count = too_many.min(2 * group.added.len());
+        let round = FILLS_A_ROUND * self.most_waiting.max(1);
+        let in_turn = (waiting.len() * group.passed).div_ceil(round);
+        let count = too_many.max(in_turn).min(2 * rows);
         let from = match &self.cursor {
             Some(last) => Bound::Excluded(last),
             None => Bound::Unbounded,
         };
         let next = waiting.range((from, Bound::Unbounded)).take(count);
-        let next: Vec<_> = next.map(|(key, &place)| (key.clone(), place)).collect();
+        let next: Vec<_> = next
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         let last = next.last().map(|(key, _)| key.clone());
         let behind = match &last {
             Some(last) => waiting.range((Bound::Excluded(last), Bound::Unbounded)),
@@ -231,12 +276,12 @@ impl<L: Late> LateIndex<L> {
         let all_or_none = self.weight > MOST_UNSOUND * self.most_waiting;
         let failed;
         (group.entered, failed) = enter::<L>(connection, next, all_or_none)?;
-        if self.added_since + group.added.len() > self.most_waiting / MARKS_A_FILL {
+        if self.added_since + rows > self.most_waiting / MARKS_A_FILL {
             let up_to = self.cursor.iter().flat_map(|last| waiting.range(..=last));
-            let left = up_to.chain(behind).map(|(_, &place)| place);
-            group.entered_below = left.chain(failed).chain([first_added]).min();
-        } else if self.entered_below.is_some_and(|below| first_added < below) {
-            group.entered_below = Some(first_added);
+            let left = up_to.chain(behind).map(|(_, value)| L::place(value));
+            group.entered_below = left.chain(failed).chain([first]).min();
+        } else if self.entered_below.is_some_and(|below| first < below) {
+            group.entered_below = Some(first);
         }
         group.cursor = match last {
             _ if is_end_of_round => Some(None),
@@ -253,7 +298,9 @@ impl<L: Late> LateIndex<L> {
         if waiting.is_empty() {
             return Ok(());
         }
-        let all = waiting.iter().map(|(key, &place)| (key.clone(), place));
+        let all = waiting
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()));
         let failed;
         (self.group.entered, failed) = enter::<L>(connection, all.collect(), false)?;
         self.group.entered_below = failed.into_iter().min().or(self.last);
@@ -280,21 +327,22 @@ impl<L: Late> LateIndex<L> {
         for some in group.entered.chunks(CHUNK) {
             let mut waiting = self.waiting.write();
             for (key, _) in some {
-                if waiting.remove(key).is_some() {
-                    self.weight -= L::weight(key);
+                if let Some(value) = waiting.remove(key) {
+                    self.weight -= L::weight(key, &value);
                 }
             }
         }
         // After that: a key that was entered may have got another row in this very group.
-        let added_count = group.added.len();
+        let row_count = group.added.len() + group.passed;
         let mut added = group.added.into_iter();
         while added.len() > 0 {
             let mut waiting = self.waiting.write();
-            for (key, place) in added.by_ref().take(CHUNK) {
-                let weight = L::weight(&key);
-                if waiting.insert(key, place).is_none() {
-                    self.weight += weight;
+            for (key, value) in added.by_ref().take(CHUNK) {
+                self.weight += L::weight(&key, &value);
+                if let Some(old) = waiting.get(&key) {
+                    self.weight -= L::weight(&key, old);
                 }
+                waiting.insert(key, value);
             }
         }
         if let Some(cursor) = group.cursor {
@@ -302,7 +350,7 @@ impl<L: Late> LateIndex<L> {
         }
         match group.entered_below {
             Some(below) => (self.entered_below, self.added_since) = (Some(below), 0),
-            None => self.added_since += added_count,
+            None => self.added_since += row_count,
         }
     }
 
@@ -312,8 +360,32 @@ impl<L: Late> LateIndex<L> {
     }
 }
 
-/// Entries with their places.
-type Entries<L> = Vec<(<L as Late>::Key, <L as Late>::Place)>;
+impl<L: Lookup> LateIndex<L> {
+    /// [`Waiting::find`], as the running group sees it.
+    pub(crate) fn find(
+        &self,
+        connection: &Connection,
+        key: &L::Key,
+    ) -> rusqlite::Result<Option<L::Value>> {
+        match self.get(key) {
+            Some(value) => Ok(Some(value)),
+            None => L::find_entered(connection, key),
+        }
+    }
+}
+
+/// Before this place all rows are entered.
+pub(crate) fn entered_below<L: Late>(
+    connection: &Connection,
+) -> rusqlite::Result<Option<L::Place>> {
+    connection
+        .prepare("SELECT entered_below FROM late_indexes WHERE name = ?1")?
+        .query_row([L::NAME], |row| row.get(0))
+        .optional()
+}
+
+/// Keys with what they lead to.
+type Entries<L> = Vec<(<L as Late>::Key, <L as Late>::Value)>;
 
 /// Enters all that can be entered. Tells which were, and the places of the others: these go on to wait, so that a
 /// damaged page of an index, say, concerns nobody but those who stand on it.
@@ -335,7 +407,7 @@ fn enter<L: Late>(
         match L::enter(connection, std::slice::from_ref(&entry)) {
             Ok(()) => entered.push(entry),
             Err(error) if is_fatal(&error) => return Err(error),
-            Err(_) => failed.push(entry.1),
+            Err(_) => failed.push(L::place(&entry.1)),
         }
     }
     let (index, count) = (L::NAME, failed.len());

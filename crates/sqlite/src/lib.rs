@@ -10,6 +10,7 @@ mod book;
 mod checkpoint;
 mod codec;
 mod coupon;
+mod coupon_state;
 mod folder;
 mod health;
 mod history;
@@ -21,15 +22,16 @@ mod key_index;
 mod late_index;
 mod mail;
 mod merchant;
+mod place;
 mod pulse;
 mod reader;
+mod replay;
 mod schema;
 mod sweep;
 mod template;
 mod template_cache;
 #[cfg(test)]
 mod tests;
-mod trail;
 mod upkeep;
 mod writer;
 
@@ -42,6 +44,7 @@ use goodpon_domain::business_time::BusinessZone;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::{
+    coupon_state::States,
     holder::Holders,
     holder_sets::HolderSets,
     key_index::Keys,
@@ -105,6 +108,7 @@ struct Inner {
     in_flight: Arc<idempotency::InFlight>,
     waiting_keys: Arc<Waiting<Keys>>,
     waiting_holders: Arc<Waiting<Holders>>,
+    waiting_states: Arc<Waiting<States>>,
     key_round: key_index::Round,
     recent: Arc<issue::RecentUsers>,
     holder_sets: holder_sets::HolderSets,
@@ -146,7 +150,9 @@ impl Store {
         let recent = Arc::new(issue::RecentUsers::default());
         let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
         let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
+        let states = LateIndex::<States>::open(&connection, most_waiting)?;
         let (waiting_keys, waiting_holders) = (keys.waiting(), holders.waiting());
+        let waiting_states = states.waiting();
         let tools = writer::Tools {
             path: path.clone(),
             clock: Arc::clone(&clock),
@@ -155,7 +161,7 @@ impl Store {
             templates: Arc::clone(&templates),
             recent: Arc::clone(&recent),
         };
-        let writer = writer::Writer::start(connection, keys, holders, tools)?;
+        let writer = writer::Writer::start(connection, keys, holders, states, tools)?;
         let checkpointer =
             checkpoint::Checkpointer::start(&path, Arc::clone(&file), writer.handle())?;
         Ok(Self {
@@ -166,6 +172,7 @@ impl Store {
                 in_flight: Arc::default(),
                 waiting_keys,
                 waiting_holders,
+                waiting_states,
                 key_round: key_index::Round::beginning_at(clock.now()),
                 recent,
                 holder_sets: HolderSets::default(),
@@ -203,6 +210,7 @@ impl Store {
                 in_flight: Arc::default(),
                 waiting_keys: Arc::default(),
                 waiting_holders: Arc::default(),
+                waiting_states: Arc::default(),
                 key_round: key_index::Round::beginning_at(clock.now()),
                 recent: Arc::default(),
                 holder_sets: HolderSets::default(),

@@ -8,7 +8,7 @@
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
-    coupon::{Coupon, CouponStatus},
+    coupon::CouponStatus,
     history::HistoryAction,
     id::{CouponId, TemplateId},
     template::TemplateStatus,
@@ -20,7 +20,8 @@ use crate::{
     Store,
     codec::{history_action, micros, row_limit},
     coupon::{self, Entry},
-    trail::{BEGINNING, Place},
+    coupon_state::Stored,
+    place::Place,
     writer::Tx,
 };
 
@@ -71,14 +72,14 @@ fn load(connection: &Connection, template: TemplateId) -> rusqlite::Result<Walk>
         )?
         .query_row([template.0], |row| {
             Ok(Walk {
-                passed: (row.get(0)?, row.get(1)?),
+                passed: Place::read(row, 0, 1)?,
                 next_due_at: row.get(2)?,
                 finished: row.get(3)?,
             })
         })
         .optional()?;
     Ok(stored.unwrap_or(Walk {
-        passed: BEGINNING,
+        passed: Place::BEGINNING,
         next_due_at: None,
         finished: false,
     }))
@@ -119,7 +120,7 @@ fn entries(
             params![template.0, passed.0, passed.1, until, row_limit(CHUNK)],
             |row| {
                 let is_issue = history_action::read(row, 2)? == HistoryAction::Issue;
-                Ok(((row.get(0)?, row.get(1)?), is_issue))
+                Ok((Place::read(row, 0, 1)?, is_issue))
             },
         )?
         .collect()
@@ -172,10 +173,7 @@ fn find(
     {
         let template = TemplateId(row.get(0)?);
         let is_due = row.get::<_, Option<i64>>(1)?.is_some();
-        let passed = match row.get(2)? {
-            Some(at) => (at, row.get(3)?),
-            None => BEGINNING,
-        };
+        let passed = Place::read_optional(row, 2, 3)?.unwrap_or(Place::BEGINNING);
         if is_due || has_more(connection, template, passed, micros(now))? {
             found.push(template);
         }
@@ -191,7 +189,8 @@ enum Step {
     Wait(i64),
 }
 
-fn expire(tx: &Tx<'_>, coupon: &Coupon) -> rusqlite::Result<Step> {
+fn expire(tx: &mut Tx<'_>, stored: &Stored) -> rusqlite::Result<Step> {
+    let coupon = &stored.coupon;
     match coupon.status {
         CouponStatus::Expired | CouponStatus::Discarded => Ok(Step::Pass),
         _ if !coupon.is_past_expiry(tx.now) => {
@@ -200,20 +199,19 @@ fn expire(tx: &Tx<'_>, coupon: &Coupon) -> rusqlite::Result<Step> {
         CouponStatus::Redeemed => Ok(Step::Pass),
         CouponStatus::Issued => {
             let entry = Entry::new(HistoryAction::Expire, coupon);
-            let order_id = coupon.order_id.as_deref();
-            coupon::change_state(tx, coupon, CouponStatus::Expired, order_id, [entry])?;
+            coupon::change(tx, stored, [entry])?;
             Ok(Step::Settled)
         }
     }
 }
 
-fn discard(tx: &Tx<'_>, coupon: &Coupon, reason: Option<&str>) -> rusqlite::Result<Step> {
+fn discard(tx: &mut Tx<'_>, stored: &Stored, reason: Option<&str>) -> rusqlite::Result<Step> {
+    let coupon = &stored.coupon;
     if coupon.status != CouponStatus::Issued {
         return Ok(Step::Pass);
     }
     let entry = Entry::new(HistoryAction::Discard, coupon).reason(reason);
-    let order_id = coupon.order_id.as_deref();
-    coupon::change_state(tx, coupon, CouponStatus::Discarded, order_id, [entry])?;
+    coupon::change(tx, stored, [entry])?;
     Ok(Step::Settled)
 }
 
@@ -269,14 +267,16 @@ fn go_on(
             }
             left.spend(if is_issue { COUPON_COST } else { 1 });
             // An ISSUE entry bears its coupon's id. That there is no such coupon is for the audit to tell.
-            let coupon = match is_issue {
-                true => coupon::load(tx.connection, CouponId::from_bytes(place.1))?,
+            let stored = match is_issue {
+                true => tx
+                    .states
+                    .load(tx.connection, CouponId::from_bytes(place.1))?,
                 false => None,
             };
-            let step = match (&coupon, purpose) {
+            let step = match (&stored, purpose) {
                 (None, _) => Step::Pass,
-                (Some(coupon), Purpose::Expire) => expire(tx, coupon)?,
-                (Some(coupon), Purpose::Discard) => discard(tx, coupon, reason.as_deref())?,
+                (Some(stored), Purpose::Expire) => expire(tx, stored)?,
+                (Some(stored), Purpose::Discard) => discard(tx, stored, reason.as_deref())?,
             };
             match step {
                 Step::Pass => {}

@@ -25,8 +25,9 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    book::Book, holder::Holders, idempotency::CommonAnswers, issue::RecentUsers, key_index::Keys,
-    late_index::LateIndex, pulse::Pulse, store_error, sweep, template_cache::TemplateCache,
+    book::Book, coupon_state::States, holder::Holders, idempotency::CommonAnswers,
+    issue::RecentUsers, key_index::Keys, late_index::LateIndex, pulse::Pulse, store_error, sweep,
+    template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -113,6 +114,7 @@ impl Writer {
         connection: Connection,
         keys: LateIndex<Keys>,
         holders: LateIndex<Holders>,
+        states: LateIndex<States>,
         tools: Tools,
     ) -> rusqlite::Result<Self> {
         let (queue, requests) = bounded(MAX_QUEUE);
@@ -126,6 +128,7 @@ impl Writer {
             answers: CommonAnswers::default(),
             keys,
             holders,
+            states,
             last_stamp,
             is_set_back: false,
             last_id: LastId::default(),
@@ -222,6 +225,7 @@ struct State {
     answers: CommonAnswers,
     keys: LateIndex<Keys>,
     holders: LateIndex<Holders>,
+    states: LateIndex<States>,
     last_stamp: i64,
     /// Whether the clock was set back for good and the sweeps' walks do not know it yet.
     is_set_back: bool,
@@ -301,6 +305,7 @@ impl State {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         self.keys.enter_all(&self.connection)?;
         self.holders.enter_all(&self.connection)?;
+        self.states.enter_all(&self.connection)?;
         self.connection.execute_batch("COMMIT")
     }
 
@@ -378,6 +383,7 @@ impl State {
         // Templates last: whoever sees that one is sold out must find all who hold its coupons.
         self.keys.publish();
         self.holders.publish();
+        self.states.publish();
         self.book.publish(&self.tools.templates);
         Ok(())
     }
@@ -396,6 +402,7 @@ impl State {
                 answers: &mut self.answers,
                 keys: &mut self.keys,
                 holders: &mut self.holders,
+                states: &mut self.states,
             };
             let ran = catch_unwind(AssertUnwindSafe(|| request.run(&mut tx)));
             match ran {
@@ -411,6 +418,7 @@ impl State {
         let flushed = self.book.flush(&self.connection);
         let flushed = flushed.and_then(|()| self.keys.enter_some(&self.connection));
         let flushed = flushed.and_then(|()| self.holders.enter_some(&self.connection));
+        let flushed = flushed.and_then(|()| self.states.enter_some(&self.connection));
         let flushed = flushed.and_then(|()| match self.is_set_back {
             true => sweep::begin_anew(&self.connection),
             false => Ok(()),
@@ -423,6 +431,7 @@ impl State {
         self.answers.forget();
         self.keys.forget();
         self.holders.forget();
+        self.states.forget();
         let rolled_back =
             self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         if rolled_back && self.connection.is_autocommit() {
@@ -468,6 +477,8 @@ pub(crate) struct Tx<'a> {
     pub(crate) keys: &'a mut LateIndex<Keys>,
     /// Who has a coupon.
     pub(crate) holders: &'a mut LateIndex<Holders>,
+    /// What has become of coupons.
+    pub(crate) states: &'a mut LateIndex<States>,
 }
 
 impl Tx<'_> {

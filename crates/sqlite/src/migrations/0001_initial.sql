@@ -102,10 +102,9 @@ CREATE TABLE template_walks (
 ) STRICT;
 
 -- order_id is the order of the last redemption; null exactly if there never was one.
--- trail tells where the coupon's entries stand (recorded_at as 8 bytes, big-endian, and id), in the order in which
--- they were written, without its ISSUE; null if there is no other. Each change rewrites the row anyway, while an
--- index of entries by coupon would dirty one more page.
--- room is kept free for both: coupons are issued onto full pages, which a row that grows would split.
+-- changes tells how many entries the coupon has behind its ISSUE; the last stands at changed_at and change_id, which
+-- are null if there is none. These and the status are entered late, as an index into the ledger: see coupon_state.rs.
+-- room is kept free for them: coupons are issued onto full pages, which a row that grows would split.
 CREATE TABLE coupons (
     id          BLOB NOT NULL PRIMARY KEY,
     merchant_id INTEGER NOT NULL,
@@ -115,7 +114,9 @@ CREATE TABLE coupons (
     issued_at   INTEGER NOT NULL,
     expires_at  INTEGER,
     order_id    TEXT,
-    trail       BLOB,
+    changes     INTEGER NOT NULL,
+    changed_at  INTEGER,
+    change_id   BLOB,
     room        BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- One coupon of a template for one user for ever. A template has one merchant, so this is UNIQUE (template, user);
@@ -130,6 +131,7 @@ CREATE TABLE coupon_holders (
 
 -- Clustered by template, then time: issue appends. A merchant's page is merged from its templates.
 -- An ISSUE entry's id is its coupon's, so that it is found by the coupon's issued_at and id.
+-- The entries of a coupon are numbered from 0, the ISSUE. From 2 on each tells where the one before it stands.
 CREATE TABLE coupon_histories (
     template_id INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL,
@@ -137,6 +139,9 @@ CREATE TABLE coupon_histories (
     merchant_id INTEGER NOT NULL,
     action      INTEGER NOT NULL,
     coupon_id   BLOB NOT NULL,
+    number      INTEGER NOT NULL,
+    previous_at INTEGER,
+    previous_id BLOB,
     order_id    TEXT,
     reason      TEXT,
     PRIMARY KEY (template_id, recorded_at, id)

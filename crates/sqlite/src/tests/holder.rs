@@ -106,20 +106,7 @@ async fn all_are_entered_on_close() {
     let template = scene.template(Limit::None).await;
     issue_all(&scene, template, 0..100).await;
     assert!(entered(&scene) < 100);
-    let Scene {
-        store,
-        folder,
-        clock,
-        merchant,
-    } = scene;
-    store.close();
-    let store = super::open(&folder, &clock).unwrap();
-    let scene = Scene {
-        store,
-        folder,
-        clock,
-        merchant,
-    };
+    let scene = scene.reopened();
     assert_eq!(entered(&scene), 100);
     assert_all_hold_one(&scene, template, 100).await;
 }

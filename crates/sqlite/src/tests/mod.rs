@@ -189,6 +189,13 @@ impl Scene {
         }
     }
 
+    /// The store closed and opened again.
+    pub(crate) fn reopened(self) -> Self {
+        self.store.close();
+        let store = open(&self.folder, &self.clock).unwrap();
+        Self { store, ..self }
+    }
+
     /// A connection behind the store's back.
     pub(crate) fn raw(&self) -> Connection {
         Connection::open(self.folder.path().join(DATABASE_FILE)).unwrap()

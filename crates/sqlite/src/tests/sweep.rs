@@ -6,7 +6,10 @@ use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::tests::Scene;
+use crate::{
+    codec::{coupon_id, coupon_status},
+    tests::Scene,
+};
 
 /// Longer than the coupons of a scene are good for.
 const PAST_END: SignedDuration = SignedDuration::from_hours(72);
@@ -18,10 +21,18 @@ struct Stored(Vec<(String, i64)>);
 fn states(scene: &Scene) -> Stored {
     let connection = scene.raw();
     let mut statement = connection
-        .prepare("SELECT user_id, status FROM coupons ORDER BY user_id")
+        .prepare("SELECT id FROM coupons ORDER BY user_id")
         .unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
-    Stored(rows.unwrap().map(Result::unwrap).collect())
+    let ids = statement.query_map([], |row| coupon_id(row, 0)).unwrap();
+    let state = |id: rusqlite::Result<CouponId>| {
+        let waiting = &scene.store.inner.waiting_states;
+        let stored = waiting.load(&connection, id.unwrap()).unwrap().unwrap();
+        (
+            stored.coupon.user_id,
+            coupon_status::code(stored.coupon.status),
+        )
+    };
+    Stored(ids.map(state).collect())
 }
 
 fn expected<const N: usize>(states: [(&str, i64); N]) -> Stored {
@@ -149,8 +160,8 @@ async fn a_long_way_is_gone_in_short_steps() {
     scene.issued(template, "last").await;
     // Before it stand more entries than one call looks at.
     let sql = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-        INSERT INTO coupon_histories (template_id, recorded_at, id, merchant_id, action, coupon_id)
-        SELECT template_id, recorded_at - i, randomblob(16), merchant_id, 0, coupon_id FROM n, coupon_histories";
+        INSERT INTO coupon_histories (template_id, recorded_at, id, merchant_id, action, coupon_id, number)
+        SELECT template_id, recorded_at - i, randomblob(16), merchant_id, 0, coupon_id, 0 FROM n, coupon_histories";
     let count = i64::try_from(ROUNDS * BUDGET / COUPON_COST + 10).unwrap();
     assert_eq!(scene.raw().execute(sql, [count]).unwrap() as i64, count);
     scene.clock.advance(PAST_END);
@@ -158,7 +169,9 @@ async fn a_long_way_is_gone_in_short_steps() {
         let walk = scene.store.read(|connection| load(connection, template));
         let passed = walk.unwrap().passed;
         let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) <= (?1, ?2)";
-        let count = scene.raw().query_row(sql, passed, |row| row.get(0));
+        let count = scene
+            .raw()
+            .query_row(sql, (passed.0, passed.1), |row| row.get(0));
         count.unwrap()
     };
     assert_eq!(scene.store.expire_coupons(10).await.unwrap(), 1);

@@ -1,0 +1,184 @@
+//! What has become of a coupon since its issue.
+//!
+//! The ledger tells it: each entry bears its number among those of its coupon, and where the one before it stands.
+//! A coupon's row keeps the state as an index into that, taken up late: redemptions come in no order, and each would
+//! rewrite a page of its own otherwise. So a coupon's state is what waits for its row, or else what the row says.
+
+use goodpon_domain::{
+    coupon::{Coupon, CouponStatus},
+    id::{CouponId, TemplateId},
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::{
+    codec::{coupon_id, coupon_status, history_action},
+    coupon,
+    late_index::{Late, LateIndex, Waiting},
+    place::Place,
+};
+
+/// The last entry of a coupon behind its ISSUE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// 1 for the first behind the ISSUE.
+    pub(crate) number: i64,
+    pub(crate) place: Place,
+}
+
+/// A coupon with the entry that made its state, if it is not the ISSUE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) coupon: Coupon,
+    pub(crate) change: Option<Change>,
+}
+
+impl Stored {
+    /// How many entries it has behind its ISSUE.
+    pub(crate) fn changes(&self) -> i64 {
+        self.change.map_or(0, |change| change.number)
+    }
+
+    /// The coupon as it is by what waited before its row was read: the row may have more by now.
+    pub(crate) fn with(mut self, waiting: Option<State>) -> Self {
+        if let Some(state) = waiting.filter(|state| state.change.number > self.changes()) {
+            self.coupon.status = state.status;
+            self.coupon.order_id = state.order_id.map(Into::into);
+            self.change = Some(state.change);
+        }
+        self
+    }
+}
+
+/// A coupon's state by an entry behind its ISSUE.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) status: CouponStatus,
+    /// The order of the last redemption.
+    pub(crate) order_id: Option<Box<str>>,
+    pub(crate) change: Change,
+}
+
+/// The states in the rows of coupons.
+pub(crate) struct States;
+
+/// What a coupon's row keeps free, in bytes: room for its state with an order id of up to 24 bytes.
+pub(crate) const ROOM: i64 = 48;
+
+/// An EXPIRE or DISCARD has no order itself: the last redemption's, if there was one, is in the entry before it.
+const CHANGES: &str =
+    "SELECT h.coupon_id, h.action, h.recorded_at, h.id, h.number, coalesce(h.order_id, p.order_id)
+     FROM coupon_histories h LEFT JOIN coupon_histories p
+         ON p.template_id = h.template_id AND p.recorded_at = h.previous_at AND p.id = h.previous_id
+     WHERE h.template_id = ?1 AND (h.recorded_at, h.id) >= (?2, ?3) AND h.action <> 0";
+
+fn read_change(row: &Row<'_>) -> rusqlite::Result<State> {
+    let place = Place::read(row, 2, 3)?;
+    Ok(State {
+        status: history_action::read(row, 1)?.leads_to(),
+        order_id: row.get(5)?,
+        change: Change {
+            number: row.get(4)?,
+            place,
+        },
+    })
+}
+
+impl Late for States {
+    const NAME: &'static str = "coupon_states";
+    /// A coupon's id.
+    type Key = [u8; 16];
+    type Value = State;
+    type Place = Place;
+
+    fn place(state: &State) -> Place {
+        state.change.place
+    }
+
+    fn is_newer(state: &State, than: &State) -> bool {
+        state.change.number > than.change.number
+    }
+
+    /// An order id has up to 255 characters.
+    fn weight(_coupon: &[u8; 16], state: &State) -> usize {
+        2 + state.order_id.as_ref().map_or(0, |id| id.len() / 50)
+    }
+
+    fn read_rows(
+        connection: &Connection,
+        from: Option<Place>,
+        mut each: impl FnMut([u8; 16], State) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let from = from.unwrap_or(Place::BEGINNING);
+        let mut templates = connection.prepare("SELECT id FROM coupon_templates")?;
+        let templates = templates.query_map([], |row| row.get(0).map(TemplateId))?;
+        let mut changes = connection.prepare(CHANGES)?;
+        for template in templates {
+            let mut rows = changes.query(params![template?.0, from.0, from.1])?;
+            while let Some(row) = rows.next()? {
+                each(coupon_id(row, 0)?.to_bytes(), read_change(row)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(connection: &Connection, entries: &[([u8; 16], State)]) -> rusqlite::Result<()> {
+        let mut enter = connection.prepare_cached(
+            "UPDATE coupons SET status = ?2, order_id = ?3, changes = ?4, changed_at = ?5, change_id = ?6, room = zeroblob(?7)
+             WHERE id = ?1 AND changes < ?4",
+        )?;
+        for (coupon, state) in entries {
+            let order_length = state.order_id.as_ref().map_or(0, |id| id.len());
+            let Change { number, place } = state.change;
+            // A size below 0 is one of 0. The place itself takes up 24 bytes.
+            let room = ROOM - 24 - i64::try_from(order_length).unwrap_or(ROOM);
+            enter.execute(params![
+                coupon,
+                coupon_status::code(state.status),
+                state.order_id,
+                number,
+                place.0,
+                place.1,
+                room
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+impl LateIndex<States> {
+    /// The coupon of that id as the running group sees it, whosever it is: the domain tells apart what its caller
+    /// may know.
+    pub(crate) fn load(
+        &self,
+        connection: &Connection,
+        id: CouponId,
+    ) -> rusqlite::Result<Option<Stored>> {
+        let waiting = self.get(&id.to_bytes());
+        Ok(load_row(connection, id)?.map(|stored| stored.with(waiting)))
+    }
+}
+
+impl Waiting<States> {
+    /// As [`LateIndex::load`], as it is committed.
+    pub(crate) fn load(
+        &self,
+        connection: &Connection,
+        id: CouponId,
+    ) -> rusqlite::Result<Option<Stored>> {
+        // Before the row is read: what waits leaves only when the row has it.
+        let waiting = self.get(&id.to_bytes());
+        Ok(load_row(connection, id)?.map(|stored| stored.with(waiting)))
+    }
+}
+
+/// A coupon as its row has it.
+pub(crate) fn load_row(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Stored>> {
+    connection
+        .prepare_cached(coupon::select_coupons!("FROM coupons WHERE id = ?1"))?
+        .query_row([id.to_bytes()], coupon::read)
+        .optional()
+}
+
+#[cfg(test)]
+#[path = "tests/coupon_state.rs"]
+mod tests;

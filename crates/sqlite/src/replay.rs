@@ -1,0 +1,219 @@
+//! Replays coupons from the ledger, for the audit: what state do a coupon's entries make?
+
+use std::cmp::Ordering;
+
+use goodpon_domain::{
+    coupon::{Coupon, CouponStatus},
+    history::HistoryAction,
+    id::CouponId,
+};
+use jiff::Timestamp;
+use rusqlite::{Row, Rows, Statement};
+
+use crate::{
+    codec::{coupon_id, history_action, timestamp},
+    coupon_state::{Change, Stored},
+    place::Place,
+};
+
+/// An entry behind an ISSUE.
+#[derive(Debug)]
+struct Step {
+    coupon: CouponId,
+    action: HistoryAction,
+    recorded_at: Timestamp,
+    order_id: Option<String>,
+    change: Change,
+    previous: Option<Place>,
+}
+
+/// All entries but the ISSUEs, coupon by coupon as the coupons are sorted, each coupon's in the order of their
+/// numbers. SQLite sorts them with the help of a file: there may be very many.
+pub(crate) const STEPS: &str =
+    "SELECT coupon_id, action, recorded_at, id, number, previous_at, previous_id, order_id
+     FROM coupon_histories NOT INDEXED WHERE action <> 0 ORDER BY coupon_id, number";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
+    Ok(Step {
+        coupon: coupon_id(row, 0)?,
+        action: history_action::read(row, 1)?,
+        recorded_at: timestamp(row, 2)?,
+        order_id: row.get(7)?,
+        change: Change {
+            number: row.get(4)?,
+            place: Place::read(row, 2, 3)?,
+        },
+        previous: Place::read_optional(row, 5, 6)?,
+    })
+}
+
+/// Goes along the entries of all coupons.
+pub(crate) struct Replays<'a> {
+    steps: Rows<'a>,
+    next: Option<Step>,
+    /// Before this place all entries are in the coupons' rows.
+    entered_below: Place,
+}
+
+/// Where something is not as it should be: what it is about, what was expected, and what was found.
+pub(crate) type Fault = (&'static str, String, String);
+
+impl<'a> Replays<'a> {
+    /// `steps`: of [`STEPS`].
+    pub(crate) fn new(
+        steps: &'a mut Statement<'_>,
+        entered_below: Option<Place>,
+    ) -> rusqlite::Result<Self> {
+        let mut replays = Self {
+            steps: steps.query([])?,
+            next: None,
+            entered_below: entered_below.unwrap_or(Place::BEGINNING),
+        };
+        replays.advance()?;
+        Ok(replays)
+    }
+
+    fn advance(&mut self) -> rusqlite::Result<Option<Step>> {
+        let next = match self.steps.next()? {
+            Some(row) => Some(read(row)?),
+            None => None,
+        };
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    /// The state that the entries of a coupon make, and what is wrong with them or with what its row has taken up of
+    /// them. To be asked for coupons in the order of their ids.
+    pub(crate) fn of(
+        &mut self,
+        stored: &Stored,
+    ) -> rusqlite::Result<(CouponStatus, Option<Fault>)> {
+        let id = stored.coupon.id;
+        let mut replay = Replay::new(stored);
+        let mut fault = replay.compare(None);
+        while let Some(step) = &self.next {
+            match step.coupon.to_bytes().cmp(&id.to_bytes()) {
+                Ordering::Greater => break,
+                // Of no coupon, as its own check tells.
+                Ordering::Less => drop(self.advance()?),
+                Ordering::Equal => {
+                    let step = self.advance()?;
+                    if let (Some(step), None) = (step, &fault) {
+                        fault = replay.take(step);
+                    }
+                }
+            }
+        }
+        let fault = fault.or_else(|| replay.end(self.entered_below));
+        let status = match fault {
+            None => replay.status,
+            Some(_) => stored.coupon.status,
+        };
+        Ok((status, fault))
+    }
+}
+
+/// A coupon's state as its entries make it.
+struct Replay<'a> {
+    stored: &'a Stored,
+    status: CouponStatus,
+    order_id: Option<String>,
+    last: Option<Change>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(stored: &'a Stored) -> Self {
+        Self {
+            stored,
+            status: CouponStatus::Issued,
+            order_id: None,
+            last: None,
+        }
+    }
+
+    fn last_number(&self) -> i64 {
+        self.last.map_or(0, |change| change.number)
+    }
+
+    /// Takes one more entry, or tells what is wrong.
+    fn take(&mut self, step: Step) -> Option<Fault> {
+        let (action, change) = (step.action, step.change);
+        let found = format!(
+            "number {}, {action:?} at {}",
+            change.number, step.recorded_at
+        );
+        let expected = self.last_number() + 1;
+        if change.number != expected {
+            return Some(("entries", format!("number {expected}"), found));
+        }
+        if step.previous != self.last.map(|last| last.place) {
+            let expected = "one that leads to the one before it".to_owned();
+            return Some(("entries", expected, found));
+        }
+        if let Err(expected) = self.step(step) {
+            return Some(("entries", expected.to_owned(), found));
+        }
+        self.compare(Some(change))
+    }
+
+    /// Holds the coupon's row against the state behind the last entry that it has taken up.
+    fn compare(&mut self, change: Option<Change>) -> Option<Fault> {
+        self.last = change;
+        let (row, number) = (&self.stored.coupon, self.last_number());
+        if number != self.stored.changes() {
+            return None;
+        }
+        if self.stored.change != change {
+            let text = |change: Option<Change>| format!("{change:?}");
+            return Some(("last entry", text(change), text(self.stored.change)));
+        }
+        if self.status != row.status {
+            let text = |status| format!("{status:?}");
+            return Some(("status", text(self.status), text(row.status)));
+        }
+        if self.order_id != row.order_id {
+            let text = |order: &Option<String>| format!("{order:?}");
+            return Some(("order_id", text(&self.order_id), text(&row.order_id)));
+        }
+        None
+    }
+
+    /// What is wrong with the last entry: the row tells of one behind it, or ought to have taken it up.
+    fn end(&self, entered_below: Place) -> Option<Fault> {
+        let of = |number| format!("{number} entries behind the ISSUE");
+        let (there, taken_up) = (self.last_number(), self.stored.changes());
+        let is_late = |last: Change| there > taken_up && last.place < entered_below;
+        if there < taken_up {
+            Some(("entries", of(taken_up), of(there)))
+        } else if self.last.is_some_and(is_late) {
+            Some(("row", of(there), of(taken_up)))
+        } else {
+            None
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), &'static str> {
+        let coupon: &Coupon = &self.stored.coupon;
+        let expired = coupon.is_past_expiry(step.recorded_at);
+        match (self.status, step.action) {
+            (CouponStatus::Issued, HistoryAction::Redeem) if expired => {
+                return Err("no redemption past the expiry");
+            }
+            (CouponStatus::Issued, HistoryAction::Redeem) => self.order_id = step.order_id,
+            (CouponStatus::Redeemed, HistoryAction::CancelRedemption)
+                if step.order_id == self.order_id => {}
+            (CouponStatus::Redeemed, HistoryAction::CancelRedemption) => {
+                return Err("a cancellation of the order that redeemed it");
+            }
+            (CouponStatus::Issued, HistoryAction::Expire) if expired => {}
+            (CouponStatus::Issued, HistoryAction::Expire) => {
+                return Err("no EXPIRE before the expiry");
+            }
+            (CouponStatus::Issued, HistoryAction::Discard) => {}
+            (CouponStatus::Issued, _) => return Err("REDEEM, EXPIRE, DISCARD or nothing"),
+            (CouponStatus::Redeemed, _) => return Err("CANCEL_REDEMPTION or nothing"),
+            (CouponStatus::Expired | CouponStatus::Discarded, _) => return Err("no further entry"),
+        }
+        self.status = step.action.leads_to();
+        Ok(())
+    }
+}

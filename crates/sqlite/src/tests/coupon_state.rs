@@ -1,0 +1,240 @@
+//! A coupon's state, wherever its row has come to.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use goodpon_application::{
+    history::{Direction, HistoryFilter},
+    ports::{Coupons, Health, Histories, Templates, Upkeep},
+};
+use goodpon_domain::{id::TemplateId, template::Limit};
+use jiff::SignedDuration;
+
+use super::*;
+use crate::{late_index, tests::Scene};
+
+/// Few enough that most states are entered, and some wait.
+const MOST: usize = 40;
+
+fn user(number: u32) -> String {
+    format!("user {number}")
+}
+
+/// What a test did to coupons.
+#[derive(Default)]
+struct Done {
+    coupons: HashMap<u32, CouponId>,
+    /// The last order of a user, and whether it is cancelled.
+    orders: HashMap<u32, (String, bool)>,
+    /// How many entries a user's coupon has.
+    entries: HashMap<u32, usize>,
+}
+
+impl Done {
+    /// Issues to all these users at once, so that they make up large groups.
+    async fn issue(&mut self, scene: &Scene, template: TemplateId, users: std::ops::Range<u32>) {
+        let issued = users
+            .map(|number| async move { (number, scene.issued(template, &user(number)).await) });
+        for (number, coupon) in futures::future::join_all(issued).await {
+            self.coupons.insert(number, coupon);
+            self.entries.insert(number, 1);
+        }
+    }
+
+    /// Redeems coupons that are not, and gives back those that are, all at once.
+    async fn turn(&mut self, scene: &Scene, users: impl Iterator<Item = u32>) {
+        let (coupons, orders) = (&self.coupons, &self.orders);
+        let turned = users.map(|number| async move {
+            let coupon = coupons[&number];
+            match orders.get(&number) {
+                Some((order, false)) => {
+                    scene.cancel(coupon, order).await;
+                    (number, order.clone(), true)
+                }
+                last => {
+                    let order = format!("{number} after {last:?}");
+                    scene.redeem(coupon, &user(number), &order).await;
+                    (number, order, false)
+                }
+            }
+        });
+        for (number, order, is_cancelled) in futures::future::join_all(turned).await {
+            self.orders.insert(number, (order, is_cancelled));
+            *self.entries.entry(number).or_default() += 1;
+        }
+    }
+
+    /// Every reader sees what was done last.
+    async fn assert_seen(&self, scene: &Scene) {
+        for (number, &coupon) in &self.coupons {
+            let (order, is_issued) = match self.orders.get(number) {
+                Some((order, is_cancelled)) => (Some(order), *is_cancelled),
+                None => (None, true),
+            };
+            let load =
+                |connection: &Connection| scene.store.inner.waiting_states.load(connection, coupon);
+            let seen = scene.store.read(load).unwrap().unwrap().coupon;
+            assert_eq!(seen.order_id.as_ref(), order);
+            assert_eq!(seen.status == CouponStatus::Issued, is_issued);
+            let held = scene.store.held(scene.merchant, &user(*number)).await;
+            assert_eq!(held.unwrap().len(), usize::from(is_issued));
+            let filter = HistoryFilter {
+                user_id: Some(user(*number)),
+                ..HistoryFilter::default()
+            };
+            let page = scene
+                .store
+                .page(scene.merchant, &filter, Direction::Ascending, None, 100);
+            assert_eq!(page.await.unwrap().len(), self.entries[number]);
+        }
+        assert_eq!(scene.store.audit().await.unwrap(), []);
+    }
+}
+
+/// How many rows have taken up a change.
+fn entered(scene: &Scene) -> i64 {
+    let count = "SELECT count(*) FROM coupons WHERE changes > 0";
+    scene.raw().query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+fn waiting(scene: &Scene) -> usize {
+    let all = ..=[0xff; 16];
+    scene.store.inner.waiting_states.values(all).len()
+}
+
+#[tokio::test]
+async fn every_change_counts_whether_it_waits_or_is_entered_also_after_a_crash() {
+    let mut scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..150).await;
+    for round in 0..9 {
+        scene.clock.advance(SignedDuration::from_secs(1));
+        // Some again and again, some once.
+        let users = (0..150).filter(|user| user % 10 == round || user % 3 == 0);
+        done.turn(&scene, users).await;
+        done.assert_seen(&scene).await;
+        let crashed = scene.crashed(MOST);
+        done.assert_seen(&crashed).await;
+        if round % 2 == 0 {
+            scene = crashed;
+        }
+    }
+    assert!(entered(&scene) > 80);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_mixes_up_nothing() {
+    let mut scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..60).await;
+    for (round, hours) in [1, -5, 1, 2, -7, 3].into_iter().enumerate() {
+        done.turn(&scene, 0..60).await;
+        scene.clock.advance(SignedDuration::from_hours(hours));
+        // Also with too few for the database to be told anyway how far the rows are whole.
+        done.turn(&scene, 0..3).await;
+        let crashed = scene.crashed(MOST);
+        done.assert_seen(&crashed).await;
+        if round % 2 == 0 {
+            scene = crashed;
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_are_entered_on_close() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..100).await;
+    done.turn(&scene, 0..100).await;
+    assert!(entered(&scene) < 100);
+    let scene = scene.reopened();
+    assert_eq!(entered(&scene), 100);
+    done.assert_seen(&scene).await;
+}
+
+/// Else a start would have to read through very many entries that are none of a change.
+#[tokio::test]
+async fn issues_drive_on_what_waits() {
+    let scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..20).await;
+    done.turn(&scene, 0..20).await;
+    assert!(waiting(&scene) >= 15);
+    let mut next = 20;
+    while waiting(&scene) > 0 {
+        assert!(next < 2_000, "{} still wait", waiting(&scene));
+        done.issue(&scene, template, next..next + 20).await;
+        next += 20;
+    }
+    done.assert_seen(&scene).await;
+    let from = late_index::entered_below::<States>(&scene.raw())
+        .unwrap()
+        .unwrap();
+    let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) >= (?1, ?2)";
+    let count = scene
+        .raw()
+        .query_row(sql, (from.0, from.1), |row| row.get(0));
+    let count: i64 = count.unwrap();
+    assert!(count <= 10 * MOST as i64, "a start reads {count} entries");
+}
+
+#[tokio::test]
+async fn one_row_that_cannot_be_written_stops_nobody_else() {
+    let scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..200).await;
+    // As a damaged page would do.
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON coupons WHEN NEW.user_id = 'user 0'
+                  BEGIN SELECT RAISE(ABORT, 'no'); END";
+    scene.raw().execute_batch(refuse).unwrap();
+    for round in 0..5 {
+        done.turn(&scene, round * 40..(round + 1) * 40).await;
+    }
+    assert!(entered(&scene) > 100);
+    let scene = scene.crashed(MOST);
+    scene.raw().execute_batch("DROP TRIGGER refuse").unwrap();
+    done.assert_seen(&scene).await;
+}
+
+#[tokio::test]
+async fn what_a_walk_settled_bears_the_order_of_before() {
+    let mut scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..40).await;
+    // Redeemed and given back; redeemed; never redeemed.
+    done.turn(&scene, 0..30).await;
+    done.turn(&scene, 0..20).await;
+    let discarded = scene
+        .store
+        .discard(scene.merchant, template, "recall".into());
+    discarded.await.unwrap().unwrap();
+    while scene.store.discard_coupons(7).await.unwrap() > 0 {}
+    // A cancellation discards at once.
+    done.turn(&scene, 20..25).await;
+    for _ in 0..2 {
+        for (number, &coupon) in &done.coupons {
+            let load =
+                |connection: &Connection| scene.store.inner.waiting_states.load(connection, coupon);
+            let seen = scene.store.read(load).unwrap().unwrap().coupon;
+            let is_redeemed = (25..30).contains(number);
+            let status = if is_redeemed {
+                CouponStatus::Redeemed
+            } else {
+                CouponStatus::Discarded
+            };
+            assert_eq!(seen.status, status, "of user {number}");
+            assert_eq!(
+                seen.order_id.as_ref(),
+                done.orders.get(number).map(|(order, _)| order)
+            );
+        }
+        assert_eq!(scene.store.audit().await.unwrap(), []);
+        scene = scene.crashed(MOST);
+    }
+}
