@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::late_index::{Late, Lookup, Waiting};
+use crate::{
+    holder_filter::HolderFilter,
+    late_index::{Late, Lookup, Waiting},
+};
 
 /// A user and a template. In the order of the index: a user's templates stand together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +30,10 @@ impl Holder {
             user: user.into(),
             template,
         }
+    }
+
+    pub(crate) fn add_to(&self, filter: &HolderFilter) {
+        filter.add(self.template, &self.user);
     }
 }
 

@@ -1,8 +1,6 @@
 //! First come, first served, in one transaction.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use goodpon_application::{
@@ -26,57 +24,15 @@ use crate::{
     writer::Tx,
 };
 
-/// A hint, never the truth: whether a user got a coupon of a template lately. It tells which requests are worth a
-/// look at the committed rows before they bother the writer.
-pub(crate) struct RecentUsers {
-    hasher: RandomState,
-    /// Four tags of 16 bits each, the latest lowest.
-    slots: Vec<AtomicU64>,
-}
-
-const SLOTS: usize = 1 << 20;
-
-impl Default for RecentUsers {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-}
-
-impl RecentUsers {
-    fn slot(&self, template: TemplateId, user_id: &str) -> (&AtomicU64, u16) {
-        let hash = self.hasher.hash_one((template, user_id));
-        (&self.slots[hash as usize % SLOTS], (hash >> 48) as u16)
-    }
-
-    fn note(&self, template: TemplateId, user_id: &str) {
-        let (slot, tag) = self.slot(template, user_id);
-        let tags = slot.load(Ordering::Relaxed);
-        if !has_tag(tags, tag) {
-            // Only the writer notes, so that nothing is overwritten unseen.
-            slot.store(tags << 16 | u64::from(tag), Ordering::Relaxed);
-        }
-    }
-
-    fn may_have_one(&self, template: TemplateId, user_id: &str) -> bool {
-        let (slot, tag) = self.slot(template, user_id);
-        has_tag(slot.load(Ordering::Relaxed), tag)
-    }
-}
-
-fn has_tag(tags: u64, tag: u16) -> bool {
-    (0..4).any(|place| (tags >> (16 * place)) as u16 == tag)
-}
-
 /// Decides and writes an issue within the running transaction.
 fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutcome> {
     let (now, merchant, template_id) = (tx.now, request.merchant_id, request.template_id);
     let holder = Holder::new(merchant, &request.user_id, template_id);
-    let has_one = tx.holders.find(tx.connection, &holder)?.is_some();
+    let surely_none = tx.filter().surely_has_none(template_id, &request.user_id);
+    let has_one = !surely_none && tx.holders.find(tx.connection, &holder)?.is_some();
     if has_one {
-        tx.recent().note(template_id, &request.user_id);
+        // Before the filter is whole: next time a reader finds it out.
+        tx.filter().add(template_id, &request.user_id);
     }
     let owned = match tx.template(template_id)? {
         None => Owned::Absent,
@@ -102,8 +58,8 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
         order_id: None,
     };
     insert(tx.connection, &coupon)?;
+    tx.filter().add(template_id, &request.user_id);
     tx.holders.add(holder, coupon.id.to_bytes());
-    tx.recent().note(template_id, &request.user_id);
     // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
     let issued = Entry::new(HistoryAction::Issue, &coupon).write(tx, entry_id, None)?;
@@ -150,7 +106,7 @@ impl Store {
         let known = self.inner.holder_sets.has_one(&template, &request.user_id);
         let has_one = match known {
             Some(has_one) => has_one,
-            None if sold_out || self.inner.recent.may_have_one(id, &request.user_id) => {
+            None if sold_out || self.inner.filter.seems_to_have_one(id, &request.user_id) => {
                 self.look_up(&template, &request.user_id)?
             }
             None => return Ok(None),

@@ -104,6 +104,11 @@ impl<L: Late> Waiting<L> {
         self.read().get(key).cloned()
     }
 
+    /// Hands all keys that wait to `each`.
+    pub(crate) fn for_each_key(&self, each: impl FnMut(&L::Key)) {
+        self.read().keys().for_each(each);
+    }
+
     /// What waits for a range of keys.
     pub(crate) fn values(&self, keys: impl RangeBounds<L::Key>) -> Vec<L::Value> {
         self.read()

@@ -15,6 +15,7 @@ mod folder;
 mod health;
 mod history;
 mod holder;
+mod holder_filter;
 mod holder_sets;
 mod idempotency;
 mod issue;
@@ -46,6 +47,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::{
     coupon_state::States,
     holder::Holders,
+    holder_filter::HolderFilter,
     holder_sets::HolderSets,
     key_index::Keys,
     late_index::{LateIndex, Waiting},
@@ -110,10 +112,11 @@ struct Inner {
     waiting_holders: Arc<Waiting<Holders>>,
     waiting_states: Arc<Waiting<States>>,
     key_round: key_index::Round,
-    recent: Arc<issue::RecentUsers>,
+    filter: Arc<HolderFilter>,
     holder_sets: holder_sets::HolderSets,
     clock: Arc<dyn Clock>,
-    // Ends before the writer, whose last act is to empty the log.
+    // These end before the writer, whose last act is to empty the log.
+    _filler: Option<holder_filter::Filler>,
     _checkpointer: Option<checkpoint::Checkpointer>,
     writer: Option<writer::Writer>,
     // Closed after all connections.
@@ -147,21 +150,23 @@ impl Store {
         let mut connection = writer::connect(&path)?;
         schema::migrate(&mut connection)?;
         let templates = Arc::new(template_cache::TemplateCache::default());
-        let recent = Arc::new(issue::RecentUsers::default());
         let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
         let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
         let states = LateIndex::<States>::open(&connection, most_waiting)?;
         let (waiting_keys, waiting_holders) = (keys.waiting(), holders.waiting());
         let waiting_states = states.waiting();
+        let filter = Arc::new(HolderFilter::default());
+        waiting_holders.for_each_key(|holder| holder.add_to(&filter));
         let tools = writer::Tools {
             path: path.clone(),
             clock: Arc::clone(&clock),
             random,
             zone,
             templates: Arc::clone(&templates),
-            recent: Arc::clone(&recent),
+            filter: Arc::clone(&filter),
         };
         let writer = writer::Writer::start(connection, keys, holders, states, tools)?;
+        let filler = holder_filter::Filler::start(&path, Arc::clone(&filter))?;
         let checkpointer =
             checkpoint::Checkpointer::start(&path, Arc::clone(&file), writer.handle())?;
         Ok(Self {
@@ -174,9 +179,10 @@ impl Store {
                 waiting_holders,
                 waiting_states,
                 key_round: key_index::Round::beginning_at(clock.now()),
-                recent,
+                filter,
                 holder_sets: HolderSets::default(),
                 clock,
+                _filler: Some(filler),
                 _checkpointer: Some(checkpointer),
                 writer: Some(writer),
                 _file: Some(file),
@@ -212,9 +218,10 @@ impl Store {
                 waiting_holders: Arc::default(),
                 waiting_states: Arc::default(),
                 key_round: key_index::Round::beginning_at(clock.now()),
-                recent: Arc::default(),
+                filter: Arc::default(),
                 holder_sets: HolderSets::default(),
                 clock,
+                _filler: None,
                 _checkpointer: None,
                 writer: None,
                 _file: None,

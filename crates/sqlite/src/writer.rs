@@ -25,9 +25,9 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    book::Book, coupon_state::States, holder::Holders, idempotency::CommonAnswers,
-    issue::RecentUsers, key_index::Keys, late_index::LateIndex, pulse::Pulse, store_error, sweep,
-    template_cache::TemplateCache,
+    book::Book, coupon_state::States, holder::Holders, holder_filter::HolderFilter,
+    idempotency::CommonAnswers, key_index::Keys, late_index::LateIndex, pulse::Pulse, store_error,
+    sweep, template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -46,7 +46,7 @@ pub(crate) struct Tools {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) zone: BusinessZone,
     pub(crate) templates: Arc<TemplateCache>,
-    pub(crate) recent: Arc<RecentUsers>,
+    pub(crate) filter: Arc<HolderFilter>,
 }
 
 /// One request for the writer.
@@ -487,9 +487,9 @@ impl Tx<'_> {
         &self.tools.zone
     }
 
-    /// Users who got a coupon lately.
-    pub(crate) fn recent(&self) -> &RecentUsers {
-        &self.tools.recent
+    /// Who surely has no coupon.
+    pub(crate) fn filter(&self) -> &HolderFilter {
+        &self.tools.filter
     }
 
     /// A fresh id for a coupon of this instant.

@@ -43,7 +43,10 @@ pub(crate) fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Result<Store, 
 /// As [`open`], with so many entries at most that wait for each late index.
 pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting: usize) -> Store {
     let (random, clock) = (Arc::new(FreshRandom::default()), Arc::clone(clock) as _);
-    Store::open_with(folder.path(), clock, random, World::zone(), most_waiting).unwrap()
+    let store = Store::open_with(folder.path(), clock, random, World::zone(), most_waiting);
+    let store = store.unwrap();
+    store.inner.filter.wait();
+    store
 }
 
 impl Scene {

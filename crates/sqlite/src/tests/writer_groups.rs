@@ -8,7 +8,10 @@ use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
     ports::{Health, IssueGate, IssueOutcome, IssueRequest, StoreError, Templates},
 };
-use goodpon_domain::template::{Limit, Owned};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    template::{Limit, Owned},
+};
 
 use super::Scene;
 use crate::{Store, writer::Tx};
@@ -157,15 +160,19 @@ async fn a_full_disk_is_an_outage_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn without_the_index_of_holders_nothing_is_issued() {
-    let scene = Scene::new().await;
+async fn without_the_index_of_holders_nobody_gets_a_second_coupon() {
+    let scene = Scene::with(0).await;
     let template = scene.template(Limit::None).await;
-    scene.issued(template, "user").await;
+    for user in ["entered", "waiting"] {
+        scene.issued(template, user).await;
+    }
     let connection = scene.raw();
     connection
         .execute_batch("DROP TABLE coupon_holders")
         .unwrap();
-    let error = scene.issue(template, "another").await;
+    let again = scene.issue(template, "waiting").await.unwrap();
+    assert_eq!(again, Outcome::Ran(Err(IssueRefusal::AlreadyIssued)));
+    let error = scene.issue(template, "entered").await;
     assert!(matches!(error, Err(StoreError::Unexpected(_))), "{error:?}");
     let differences = scene.store.audit().await.unwrap();
     assert_eq!(differences[0].subject, "schema coupon_holders");
