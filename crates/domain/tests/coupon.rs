@@ -391,6 +391,8 @@ fn a_cancelled_coupon_is_issued_expired_or_discarded() {
                 (expected, after),
                 "{status:?} {past}"
             );
+            let last = after.unwrap_or(HistoryAction::CancelRedemption);
+            assert_eq!(last.leads_to(), done.status);
             assert_eq!(done.coupon_id, held.id);
             assert_eq!(
                 (done.canceled_at, done.reason.as_str()),

@@ -6,14 +6,15 @@
 
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
+    history::HistoryAction,
     id::{CouponId, TemplateId},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    codec::{coupon_id, coupon_status, history_action},
+    codec::{coupon_status, history_action},
     coupon,
-    late_index::{Late, LateIndex, Waiting},
+    late_index::{Late, LateIndex, Read, Waiting},
     place::Place,
 };
 
@@ -65,11 +66,11 @@ pub(crate) struct States;
 pub(crate) const ROOM: i64 = 48;
 
 /// An EXPIRE or DISCARD has no order itself: the last redemption's, if there was one, is in the entry before it.
-const CHANGES: &str =
+const ENTRIES: &str =
     "SELECT h.coupon_id, h.action, h.recorded_at, h.id, h.number, coalesce(h.order_id, p.order_id)
      FROM coupon_histories h LEFT JOIN coupon_histories p
          ON p.template_id = h.template_id AND p.recorded_at = h.previous_at AND p.id = h.previous_id
-     WHERE h.template_id = ?1 AND (h.recorded_at, h.id) >= (?2, ?3) AND h.action <> 0";
+     WHERE h.template_id = ?1 AND (h.recorded_at, h.id) >= (?2, ?3)";
 
 fn read_change(row: &Row<'_>) -> rusqlite::Result<State> {
     let place = Place::read(row, 2, 3)?;
@@ -106,16 +107,19 @@ impl Late for States {
     fn read_rows(
         connection: &Connection,
         from: Option<Place>,
-        mut each: impl FnMut([u8; 16], State) -> rusqlite::Result<()>,
+        mut each: impl FnMut(Read<Self>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let from = from.unwrap_or(Place::BEGINNING);
         let mut templates = connection.prepare("SELECT id FROM coupon_templates")?;
         let templates = templates.query_map([], |row| row.get(0).map(TemplateId))?;
-        let mut changes = connection.prepare(CHANGES)?;
+        let mut entries = connection.prepare(ENTRIES)?;
         for template in templates {
-            let mut rows = changes.query(params![template?.0, from.0, from.1])?;
+            let mut rows = entries.query(params![template?.0, from.0, from.1])?;
             while let Some(row) = rows.next()? {
-                each(coupon_id(row, 0)?.to_bytes(), read_change(row)?)?;
+                each(match history_action::read(row, 1)? {
+                    HistoryAction::Issue => Read::Other(Place::read(row, 2, 3)?),
+                    _ => Read::Entry(row.get(0)?, read_change(row)?),
+                })?;
             }
         }
         Ok(())

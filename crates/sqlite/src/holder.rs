@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     holder_filter::HolderFilter,
-    late_index::{Late, Lookup, Waiting},
+    late_index::{Late, Lookup, Read, Waiting},
 };
 
 /// A user and a template. In the order of the index: a user's templates stand together.
@@ -58,7 +58,7 @@ impl Late for Holders {
     fn read_rows(
         connection: &Connection,
         from: Option<[u8; 16]>,
-        mut each: impl FnMut(Holder, [u8; 16]) -> rusqlite::Result<()>,
+        mut each: impl FnMut(Read<Self>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(
             "SELECT id, merchant_id, template_id, user_id FROM coupons WHERE id >= ?1 ORDER BY id",
@@ -67,7 +67,10 @@ impl Late for Holders {
         while let Some(row) = rows.next()? {
             let user = row.get_ref(3)?.as_str()?;
             let (merchant, template) = (MerchantId(row.get(1)?), TemplateId(row.get(2)?));
-            each(Holder::new(merchant, user, template), row.get(0)?)?;
+            each(Read::Entry(
+                Holder::new(merchant, user, template),
+                row.get(0)?,
+            ))?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Store,
     codec::{micros, row_limit},
-    late_index::{Late, LateIndex, Lookup},
+    late_index::{Late, LateIndex, Lookup, Read},
     writer::Tx,
 };
 
@@ -35,13 +35,13 @@ impl Late for Keys {
     fn read_rows(
         connection: &Connection,
         from: Option<i64>,
-        mut each: impl FnMut(Key, i64) -> rusqlite::Result<()>,
+        mut each: impl FnMut(Read<Self>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let mut statement = connection
             .prepare("SELECT key, seq FROM idempotency_records WHERE seq >= ?1 ORDER BY seq")?;
         let mut rows = statement.query([from.unwrap_or(i64::MIN)])?;
         while let Some(row) = rows.next()? {
-            each(row.get(0)?, row.get(1)?)?;
+            each(Read::Entry(row.get(0)?, row.get(1)?))?;
         }
         Ok(())
     }

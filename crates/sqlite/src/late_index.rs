@@ -58,16 +58,24 @@ pub(crate) trait Late {
         1
     }
 
-    /// Reads all rows that have an entry, or those of them that stand at a place or behind it.
+    /// Reads all rows, or those that stand at a place or behind it.
     fn read_rows(
         connection: &Connection,
         from: Option<Self::Place>,
-        each: impl FnMut(Self::Key, Self::Value) -> rusqlite::Result<()>,
+        each: impl FnMut(Read<Self>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()>;
 
     /// Makes entries. Some may be there already.
     fn enter(connection: &Connection, entries: &[(Self::Key, Self::Value)])
     -> rusqlite::Result<()>;
+}
+
+/// A row that was read.
+pub(crate) enum Read<L: Late + ?Sized> {
+    /// With its entry.
+    Entry(L::Key, L::Value),
+    /// One that has no entry, and where it stands.
+    Other(L::Place),
 }
 
 /// An index in which keys are looked up.
@@ -191,20 +199,28 @@ impl<L: Late> LateIndex<L> {
             group: Group::default(),
         };
         let transaction = connection.unchecked_transaction()?;
-        L::read_rows(&transaction, stored, |key, value| {
-            index.add_read(key, value);
+        L::read_rows(&transaction, stored, |row| {
+            match row {
+                Read::Entry(key, value) => index.add_read(key, value),
+                Read::Other(place) => index.pass(place),
+            }
             if index.group.added.len() < CHUNK {
                 return Ok(());
             }
             index.publish();
             if index.weight > MOST_FILLS * most_waiting {
-                index.enter_all(&transaction)?;
+                index.enter_waiting(&transaction)?;
                 index.publish();
             }
             Ok(())
         })?;
         index.publish();
+        // Only now: the rows may have come in another order than that of their places.
+        let waiting = index.waiting.read().values().map(L::place).min();
+        index.group.entered_below = waiting.or(index.last);
+        index.write_mark(&transaction)?;
         transaction.commit()?;
+        index.publish();
         Ok(index)
     }
 
@@ -299,25 +315,30 @@ impl<L: Late> LateIndex<L> {
 
     /// Enters all that waits, between two groups.
     pub(crate) fn enter_all(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let failed = self.enter_waiting(connection)?;
+        self.group.entered_below = failed.or(self.last);
+        self.write_mark(connection)
+    }
+
+    /// Enters all that waits, and tells the first place of what could not be entered.
+    fn enter_waiting(&mut self, connection: &Connection) -> rusqlite::Result<Option<L::Place>> {
         let waiting = self.waiting.read();
-        if waiting.is_empty() {
-            return Ok(());
-        }
         let all = waiting
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()));
         let failed;
         (self.group.entered, failed) = enter::<L>(connection, all.collect(), false)?;
-        self.group.entered_below = failed.into_iter().min().or(self.last);
         self.group.cursor = Some(None);
-        drop(waiting);
-        self.write_mark(connection)
+        Ok(failed.into_iter().min())
     }
 
     fn write_mark(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Some(below) = self.group.entered_below else {
             return Ok(());
         };
+        if self.entered_below == Some(below) {
+            return Ok(());
+        }
         connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO late_indexes (name, entered_below) VALUES (?1, ?2)",

@@ -11,7 +11,10 @@ use goodpon_domain::{id::TemplateId, template::Limit};
 use jiff::SignedDuration;
 
 use super::*;
-use crate::{late_index, tests::Scene};
+use crate::{
+    late_index::{self, MOST_WAITING},
+    tests::Scene,
+};
 
 /// Few enough that most states are entered, and some wait.
 const MOST: usize = 40;
@@ -102,6 +105,17 @@ fn waiting(scene: &Scene) -> usize {
     scene.store.inner.waiting_states.values(all).len()
 }
 
+/// How many entries a start would read.
+fn to_be_read(scene: &Scene) -> i64 {
+    let from = late_index::entered_below::<States>(&scene.raw()).unwrap();
+    let from = from.unwrap_or(Place::BEGINNING);
+    let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) >= (?1, ?2)";
+    let count = scene
+        .raw()
+        .query_row(sql, (from.0, from.1), |row| row.get(0));
+    count.unwrap()
+}
+
 #[tokio::test]
 async fn every_change_counts_whether_it_waits_or_is_entered_also_after_a_crash() {
     let mut scene = Scene::with(MOST).await;
@@ -155,31 +169,104 @@ async fn all_are_entered_on_close() {
     done.assert_seen(&scene).await;
 }
 
+#[tokio::test]
+async fn too_many_that_are_found_are_entered_and_none_is_lost() {
+    let scene = Scene::new().await;
+    let mut done = Done::default();
+    for round in 0..3 {
+        // The first template has the last change, though it is read first.
+        let template = scene.template(Limit::None).await;
+        done.issue(&scene, template, round * 100..(round + 1) * 100)
+            .await;
+    }
+    done.turn(&scene, 0..300).await;
+    scene.clock.advance(SignedDuration::from_secs(1));
+    done.turn(&scene, 0..90).await;
+    assert_eq!(waiting(&scene), 300);
+    let scene = scene.crashed(30);
+    assert!(waiting(&scene) <= 150, "{} wait", waiting(&scene));
+    done.assert_seen(&scene).await;
+    let scene = scene.crashed(30);
+    done.assert_seen(&scene).await;
+}
+
+#[tokio::test]
+async fn a_start_need_not_read_again_what_one_before_it_read() {
+    let mut scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    for round in 0..4 {
+        done.issue(&scene, template, round * 50..(round + 1) * 50)
+            .await;
+        assert!(to_be_read(&scene) >= 50);
+        scene = if round % 2 == 0 {
+            scene.crashed(MOST_WAITING)
+        } else {
+            scene.reopened()
+        };
+        assert_eq!(to_be_read(&scene), 1);
+    }
+}
+
 /// Else a start would have to read through very many entries that are none of a change.
 #[tokio::test]
 async fn issues_drive_on_what_waits() {
     let scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     let mut done = Done::default();
-    done.issue(&scene, template, 0..20).await;
-    done.turn(&scene, 0..20).await;
-    assert!(waiting(&scene) >= 15);
-    let mut next = 20;
+    done.issue(&scene, template, 0..30).await;
+    let held = scene.hold_writer().await;
+    tokio::join!(done.turn(&scene, 0..30), held.release());
+    assert!(waiting(&scene) >= 20);
+    let mut last = 30;
     while waiting(&scene) > 0 {
-        assert!(next < 2_000, "{} still wait", waiting(&scene));
-        done.issue(&scene, template, next..next + 20).await;
-        next += 20;
+        assert!(
+            last < 30 + 10 * MOST as u32,
+            "{} still wait",
+            waiting(&scene)
+        );
+        let held = scene.hold_writer().await;
+        let users = (last..last + 20).map(user);
+        // A large group, which need not enter anything for itself.
+        let issued = users.map(|user| async { scene.issue(template, &{ user }).await.unwrap() });
+        tokio::join!(futures::future::join_all(issued), held.release());
+        last += 20;
     }
+    let count = to_be_read(&scene);
+    assert!(count <= 2 * MOST as i64, "a start reads {count} entries");
     done.assert_seen(&scene).await;
-    let from = late_index::entered_below::<States>(&scene.raw())
-        .unwrap()
-        .unwrap();
-    let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) >= (?1, ?2)";
-    let count = scene
-        .raw()
-        .query_row(sql, (from.0, from.1), |row| row.get(0));
-    let count: i64 = count.unwrap();
-    assert!(count <= 10 * MOST as i64, "a start reads {count} entries");
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_with_another_request_counts_once() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..5).await;
+    let held = scene.hold_writer().await;
+    let broken = scene.store.write(|tx| tx.connection.execute("no SQL", []));
+    let (_, error, ()) = tokio::join!(done.turn(&scene, 0..5), broken, held.release());
+    assert!(error.is_err());
+    done.assert_seen(&scene).await;
+}
+
+#[tokio::test]
+async fn fewer_wait_that_have_long_orders() {
+    let scene = Scene::with(MOST).await;
+    let template = scene.template(Limit::None).await;
+    let mut done = Done::default();
+    done.issue(&scene, template, 0..100).await;
+    for group in 0..10 {
+        let redeemed = (group * 10..(group + 1) * 10).map(|number| {
+            let (scene, coupon) = (&scene, done.coupons[&number]);
+            let order = format!("{number} {}", "x".repeat(240));
+            async move { scene.redeem(coupon, &user(number), &order).await }
+        });
+        futures::future::join_all(redeemed).await;
+    }
+    // Each of them counts for six.
+    assert!(waiting(&scene) <= MOST / 6 + 10);
+    assert_eq!(scene.store.audit().await.unwrap(), []);
 }
 
 #[tokio::test]

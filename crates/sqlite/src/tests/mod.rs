@@ -6,7 +6,7 @@ mod holder;
 mod laws;
 mod writer_groups;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
@@ -24,8 +24,9 @@ use goodpon_domain::{
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
-use crate::{DATABASE_FILE, OpenError, Store, late_index::MOST_WAITING};
+use crate::{DATABASE_FILE, OpenError, Store, late_index::MOST_WAITING, writer::Tx};
 
 /// A store in a folder of its own, with one shop.
 pub(crate) struct Scene {
@@ -177,6 +178,25 @@ impl Scene {
         assert!(matches!(outcome, Outcome::Ran(Ok(_))), "{outcome:?}");
     }
 
+    /// Holds the writer, until all others have queued up behind it.
+    pub(crate) async fn hold_writer(&self) -> HeldWriter {
+        let (running, is_running) = oneshot::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (store, mut running) = (self.store.clone(), Some(running));
+        let held = tokio::spawn(async move {
+            let hold = move |_: &mut Tx<'_>| {
+                if let Some(running) = running.take() {
+                    running.send(()).unwrap();
+                    released.recv().unwrap();
+                }
+                Ok(())
+            };
+            store.write(hold).await.unwrap();
+        });
+        is_running.await.unwrap();
+        HeldWriter { release, held }
+    }
+
     /// The store as a crash at this moment would leave it, opened again.
     pub(crate) fn crashed(&self, most_waiting: usize) -> Self {
         let folder = TempDir::new().unwrap();
@@ -202,5 +222,17 @@ impl Scene {
     /// A connection behind the store's back.
     pub(crate) fn raw(&self) -> Connection {
         Connection::open(self.folder.path().join(DATABASE_FILE)).unwrap()
+    }
+}
+
+pub(crate) struct HeldWriter {
+    release: mpsc::Sender<()>,
+    held: tokio::task::JoinHandle<()>,
+}
+
+impl HeldWriter {
+    pub(crate) async fn release(self) {
+        self.release.send(()).unwrap();
+        self.held.await.unwrap();
     }
 }

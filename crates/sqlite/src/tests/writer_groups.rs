@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
@@ -30,28 +29,13 @@ async fn with_neighbours(bad: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + 
                 .execute("INSERT INTO merchants (name, client_id, created_at, updated_at) VALUES (?1, ?1, 0, 0)", [name])
         })
     };
-    let (running, is_running) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    // Holds the writer until all others have queued up behind it.
-    let holds = scene.store.clone();
-    let holding = tokio::spawn(async move {
-        let hold = move |_: &mut Tx<'_>| {
-            running.send(()).unwrap();
-            released.recv().unwrap();
-            Ok(())
-        };
-        holds.write(hold).await
-    });
-    tokio::task::spawn_blocking(move || is_running.recv().unwrap())
-        .await
-        .unwrap();
+    let held = scene.hold_writer().await;
     let (before, failed, after, ()) = tokio::join!(
         note("before"),
         scene.store.write(bad),
         note("after"),
-        async { release.send(()).unwrap() },
+        held.release(),
     );
-    holding.await.unwrap().unwrap();
     assert_eq!((before.unwrap(), after.unwrap()), (1, 1));
     assert!(
         matches!(failed, Err(StoreError::Unexpected(_))),
