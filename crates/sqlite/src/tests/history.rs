@@ -73,6 +73,24 @@ async fn many_entries_of_a_coupon_are_told_in_order_also_after_the_clock_was_set
     }
 }
 
+#[tokio::test]
+async fn entries_that_lead_in_a_circle_come_to_an_end() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let coupon = scene.issued(template, "user").await;
+    scene.redeem(coupon, "user", "order").await;
+    scene.cancel(coupon, "order").await;
+    let damage =
+        "UPDATE coupon_histories SET previous_at = recorded_at, previous_id = id WHERE number = 2";
+    assert_eq!(scene.raw().execute(damage, []).unwrap(), 1);
+    let filter = HistoryFilter {
+        user_id: Some("user".into()),
+        ..HistoryFilter::default()
+    };
+    let told = pages(&scene, &filter, Direction::Ascending, 10).await;
+    assert_eq!(told.len(), 2);
+}
+
 #[test]
 fn every_query_seeks_and_none_sorts() {
     let mut connection = Connection::open_in_memory().unwrap();
