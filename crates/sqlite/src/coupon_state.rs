@@ -62,9 +62,6 @@ pub(crate) struct State {
 /// The states in the rows of coupons.
 pub(crate) struct States;
 
-/// What a coupon's row keeps free, in bytes: room for its state with an order id of up to 24 bytes.
-pub(crate) const ROOM: i64 = 48;
-
 /// An EXPIRE or DISCARD has no order itself: the last redemption's, if there was one, is in the entry before it.
 const ENTRIES: &str =
     "SELECT h.coupon_id, h.action, h.recorded_at, h.id, h.number, coalesce(h.order_id, p.order_id)
@@ -127,22 +124,18 @@ impl Late for States {
 
     fn enter(connection: &Connection, entries: &[([u8; 16], State)]) -> rusqlite::Result<()> {
         let mut enter = connection.prepare_cached(
-            "UPDATE coupons SET status = ?2, order_id = ?3, changes = ?4, changed_at = ?5, change_id = ?6, room = zeroblob(?7)
+            "UPDATE coupons SET status = ?2, order_id = ?3, changes = ?4, changed_at = ?5, change_id = ?6
              WHERE id = ?1 AND changes < ?4",
         )?;
         for (coupon, state) in entries {
-            let order_length = state.order_id.as_ref().map_or(0, |id| id.len());
             let Change { number, place } = state.change;
-            // A size below 0 is one of 0. The place itself takes up 24 bytes.
-            let room = ROOM - 24 - i64::try_from(order_length).unwrap_or(ROOM);
             enter.execute(params![
                 coupon,
                 coupon_status::code(state.status),
                 state.order_id,
                 number,
                 place.0,
-                place.1,
-                room
+                place.1
             ])?;
         }
         Ok(())

@@ -19,7 +19,6 @@ use crate::{
     Store,
     codec::{coupon_status, micros},
     coupon::Entry,
-    coupon_state::ROOM,
     holder::Holder,
     writer::Tx,
 };
@@ -73,8 +72,8 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
 fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changes, room)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, zeroblob(?8))",
+            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
         )?
         .execute(params![
             coupon.id.to_bytes(),
@@ -84,7 +83,6 @@ fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
             coupon_status::code(coupon.status),
             micros(coupon.issued_at),
             coupon.expires_at.map(micros),
-            ROOM,
         ])?;
     Ok(())
 }

@@ -104,7 +104,6 @@ CREATE TABLE template_walks (
 -- order_id is the order of the last redemption; null exactly if there never was one.
 -- changes tells how many entries the coupon has behind its ISSUE; the last stands at changed_at and change_id, which
 -- are null if there is none. These and the status are entered late, as an index into the ledger: see coupon_state.rs.
--- room is kept free for them: coupons are issued onto full pages, which a row that grows would split.
 CREATE TABLE coupons (
     id          BLOB NOT NULL PRIMARY KEY,
     merchant_id INTEGER NOT NULL,
@@ -116,8 +115,7 @@ CREATE TABLE coupons (
     order_id    TEXT,
     changes     INTEGER NOT NULL,
     changed_at  INTEGER,
-    change_id   BLOB,
-    room        BLOB NOT NULL
+    change_id   BLOB
 ) STRICT, WITHOUT ROWID;
 -- One coupon of a template for one user for ever. A template has one merchant, so this is UNIQUE (template, user);
 -- the merchant stands in front so that the same index finds a user's coupons of one merchant. Entered late.

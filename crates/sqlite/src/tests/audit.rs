@@ -60,7 +60,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("DELETE FROM coupon_templates WHERE id = 1", " template"),
     ("UPDATE coupon_templates SET status = 1 WHERE id = 3", " status"),
     (
-        "INSERT INTO coupons SELECT randomblob(16), merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, changes, changed_at, change_id, room
+        "INSERT INTO coupons SELECT randomblob(16), merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, changes, changed_at, change_id
          FROM coupons WHERE user_id = 'plain'",
         "template 1 coupons of user \"plain\"",
     ),
