@@ -17,7 +17,7 @@ use goodpon_domain::{
 use rusqlite::{Connection, Row, params};
 
 use crate::{
-    Store,
+    Inner, Store,
     codec::{coupon_id, coupon_status, history_action, optional_timestamp, timestamp},
     coupon_state::{Change, State, Stored},
     place::Place,
@@ -250,18 +250,13 @@ impl Store {
         merchant: MerchantId,
         user_id: &str,
     ) -> rusqlite::Result<Vec<Stored>> {
-        let ids = self
-            .inner
-            .waiting_holders
-            .all_of_user(connection, merchant, user_id)?;
-        let load = |id| {
-            let stored = self
-                .inner
-                .waiting_states
-                .load(connection, CouponId::from_bytes(id));
-            stored.transpose()
-        };
-        ids.into_iter().filter_map(load).collect()
+        let Inner {
+            waiting_holders,
+            waiting_states,
+            ..
+        } = &*self.inner;
+        let ids = waiting_holders.all_of_user(connection, merchant, user_id)?;
+        waiting_states.load_all(connection, ids.into_iter().map(CouponId::from_bytes))
     }
 
     /// A template as committed, as far as it is the merchant's.

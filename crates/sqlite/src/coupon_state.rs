@@ -156,20 +156,29 @@ impl LateIndex<States> {
 }
 
 impl Waiting<States> {
-    /// As [`LateIndex::load`], as it is committed.
-    pub(crate) fn load(
+    /// Coupons as they are committed.
+    pub(crate) fn load_all(
         &self,
         connection: &Connection,
-        id: CouponId,
-    ) -> rusqlite::Result<Option<Stored>> {
-        // Before the row is read: what waits leaves only when the row has it.
-        let waiting = self.get(&id.to_bytes());
-        Ok(load_row(connection, id)?.map(|stored| stored.with(waiting)))
+        ids: impl IntoIterator<Item = CouponId>,
+    ) -> rusqlite::Result<Vec<Stored>> {
+        // Before the rows are read: what waits leaves only when the row has it.
+        let with_waiting = |id: CouponId| (id, self.get(&id.to_bytes()));
+        let ids: Vec<_> = ids.into_iter().map(with_waiting).collect();
+        // As one: each statement of its own would take and give back the locks of a reader.
+        let snapshot = connection.unchecked_transaction()?;
+        let mut coupons = Vec::with_capacity(ids.len());
+        for (id, waiting) in ids {
+            let stored = load_row(&snapshot, id)?;
+            coupons.extend(stored.map(|stored| stored.with(waiting)));
+        }
+        snapshot.commit()?;
+        Ok(coupons)
     }
 }
 
 /// A coupon as its row has it.
-pub(crate) fn load_row(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Stored>> {
+fn load_row(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Stored>> {
     connection
         .prepare_cached(coupon::select_coupons!("FROM coupons WHERE id = ?1"))?
         .query_row([id.to_bytes()], coupon::read)

@@ -74,9 +74,7 @@ impl Done {
                 Some((order, is_cancelled)) => (Some(order), *is_cancelled),
                 None => (None, true),
             };
-            let load =
-                |connection: &Connection| scene.store.inner.waiting_states.load(connection, coupon);
-            let seen = scene.store.read(load).unwrap().unwrap().coupon;
+            let seen = seen(scene, coupon);
             assert_eq!(seen.order_id.as_ref(), order);
             assert_eq!(seen.status == CouponStatus::Issued, is_issued);
             let held = scene.store.held(scene.merchant, &user(*number)).await;
@@ -92,6 +90,13 @@ impl Done {
         }
         assert_eq!(scene.store.audit().await.unwrap(), []);
     }
+}
+
+/// A coupon as readers see it.
+fn seen(scene: &Scene, coupon: CouponId) -> Coupon {
+    let states = &scene.store.inner.waiting_states;
+    let loaded = states.load_all(&scene.raw(), [coupon]).unwrap();
+    loaded.into_iter().next().unwrap().coupon
 }
 
 /// How many rows have taken up a change.
@@ -306,9 +311,7 @@ async fn what_a_walk_settled_bears_the_order_of_before() {
     done.turn(&scene, 20..25).await;
     for _ in 0..2 {
         for (number, &coupon) in &done.coupons {
-            let load =
-                |connection: &Connection| scene.store.inner.waiting_states.load(connection, coupon);
-            let seen = scene.store.read(load).unwrap().unwrap().coupon;
+            let seen = seen(&scene, coupon);
             let is_redeemed = (25..30).contains(number);
             let status = if is_redeemed {
                 CouponStatus::Redeemed

@@ -26,7 +26,11 @@ fn states(scene: &Scene) -> Stored {
     let ids = statement.query_map([], |row| coupon_id(row, 0)).unwrap();
     let state = |id: rusqlite::Result<CouponId>| {
         let waiting = &scene.store.inner.waiting_states;
-        let stored = waiting.load(&connection, id.unwrap()).unwrap().unwrap();
+        let stored = waiting
+            .load_all(&connection, [id.unwrap()])
+            .unwrap()
+            .pop()
+            .unwrap();
         (
             stored.coupon.user_id,
             coupon_status::code(stored.coupon.status),
