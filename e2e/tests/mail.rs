@@ -4,10 +4,13 @@
 use goodpon_e2e::server::token_in;
 use goodpon_e2e::world::{PASSWORD, fresh_email};
 use goodpon_e2e::{Api, Options, Server, Shared, World};
+use rcgen::CertifiedKey;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, ServerConfig};
 
 static SHARED: Shared = Shared::new();
 
@@ -22,17 +25,24 @@ fn serve_smtp(listener: TcpListener) -> mpsc::UnboundedReceiver<Delivery> {
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(session(stream, sender.clone()));
+            tokio::spawn(session(stream, GREETING, sender.clone()));
         }
     });
     receiver
 }
 
-async fn session(stream: TcpStream, sender: mpsc::UnboundedSender<Delivery>) -> Option<()> {
-    let (reading, mut writing) = stream.into_split();
+const GREETING: &str = "220 peer ESMTP\r\n";
+
+/// From the greeting on, or from behind a STARTTLS, which no greeting follows.
+async fn session(
+    stream: impl AsyncRead + AsyncWrite,
+    greeting: &str,
+    sender: mpsc::UnboundedSender<Delivery>,
+) -> Option<()> {
+    let (reading, mut writing) = tokio::io::split(stream);
     let mut lines = BufReader::new(reading).lines();
     let mut to = String::new();
-    writing.write_all(b"220 peer ESMTP\r\n").await.ok()?;
+    writing.write_all(greeting.as_bytes()).await.ok()?;
     while let Some(line) = lines.next_line().await.ok()? {
         let command = line.to_ascii_uppercase();
         let reply = if command.starts_with("EHLO") {
@@ -68,6 +78,74 @@ async fn session(stream: TcpStream, sender: mpsc::UnboundedSender<Delivery>) -> 
     Some(())
 }
 
+/// When a mail server begins to encrypt.
+#[derive(Clone, Copy)]
+enum Encrypted {
+    FromTheFirstByte,
+    AfterStartTls,
+}
+
+/// As [`serve_smtp`], encrypted with a certificate for localhost that nobody knows. Hands over handshakes that failed
+/// as well.
+fn serve_encrypted(
+    listener: TcpListener,
+    encrypted: Encrypted,
+    certificate: &CertifiedKey<rcgen::KeyPair>,
+) -> mpsc::UnboundedReceiver<Result<Delivery, std::io::Error>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let chain = vec![certificate.cert.der().clone()];
+    let key = certificate.signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let greeting = match encrypted {
+                Encrypted::FromTheFirstByte => GREETING,
+                Encrypted::AfterStartTls => {
+                    start_tls(&mut stream).await;
+                    ""
+                }
+            };
+            match acceptor.accept(stream).await {
+                Err(error) => drop(sender.send(Err(error))),
+                Ok(stream) => {
+                    let (delivered, mut deliveries) = mpsc::unbounded_channel();
+                    session(stream, greeting, delivered).await;
+                    while let Ok(delivery) = deliveries.try_recv() {
+                        let _ = sender.send(Ok(delivery));
+                    }
+                }
+            }
+        }
+    });
+    receiver
+}
+
+/// The part before the encryption: in clear nothing is taken.
+async fn start_tls(stream: &mut TcpStream) -> Option<()> {
+    let (reading, mut writing) = stream.split();
+    let mut lines = BufReader::new(reading).lines();
+    writing.write_all(GREETING.as_bytes()).await.ok()?;
+    loop {
+        let line = lines.next_line().await.ok()??;
+        let (is_over, reply) = match line.split(' ').next().unwrap_or_default() {
+            "EHLO" => (false, "250-peer\r\n250 STARTTLS\r\n"),
+            "STARTTLS" => (true, "220 go on\r\n"),
+            _ => (false, "530 not in clear\r\n"),
+        };
+        writing.write_all(reply.as_bytes()).await.ok()?;
+        if is_over {
+            return Some(());
+        }
+    }
+}
+
 /// All text parts of a message, decoded.
 fn decoded(data: &str) -> String {
     let mail = mailparse::parse_mail(data.as_bytes()).unwrap();
@@ -77,7 +155,7 @@ fn decoded(data: &str) -> String {
         .collect()
 }
 
-async fn next(deliveries: &mut mpsc::UnboundedReceiver<Delivery>) -> Delivery {
+async fn next<T>(deliveries: &mut mpsc::UnboundedReceiver<T>) -> T {
     let limit = std::time::Duration::from_secs(180);
     tokio::time::timeout(limit, deliveries.recv())
         .await
@@ -86,9 +164,13 @@ async fn next(deliveries: &mut mpsc::UnboundedReceiver<Delivery>) -> Delivery {
 }
 
 fn options(port: u16) -> Options {
+    options_for(format!("smtp://127.0.0.1:{port}"))
+}
+
+fn options_for(smtp_url: String) -> Options {
     Options::default().args([
         "--smtp-url".to_owned(),
-        format!("smtp://127.0.0.1:{port}"),
+        smtp_url,
         "--mail-from".to_owned(),
         "Goodpon <no-reply@goodpon.example>".to_owned(),
         "--verify-link-base".to_owned(),
@@ -139,6 +221,39 @@ async fn sign_up_is_delivered_by_smtp() {
         "{body}"
     );
     anonymous.verify(&token_in(&body)).await.ok();
+}
+
+#[tokio::test]
+async fn mail_goes_encrypted_to_a_server_that_is_trusted_and_to_no_other() {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, certificate.cert.pem()).unwrap();
+    for encrypted in [Encrypted::FromTheFirstByte, Encrypted::AfterStartTls] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut deliveries = serve_encrypted(listener, encrypted, &certificate);
+        let url = match encrypted {
+            Encrypted::FromTheFirstByte => format!("smtps://localhost:{port}"),
+            Encrypted::AfterStartTls => format!("smtp://localhost:{port}?tls=required"),
+        };
+        let data = tempfile::TempDir::new().unwrap();
+        let options = options_for(url).data_dir(data.path());
+        let email = fresh_email();
+        let stranger = Arc::new(Server::start(options.clone()));
+        anonymous(&stranger)
+            .sign_up(&email, PASSWORD, "이름")
+            .await
+            .ok();
+        let refused = next(&mut deliveries).await.err().expect("no mail yet");
+        assert!(refused.to_string().contains("UnknownCA"), "{refused}");
+        assert!(stranger.terminate().success());
+        // The same mail, as soon as the system trusts the server.
+        let options = options.env("SSL_CERT_FILE", trusted.to_str().unwrap());
+        let _server = Server::start(options);
+        let delivery = next(&mut deliveries).await.unwrap();
+        assert!(delivery.to.contains(&email), "{}", delivery.to);
+    }
 }
 
 #[tokio::test]
