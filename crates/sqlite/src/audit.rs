@@ -16,8 +16,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::{
     codec::{coupon_id, history_action, history_id, micros},
-    coupon,
-    coupon_state::States,
+    coupon_state::{self, States},
     late_index,
     replay::{self, Replays},
     schema, template,
@@ -110,7 +109,7 @@ impl Audit {
     }
 
     fn check_coupons(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut coupons = connection.prepare(coupon::select_coupons!(
+        let mut coupons = connection.prepare(coupon_state::select_coupons!(
             ", EXISTS (SELECT 1 FROM template_walks w WHERE w.template_id = coupons.template_id
                  AND (w.passed_at, w.passed_id) >= (coupons.issued_at, coupons.id))
              FROM coupons NOT INDEXED ORDER BY id"
@@ -124,7 +123,7 @@ impl Audit {
         let mut replays = Replays::new(&mut steps, entered_below)?;
         let mut rows = coupons.query([])?;
         while let Some(row) = rows.next()? {
-            let stored = coupon::read(row)?;
+            let stored = coupon_state::read(row)?;
             let (status, fault) = replays.of(&stored)?;
             let coupon = Coupon {
                 status,

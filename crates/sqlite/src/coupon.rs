@@ -14,50 +14,15 @@ use goodpon_domain::{
     template::{Owned, Template},
     wallet::HeldCoupon,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use crate::{
     Inner, Store,
-    codec::{coupon_id, coupon_status, history_action, optional_timestamp, timestamp},
+    codec::history_action,
     coupon_state::{Change, State, Stored},
     place::Place,
     writer::Tx,
 };
-
-/// The columns that [`read`] reads, and then the rest of a query, as one constant.
-macro_rules! select_coupons {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, \
-             changes, changed_at, change_id ",
-            $rest
-        )
-    };
-}
-pub(crate) use select_coupons;
-
-/// Reads a row of [`select_coupons`], which has 11 columns.
-pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let coupon = Coupon {
-        id: coupon_id(row, 0)?,
-        merchant_id: MerchantId(row.get(1)?),
-        template_id: TemplateId(row.get(2)?),
-        user_id: row.get(3)?,
-        status: coupon_status::read(row, 4)?,
-        issued_at: timestamp(row, 5)?,
-        expires_at: optional_timestamp(row, 6)?,
-        order_id: row.get(7)?,
-    };
-    let change = match (row.get(8)?, Place::read_optional(row, 9, 10)?) {
-        (0, None) => None,
-        // One without the other is damage, which the audit tells.
-        (number, place) => Some(Change {
-            number,
-            place: place.unwrap_or(Place::BEGINNING),
-        }),
-    };
-    Ok(Stored { coupon, change })
-}
 
 /// Writes the entries that tell of a coupon's change, and takes notice of its state behind the last of them.
 pub(crate) fn change<'a>(

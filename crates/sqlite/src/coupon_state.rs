@@ -7,13 +7,12 @@
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     history::HistoryAction,
-    id::{CouponId, TemplateId},
+    id::{CouponId, MerchantId, TemplateId},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    codec::{coupon_status, history_action},
-    coupon,
+    codec::{coupon_id, coupon_status, history_action, optional_timestamp, timestamp},
     late_index::{Late, LateIndex, Read, Waiting},
     place::Place,
 };
@@ -48,6 +47,41 @@ impl Stored {
         }
         self
     }
+}
+
+/// The columns that [`read`] reads, and then the rest of a query, as one constant.
+macro_rules! select_coupons {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, merchant_id, template_id, user_id, status, issued_at, expires_at, order_id, \
+             changes, changed_at, change_id ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_coupons;
+
+/// Reads a row of [`select_coupons`], which has 11 columns.
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let coupon = Coupon {
+        id: coupon_id(row, 0)?,
+        merchant_id: MerchantId(row.get(1)?),
+        template_id: TemplateId(row.get(2)?),
+        user_id: row.get(3)?,
+        status: coupon_status::read(row, 4)?,
+        issued_at: timestamp(row, 5)?,
+        expires_at: optional_timestamp(row, 6)?,
+        order_id: row.get(7)?,
+    };
+    let change = match (row.get(8)?, Place::read_optional(row, 9, 10)?) {
+        (0, None) => None,
+        // One without the other is damage, which the audit tells.
+        (number, place) => Some(Change {
+            number,
+            place: place.unwrap_or(Place::BEGINNING),
+        }),
+    };
+    Ok(Stored { coupon, change })
 }
 
 /// A coupon's state by an entry behind its ISSUE.
@@ -180,8 +214,8 @@ impl Waiting<States> {
 /// A coupon as its row has it.
 fn load_row(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Stored>> {
     connection
-        .prepare_cached(coupon::select_coupons!("FROM coupons WHERE id = ?1"))?
-        .query_row([id.to_bytes()], coupon::read)
+        .prepare_cached(select_coupons!("FROM coupons WHERE id = ?1"))?
+        .query_row([id.to_bytes()], read)
         .optional()
 }
 
