@@ -110,7 +110,7 @@ impl Audit {
 
     fn check_coupons(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut coupons = connection.prepare(coupon_state::select_coupons!(
-            ", EXISTS (SELECT 1 FROM template_walks w WHERE w.template_id = coupons.template_id
+            ", lower(hex(id)), EXISTS (SELECT 1 FROM template_walks w WHERE w.template_id = coupons.template_id
                  AND (w.passed_at, w.passed_id) >= (coupons.issued_at, coupons.id))
              FROM coupons NOT INDEXED ORDER BY id"
         ))?;
@@ -123,7 +123,14 @@ impl Audit {
         let mut replays = Replays::new(&mut steps, entered_below)?;
         let mut rows = coupons.query([])?;
         while let Some(row) = rows.next()? {
-            let stored = coupon_state::read(row)?;
+            let stored = match coupon_state::read(row) {
+                Ok(stored) => stored,
+                Err(error) => {
+                    let subject = format!("coupon {} row", row.get::<_, String>(11)?);
+                    self.differ(subject, "one that can be read", error);
+                    continue;
+                }
+            };
             let (status, fault) = replays.of(&stored)?;
             let coupon = Coupon {
                 status,
@@ -135,10 +142,13 @@ impl Audit {
             self.count(&coupon);
             self.check_issue(&coupon, &mut issue)?;
             // No sweep would come to it any more.
-            if row.get(11)? && coupon.status == CouponStatus::Issued {
+            if row.get(12)? && coupon.status == CouponStatus::Issued {
                 let subject = format!("coupon {} sweep", coupon.id);
                 self.differ(subject, "still before it", "passed");
             }
+        }
+        for (id, error) in replays.unreadable() {
+            self.differ(format!("history entry {id}"), "one that can be read", error);
         }
         Ok(())
     }

@@ -76,6 +76,15 @@ impl Range {
         }
     }
 
+    /// What is left of it up to a place.
+    fn up_to(self, last: Option<Place>) -> Self {
+        let below = last.map_or(Place::BEGINNING, Place::next);
+        Self {
+            below: self.below.min(below),
+            ..self
+        }
+    }
+
     fn contains(self, position: HistoryPosition) -> bool {
         let place = Place::new(position.recorded_at, position.id.to_bytes());
         self.above < place && place < self.below
@@ -416,7 +425,9 @@ impl Histories for Store {
         let filter = filter.clone();
         let store = self.clone();
         self.scan(move |connection| {
-            // Before the snapshot, which thus has all entries of all of them.
+            // A user's coupons are looked up one by one, so one may be seen with a later change than another: what is
+            // behind this place is left to another page. The snapshot comes last, and thus has all that they tell of.
+            let published = store.inner.waiting_states.published();
             let coupons = match &filter.user_id {
                 Some(user) => Some(store.all_coupons(connection, merchant, user)?),
                 None => None,
@@ -429,7 +440,9 @@ impl Histories for Store {
             };
             let range = Range::of(&filter, direction, after);
             let lines = match coupons {
-                Some(coupons) => user_page(&coupons, &reader, &filter, range, limit)?,
+                Some(coupons) => {
+                    user_page(&coupons, &reader, &filter, range.up_to(published), limit)?
+                }
                 None => reader.merge(sources(&snapshot, merchant, &filter)?, range, limit)?,
             };
             complete(&snapshot, lines)

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::FromSql};
 
@@ -90,21 +90,44 @@ pub(crate) trait Lookup: Late {
 /// The entries of committed rows that are not in the index yet.
 ///
 /// A reader looks here before it looks into the index: an entry leaves only after the commit that entered it.
-pub(crate) struct Waiting<L: Late>(RwLock<BTreeMap<L::Key, L::Value>>);
+pub(crate) struct Waiting<L: Late> {
+    entries: RwLock<BTreeMap<L::Key, L::Value>>,
+    /// The entries of all rows up to this place are here or in the index.
+    published: Mutex<Option<L::Place>>,
+}
 
 impl<L: Late> Default for Waiting<L> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self {
+            entries: RwLock::default(),
+            published: Mutex::default(),
+        }
     }
 }
 
 impl<L: Late> Waiting<L> {
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<L::Key, L::Value>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<L::Key, L::Value>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to this place whoever looks from now on finds the entries of all rows. What more there is may come one by
+    /// one while several keys are looked up.
+    pub(crate) fn published(&self) -> Option<L::Place> {
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, last: Option<L::Place>) {
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = last;
     }
 
     /// What waits for a key.
@@ -248,6 +271,7 @@ impl<L: Late> LateIndex<L> {
 
     /// Takes up an entry for a row that was read, which may be older than what is there.
     fn add_read(&mut self, key: L::Key, value: L::Value) {
+        self.note(L::place(&value));
         let known = self.get(&key);
         if known.is_none_or(|known| L::is_newer(&value, &known)) {
             self.add(key, value);
@@ -371,6 +395,7 @@ impl<L: Late> LateIndex<L> {
                 waiting.insert(key, value);
             }
         }
+        self.waiting.publish(self.last);
         if let Some(cursor) = group.cursor {
             self.cursor = cursor;
         }

@@ -16,6 +16,13 @@ impl Place {
     /// Before every entry.
     pub(crate) const BEGINNING: Self = Self(i64::MIN, [0; 16]);
 
+    /// Just behind this one.
+    pub(crate) fn next(self) -> Self {
+        // No id is all ones.
+        let id = u128::from_be_bytes(self.1).saturating_add(1);
+        Self(self.0, id.to_be_bytes())
+    }
+
     pub(crate) fn new(at: Timestamp, id: [u8; 16]) -> Self {
         Self(micros(at), id)
     }

@@ -30,7 +30,7 @@ struct Step {
 /// All entries but the ISSUEs, coupon by coupon as the coupons are sorted, each coupon's in the order of their
 /// numbers. SQLite sorts them with the help of a file: there may be very many.
 pub(crate) const STEPS: &str =
-    "SELECT coupon_id, action, recorded_at, id, number, previous_at, previous_id, order_id
+    "SELECT coupon_id, action, recorded_at, id, number, previous_at, previous_id, order_id, lower(hex(id))
      FROM coupon_histories NOT INDEXED WHERE action <> 0 ORDER BY coupon_id, number";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
@@ -53,6 +53,8 @@ pub(crate) struct Replays<'a> {
     next: Option<Step>,
     /// Before this place all entries are in the coupons' rows.
     entered_below: Place,
+    /// Entries that no version of this program writes, with what is wrong with them.
+    unreadable: Vec<(String, String)>,
 }
 
 /// Where something is not as it should be: what it is about, what was expected, and what was found.
@@ -68,17 +70,31 @@ impl<'a> Replays<'a> {
             steps: steps.query([])?,
             next: None,
             entered_below: entered_below.unwrap_or(Place::BEGINNING),
+            unreadable: Vec::new(),
         };
         replays.advance()?;
         Ok(replays)
     }
 
     fn advance(&mut self) -> rusqlite::Result<Option<Step>> {
-        let next = match self.steps.next()? {
-            Some(row) => Some(read(row)?),
-            None => None,
+        let next = loop {
+            let Some(row) = self.steps.next()? else {
+                break None;
+            };
+            match read(row) {
+                Ok(step) => break Some(step),
+                Err(error) => {
+                    let id = row.get::<_, String>(8)?;
+                    self.unreadable.push((id, error.to_string()));
+                }
+            }
         };
         Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    /// All entries that could not be read so far.
+    pub(crate) fn unreadable(self) -> Vec<(String, String)> {
+        self.unreadable
     }
 
     /// The state that the entries of a coupon make, and what is wrong with them or with what its row has taken up of
@@ -182,7 +198,9 @@ impl<'a> Replay<'a> {
         let of = |number| format!("{number} entries behind the ISSUE");
         let (there, taken_up) = (self.last_number(), self.stored.changes());
         let is_late = |last: Change| there > taken_up && last.place < entered_below;
-        if there < taken_up {
+        if taken_up < 0 {
+            Some(("changes", of(there), of(taken_up)))
+        } else if there < taken_up {
             Some(("entries", of(taken_up), of(there)))
         } else if self.last.is_some_and(is_late) {
             Some(("row", of(there), of(taken_up)))

@@ -380,7 +380,8 @@ impl State {
         }
         self.metrics.commit.record(started.elapsed());
         self.is_set_back = false;
-        // Templates last: whoever sees that one is sold out must find all who hold its coupons.
+        // Templates last: whoever sees that one is sold out must find all who hold its coupons. States behind holders:
+        // up to the place that these tell, a user's coupons are found as well.
         self.keys.publish();
         self.holders.publish();
         self.states.publish();

@@ -74,6 +74,45 @@ async fn many_entries_of_a_coupon_are_told_in_order_also_after_the_clock_was_set
 }
 
 #[tokio::test]
+async fn a_page_of_a_user_ends_before_what_was_published_while_it_was_read() {
+    let scene = Scene::new().await;
+    let (one, other) = (
+        scene.template(Limit::None).await,
+        scene.template(Limit::None).await,
+    );
+    let (one, other) = (
+        scene.issued(one, "user").await,
+        scene.issued(other, "user").await,
+    );
+    let states = &scene.store.inner.waiting_states;
+    let connection = scene.raw();
+    let published = states.published();
+    let mut coupons = states.load_all(&connection, [one]).unwrap();
+    scene.redeem(one, "user", "order 1").await;
+    scene.redeem(other, "user", "order 2").await;
+    coupons.extend(states.load_all(&connection, [other]).unwrap());
+    let reader = Reader {
+        connection: &connection,
+        merchant: scene.merchant,
+        direction: Direction::Descending,
+    };
+    let filter = HistoryFilter::default();
+    let range = Range::of(&filter, reader.direction, None);
+    let told = |range| {
+        let page = user_page(&coupons, &reader, &filter, range, 10).unwrap();
+        page.iter().map(|line| line.action).collect::<Vec<_>>()
+    };
+    let issues = [HistoryAction::Issue; 2];
+    assert_eq!(
+        told(range),
+        [&[HistoryAction::Redeem], &issues[..]].concat(),
+        "with a hole"
+    );
+    assert_eq!(told(range.up_to(published)), issues);
+    assert_eq!(told(range.up_to(None)), []);
+}
+
+#[tokio::test]
 async fn entries_that_lead_in_a_circle_come_to_an_end() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
