@@ -386,15 +386,16 @@ fn complete(connection: &Connection, lines: Vec<Line>) -> rusqlite::Result<Vec<H
     Ok(entries)
 }
 
-/// A page of a user's entries.
+/// A page of a user's entries, up to the last that was published before their coupons were looked up.
 fn user_page(
     coupons: &[Stored],
+    published: Option<Place>,
     reader: &Reader<'_>,
     filter: &HistoryFilter,
     range: Range,
     limit: usize,
 ) -> rusqlite::Result<Vec<Line>> {
-    let mut lines = Vec::new();
+    let (range, mut lines) = (range.up_to(published), Vec::new());
     for stored in coupons {
         let of_template = |id| id == stored.coupon.template_id;
         if filter.template_id.is_none_or(of_template) {
@@ -440,9 +441,7 @@ impl Histories for Store {
             };
             let range = Range::of(&filter, direction, after);
             let lines = match coupons {
-                Some(coupons) => {
-                    user_page(&coupons, &reader, &filter, range.up_to(published), limit)?
-                }
+                Some(coupons) => user_page(&coupons, published, &reader, &filter, range, limit)?,
                 None => reader.merge(sources(&snapshot, merchant, &filter)?, range, limit)?,
             };
             complete(&snapshot, lines)
