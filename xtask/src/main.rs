@@ -4,6 +4,7 @@ mod architecture;
 mod bench;
 mod dependencies;
 mod process;
+mod services;
 mod test_run;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ enum Chore {
     Test,
     /// Kills the server under load and checks that nothing answered is lost.
     Torture(test_run::Torture),
+    /// Starts and stops real servers of the scaled-out set, for tests and development.
+    Services(services::Options),
     /// Measures throughput, latency, memory and start-up time against a server without a store.
     Bench(bench::Options),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Chore::Deps => dependencies::check(),
         Chore::Test => test_run::test(),
         Chore::Torture(options) => test_run::torture(&options),
+        Chore::Services(options) => services::run(&options),
         Chore::Bench(options) => bench::run(&options),
     };
     match done {

@@ -1,0 +1,117 @@
+//! MariaDB, in the place of MySQL.
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Server, local};
+
+pub struct MariaDb;
+
+/// The user, its password and the database.
+const NAME: &str = "goodpon";
+
+/// As MySQL's containers are set up: strings compare byte for byte, every commit is on the disk.
+fn configuration(folder: &str, port: u16, user: &str) -> String {
+    format!(
+        "[mysqld]
+{user}
+datadir={folder}/data
+socket={folder}/socket
+pid-file={folder}/mariadbd.pid
+bind-address=127.0.0.1
+port={port}
+skip-name-resolve
+character-set-server=utf8mb4
+collation-server=utf8mb4_nopad_bin
+innodb_flush_log_at_trx_commit=1
+innodb_buffer_pool_size=512M
+innodb_log_file_size=256M
+max_connections=500
+"
+    )
+}
+
+/// It refuses to run as root unless it is told to.
+fn as_root(prefix: &str) -> String {
+    match rustix::process::geteuid().is_root() {
+        true => format!("{prefix}user=root"),
+        false => String::new(),
+    }
+}
+
+impl Server for MariaDb {
+    fn name(&self) -> &'static str {
+        "mariadb"
+    }
+
+    fn variable(&self) -> &'static str {
+        "GOODPON_DATABASE_URL"
+    }
+
+    fn url(&self, port: u16) -> String {
+        format!("mysql://{NAME}:{NAME}@127.0.0.1:{port}/{NAME}")
+    }
+
+    fn install(&self, _folder: &Path) -> Result<()> {
+        let is_there = ["mariadbd", "mariadb-install-db", "mariadb"]
+            .iter()
+            .all(|name| local::program(name).is_some());
+        match is_there {
+            true => Ok(()),
+            false => local::install_packages(&["mariadb-server"], "MariaDB"),
+        }
+    }
+
+    fn prepare(&self, folder: &Path, port: u16, _inner: u16) -> Result<Command> {
+        let file = folder.join("my.cnf");
+        let path = folder
+            .to_str()
+            .context("the target folder's path is no UTF-8")?;
+        fs::write(&file, configuration(path, port, &as_root("")))?;
+        if !folder.join("data/mysql").is_dir() {
+            let program = local::program("mariadb-install-db").context("no mariadb-install-db")?;
+            let mut install = Command::new(program);
+            install
+                .args([
+                    "--no-defaults",
+                    "--skip-test-db",
+                    "--auth-root-authentication-method=normal",
+                ])
+                .arg(format!("--datadir={path}/data"));
+            let user = as_root("--");
+            if !user.is_empty() {
+                install.arg(user);
+            }
+            local::quietly(&mut install)?;
+        }
+        let mut command = Command::new(local::program("mariadbd").context("no mariadbd")?);
+        command.arg(format!("--defaults-file={}", file.display()));
+        Ok(command)
+    }
+
+    /// A server that takes connections greets first.
+    fn is_ready(&self, port: u16) -> bool {
+        let greeting = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.read_exact(&mut [0; 5])
+        });
+        greeting.is_ok()
+    }
+
+    fn set_up(&self, folder: &Path, _port: u16) -> Result<()> {
+        let sql = format!(
+            "CREATE DATABASE IF NOT EXISTS {NAME};
+             CREATE USER IF NOT EXISTS '{NAME}'@'%' IDENTIFIED BY '{NAME}';
+             GRANT ALL ON *.* TO '{NAME}'@'%'"
+        );
+        let program = local::program("mariadb").context("no mariadb")?;
+        let socket = format!("--socket={}", folder.join("socket").display());
+        local::quietly(Command::new(program).args(["--no-defaults", "-uroot", &socket, "-e", &sql]))
+    }
+}
