@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -22,21 +22,22 @@ pub fn up(servers: &[&dyn Server]) -> Result<()> {
     let mut places = Vec::new();
     for server in servers {
         let place = Place::of(*server, |folder| running(folder).is_some())?;
+        let mut started = None;
         if running(&place.folder).is_none() {
             server.install(&place.folder)?;
-            start(*server, &place)?;
+            started = Some(start(*server, &place)?);
         }
-        places.push((server, place));
+        places.push((server, place, started));
     }
-    for (server, place) in places {
-        wait(*server, &place)?;
+    for (server, place, started) in places {
+        wait(*server, &place, started)?;
         server.set_up(&place.folder, place.port)?;
         eprintln!("{} is ready at {}", server.name(), server.url(place.port));
     }
     Ok(())
 }
 
-fn start(server: &dyn Server, place: &Place) -> Result<()> {
+fn start(server: &dyn Server, place: &Place) -> Result<Child> {
     let mut command = server.prepare(&place.folder, place.port, place.inner)?;
     let log = File::create(place.folder.join("log"))?;
     // Of its own group: an interrupt in the terminal is not meant for it.
@@ -48,13 +49,17 @@ fn start(server: &dyn Server, place: &Place) -> Result<()> {
         .spawn()
         .with_context(|| format!("{} cannot be started", server.name()))?;
     fs::write(place.folder.join("pid"), child.id().to_string())?;
-    Ok(())
+    Ok(child)
 }
 
-fn wait(server: &dyn Server, place: &Place) -> Result<()> {
+fn wait(server: &dyn Server, place: &Place, mut started: Option<Child>) -> Result<()> {
     let began = Instant::now();
     while !server.is_ready(place.port) {
-        let ended = running(&place.folder).is_none();
+        // A process that was started just now may have no command line yet.
+        let ended = match &mut started {
+            Some(child) => child.try_wait()?.is_some(),
+            None => running(&place.folder).is_none(),
+        };
         if ended || began.elapsed() > START_LIMIT {
             let log = place.folder.join("log");
             let text = fs::read(&log).unwrap_or_default();
@@ -129,7 +134,7 @@ pub fn install_packages(packages: &[&str], wanted: &str) -> Result<()> {
         .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
         .with_context(|| {
             format!(
-                "{wanted} is not installed, and cannot be: install {} yourself",
+                "{wanted} is not installed, and cannot be: install {} yourself, or give the URL of a server that runs (CONTRIBUTING.md)",
                 packages.join(" ")
             )
         })
