@@ -1,9 +1,9 @@
 //! Who has a coupon of which template: one for a user for ever.
 //!
 //! Users come in no order, so the unique index of them takes them up late. A user has a coupon if they wait for their
-//! entry or are entered; either is looked up before a coupon is issued, and only the writer issues. That the index is
-//! UNIQUE is the last word: should both look-ups ever err, the second coupon finds no place there, which is told as an
-//! error, and `goodpon verify` names the user.
+//! entry or are entered; either is looked up before a coupon is issued, unless the filter knows that the user is new,
+//! and only the writer issues. That the index is UNIQUE is the last word: should all of these ever err, the second
+//! coupon finds no place there, which is told as an error, and `goodpon verify` names the user.
 
 use std::collections::BTreeSet;
 

@@ -87,7 +87,7 @@ pub(crate) const CHUNK_OF_HOLDERS: &str =
      WHERE (merchant_id, user_id, template_id) > (?1, ?2, ?3)
      ORDER BY merchant_id, user_id, template_id LIMIT ?4";
 
-/// Adds all holders in the index. Those that come while it reads are added by who enters them.
+/// Adds all holders in the index. Those that come while it reads are added by who issues to them.
 fn fill(
     filter: &HolderFilter,
     connection: &Connection,
@@ -109,7 +109,7 @@ fn fill(
             count += 1;
         }
         if count < CHUNK {
-            // Tells the writer all bits as well.
+            // Whoever sees this set sees all bits.
             let _ = filter.whole.set(());
             break;
         }

@@ -418,9 +418,9 @@ impl<L: Lookup> LateIndex<L> {
         connection: &Connection,
         key: &L::Key,
     ) -> rusqlite::Result<Option<L::Value>> {
-        match self.get(key) {
-            Some(value) => Ok(Some(value)),
-            None => L::find_entered(connection, key),
+        match self.group.added.get(key) {
+            Some(value) => Ok(Some(value.clone())),
+            None => self.waiting.find(connection, key),
         }
     }
 }
