@@ -8,6 +8,7 @@
 //! What an entry leads to may be more than a place: an index may keep the state that the rows of a key make.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -48,7 +49,8 @@ pub(crate) trait Late {
     /// Where the row stands that made a value.
     fn place(value: &Self::Value) -> Self::Place;
 
-    /// Whether a value that was read counts rather than one of its key that was read before it.
+    /// Whether a value counts rather than one of its key that was added before it: always, but for rows that are
+    /// read in another order than that in which they came.
     fn is_newer(_value: &Self::Value, _than: &Self::Value) -> bool {
         true
     }
@@ -224,7 +226,7 @@ impl<L: Late> LateIndex<L> {
         let transaction = connection.unchecked_transaction()?;
         L::read_rows(&transaction, stored, |row| {
             match row {
-                Read::Entry(key, value) => index.add_read(key, value),
+                Read::Entry(key, value) => index.add(key, value),
                 Read::Other(place) => index.pass(place),
             }
             if index.group.added.len() < CHUNK {
@@ -266,16 +268,7 @@ impl<L: Late> LateIndex<L> {
     /// Takes up an entry for a row that the running group made.
     pub(crate) fn add(&mut self, key: L::Key, value: L::Value) {
         self.note(L::place(&value));
-        self.group.added.insert(key, value);
-    }
-
-    /// Takes up an entry for a row that was read, which may be older than what is there.
-    fn add_read(&mut self, key: L::Key, value: L::Value) {
-        self.note(L::place(&value));
-        let known = self.get(&key);
-        if known.is_none_or(|known| L::is_newer(&value, &known)) {
-            self.add(key, value);
-        }
+        put::<L>(&mut self.group.added, key, value);
     }
 
     /// Takes notice of a row without an entry that the running group made.
@@ -388,11 +381,8 @@ impl<L: Late> LateIndex<L> {
         while added.len() > 0 {
             let mut waiting = self.waiting.write();
             for (key, value) in added.by_ref().take(CHUNK) {
-                self.weight += L::weight(&key, &value);
-                if let Some(old) = waiting.get(&key) {
-                    self.weight -= L::weight(&key, old);
-                }
-                waiting.insert(key, value);
+                let (more, less) = put::<L>(&mut waiting, key, value);
+                self.weight = self.weight + more - less;
             }
         }
         self.waiting.publish(self.last);
@@ -433,6 +423,27 @@ pub(crate) fn entered_below<L: Late>(
         .prepare("SELECT entered_below FROM late_indexes WHERE name = ?1")?
         .query_row([L::NAME], |row| row.get(0))
         .optional()
+}
+
+/// Puts in what counts of a new value and one that is there, and tells the weights that came and went.
+fn put<L: Late>(
+    entries: &mut BTreeMap<L::Key, L::Value>,
+    key: L::Key,
+    value: L::Value,
+) -> (usize, usize) {
+    let weight = L::weight(&key, &value);
+    match entries.entry(key) {
+        Entry::Vacant(place) => {
+            place.insert(value);
+            (weight, 0)
+        }
+        Entry::Occupied(mut place) if L::is_newer(&value, place.get()) => {
+            let old = L::weight(place.key(), place.get());
+            place.insert(value);
+            (weight, old)
+        }
+        Entry::Occupied(_) => (0, 0),
+    }
 }
 
 /// Keys with what they lead to.
