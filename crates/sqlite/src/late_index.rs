@@ -223,23 +223,26 @@ impl<L: Late> LateIndex<L> {
             cursor: None,
             group: Group::default(),
         };
+        let mut limit = MOST_FILLS * most_waiting;
         let transaction = connection.unchecked_transaction()?;
         L::read_rows(&transaction, stored, |row| {
             match row {
-                Read::Entry(key, value) => index.add(key, value),
+                Read::Entry(key, value) => {
+                    // At once: the row is committed, and nobody reads yet.
+                    index.note(L::place(&value));
+                    let (more, less) = put::<L>(&mut index.waiting.write(), key, value);
+                    index.weight = index.weight + more - less;
+                }
                 Read::Other(place) => index.pass(place),
             }
-            if index.group.added.len() < CHUNK {
-                return Ok(());
-            }
-            index.publish();
-            if index.weight > MOST_FILLS * most_waiting {
+            if index.weight > limit {
                 index.enter_waiting(&transaction)?;
                 index.publish();
+                // Whatever cannot be entered is not tried again with each row.
+                limit = index.weight + MOST_FILLS * most_waiting;
             }
             Ok(())
         })?;
-        index.publish();
         // Only now: the rows may have come in another order than that of their places.
         let waiting = index.waiting.read().values().map(L::place).min();
         index.group.entered_below = waiting.or(index.last);
