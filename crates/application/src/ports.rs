@@ -273,8 +273,12 @@ pub trait IssueGate: Send + Sync {
     ) -> StoreResult<IssueStanding>;
     /// How many coupons were ever accepted of each of these templates, in their order.
     async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>>;
-    /// What is known of an issue's idempotency key, changing nothing.
-    async fn peek(&self, idempotency: &Idempotency<IssueOutcome>) -> StoreResult<Peek>;
+    /// What is known of the idempotency key of an issue of `template`, changing nothing.
+    async fn peek(
+        &self,
+        template: TemplateId,
+        idempotency: &Idempotency<IssueOutcome>,
+    ) -> StoreResult<Peek>;
 }
 
 /// A wish to redeem.

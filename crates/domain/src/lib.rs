@@ -5,6 +5,7 @@
 pub mod account;
 pub mod business_time;
 pub mod coupon;
+pub mod gate;
 pub mod history;
 pub mod id;
 pub mod merchant;

@@ -109,7 +109,10 @@ pub(crate) async fn issue_coupon(State(partner): State<Partner>, caller: Caller)
             issued.inspect(count_issue)
         },
         peek: async |idempotency: &Idempotency<IssueOutcome>| {
-            partner.app().gate.peek(idempotency).await
+            // An id that is none was never issued from.
+            let id = caller.fields().path("couponTemplateId").id();
+            let id = TemplateId(id.unwrap_or_default());
+            partner.app().gate.peek(id, idempotency).await
         },
     };
     idempotency::answer(&caller, request, call).await

@@ -224,7 +224,7 @@ impl IssueGate for Away {
     async fn issue_counts(&self, _: &[Arc<Template>]) -> StoreResult<Vec<i64>> {
         away()
     }
-    async fn peek(&self, _: &Idempotency<IssueOutcome>) -> StoreResult<Peek> {
+    async fn peek(&self, _: TemplateId, _: &Idempotency<IssueOutcome>) -> StoreResult<Peek> {
         away()
     }
 }

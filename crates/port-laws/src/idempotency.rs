@@ -91,8 +91,8 @@ async fn cancel(
         .unwrap()
 }
 
-async fn peek_issue(world: &World, (key, body): Key) -> Peek {
-    world.gate.peek(&keyed(key, body)).await.unwrap()
+async fn peek_issue(world: &World, template: TemplateId, (key, body): Key) -> Peek {
+    world.gate.peek(template, &keyed(key, body)).await.unwrap()
 }
 
 async fn peek_coupon(world: &World, (key, body): Key) -> Peek {
@@ -423,7 +423,7 @@ pub async fn keys_do_not_run_together(world: &World) {
         let outcome = issue(world, shop.id, id, &format!("user {end}"), (key, [end; 16])).await;
         assert_eq!(outcome, Outcome::Ran(Ok(())), "any bytes may be a key");
         assert!(matches!(
-            peek_issue(world, (key, [end; 16])).await,
+            peek_issue(world, id, (key, [end; 16])).await,
             Peek::Finished(_)
         ));
     }
@@ -448,7 +448,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     let again = redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await;
     assert_eq!(again, Outcome::Replayed(answer(&redemption)));
     world.clock.advance(MICRO);
-    assert_eq!(peek_issue(world, (issued, BODY)).await, Peek::Free);
+    assert_eq!(peek_issue(world, id, (issued, BODY)).await, Peek::Free);
     assert_eq!(peek_coupon(world, (redeemed, OTHER_BODY)).await, Peek::Free);
     let fresh = issue(world, shop.id, id, "v", (issued, OTHER_BODY)).await;
     assert_eq!(fresh, Outcome::Ran(Ok(())), "free for any body");
@@ -470,7 +470,7 @@ pub async fn peek_changes_nothing(world: &World) {
     let coupon = world.issued(&shop, id, "w").await.id;
     let [issued, redeemed] = [(); 2].map(|()| unique_key());
     for body in [BODY, OTHER_BODY] {
-        assert_eq!(peek_issue(world, (issued, body)).await, Peek::Free);
+        assert_eq!(peek_issue(world, id, (issued, body)).await, Peek::Free);
         assert_eq!(peek_coupon(world, (redeemed, body)).await, Peek::Free);
     }
     let peeks = at_once(world, 32, |world, number| async move {
@@ -478,7 +478,7 @@ pub async fn peek_changes_nothing(world: &World) {
             issue(&world, merchant, id, "u", (issued, BODY)).await;
             Peek::Free
         } else {
-            peek_issue(&world, (issued, BODY)).await
+            peek_issue(&world, id, (issued, BODY)).await
         }
     });
     let finished = Peek::Finished(answer(&IssueOutcome::Ok(())));
@@ -488,9 +488,9 @@ pub async fn peek_changes_nothing(world: &World) {
     }
     let redemption = ran(redeem(world, merchant, coupon, "w", (redeemed, BODY)).await);
     for _ in 0..2 {
-        assert_eq!(peek_issue(world, (issued, BODY)).await, finished);
+        assert_eq!(peek_issue(world, id, (issued, BODY)).await, finished);
         assert_eq!(
-            peek_issue(world, (issued, OTHER_BODY)).await,
+            peek_issue(world, id, (issued, OTHER_BODY)).await,
             Peek::PayloadMismatch
         );
         let told = peek_coupon(world, (redeemed, BODY)).await;

@@ -180,7 +180,11 @@ impl IssueGate for Store {
             .collect())
     }
 
-    async fn peek(&self, idempotency: &Idempotency<IssueOutcome>) -> StoreResult<Peek> {
+    async fn peek(
+        &self,
+        _: TemplateId,
+        idempotency: &Idempotency<IssueOutcome>,
+    ) -> StoreResult<Peek> {
         self.peek_key(idempotency.key, idempotency.body)
     }
 }
