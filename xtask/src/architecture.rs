@@ -17,6 +17,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["goodpon-application", "goodpon-domain"],
     ),
     ("goodpon-sqlite", &["goodpon-application", "goodpon-domain"]),
+    ("goodpon-mysql", &["goodpon-application", "goodpon-domain"]),
+    ("goodpon-valkey", &["goodpon-application", "goodpon-domain"]),
+    ("goodpon-kafka", &["goodpon-application", "goodpon-domain"]),
+    // An adapter made of three: the issue path is one thing over them.
+    (
+        "goodpon-scaled",
+        &[
+            "goodpon-application",
+            "goodpon-domain",
+            "goodpon-mysql",
+            "goodpon-valkey",
+            "goodpon-kafka",
+        ],
+    ),
+    ("goodpon-gate-model", &["goodpon-domain"]),
     ("goodpon-mail", &["goodpon-application", "goodpon-domain"]),
     ("goodpon-http", &["goodpon-application", "goodpon-domain"]),
     ("goodpon-worker", &["goodpon-application", "goodpon-domain"]),
@@ -27,6 +42,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "goodpon-domain",
             "goodpon-application",
             "goodpon-sqlite",
+            "goodpon-mysql",
+            "goodpon-kafka",
+            "goodpon-scaled",
             "goodpon-mail",
             "goodpon-http",
             "goodpon-worker",
@@ -39,9 +57,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// What tests of a crate may use on top, where the crate is an adapter.
-const ALLOWED_IN_TESTS: &[&str] = &["goodpon-port-laws", "goodpon-telemetry"];
+const ALLOWED_IN_TESTS: &[&str] = &[
+    "goodpon-port-laws",
+    "goodpon-telemetry",
+    "goodpon-gate-model",
+];
 const ADAPTERS: &[&str] = &[
     "goodpon-sqlite",
+    "goodpon-mysql",
+    "goodpon-valkey",
+    "goodpon-kafka",
+    "goodpon-scaled",
     "goodpon-mail",
     "goodpon-http",
     "goodpon-worker",

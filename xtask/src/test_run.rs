@@ -9,7 +9,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::process::{self, Guarded};
+use crate::{
+    process::{self, Guarded},
+    services,
+};
 
 /// The environment variable that tells the end-to-end tests which program to drive.
 const PROGRAM_VARIABLE: &str = "GOODPON_BIN";
@@ -57,27 +60,23 @@ pub fn torture(options: &Torture) -> Result<()> {
     process::run(&mut command)
 }
 
-/// Builds everything in one go, so that no crate is built twice with other features, and runs every test.
+/// The environment variable that tells the end-to-end tests which back ends to try.
+const BACKEND_VARIABLE: &str = "GOODPON_E2E_BACKEND";
+
+/// Builds everything in one go, so that no crate is built twice with other features, and runs every test; those that
+/// go end to end run on both sets of back ends.
 pub fn test() -> Result<()> {
     let began = Instant::now();
+    let services = services::up_with_settings()?;
     process::run(process::cargo().args(["build", "--workspace", "--all-targets"]))?;
     let built = began.elapsed();
-    let program = target_folder()?.join("debug/goodpon");
-    let mut child = Guarded::spawn(
-        process::cargo()
-            .args(["test", "--workspace", "--no-fail-fast"])
-            .env(PROGRAM_VARIABLE, program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped()),
-    )?;
-    let stdout = child.child().stdout.take().context("no stdout")?;
     let mut tally = Tally::default();
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        println!("{line}");
-        tally.read(&line);
-    }
-    let status = child.child().wait()?;
+    let all = ["test", "--workspace", "--no-fail-fast"];
+    let again = ["test", "-p", "goodpon-e2e", "--no-fail-fast"];
+    let runs = [
+        cargo_test(&all, "embedded", &services, &mut tally),
+        cargo_test(&again, "scaled", &services, &mut tally),
+    ];
     println!();
     println!(
         "{} passed, {} failed, {} ignored; built in {:.0} s, all done in {:.0} s",
@@ -90,13 +89,40 @@ pub fn test() -> Result<()> {
     for name in &tally.failed {
         println!("failed: {name}");
     }
-    if !status.success() {
-        bail!("cargo test ended with {status}");
-    }
     if tally.passed == 0 {
         bail!("no test ran");
     }
-    Ok(())
+    runs.into_iter().collect()
+}
+
+/// Runs `cargo test` on one set of back ends.
+fn cargo_test(
+    args: &[&str],
+    backend: &str,
+    services: &[(&str, String)],
+    tally: &mut Tally,
+) -> Result<()> {
+    let program = target_folder()?.join("debug/goodpon");
+    let mut child = Guarded::spawn(
+        process::cargo()
+            .args(args)
+            .env(PROGRAM_VARIABLE, program)
+            .env(BACKEND_VARIABLE, backend)
+            .envs(services.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped()),
+    )?;
+    let stdout = child.child().stdout.take().context("no stdout")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        tally.read(&line, backend);
+    }
+    let status = child.child().wait()?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!("cargo test ({backend} back ends) ended with {status}"),
+    }
 }
 
 /// What the lines of the test programs add up to.
@@ -109,7 +135,7 @@ struct Tally {
 
 impl Tally {
     /// Reads one line such as `test name ... ok`.
-    fn read(&mut self, line: &str) {
+    fn read(&mut self, line: &str, backend: &str) {
         let Some((name, outcome)) = line
             .strip_prefix("test ")
             .and_then(|rest| rest.rsplit_once(" ... "))
@@ -118,7 +144,7 @@ impl Tally {
         };
         match outcome.split([' ', ',']).next() {
             Some("ok") => self.passed += 1,
-            Some("FAILED") => self.failed.push(name.to_owned()),
+            Some("FAILED") => self.failed.push(format!("{name} ({backend})")),
             Some("ignored") => self.ignored += 1,
             _ => {}
         }
@@ -139,9 +165,9 @@ mod tests {
             "test d ... ignored, needs root",
             "test result: FAILED. 2 passed; 1 failed",
         ] {
-            tally.read(line);
+            tally.read(line, "scaled");
         }
         assert_eq!((tally.passed, tally.ignored), (2, 1));
-        assert_eq!(tally.failed, ["c"]);
+        assert_eq!(tally.failed, ["c (scaled)"]);
     }
 }

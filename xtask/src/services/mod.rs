@@ -153,6 +153,17 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
+/// Starts what does not run yet, waits until all are ready, and gives the settings of goodpon for them.
+pub fn up_with_settings() -> Result<Vec<(&'static str, String)>> {
+    up()?;
+    let settings = SERVERS.into_iter().map(|server| {
+        let value = setting(server)?;
+        let value = value.with_context(|| format!("{} has no port", server.name()))?;
+        Ok((server.variable(), value))
+    });
+    settings.collect()
+}
+
 /// Starts what does not run yet, and waits until all are ready.
 fn up() -> Result<()> {
     let servers: Vec<_> = ours().collect();

@@ -1,0 +1,409 @@
+//! What one Valkey server holds for one gate, and what each script does to it: deterministic, with its clock and its
+//! identity set from outside. The scripts must answer and leave behind exactly this.
+//!
+//! Four kinds of keys stand behind it. `g` is the gate itself, `u` who has a coupon, `p`, `z` and `q` the
+//! reservations that are not yet known to count (by user, by when help is due, by idempotency key), `k` the finished
+//! answers. All but `k` belong to one epoch; a finished answer is a fact, true on any server and however old.
+
+mod installed;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, Keyed},
+};
+use jiff::{SignedDuration, Timestamp};
+
+pub use installed::Installed;
+pub use script::{
+    Confirmation, Counts, Finished, Folding, Holding, Installation, KeptSuccess, KeyState, Look,
+    Pending, Request, Taken,
+};
+
+/// A user, or an idempotency key, as 16 bytes.
+pub type Digest = [u8; 16];
+
+/// How an issue ended, as it is remembered under its key.
+pub type Outcome = Result<(), IssueRefusal>;
+
+/// How long a finished answer counts: by the caller's clock, and by the server's.
+pub const ANSWER_KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long a script believes that its server is still the one that it was, in milliseconds.
+pub const SERVER_BELIEVED_MS: i64 = 100;
+
+/// After how many milliseconds a reservation is due for help, and again after each help.
+pub const HELP_EVERY_MS: i64 = 1_000;
+
+/// How long users who are loaded wait for their gate to be installed, in milliseconds.
+pub const LOADED_KEPT_MS: i64 = 3_600_000;
+
+const ANSWER_KEPT_MS: i64 = 24 * 3_600_000;
+
+/// Users that wait for their epoch to be installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loading {
+    /// `u` of that epoch.
+    pub holders: BTreeSet<Digest>,
+    /// The last millisecond at which the server still has them.
+    pub expires_ms: i64,
+}
+
+/// All that a server holds for a gate at one moment, without what has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// The gate.
+    pub installed: Option<Installed>,
+    /// Users of epochs that are not installed.
+    pub loading: BTreeMap<Epoch, Loading>,
+    /// `k`.
+    pub finished: BTreeMap<Digest, Finished>,
+}
+
+/// One Valkey server, as far as one gate is concerned.
+#[derive(Debug, Clone)]
+pub struct Store {
+    server: String,
+    clock_ms: i64,
+    installed: Option<Installed>,
+    loading: BTreeMap<Epoch, Loading>,
+    finished: BTreeMap<Digest, Finished>,
+}
+
+impl Store {
+    /// An empty server of that identity (run id and replication id) whose clock stands at `clock_ms`.
+    #[must_use]
+    pub fn new(server: impl Into<String>, clock_ms: i64) -> Self {
+        Self {
+            server: server.into(),
+            clock_ms,
+            installed: None,
+            loading: BTreeMap::new(),
+            finished: BTreeMap::new(),
+        }
+    }
+
+    /// Who the server says that it is.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Gives the server another identity: restarted, restored elsewhere, demoted or promoted.
+    pub fn set_server(&mut self, server: impl Into<String>) {
+        self.server = server.into();
+    }
+
+    /// Sets the server's clock.
+    pub fn set_clock(&mut self, clock_ms: i64) {
+        self.clock_ms = clock_ms;
+    }
+
+    /// Everything is gone; the server is still who it was.
+    pub fn flush(&mut self) {
+        self.installed = None;
+        self.loading.clear();
+        self.finished.clear();
+    }
+
+    /// The gate that is installed, whoever it belongs to.
+    #[must_use]
+    pub fn installed(&self) -> Option<&Installed> {
+        self.installed.as_ref()
+    }
+
+    /// All that is there and has not expired.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        let (mut loading, mut finished) = (self.loading.clone(), self.finished.clone());
+        loading.retain(|_, loaded| self.clock_ms <= loaded.expires_ms);
+        finished.retain(|_, answer| self.clock_ms <= answer.expires_ms);
+        Contents {
+            installed: self.installed.clone(),
+            loading,
+            finished,
+        }
+    }
+
+    /// The gate script; `connection` is the server that the caller's connection was made to.
+    pub fn take(&mut self, connection: &str, request: &Request<'_>) -> Taken {
+        if let Some(answer) = self.replay(request.keyed, request.now) {
+            return answer; // ①
+        }
+        if let Err(epoch) = self.open(connection, request.epoch) {
+            return Taken::Closed { epoch }; // ②
+        }
+        let now_ms = self.clock_ms;
+        let Some(gate) = &mut self.installed else {
+            return Taken::Closed { epoch: None };
+        };
+        let mine = gate.pending.get(&request.user);
+        if mine.is_some_and(|pending| pending.coupon_id == request.coupon_id) {
+            return Taken::Reserved { spent: gate.spent }; // ③
+        }
+        let of_key = request.keyed.and_then(|keyed| gate.keys.get(&keyed.key));
+        if let Some(pending) = of_key.and_then(|user| gate.pending.get(user)) {
+            return Taken::Help(pending.clone());
+        }
+        if let Some(refusal) = request.verdict {
+            self.keep(request.keyed, Err(refusal), request.now);
+            return Taken::Refused(refusal); // ④
+        }
+        if let Some(pending) = mine {
+            return Taken::Help(pending.clone()); // ⑤
+        }
+        if gate.holders.contains(&request.user) {
+            let refusal = IssueRefusal::AlreadyIssued; // ⑥
+            self.keep_unless_spare(request, refusal);
+            return Taken::AlreadyIssued;
+        }
+        if gate.spent < gate.cap {
+            return gate.reserve(request, now_ms); // ⑦
+        }
+        if gate.confirmed == gate.cap {
+            self.keep_unless_spare(request, IssueRefusal::SoldOut); // ⑧
+            return Taken::SoldOut;
+        }
+        let overdue = gate.overdue(now_ms, now_ms, 1).pop();
+        overdue.map_or(Taken::Wait, Taken::Help) // ⑨
+    }
+
+    /// The confirmation script: reservations of `epoch` that count become coupons. Tells which of them were there.
+    pub fn confirm(
+        &mut self,
+        connection: &str,
+        epoch: Epoch,
+        confirmations: &[Confirmation],
+        now: Timestamp,
+    ) -> Vec<bool> {
+        if self.open(connection, epoch).is_err() {
+            return vec![false; confirmations.len()];
+        }
+        let mut done = Vec::with_capacity(confirmations.len());
+        for confirmation in confirmations {
+            let pending = self
+                .installed
+                .as_mut()
+                .and_then(|gate| gate.confirm(confirmation));
+            if let Some(pending) = &pending {
+                self.keep(pending.keyed, Ok(()), now);
+            }
+            done.push(pending.is_some());
+        }
+        done
+    }
+
+    /// Remembers a refusal by the template where no gate was ever opened, unless the key has an answer already.
+    pub fn remember(&mut self, keyed: Keyed, verdict: IssueRefusal, now: Timestamp) -> Taken {
+        self.replay(Some(keyed), now).unwrap_or_else(|| {
+            self.keep(Some(keyed), Err(verdict), now);
+            Taken::Refused(verdict)
+        })
+    }
+
+    /// Loads a batch of users, and of answers by their keys, for an epoch that is about to be installed. An answer
+    /// that is there already stays.
+    pub fn load(
+        &mut self,
+        connection: &str,
+        epoch: Epoch,
+        users: &[Digest],
+        successes: &[KeptSuccess],
+    ) -> Installation {
+        if let Some(refused) = self.not_installable(connection, epoch) {
+            return refused;
+        }
+        self.drop_expired(epoch);
+        if !users.is_empty() || self.loading.contains_key(&epoch) {
+            let loaded = self.loading.entry(epoch).or_default();
+            loaded.holders.extend(users);
+            loaded.expires_ms = self.clock_ms + LOADED_KEPT_MS;
+        }
+        for success in successes {
+            let there = self.finished.get(&success.keyed.key);
+            if there.is_none_or(|answer| self.clock_ms > answer.expires_ms) {
+                let answer = Finished {
+                    body: success.keyed.body,
+                    outcome: Ok(()),
+                    stored_at: success.stored_at,
+                    expires_ms: self.clock_ms + success.rest_ms,
+                };
+                self.finished.insert(success.keyed.key, answer);
+            }
+        }
+        Installation::Done
+    }
+
+    /// Installs an epoch with its places, if all of the `loaded` users are there. What was there of the epoch
+    /// before it goes.
+    pub fn install(
+        &mut self,
+        connection: &str,
+        epoch: Epoch,
+        cap: i64,
+        base: i64,
+        loaded: usize,
+    ) -> Installation {
+        if let Some(refused) = self.not_installable(connection, epoch) {
+            return refused;
+        }
+        self.drop_expired(epoch);
+        let there = self
+            .loading
+            .get(&epoch)
+            .map_or(0, |loaded| loaded.holders.len());
+        if there != loaded {
+            return Installation::CountDiffers(there);
+        }
+        let holders = self.loading.remove(&epoch).unwrap_or_default().holders;
+        self.installed = Some(Installed {
+            epoch,
+            server: self.server.clone(),
+            cap,
+            base,
+            spent: 0,
+            confirmed: 0,
+            checked_ms: self.clock_ms,
+            holders,
+            pending: BTreeMap::new(),
+            due: BTreeSet::new(),
+            keys: BTreeMap::new(),
+        });
+        Installation::Done
+    }
+
+    /// How the gate stands for a user and a key, changing nothing.
+    #[must_use]
+    pub fn look(
+        &self,
+        connection: &str,
+        epoch: Epoch,
+        user: Option<Digest>,
+        keyed: Option<Keyed>,
+        now: Timestamp,
+    ) -> Look {
+        let answered = match self.replay(keyed, now) {
+            Some(Taken::Replay(outcome)) => Some(KeyState::Replay(outcome)),
+            Some(_) => Some(KeyState::Mismatch),
+            None => None,
+        };
+        let gate = self
+            .closed_to(connection, epoch)
+            .map_or_else(|| self.installed().ok_or(None), Err);
+        let reserved =
+            |gate: &Installed| keyed.is_some_and(|keyed| gate.keys.contains_key(&keyed.key));
+        let pending = gate.is_ok_and(reserved).then_some(KeyState::Pending);
+        Look {
+            key: answered.or(pending),
+            gate: gate.map(|gate| gate.counts(user)),
+        }
+    }
+
+    /// Up to `limit` reservations that are due for help since `age_ms`, oldest first; they are next due again
+    /// [`HELP_EVERY_MS`] from now. An error tells the epoch that is there instead.
+    pub fn pending(
+        &mut self,
+        connection: &str,
+        epoch: Epoch,
+        age_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Pending>, Option<Epoch>> {
+        self.open(connection, epoch)?;
+        let now_ms = self.clock_ms;
+        let gate = self.installed.as_mut().ok_or(None)?;
+        Ok(gate.overdue(now_ms - age_ms, now_ms, limit))
+    }
+
+    /// Clears away a gate whose template's issue is over. Finished answers stay until they expire.
+    pub fn fold(&mut self, epoch: Epoch) -> Folding {
+        match &self.installed {
+            Some(gate) if gate.epoch == epoch && gate.pending.is_empty() => {
+                self.installed = None;
+                Folding::Done
+            }
+            Some(gate) if gate.epoch == epoch => Folding::StillPending,
+            other => Folding::NotThere(other.as_ref().map(|gate| gate.epoch)),
+        }
+    }
+
+    /// ①: what was answered to this key.
+    fn replay(&self, keyed: Option<Keyed>, now: Timestamp) -> Option<Taken> {
+        let keyed = keyed?;
+        let answer = self.finished.get(&keyed.key)?;
+        let counts = self.clock_ms <= answer.expires_ms
+            && now.duration_since(answer.stored_at) < ANSWER_KEPT;
+        counts.then(|| {
+            if answer.body == keyed.body {
+                Taken::Replay(answer.outcome)
+            } else {
+                Taken::Mismatch
+            }
+        })
+    }
+
+    /// ②, and notes that the server was found to be the one that it was.
+    fn open(&mut self, connection: &str, epoch: Epoch) -> Result<(), Option<Epoch>> {
+        if let Some(there) = self.closed_to(connection, epoch) {
+            return Err(there);
+        }
+        if let Some(gate) = &mut self.installed
+            && gate.must_check_server(self.clock_ms)
+        {
+            gate.checked_ms = self.clock_ms;
+        }
+        Ok(())
+    }
+
+    /// ②: the epoch that is there, if the gate is closed to the caller.
+    fn closed_to(&self, connection: &str, epoch: Epoch) -> Option<Option<Epoch>> {
+        let Some(gate) = &self.installed else {
+            return Some(None);
+        };
+        let open = gate.server == connection
+            && gate.epoch == epoch
+            && (!gate.must_check_server(self.clock_ms) || gate.server == self.server);
+        (!open).then_some(Some(gate.epoch))
+    }
+
+    /// Why `epoch` can be neither loaded nor installed. Here the server is always asked who it is.
+    fn not_installable(&self, connection: &str, epoch: Epoch) -> Option<Installation> {
+        if self.server != connection {
+            return Some(Installation::WrongServer);
+        }
+        let there = self.installed.as_ref().map(|gate| gate.epoch);
+        there
+            .filter(|&there| there >= epoch)
+            .map(Installation::NotOlder)
+    }
+
+    fn drop_expired(&mut self, epoch: Epoch) {
+        if self
+            .loading
+            .get(&epoch)
+            .is_some_and(|loaded| self.clock_ms > loaded.expires_ms)
+        {
+            self.loading.remove(&epoch);
+        }
+    }
+
+    fn keep_unless_spare(&mut self, request: &Request<'_>, refusal: IssueRefusal) {
+        if !request.spare {
+            self.keep(request.keyed, Err(refusal), request.now);
+        }
+    }
+
+    /// Stores a finished answer, over one that no longer counts.
+    fn keep(&mut self, keyed: Option<Keyed>, outcome: Outcome, now: Timestamp) {
+        if let Some(keyed) = keyed {
+            let answer = Finished {
+                body: keyed.body,
+                outcome,
+                stored_at: now,
+                expires_ms: self.clock_ms + ANSWER_KEPT_MS,
+            };
+            self.finished.insert(keyed.key, answer);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The issuer's side: reads its share of the partitions, each from where the database stands in it.
+//!
+//! Kafka says which partitions are this process's, and nothing else: where to start is the caller's to say, and
+//! Kafka's committed offsets are for lag metrics only. A partition is read only once its start is known and the log
+//! has that very record, or ends there.
+
+mod log;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{ClientConfig, Message, error::KafkaError, types::RDKafkaErrorCode};
+
+use self::log::{Change, Log};
+use crate::{
+    Error,
+    client::{Cluster, reason},
+    place::{Need, Place},
+    record::Record,
+};
+
+/// How often it is asked again where to start, and whether a broker answers.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// How often it is told again that the log lacks what is wanted.
+const TELL_AGAIN: Duration = Duration::from_secs(3);
+/// How long the client library is waited for at once.
+const SLICE: Duration = Duration::from_millis(100);
+/// The largest batch.
+const MAX_BATCH: usize = 500;
+
+/// Says at which offset a partition's reading starts. It may block, though not for longer than
+/// [`ConsumerSettings::longest_pause`] less some seconds; where it fails it is asked again.
+pub type StartOffset = Box<dyn FnMut(i32) -> Result<i64, String> + Send>;
+
+/// How to read the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// Where it is.
+    pub cluster: Cluster,
+    /// The group whose members share the partitions.
+    pub group: String,
+    /// The largest batch, 1 to 500 records.
+    pub max: usize,
+    /// After so long without a sign of life a member's partitions go to others. Brokers take 6 s or more.
+    pub session: Duration,
+    /// The longest time between two polls; who takes longer loses its partitions. `session` or more.
+    pub longest_pause: Duration,
+}
+
+impl ConsumerSettings {
+    /// The usual ones: 500 records, 10 s, 30 s.
+    #[must_use]
+    pub fn new(cluster: Cluster, group: impl Into<String>) -> Self {
+        Self {
+            cluster,
+            group: group.into(),
+            max: MAX_BATCH,
+            session: Duration::from_secs(10),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+
+    fn config(&self) -> Result<ClientConfig, Error> {
+        let fixed = "group.instance.id";
+        if self.cluster.extra.iter().any(|(key, _)| key == fixed) {
+            return Err(Error::Settings(format!("{fixed} is not supported")));
+        }
+        let millis = |time: Duration| time.as_millis().to_string();
+        Ok(self.cluster.config(
+            &[
+                // The library waits a second whenever it holds enough.
+                ("fetch.queue.backoff.ms", "10"),
+                ("queued.min.messages", "2000"),
+                ("queued.max.messages.kbytes", "16384"),
+                ("statistics.interval.ms", "1000"),
+                ("check.crcs", "true"),
+            ],
+            &[
+                ("group.id", &self.group),
+                ("partition.assignment.strategy", "cooperative-sticky"),
+                ("enable.auto.commit", "false"),
+                ("enable.auto.offset.store", "false"),
+                ("auto.offset.reset", "error"),
+                ("session.timeout.ms", &millis(self.session)),
+                ("heartbeat.interval.ms", &millis(self.session / 4)),
+                ("max.poll.interval.ms", &millis(self.longest_pause)),
+            ],
+        ))
+    }
+}
+
+/// What a poll brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Polled {
+    /// The next records of a partition, one after the other without a gap.
+    Batch {
+        /// Of which partition.
+        partition: i32,
+        /// At least one.
+        records: Vec<Record>,
+    },
+    /// Nothing came in time.
+    Idle,
+    /// The log does not have what a partition should go on with: it was deleted too early, or the topic was made
+    /// anew. The partition stands still, and this is told every three seconds, until [`Consumer::seek`] says where to
+    /// go on: what a log has behind a record that it lost is never read unasked.
+    Truncated {
+        /// Which partition.
+        partition: i32,
+        /// The offset to go on with.
+        wanted: i64,
+        /// The first that the log has.
+        first_there: i64,
+        /// The one behind the last that it has.
+        end: i64,
+    },
+}
+
+/// A member of the group. All of it happens in its calls: it must be polled, and more often than
+/// [`ConsumerSettings::longest_pause`].
+pub struct Consumer {
+    log: Log,
+    max: usize,
+    start: StartOffset,
+    places: BTreeMap<i32, Place>,
+    /// Where the latest batch was from: others come first.
+    latest: i32,
+    try_again: Instant,
+    /// What keeps partitions from being read, as it was said.
+    trouble: Option<String>,
+}
+
+impl Consumer {
+    /// Begins to join the group; the first polls bring the first partitions.
+    pub fn join(settings: &ConsumerSettings, start: StartOffset) -> Result<Self, Error> {
+        Ok(Self {
+            log: Log::join(&settings.config()?, &settings.cluster.topic)?,
+            max: settings.max.clamp(1, MAX_BATCH),
+            start,
+            places: BTreeMap::new(),
+            latest: -1,
+            try_again: Instant::now(),
+            trouble: None,
+        })
+    }
+
+    /// The next batch, or what else there is to tell, within `timeout`; it may take some seconds more where the
+    /// start offset or a broker does.
+    pub fn poll(&mut self, timeout: Duration) -> Polled {
+        let deadline = Instant::now() + timeout;
+        let mut patience = Duration::ZERO;
+        loop {
+            self.fetch(patience);
+            if let Some(truncated) = self.tend() {
+                return truncated;
+            }
+            if let Some(batch) = self.next_batch() {
+                return batch;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Polled::Idle;
+            }
+            patience = left.min(SLICE);
+        }
+    }
+
+    /// Goes on with `offset` in that partition; what it had ready of it is dropped. Nothing happens where the
+    /// partition is not this member's.
+    pub fn seek(&mut self, partition: i32, offset: i64) {
+        if let Some(place) = self.places.get_mut(&partition) {
+            place.go_to(offset);
+        }
+    }
+
+    /// Gives out no batches until [`Self::resume_all`]. Polls must go on: they keep the membership.
+    pub fn pause_all(&mut self) {
+        self.log.set_paused(true);
+    }
+
+    /// Gives out batches again.
+    pub fn resume_all(&mut self) {
+        self.log.set_paused(false);
+    }
+
+    /// Notes in Kafka how far this group is, for those who look at its lag there. It is sent later, and may get lost.
+    pub fn commit(&self, partition: i32, next_offset: i64) {
+        self.log.commit(partition, next_offset);
+    }
+
+    /// The partitions that are this member's, whether or not it is known where to start.
+    pub fn assigned(&self) -> Vec<i32> {
+        self.places.keys().copied().collect()
+    }
+
+    /// For each partition of this member's: how many records it has that no batch had yet. Partitions of which that
+    /// is not known are left out. The end is some seconds old.
+    pub fn lag(&self) -> Vec<(i32, i64)> {
+        self.places
+            .iter()
+            .filter_map(|(partition, place)| {
+                let lag = self.log.latest_end(*partition)? - place.position()?;
+                Some((*partition, lag.max(0)))
+            })
+            .collect()
+    }
+
+    /// Takes what the library has, waiting so long for the first.
+    fn fetch(&mut self, patience: Duration) {
+        let mut patience = patience;
+        // With enough in hand, only to hear of changes.
+        let ready: usize = self.places.values().map(Place::len).sum();
+        let most = if ready < 2 * MAX_BATCH { MAX_BATCH } else { 1 };
+        for _ in 0..most {
+            let (changes, message) = self.log.poll(patience);
+            patience = Duration::ZERO;
+            for change in changes {
+                apply(&mut self.places, change);
+            }
+            match message {
+                None => return,
+                Some(Ok(message)) => {
+                    let place = self.places.get_mut(&message.partition());
+                    if let Some(place) = place
+                        && place.expects(message.offset(), Instant::now())
+                    {
+                        place.take(Record::read(&message));
+                    }
+                }
+                Some(Err(error)) => Self::hear(&mut self.places, &error),
+            }
+        }
+    }
+
+    fn hear(places: &mut BTreeMap<i32, Place>, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            // A partition's next record is out of the log's range; of which, is not said.
+            Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                places.values_mut().for_each(Place::look_again);
+            }
+            Some(RDKafkaErrorCode::PollExceeded) => {
+                tracing::warn!("this issuer took too long and loses its partitions: {error}");
+            }
+            _ => tracing::debug!("Kafka consumer: {error}"),
+        }
+    }
+
+    /// Does what the places need, until there is something to tell.
+    fn tend(&mut self) -> Option<Polled> {
+        if Instant::now() < self.try_again {
+            return None;
+        }
+        for partition in self.assigned() {
+            match self.tend_to(partition) {
+                Ok(None) => {}
+                Ok(truncated) => return truncated,
+                Err(trouble) => {
+                    // Said once, and not again before it is over.
+                    if self.trouble.replace(trouble.clone()).is_none() {
+                        tracing::warn!("partition {partition} cannot be read yet: {trouble}");
+                    }
+                    self.try_again = Instant::now() + TRY_AGAIN;
+                    return None;
+                }
+            }
+        }
+        self.trouble = None;
+        None
+    }
+
+    fn tend_to(&mut self, partition: i32) -> Result<Option<Polled>, String> {
+        let Some(place) = self.places.get_mut(&partition) else {
+            return Ok(None);
+        };
+        if place.need(Instant::now()) == Some(Need::Start) {
+            place.go_to((self.start)(partition)?);
+        }
+        let Some(need) = place.need(Instant::now()) else {
+            return Ok(None);
+        };
+        let (low, end) = self.log.bounds(partition).map_err(|error| reason(&error))?;
+        let (wanted, first_there) = match need {
+            Need::Start => return Ok(None),
+            Need::Begin(wanted) | Need::BeginAgain(wanted) => {
+                if (low..=end).contains(&wanted) {
+                    self.log
+                        .read_from(partition, wanted)
+                        .map_err(|error| error.to_string())?;
+                    place.reads_from(wanted);
+                    return Ok(None);
+                }
+                (wanted, low)
+            }
+            Need::Tell(wanted) => (wanted, low),
+            Need::TellGap(wanted, first) => (wanted, first),
+        };
+        place.stick(wanted, Instant::now() + TELL_AGAIN);
+        Ok(Some(Polled::Truncated {
+            partition,
+            wanted,
+            first_there,
+            end,
+        }))
+    }
+
+    fn next_batch(&mut self) -> Option<Polled> {
+        if self.log.is_paused() || self.log.is_lost() {
+            return None;
+        }
+        let behind = self.places.range(self.latest.saturating_add(1)..);
+        let before = self.places.range(..=self.latest);
+        let mut ready = behind.chain(before).filter(|(_, place)| !place.is_empty());
+        let partition = *ready.next()?.0;
+        self.latest = partition;
+        let records = self.places.get_mut(&partition)?.give(self.max);
+        Some(Polled::Batch { partition, records })
+    }
+}
+
+fn apply(places: &mut BTreeMap<i32, Place>, change: Change) {
+    match change {
+        Change::Assigned(partitions) => {
+            places.extend(
+                partitions
+                    .into_iter()
+                    .map(|partition| (partition, Place::new())),
+            );
+        }
+        Change::Revoked(partitions) => {
+            for partition in partitions {
+                places.remove(&partition);
+            }
+        }
+    }
+}

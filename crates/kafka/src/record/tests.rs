@@ -1,0 +1,171 @@
+use goodpon_domain::{gate::Epoch, id::CouponId};
+use proptest::prelude::*;
+use rdkafka::message::{OwnedMessage, Timestamp as Stamp};
+
+use super::*;
+use crate::event::{encode, encode_tick};
+
+const APPENDED: i64 = 1_800_000_000_123;
+
+fn event() -> IssueEvent {
+    IssueEvent {
+        coupon_id: CouponId::from_bytes([7; 16]),
+        template_id: TemplateId(42),
+        epoch: Epoch(3),
+        user_id: "회원 7".into(),
+        accepted_at: time(1_800_000_000_000_001).unwrap(),
+        keyed: None,
+        valid_until: time(1_800_000_006_000_000).unwrap(),
+    }
+}
+
+fn message(payload: Option<Vec<u8>>, stamp: Stamp) -> OwnedMessage {
+    OwnedMessage::new(
+        payload,
+        None,
+        "t".into(),
+        stamp,
+        5,
+        99,
+        Some(headers(&event())),
+    )
+}
+
+fn read_at_its_time(payload: Option<Vec<u8>>) -> Record {
+    Record::read(&message(payload, Stamp::LogAppendTime(APPENDED)))
+}
+
+#[test]
+fn an_event_and_a_tick_bear_place_and_time() {
+    let record = |content| Record {
+        partition: 5,
+        offset: 99,
+        appended_at: Timestamp::from_millisecond(APPENDED).unwrap(),
+        content,
+    };
+    assert_eq!(
+        read_at_its_time(Some(encode(&event()))),
+        record(Content::Event(event()))
+    );
+    assert_eq!(read_at_its_time(Some(encode_tick())), record(Content::Tick));
+}
+
+#[test]
+fn whose_place_it_is_can_be_told_of_a_body_that_cannot_be_read() {
+    for (payload, why) in [
+        (None, "there is no body"),
+        (Some(vec![]), "it ends before the end of the version"),
+        (Some(vec![9, 1]), "format version 9 is not known"),
+    ] {
+        let Content::Unreadable {
+            reason,
+            template,
+            user,
+            valid_until,
+            raw,
+        } = read_at_its_time(payload.clone()).content
+        else {
+            panic!("{payload:?} was read");
+        };
+        assert_eq!(reason, why);
+        assert_eq!(template, Some(event().template_id));
+        assert_eq!(user, Some(event().user_id));
+        assert_eq!(valid_until, Some(event().valid_until));
+        assert_eq!(
+            reread(&raw),
+            read_at_its_time(payload).content,
+            "it can be read again"
+        );
+    }
+}
+
+#[test]
+fn a_record_without_the_logs_time_is_unreadable_however_good_its_body() {
+    for stamp in [
+        Stamp::CreateTime(APPENDED),
+        Stamp::NotAvailable,
+        Stamp::LogAppendTime(-1),
+    ] {
+        let record = Record::read(&message(Some(encode(&event())), stamp));
+        assert_eq!(record.appended_at, Timestamp::UNIX_EPOCH);
+        let Content::Unreadable { raw, .. } = record.content else {
+            panic!("{stamp:?} was believed");
+        };
+        assert_eq!(
+            reread(&raw),
+            Content::Event(event()),
+            "what it said was kept"
+        );
+    }
+}
+
+#[test]
+fn headers_that_say_nothing_are_left_out() {
+    let headers = [
+        (TEMPLATE_HEADER, &b"many"[..]),
+        (USER_HEADER, &b"\xff"[..]),
+        (VALID_UNTIL_HEADER, &b"9223372036854775807"[..]),
+    ];
+    let headers = headers.map(|(key, value)| Header {
+        key,
+        value: Some(value),
+    });
+    let content = read(None, None, || headers.to_vec());
+    assert!(
+        matches!(
+            content,
+            Content::Unreadable {
+                template: None,
+                user: None,
+                valid_until: None,
+                ..
+            }
+        ),
+        "{content:?}"
+    );
+}
+
+#[test]
+fn a_header_that_the_client_library_panics_at_costs_the_headers_only() {
+    struct Broken;
+    impl Headers for Broken {
+        fn count(&self) -> usize {
+            1
+        }
+        fn try_get(&self, _: usize) -> Option<Header<'_, &[u8]>> {
+            panic!("its key is no UTF-8");
+        }
+    }
+    let content = read(Some(&[9]), None, || all(Some(&Broken)));
+    assert!(
+        matches!(content, Content::Unreadable { user: None, .. }),
+        "{content:?}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_is_kept_holds_all(payload: Option<Vec<u8>>, parts: Vec<(String, Option<Vec<u8>>)>) {
+        let headers: Vec<_> = parts
+            .iter()
+            .map(|(key, value)| Header { key: key.as_str(), value: value.as_deref() })
+            .collect();
+        let packed = pack(payload.as_deref(), &headers);
+        prop_assert_eq!(unpack(&packed), Ok((payload.as_deref(), headers)));
+    }
+
+    #[test]
+    fn no_bytes_break_the_second_reading(raw: Vec<u8>) {
+        let _ = reread(&raw);
+        let _ = reread(&[&[PACKED], &raw[..]].concat());
+    }
+}
+
+#[test]
+fn what_was_kept_and_damaged_is_said_to_be_so() {
+    let Content::Unreadable { reason, raw, .. } = reread(&[2]) else {
+        panic!("a later version was read");
+    };
+    assert_eq!(reason, "what was kept of a record: version 2 is not known");
+    assert_eq!(raw, [2]);
+}

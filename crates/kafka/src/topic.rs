@@ -1,0 +1,287 @@
+//! The topic: made so that its log tells its own time and loses nothing that it acknowledged, and checked for that.
+
+use std::{sync::Arc, time::Duration};
+
+use rdkafka::{
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier,
+        TopicReplication, TopicResult,
+    },
+    error::{KafkaError, KafkaResult},
+    metadata::Metadata,
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
+};
+
+use crate::{
+    Error,
+    client::{Cluster, Quiet, create as create_client, reason},
+};
+
+/// How long a broker may take to answer, or to be found.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether a new topic is known everywhere.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The log is kept far longer than any outage lasts.
+const RETENTION_MILLIS: i64 = 14 * DAY_MILLIS;
+const LEAST_RETENTION_MILLIS: i64 = 7 * DAY_MILLIS;
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// What is wrong with the topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// Coupons cannot be issued over this topic.
+    #[error(transparent)]
+    Fatal(Fault),
+    /// Something acknowledged may be lost; fine where nothing is at stake, as in development.
+    #[error(transparent)]
+    Risk(Fault),
+}
+
+/// One fault of the topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// There is none.
+    #[error("the topic {0} does not exist")]
+    Missing(String),
+    /// The database counts on more.
+    #[error("the topic has {there} partitions, {wanted} are wanted")]
+    TooFewPartitions {
+        /// How many it has.
+        there: i32,
+        /// How many there should be.
+        wanted: i32,
+    },
+    /// Its records bear the times of their senders.
+    #[error("message.timestamp.type is {0}, it must be LogAppendTime")]
+    TimestampType(String),
+    /// It forgets older records of the same key.
+    #[error("cleanup.policy is {0}, it must be delete")]
+    Compacted(String),
+    /// A single broker's loss takes acknowledged events along.
+    #[error("a partition has {0} replica, there should be 3")]
+    Replication(usize),
+    /// An event counts as acknowledged that only one broker has.
+    #[error("min.insync.replicas is {0}, it should be 2")]
+    InSync(String),
+    /// A broker that lags behind may become a partition's leader.
+    #[error("unclean.leader.election.enable is on, it should be off")]
+    UncleanElection,
+    /// Events may be forgotten before an issuer that was away reads them.
+    #[error("{key} is {value}, it should be {wanted}")]
+    Retention {
+        /// The property.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What would do.
+        wanted: String,
+    },
+}
+
+/// Makes the topic where there is none. May be run again, and by many at once; an existing topic stays as it is:
+/// look at it with [`check`].
+pub async fn create(cluster: &Cluster, partitions: i32, replication: i32) -> Result<(), Error> {
+    let admin = Admin::connect(cluster).await?;
+    let in_sync = if replication >= 3 { "2" } else { "1" };
+    let retention = RETENTION_MILLIS.to_string();
+    let topic = NewTopic::new(
+        &cluster.topic,
+        partitions,
+        TopicReplication::Fixed(replication),
+    )
+    .set("message.timestamp.type", "LogAppendTime")
+    .set("min.insync.replicas", in_sync)
+    .set("unclean.leader.election.enable", "false")
+    .set("cleanup.policy", "delete")
+    .set("retention.ms", &retention)
+    .set("retention.bytes", "-1");
+    let what = format!("make the topic {}", cluster.topic);
+    let made = admin.client.create_topics([&topic], &options()).await;
+    match only(made) {
+        Ok(()) | Err(Refusal::Code(RDKafkaErrorCode::TopicAlreadyExists)) => {}
+        Err(refusal) => return Err(refusal.into_error(&what)),
+    }
+    admin.wait_for(1, &what).await
+}
+
+/// Gives the topic more partitions. None are taken away; one that has so many already is left alone.
+pub async fn grow(cluster: &Cluster, partitions: i32) -> Result<(), Error> {
+    let admin = Admin::connect(cluster).await?;
+    let what = format!("give the topic {} {partitions} partitions", cluster.topic);
+    let there = admin.partitions().await?.len();
+    let wanted = usize::try_from(partitions).unwrap_or(0);
+    if there < wanted {
+        let grown = NewPartitions::new(&cluster.topic, wanted);
+        let grown = admin.client.create_partitions([&grown], &options()).await;
+        match only(grown) {
+            // Somebody else may have been quicker, which the wait will tell.
+            Ok(()) | Err(Refusal::Code(RDKafkaErrorCode::InvalidPartitions)) => {}
+            Err(refusal) => return Err(refusal.into_error(&what)),
+        }
+    }
+    admin.wait_for(wanted, &what).await
+}
+
+/// Looks at the topic and tells all that is wrong with it; at least `wanted` partitions are needed.
+pub async fn check(cluster: &Cluster, wanted: i32) -> Result<Vec<Finding>, Error> {
+    let admin = Admin::connect(cluster).await?;
+    let replicas = admin.partitions().await?;
+    if replicas.is_empty() {
+        return Ok(vec![Finding::Fatal(Fault::Missing(cluster.topic.clone()))]);
+    }
+    let what = format!("describe the topic {}", cluster.topic);
+    let resource = ResourceSpecifier::Topic(&cluster.topic);
+    let described = admin.client.describe_configs([&resource], &options()).await;
+    let config = described
+        .map_err(Refusal::Library)
+        .and_then(|mut results| results.pop().ok_or(Refusal::NoAnswer))
+        .and_then(|result| result.map_err(Refusal::Code))
+        .map_err(|refusal| refusal.into_error(&what))?;
+
+    let mut findings = Vec::new();
+    let there = i32::try_from(replicas.len()).unwrap_or(i32::MAX);
+    if there < wanted {
+        findings.push(Finding::Fatal(Fault::TooFewPartitions { there, wanted }));
+    }
+    if let Some(least) = replicas.into_iter().min().filter(|count| *count < 2) {
+        findings.push(Finding::Risk(Fault::Replication(least)));
+    }
+    findings.extend(faults_of(&config));
+    Ok(findings)
+}
+
+/// What is wrong with the topic's properties.
+fn faults_of(config: &ConfigResource) -> Vec<Finding> {
+    let value = |key| {
+        let entry = config.get(key);
+        entry
+            .and_then(|entry| entry.value.clone())
+            .unwrap_or_default()
+    };
+    let number = |key| value(key).parse::<i64>().unwrap_or(0);
+    let mut findings = Vec::new();
+    let timestamp_type = value("message.timestamp.type");
+    if timestamp_type != "LogAppendTime" {
+        findings.push(Finding::Fatal(Fault::TimestampType(timestamp_type)));
+    }
+    let cleanup = value("cleanup.policy");
+    if cleanup.contains("compact") {
+        findings.push(Finding::Fatal(Fault::Compacted(cleanup)));
+    }
+    if number("min.insync.replicas") < 2 {
+        findings.push(Finding::Risk(Fault::InSync(value("min.insync.replicas"))));
+    }
+    if value("unclean.leader.election.enable") == "true" {
+        findings.push(Finding::Risk(Fault::UncleanElection));
+    }
+    if (0..LEAST_RETENTION_MILLIS).contains(&number("retention.ms")) {
+        findings.push(Finding::Risk(Fault::Retention {
+            key: "retention.ms",
+            value: value("retention.ms"),
+            wanted: format!("{LEAST_RETENTION_MILLIS} or more"),
+        }));
+    }
+    if number("retention.bytes") >= 0 {
+        findings.push(Finding::Risk(Fault::Retention {
+            key: "retention.bytes",
+            value: value("retention.bytes"),
+            wanted: "-1".into(),
+        }));
+    }
+    findings
+}
+
+/// A client for such chores, of which it is known that a broker answers.
+struct Admin {
+    client: Arc<AdminClient<Quiet>>,
+    cluster: Cluster,
+}
+
+impl Admin {
+    async fn connect(cluster: &Cluster) -> Result<Self, Error> {
+        let client = create_client(&cluster.config(&[], &[]), Quiet)?;
+        let admin = Self {
+            client: Arc::new(client),
+            cluster: cluster.clone(),
+        };
+        admin.metadata().await?;
+        Ok(admin)
+    }
+
+    /// What the cluster says of the topic.
+    async fn metadata(&self) -> Result<Metadata, Error> {
+        let (client, topic) = (Arc::clone(&self.client), self.cluster.topic.clone());
+        let asked = move || client.inner().fetch_metadata(Some(&topic), PATIENCE);
+        tokio::task::spawn_blocking(asked)
+            .await
+            .map_err(|error| self.cluster.unreachable(error))?
+            .map_err(|error| self.cluster.unreachable(reason(&error)))
+    }
+
+    /// How many replicas each partition has; none where there is no topic.
+    async fn partitions(&self) -> Result<Vec<usize>, Error> {
+        let metadata = self.metadata().await?;
+        let topic = metadata.topics().first();
+        if let Some(error) = topic.and_then(rdkafka::metadata::MetadataTopic::error)
+            && error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        {
+            return Err(Error::Refused {
+                what: format!("tell of the topic {}", self.cluster.topic),
+                reason: RDKafkaErrorCode::from(error).to_string(),
+            });
+        }
+        let partitions = topic.map(|topic| topic.partitions()).unwrap_or_default();
+        Ok(partitions
+            .iter()
+            .map(|partition| partition.replicas().len())
+            .collect())
+    }
+
+    /// Waits until the brokers tell of so many partitions: they hear of news one after the other.
+    async fn wait_for(&self, partitions: usize, what: &str) -> Result<(), Error> {
+        let wait = async {
+            while self.partitions().await?.len() < partitions {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_| Err(Refusal::NoAnswer.into_error(what)))
+    }
+}
+
+/// Why a broker did not do something.
+enum Refusal {
+    Code(RDKafkaErrorCode),
+    Library(KafkaError),
+    NoAnswer,
+}
+
+impl Refusal {
+    fn into_error(self, what: &str) -> Error {
+        Error::Refused {
+            what: what.to_owned(),
+            reason: match self {
+                Self::Code(code) => code.to_string(),
+                Self::Library(error) => reason(&error),
+                Self::NoAnswer => format!("it took longer than {} s", PATIENCE.as_secs()),
+            },
+        }
+    }
+}
+
+/// The result of a request for one topic.
+fn only(results: KafkaResult<Vec<TopicResult>>) -> Result<(), Refusal> {
+    let result = results.map_err(Refusal::Library)?.pop();
+    match result.ok_or(Refusal::NoAnswer)? {
+        Ok(_) => Ok(()),
+        Err((_, code)) => Err(Refusal::Code(code)),
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,188 @@
+//! Appending to the log of a real broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use goodpon_kafka::{Content, PublishError, Publisher, Record, topic};
+use rdkafka::{
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+use support::{LONG, NOBODY, TestTopic, at, cluster, event, records};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_acknowledgement_tells_place_and_time_of_the_record() {
+    let topic = TestTopic::new(3).await;
+    let publisher = &topic.publisher().await;
+    let told = join_all((0..30).map(|number| async move {
+        let (event, partition) = (event(number), i32::try_from(number % 3).unwrap());
+        let appended = publisher.publish(&event, partition, LONG).await.unwrap();
+        assert_eq!(appended.partition, partition);
+        (appended, Content::Event(event))
+    }));
+    let mut told = told.await;
+    told.push((publisher.tick(1, LONG).await.unwrap(), Content::Tick));
+    let mut told: Vec<_> = told
+        .into_iter()
+        .map(|(appended, content)| Record {
+            partition: appended.partition,
+            offset: appended.offset,
+            appended_at: appended.appended_at,
+            content,
+        })
+        .collect();
+    let mut read = records(&mut topic.consumer(), told.len());
+    told.sort_by_key(|record| (record.partition, record.offset));
+    read.sort_by_key(|record| (record.partition, record.offset));
+    assert_eq!(read, told);
+    assert_eq!(publisher.is_up(), Ok(()));
+}
+
+#[tokio::test]
+async fn what_the_protocol_rests_on_cannot_be_set_otherwise() {
+    let mut topic = TestTopic::new(1).await;
+    topic.0.extra = [
+        ("acks", "0"),
+        ("enable.idempotence", "false"),
+        ("message.timeout.ms", "1"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .to_vec();
+    let appended = topic.publisher().await.publish(&event(1), 0, LONG).await;
+    assert_eq!(appended.map(|appended| appended.offset), Ok(0));
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_there_is_refused_before_anything_is_sent() {
+    let topic = TestTopic::new(2).await;
+    let publisher = topic.publisher().await;
+    assert_eq!(publisher.partitions(), Some(2));
+    for partition in [2, -1, i32::MAX] {
+        let refused = publisher.publish(&event(1), partition, LONG).await;
+        assert!(
+            matches!(refused, Err(PublishError::NotSent(_))),
+            "{partition}: {refused:?}"
+        );
+    }
+    assert!(publisher.publish(&event(1), 1, LONG).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_log_that_tells_no_time_is_never_taken_for_good() {
+    let topic = TestTopic::with(&[("message.timestamp.type", "CreateTime")]).await;
+    let publisher = topic.publisher().await;
+    assert_eq!(
+        publisher.publish(&event(1), 0, LONG).await,
+        Err(PublishError::Open("no log-append time".into()))
+    );
+    let problem = publisher.is_up().unwrap_err();
+    assert!(problem.contains("must be LogAppendTime"), "{problem}");
+    let read = records(&mut topic.consumer(), 1).remove(0);
+    assert!(
+        matches!(read.content, Content::Unreadable { .. }),
+        "{read:?}"
+    );
+    assert_eq!(read.appended_at, jiff::Timestamp::UNIX_EPOCH);
+}
+
+#[tokio::test]
+async fn without_a_broker_a_publish_ends_at_its_deadline() {
+    let publisher = Publisher::start(&at(NOBODY)).unwrap();
+    let deadline = Duration::from_millis(300);
+    let event = event(1);
+    let open = publisher.publish(&event, 0, deadline);
+    let open = tokio::time::timeout(LONG, open)
+        .await
+        .expect("it took too long");
+    assert_eq!(
+        open,
+        Err(PublishError::Open(
+            "no acknowledgement within 300 ms".into()
+        ))
+    );
+}
+
+#[tokio::test]
+async fn without_a_broker_a_publish_ends_by_itself_before_its_event_is_void() {
+    let publisher = Publisher::start(&at(NOBODY)).unwrap();
+    let open = publisher.publish(&event(1), 0, LONG).await;
+    let Err(PublishError::Open(reason)) = open else {
+        panic!("{open:?}");
+    };
+    assert!(reason.contains("timed out"), "{reason}");
+}
+
+#[tokio::test]
+async fn without_a_broker_it_is_not_up_and_says_why() {
+    let publisher = Publisher::start(&at(NOBODY)).unwrap();
+    assert_eq!(publisher.is_up(), Err("Kafka was not asked yet".into()));
+    let problem = publisher
+        .wait_until_up(Duration::from_secs(5))
+        .await
+        .unwrap_err();
+    assert!(
+        problem.starts_with("no Kafka broker answers at 127.0.0.1:1: "),
+        "{problem}"
+    );
+    assert!(problem.contains("refused"), "{problem}");
+    assert_eq!(publisher.partitions(), None);
+}
+
+#[tokio::test]
+async fn a_topic_that_comes_late_is_waited_for() {
+    let topic = TestTopic(cluster());
+    let publisher = Publisher::start(&topic.0).unwrap();
+    let problem = publisher
+        .wait_until_up(Duration::from_secs(3))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        problem,
+        format!("the topic {} does not exist", topic.0.topic)
+    );
+    topic::create(&topic.0, 1, 1).await.unwrap();
+    publisher.wait_until_up(LONG).await.unwrap();
+    publisher.publish(&event(1), 0, LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses() {
+    let mut cluster = at(NOBODY);
+    cluster.extra = vec![("queue.buffering.max.messages".into(), "1".into())];
+    let publisher = Publisher::start(&cluster).unwrap();
+    let (first, second) = (event(1), event(2));
+    let (_, refused) = tokio::join!(
+        publisher.publish(&first, 0, Duration::from_millis(100)),
+        publisher.publish(&second, 0, LONG),
+    );
+    let Err(PublishError::NotSent(reason)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("Queue full"), "{reason}");
+}
+
+/// What no real broker can be made to do: an error that ends an idempotent producer for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_ended_for_good_is_made_anew() {
+    let broker = MockCluster::new(1).unwrap();
+    let cluster = at(&broker.bootstrap_servers());
+    broker.create_topic(&cluster.topic, 1, 1).unwrap();
+    broker.request_errors(
+        RDKafkaApiKey::InitProducerId,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED],
+    );
+    let publisher = Publisher::start(&cluster).unwrap();
+    let first = publisher.publish(&event(1), 0, LONG).await;
+    assert!(first.is_err(), "{first:?}");
+    let goes_again = async {
+        while publisher.publish(&event(2), 0, LONG).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, goes_again)
+        .await
+        .expect("it stays dead");
+}

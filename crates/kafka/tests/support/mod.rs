@@ -1,0 +1,211 @@
+//! A topic of its own for each test, on the broker that `GOODPON_KAFKA_BROKERS` names.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use goodpon_domain::{
+    gate::{Epoch, IssueEvent, Keyed},
+    id::{CouponId, TemplateId},
+};
+use goodpon_kafka::{
+    Appended, Cluster, Consumer, ConsumerSettings, Polled, Publisher, Record, topic,
+};
+use jiff::Timestamp;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
+
+/// Long enough for anything that is going to happen.
+pub const LONG: Duration = Duration::from_secs(20);
+/// Nobody listens there.
+pub const NOBODY: &str = "127.0.0.1:1";
+
+pub fn brokers() -> String {
+    std::env::var("GOODPON_KAFKA_BROKERS").expect(
+        "run `cargo xtask services up` and set GOODPON_KAFKA_BROKERS, or run `cargo xtask test`",
+    )
+}
+
+/// A name that nobody else has.
+pub fn name() -> String {
+    format!(
+        "test-{:016x}",
+        RandomState::new().hash_one(std::process::id())
+    )
+}
+
+pub fn cluster() -> Cluster {
+    at(&brokers())
+}
+
+pub fn at(brokers: &str) -> Cluster {
+    Cluster {
+        brokers: brokers.to_owned(),
+        topic: name(),
+        extra: vec![],
+    }
+}
+
+pub fn admin(cluster: &Cluster) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new()
+        .set("bootstrap.servers", &cluster.brokers)
+        .create()
+        .unwrap()
+}
+
+/// A topic that is deleted when the test is over, however it ends.
+pub struct TestTopic(pub Cluster);
+
+impl TestTopic {
+    pub async fn new(partitions: i32) -> Self {
+        let topic = Self(cluster());
+        topic::create(&topic.0, partitions, 1).await.unwrap();
+        topic
+    }
+
+    /// One partition, and these properties.
+    pub async fn with(properties: &[(&str, &str)]) -> Self {
+        let topic = Self(cluster());
+        let mut new = NewTopic::new(&topic.0.topic, 1, TopicReplication::Fixed(1));
+        new.config.extend(properties);
+        let made = admin(&topic.0)
+            .create_topics([&new], &AdminOptions::new())
+            .await;
+        made.unwrap()[0].clone().unwrap();
+        topic::create(&topic.0, 1, 1).await.unwrap();
+        topic
+    }
+
+    pub async fn publisher(&self) -> Publisher {
+        let publisher = Publisher::start(&self.0).unwrap();
+        publisher.wait_until_up(LONG).await.unwrap();
+        publisher
+    }
+
+    pub fn settings(&self) -> ConsumerSettings {
+        ConsumerSettings::new(self.0.clone(), self.0.topic.clone())
+    }
+
+    /// A consumer that begins at the beginning.
+    pub fn consumer(&self) -> Consumer {
+        Consumer::join(&self.settings(), Box::new(|_| Ok(0))).unwrap()
+    }
+}
+
+impl Drop for TestTopic {
+    fn drop(&mut self) {
+        let cluster = self.0.clone();
+        let delete = async move {
+            let topics = [cluster.topic.as_str()];
+            let _ = admin(&cluster)
+                .delete_topics(&topics, &AdminOptions::new())
+                .await;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let _ = std::thread::spawn(move || runtime.map(|runtime| runtime.block_on(delete))).join();
+    }
+}
+
+pub fn event(number: u64) -> IssueEvent {
+    let at = Timestamp::from_microsecond(1_800_000_000_000_001).unwrap();
+    IssueEvent {
+        coupon_id: CouponId::new(at, number),
+        template_id: TemplateId(42),
+        epoch: Epoch(3),
+        user_id: format!("회원-{number}"),
+        accepted_at: at,
+        keyed: (number % 2 == 0).then_some(Keyed {
+            key: [1; 16],
+            body: [2; 16],
+        }),
+        valid_until: at + Duration::from_secs(6),
+    }
+}
+
+/// Appends so many events to a partition, one after the other.
+pub async fn fill(publisher: &Publisher, partition: i32, count: u64) -> Vec<Appended> {
+    let mut places = Vec::new();
+    for number in 0..count {
+        let appended = publisher.publish(&event(number), partition, LONG).await;
+        places.push(appended.unwrap());
+    }
+    places
+}
+
+/// Polls until something comes.
+pub fn next(consumer: &mut Consumer) -> Polled {
+    match consumer.poll(LONG) {
+        Polled::Idle => panic!("nothing came"),
+        polled => polled,
+    }
+}
+
+/// Polls until the next batch.
+pub fn batch(consumer: &mut Consumer) -> (i32, Vec<Record>) {
+    match next(consumer) {
+        Polled::Batch { partition, records } => (partition, records),
+        polled => panic!("{polled:?}"),
+    }
+}
+
+/// Polls until so many records are there.
+pub fn records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(batch(consumer).1);
+    }
+    assert_eq!(all.len(), count);
+    all
+}
+
+pub fn offsets(records: &[Record]) -> Vec<i64> {
+    records.iter().map(|record| record.offset).collect()
+}
+
+/// What stands in for the database: how far each partition was worked through, and what was in it.
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<BTreeMap<i32, Vec<Record>>>>);
+
+impl Ledger {
+    pub fn progress(&self, partition: i32) -> i64 {
+        let records = self.0.lock().unwrap();
+        records
+            .get(&partition)
+            .map_or(0, |records| records.len().try_into().unwrap())
+    }
+
+    pub fn total(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+
+    /// Takes a batch that begins where the partition stands; tells whether it did.
+    pub fn write(&self, partition: i32, batch: Vec<Record>) -> bool {
+        let mut all = self.0.lock().unwrap();
+        let records = all.entry(partition).or_default();
+        let begins = batch[0].offset == i64::try_from(records.len()).unwrap();
+        if begins {
+            records.extend(batch);
+        }
+        begins
+    }
+
+    pub fn records(&self) -> BTreeMap<i32, Vec<Record>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// A consumer that begins where the ledger stands.
+    pub fn consumer(&self, settings: &ConsumerSettings) -> Consumer {
+        let ledger = self.clone();
+        let start = Box::new(move |partition| Ok(ledger.progress(partition)));
+        Consumer::join(settings, start).unwrap()
+    }
+}

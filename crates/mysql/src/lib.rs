@@ -1,0 +1,170 @@
+//! Every record port on MySQL and MariaDB, and the records of the issue path scaled out.
+//!
+//! A transaction reads rows with locks, lets the domain decide, and writes (`session.rs`); it is repeated as a whole
+//! where another was first.
+
+mod account;
+mod audit;
+mod codec;
+mod columns;
+mod coupon;
+mod fault;
+mod gate;
+mod health;
+mod history;
+mod idempotency;
+mod issue;
+mod mail;
+mod merchant;
+mod parked;
+mod pool;
+mod replay;
+mod schema;
+#[cfg(any(test, feature = "scratch"))]
+pub mod scratch;
+mod script;
+mod session;
+mod template;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goodpon_application::ports::{Clock, Random, StoreError};
+use goodpon_domain::business_time::BusinessZone;
+use mysql_async::{Opts, OptsBuilder};
+
+use crate::{fault::Fault, idempotency::InFlight, pool::Pool};
+
+pub use gate::{GateRead, Holder, Opening, SALE_OVER_AFTER, Sealed};
+pub use issue::{Tally, Written};
+pub use parked::{Parked, Settled, StaysParked};
+
+/// Why a database cannot be worked on. Displays as one line that says what to do, without the password.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is none of ours.
+    #[error(
+        "database-url is not a MySQL URL ({0}): it must read mysql://user:password@host:3306/database"
+    )]
+    Url(String),
+    /// The server is older than what we work on.
+    #[error("the database server is {0}: goodpon needs MySQL 8.4 or MariaDB 10.11, or newer")]
+    ServerTooOld(String),
+    /// A newer program wrote it.
+    #[error(
+        "the database has schema version {found}, and this goodpon knows versions up to {known}: run the newer goodpon that wrote it"
+    )]
+    SchemaTooNew {
+        /// What is there.
+        found: usize,
+        /// What this program knows.
+        known: usize,
+    },
+    /// There is no schema, or an older one.
+    #[error("the database has not been brought up to date: run `goodpon migrate`")]
+    NotMigrated,
+    /// Another process holds the lock for longer than we wait.
+    #[error("another process has been migrating the database for minutes: look at its log")]
+    MigratedElsewhere,
+    /// The server cannot be reached, or says no.
+    #[error("the database cannot be used: {0}")]
+    Database(String),
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        Self::Database(fault.to_string())
+    }
+}
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    zone: BusinessZone,
+    in_flight: Arc<InFlight>,
+}
+
+/// What every connection is told first. Locks are waited for only shortly, for whoever waits is an HTTP request.
+const SETTINGS: [&str; 4] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION innodb_lock_wait_timeout = 2",
+    "SET SESSION time_zone = '+00:00'",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+];
+
+/// Statements that each connection keeps prepared.
+const PREPARED: usize = 200;
+
+impl Store {
+    /// A store at `url` (`mysql://user:password@host:port/database`) with at most so many connections. Nothing is
+    /// connected yet; see [`Self::check`]. Needs a running tokio.
+    ///
+    /// # Errors
+    /// The URL is none of MySQL's.
+    pub fn new(
+        url: &str,
+        connections: usize,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        zone: BusinessZone,
+    ) -> Result<Self, OpenError> {
+        let opts = Opts::from_url(url).map_err(|error| OpenError::Url(error.to_string()))?;
+        if opts.db_name().is_none_or(str::is_empty) {
+            return Err(OpenError::Url("it names no database".into()));
+        }
+        let opts = OptsBuilder::from_opts(opts)
+            // What the URL says is meant: the server may name a socket of another machine's or container's.
+            .prefer_socket(false)
+            .init(SETTINGS.to_vec())
+            .stmt_cache_size(PREPARED)
+            .tcp_keepalive(Some(Duration::from_secs(10)));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool: Pool::new(opts.into(), connections),
+                clock,
+                random,
+                zone,
+                in_flight: Arc::default(),
+            }),
+        })
+    }
+
+    fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.inner.random.fill(&mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+
+    /// A name for a new installation.
+    fn installation_name(&self) -> String {
+        let mut name = String::new();
+        // Writing into a String does not fail.
+        let _ = write!(name, "{:016x}", self.random_u64());
+        name
+    }
+
+    /// The name that this installation was given when its database was made: it tells its keys and messages from
+    /// those of others on the same servers.
+    ///
+    /// # Errors
+    /// The database cannot be reached or was not migrated.
+    pub async fn installation(&self) -> Result<String, StoreError> {
+        let name = self
+            .read(|session| {
+                Box::pin(session.first("SELECT name FROM installation", (), |row| row.read()))
+            })
+            .await?;
+        name.ok_or_else(|| StoreError::Unexpected("the installation has no name".into()))
+    }
+}

@@ -1,0 +1,279 @@
+//! Events that no coupon could be made of. Each keeps its place, and its user theirs, until an operator retries or
+//! discards it.
+
+use goodpon_application::{
+    issue_log::{Content, Record, Unreadable},
+    ports::StoreResult,
+};
+use goodpon_domain::{gate::IssueEvent, id::TemplateId};
+use jiff::Timestamp;
+use mysql_async::params;
+
+use crate::{
+    Store,
+    codec::{micros, row_limit},
+    columns::Columns,
+    fault::Result,
+    issue,
+    session::Session,
+};
+
+/// An event that waits for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// The partition of the log that it stands in.
+    pub partition: i32,
+    /// Its place there.
+    pub offset: i64,
+    /// Which template it is about, as far as that is known.
+    pub template_id: Option<TemplateId>,
+    /// Which user it is about, as far as that is known.
+    pub user_id: Option<String>,
+    /// Why it was parked.
+    pub reason: String,
+    /// When the log appended it.
+    pub appended_at: Timestamp,
+    /// When it was parked.
+    pub parked_at: Timestamp,
+    /// All of it, to be read again.
+    pub raw: Vec<u8>,
+}
+
+/// How an operator settles a parked event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It became a coupon.
+    Written,
+    /// Its user had a coupon already.
+    Held,
+    /// It never becomes one; its place is free for the template's next gate.
+    Discarded,
+}
+
+impl Settled {
+    fn code(self) -> i64 {
+        match self {
+            Self::Written => 0,
+            Self::Held => 1,
+            Self::Discarded => 2,
+        }
+    }
+}
+
+/// Why a parked event stays parked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StaysParked {
+    /// There is no such event, or it is settled.
+    NotFound,
+    /// This program cannot write it either.
+    Because(String),
+}
+
+struct Row<'a> {
+    template: Option<i64>,
+    user: Option<&'a str>,
+    reason: &'a str,
+    raw: &'a [u8],
+}
+
+/// Keeps a record that this program cannot read.
+pub(crate) async fn park_unreadable(
+    session: &mut Session<'_>,
+    partition: i32,
+    record: &Record,
+    unreadable: &Unreadable,
+) -> Result<()> {
+    // A user id that no shop can have given would not fit its column; then nobody is known.
+    let fits = |user: &&str| user.chars().count() <= 255;
+    let row = Row {
+        template: unreadable.template_id.map(|template| template.0),
+        user: unreadable.user_id.as_deref().filter(fits),
+        reason: &unreadable.reason,
+        raw: &unreadable.raw,
+    };
+    park(session, partition, record, row).await
+}
+
+/// Keeps an event that cannot become a coupon. `raw` is all of it, to be read again.
+pub(crate) async fn park_event(
+    session: &mut Session<'_>,
+    partition: i32,
+    record: &Record,
+    event: &IssueEvent,
+    reason: &str,
+    raw: &[u8],
+) -> Result<()> {
+    let row = Row {
+        template: Some(event.template_id.0),
+        user: Some(&event.user_id),
+        reason,
+        raw,
+    };
+    park(session, partition, record, row).await
+}
+
+async fn park(
+    session: &mut Session<'_>,
+    partition: i32,
+    record: &Record,
+    row: Row<'_>,
+) -> Result<()> {
+    let reason: String = row.reason.chars().take(255).collect();
+    let sql = "INSERT INTO parked_events
+               (partition_id, log_offset, template_id, user_id, reason, raw, appended_at, parked_at)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let now = micros(session.now);
+    let appended_at = micros(record.appended_at);
+    let values = (
+        partition,
+        record.offset,
+        row.template,
+        row.user,
+        reason,
+        row.raw,
+        appended_at,
+        now,
+    );
+    session.run(sql, values).await?;
+    Ok(())
+}
+
+/// The places that parked events of a template keep: one for each user without a coupon, and one for each event whose
+/// user is not known.
+pub(crate) async fn places(session: &mut Session<'_>, template: TemplateId) -> Result<i64> {
+    let sql = "SELECT COUNT(DISTINCT p.user_id) + COALESCE(CAST(SUM(p.user_id IS NULL) AS SIGNED), 0)
+               FROM parked_events p
+               WHERE p.template_id = ? AND p.settled_at IS NULL AND NOT EXISTS
+                 (SELECT 1 FROM coupons c WHERE c.template_id = p.template_id AND c.user_id = p.user_id)";
+    let places = session.first(sql, (template.0,), |row| row.read()).await?;
+    Ok(places.unwrap_or(0))
+}
+
+impl Store {
+    /// Up to `limit` events that wait, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn parked(&self, limit: usize) -> StoreResult<Vec<Parked>> {
+        let sql = "SELECT partition_id, log_offset, template_id, user_id, reason, appended_at, parked_at, raw
+                   FROM parked_events WHERE settled_at IS NULL ORDER BY parked_at, partition_id, log_offset LIMIT ?";
+        self.read(|session| {
+            Box::pin(async move { session.rows(sql, (row_limit(limit),), read).await })
+        })
+        .await
+    }
+
+    /// The one at that place, if it waits.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn parked_at(&self, partition: i32, offset: i64) -> StoreResult<Option<Parked>> {
+        let sql = "SELECT partition_id, log_offset, template_id, user_id, reason, appended_at, parked_at, raw
+                   FROM parked_events WHERE partition_id = ? AND log_offset = ? AND settled_at IS NULL";
+        self.read(|session| {
+            Box::pin(async move { session.first(sql, (partition, offset), read).await })
+        })
+        .await
+    }
+
+    /// The users of a template whose parked events keep them a place: a new gate must know them as holders.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn parked_users(&self, template: TemplateId) -> StoreResult<Vec<String>> {
+        let sql = "SELECT DISTINCT user_id FROM parked_events
+                   WHERE template_id = ? AND settled_at IS NULL AND user_id IS NOT NULL";
+        self.read(|session| {
+            Box::pin(async move { session.rows(sql, (template.0,), |row| row.read()).await })
+        })
+        .await
+    }
+
+    /// Writes a parked event that this program can read, `event`, and settles it.
+    ///
+    /// # Errors
+    /// The database cannot be written; it may have happened all the same.
+    pub async fn retry_parked(
+        &self,
+        partition: i32,
+        offset: i64,
+        event: &IssueEvent,
+    ) -> StoreResult<std::result::Result<Settled, StaysParked>> {
+        self.transact(|session| {
+            Box::pin(async move {
+                let Some(appended_at) = lock(session, partition, offset).await? else {
+                    return Ok(Err(StaysParked::NotFound));
+                };
+                let record = Record {
+                    offset,
+                    // It counted when it was parked, or could not be read; an operator has the last word.
+                    appended_at: appended_at.min(event.valid_until),
+                    content: Content::Event(event.clone()),
+                };
+                let settled = match issue::write_parked(session, &record, self).await? {
+                    Ok(settled) => settled,
+                    Err(reason) => return Ok(Err(StaysParked::Because(reason.to_owned()))),
+                };
+                settle(session, partition, offset, settled).await?;
+                Ok(Ok(settled))
+            })
+        })
+        .await
+    }
+
+    /// Settles a parked event for good without a coupon. Whether it was waiting.
+    ///
+    /// # Errors
+    /// The database cannot be written; it may have happened all the same.
+    pub async fn discard_parked(&self, partition: i32, offset: i64) -> StoreResult<bool> {
+        self.transact(|session| {
+            Box::pin(async move {
+                if lock(session, partition, offset).await?.is_none() {
+                    return Ok(false);
+                }
+                settle(session, partition, offset, Settled::Discarded).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+}
+
+fn read(row: &mut Columns) -> Result<Parked> {
+    Ok(Parked {
+        partition: row.read()?,
+        offset: row.read()?,
+        template_id: row.read::<Option<i64>>()?.map(TemplateId),
+        user_id: row.read()?,
+        reason: row.read()?,
+        appended_at: row.timestamp()?,
+        parked_at: row.timestamp()?,
+        raw: row.read()?,
+    })
+}
+
+/// Locks one that waits, and tells when the log appended it.
+async fn lock(session: &mut Session<'_>, partition: i32, offset: i64) -> Result<Option<Timestamp>> {
+    let sql = "SELECT appended_at FROM parked_events
+               WHERE partition_id = ? AND log_offset = ? AND settled_at IS NULL FOR UPDATE";
+    session
+        .first(sql, (partition, offset), Columns::timestamp)
+        .await
+}
+
+async fn settle(
+    session: &mut Session<'_>,
+    partition: i32,
+    offset: i64,
+    settled: Settled,
+) -> Result<u64> {
+    let sql = "UPDATE parked_events SET settled_at = :at, settled_as = :settled
+               WHERE partition_id = :partition AND log_offset = :offset";
+    let values = params! {
+        "at" => micros(session.now),
+        "settled" => settled.code(),
+        "partition" => partition,
+        "offset" => offset,
+    };
+    session.run(sql, values).await
+}

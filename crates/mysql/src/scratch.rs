@@ -1,0 +1,62 @@
+//! Databases for tests, of this crate and of those over it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+use std::hash::{BuildHasher, RandomState};
+
+use mysql_async::{Opts, OptsBuilder, Pool, prelude::Queryable};
+
+/// A database of a test's own, which goes with this.
+pub struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// A new database on the server that the environment names.
+    ///
+    /// # Panics
+    /// It names none, or the server does not do it.
+    pub async fn create() -> Self {
+        let server = std::env::var("GOODPON_DATABASE_URL").expect(
+            "GOODPON_DATABASE_URL names no server: run `cargo xtask test`, which brings one up",
+        );
+        let name = format!("law_{:016x}", RandomState::new().hash_one(0));
+        let database = Self { server, name };
+        let create = format!("CREATE DATABASE {}", database.name);
+        on_server(&database.server, &create).await;
+        database
+    }
+
+    /// Where it is.
+    ///
+    /// # Panics
+    /// Never: the server's own URL was one.
+    pub fn url(&self) -> String {
+        let mut url = url::Url::parse(&self.server).unwrap();
+        url.set_path(&self.name);
+        url.to_string()
+    }
+}
+
+async fn on_server(url: &str, statement: &str) {
+    let opts = OptsBuilder::from_opts(Opts::from_url(url).unwrap());
+    let pool = Pool::new(opts);
+    let mut conn = pool.get_conn().await.expect("the database server answers");
+    conn.query_drop(statement).await.unwrap();
+    drop(conn);
+    pool.disconnect().await.unwrap();
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, drop) = (self.server.clone(), format!("DROP DATABASE {}", self.name));
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(on_server(&server, &drop));
+        });
+        // The test itself counts, not what it leaves behind.
+        let _ = dropped.join();
+    }
+}
+

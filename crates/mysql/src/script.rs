@@ -1,0 +1,145 @@
+//! Statements that go to the server in one message and are answered in one: on the way of a redemption each round trip
+//! counts.
+
+use std::fmt::Write;
+
+/// A value as it stands in SQL. It is written with digits alone, decimal or hexadecimal, so that nothing in it can be
+/// taken for SQL.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Literal<'a> {
+    Null,
+    Number(i64),
+    Bytes(&'a [u8]),
+    Text(&'a str),
+}
+
+impl From<i64> for Literal<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<Option<i64>> for Literal<'_> {
+    fn from(number: Option<i64>) -> Self {
+        number.map_or(Self::Null, Self::Number)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Literal<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a [u8; 16]> for Literal<'a> {
+    fn from(bytes: &'a [u8; 16]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Literal<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Literal<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
+impl Literal<'_> {
+    fn write(self, sql: &mut String) {
+        // Writing into a String does not fail.
+        let _ = match self {
+            Self::Null => write!(sql, "NULL"),
+            Self::Number(number) => write!(sql, "{number}"),
+            Self::Bytes(bytes) => write_hex(sql, bytes),
+            Self::Text(text) => {
+                write!(sql, "_utf8mb4 ").and_then(|()| write_hex(sql, text.as_bytes()))
+            }
+        };
+    }
+}
+
+fn write_hex(sql: &mut String, bytes: &[u8]) -> std::fmt::Result {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    sql.reserve(bytes.len() * 2 + 3);
+    sql.push_str("x'");
+    for byte in bytes {
+        sql.push(DIGITS[usize::from(byte >> 4)].into());
+        sql.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    sql.push('\'');
+    Ok(())
+}
+
+/// Statements to be sent together; see [`crate::session::Session::together`].
+#[derive(Default)]
+pub(crate) struct Script {
+    sql: String,
+    /// Of each statement, whether it must change a row.
+    musts: Vec<bool>,
+}
+
+impl Script {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.musts.is_empty()
+    }
+
+    /// Adds a statement, `values` in the places of its question marks.
+    pub(crate) fn say<const N: usize>(&mut self, sql: &str, values: [Literal<'_>; N]) {
+        self.add(sql, &values, false);
+    }
+
+    /// Adds a statement that changes a row, unless another transaction was first.
+    pub(crate) fn must<const N: usize>(&mut self, sql: &str, values: [Literal<'_>; N]) {
+        self.add(sql, &values, true);
+    }
+
+    fn add(&mut self, sql: &str, values: &[Literal<'_>], must: bool) {
+        let mut pieces = sql.split('?');
+        self.sql.push_str(pieces.next().unwrap_or_default());
+        let mut values = values.iter();
+        for piece in pieces {
+            if let Some(value) = values.next() {
+                value.write(&mut self.sql);
+            }
+            self.sql.push_str(piece);
+        }
+        debug_assert!(values.next().is_none(), "a place for each value: {sql}");
+        self.sql.push(';');
+        self.musts.push(must);
+    }
+
+    /// What is sent.
+    pub(crate) fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Of each statement, whether it must change a row.
+    pub(crate) fn musts(&self) -> &[bool] {
+        &self.musts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_digits() {
+        let mut script = Script::default();
+        script.say(
+            "SET a = ?, b = ?, c = ?",
+            ["'; --? 쿠".into(), Literal::Null, (-5).into()],
+        );
+        script.must("WHERE d = ?", [b"\0'\xff".as_slice().into()]);
+        assert_eq!(
+            script.sql(),
+            "SET a = _utf8mb4 x'273b202d2d3f20ecbfa0', b = NULL, c = -5;WHERE d = x'0027ff';"
+        );
+        assert_eq!(script.musts(), [false, true]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Connections that are lost, deadlocks, locks that are not given, servers that take no writes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use futures::{FutureExt, future::join_all};
+use goodpon_application::ports::StoreError;
+use goodpon_port_laws::{FreshRandom, World};
+use mysql_async::prelude::Queryable;
+use tokio::sync::Barrier;
+
+use super::{
+    a_proxy::{CutAt, Proxy},
+    a_session::{numbers, onlooker, until_running, write, written},
+};
+use crate::{Store, fault::Result, session::Session};
+
+fn is_outage(error: &StoreError, may_have: bool) -> bool {
+    matches!(error, StoreError::Unavailable { may_have_happened, .. } if *may_have_happened == may_have)
+}
+
+async fn connection_id(session: &mut Session<'_>) -> Result<i64> {
+    let id = session.first("SELECT CONNECTION_ID()", (), |row| row.read());
+    Ok(id.await?.unwrap())
+}
+
+async fn add(session: &mut Session<'_>, id: i64, value: i64) -> Result<u64> {
+    let sql = "UPDATE numbers SET value = value + ? WHERE id = ?";
+    session.run(sql, (value, id)).await
+}
+
+/// Through a proxy.
+fn through(proxy: &Proxy, connections: usize) -> Store {
+    let (clock, random) = (World::clock(), Arc::new(FreshRandom::default()));
+    Store::new(proxy.url(), connections, clock, random, World::zone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_connection_is_killed_between_statements_runs_again() {
+    let (store, database) = numbers(2).await;
+    let (mut onlooker, mut runs) = (onlooker(&database).await, 0);
+    let onlooker = &mut onlooker;
+    for id in 1..=10 {
+        let kill = Arc::new(tokio::sync::Mutex::new(&mut *onlooker));
+        runs = 0;
+        let run = store.transact(|session| {
+            runs += 1;
+            let (kill, is_first) = (Arc::clone(&kill), runs == 1);
+            Box::pin(async move {
+                write(session, id, 1).await?;
+                if is_first {
+                    let kill_it = format!("KILL CONNECTION {}", connection_id(session).await?);
+                    kill.lock().await.query_drop(kill_it).await.unwrap();
+                }
+                add(session, id, 1).await
+            })
+        });
+        run.await.unwrap();
+        assert_eq!(runs, 2);
+    }
+    assert_eq!(runs, 2);
+    assert_eq!(written(&store).await, (1..=10).map(|id| (id, 2)).collect::<Vec<_>>());
+    assert_eq!(store.inner.pool.idle_and_free().1, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
+    let (store, database) = numbers(2).await;
+    let mut onlooker = onlooker(&database).await;
+    store.transact(|session| write(session, 1, 0).boxed()).await.unwrap();
+    onlooker.query_drop("START TRANSACTION").await.unwrap();
+    onlooker.query_drop("SELECT * FROM numbers FOR UPDATE").await.unwrap();
+    let (ids, mut all_ids) = tokio::sync::mpsc::unbounded_channel();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let told = store.transact(|session| {
+                let ids = ids.clone();
+                Box::pin(async move {
+                    ids.send(connection_id(session).await?).unwrap();
+                    add(session, 1, 1).await
+                })
+            });
+            told.await
+        }
+    });
+    let first = all_ids.recv().await.unwrap();
+    until_running(&mut onlooker, "UPDATE numbers").await;
+    onlooker.query_drop(format!("KILL CONNECTION {first}")).await.unwrap();
+    assert_ne!(all_ids.recv().await.unwrap(), first);
+    onlooker.query_drop("ROLLBACK").await.unwrap();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(written(&store).await, [(1, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_lock_each_other_out_both_end_well() {
+    let (store, _database) = numbers(4).await;
+    for id in [1, 2] {
+        store.transact(|session| write(session, id, 0).boxed()).await.unwrap();
+    }
+    let (runs, both) = (AtomicU32::new(0), Barrier::new(2));
+    let (runs, both) = (&runs, &both);
+    let crossed = async |order: [i64; 2]| {
+        let mut is_first = true;
+        let store = &store;
+        store
+            .transact(|session| {
+                runs.fetch_add(1, Ordering::SeqCst);
+                let is_first = std::mem::take(&mut is_first);
+                Box::pin(async move {
+                    add(session, order[0], 1).await?;
+                    if is_first {
+                        both.wait().await;
+                    }
+                    add(session, order[1], 10).await
+                })
+            })
+            .await
+    };
+    let (one, other) = tokio::join!(crossed([1, 2]), crossed([2, 1]));
+    one.and(other).unwrap();
+    assert_eq!(written(&store).await, [(1, 11), (2, 11)]);
+    assert_eq!(runs.load(Ordering::SeqCst), 3, "one of them ran again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_not_given_is_an_outage_without_effect() {
+    let (store, database) = numbers(1).await;
+    let mut onlooker = onlooker(&database).await;
+    store.transact(|session| write(session, 1, 0).boxed()).await.unwrap();
+    onlooker.query_drop("START TRANSACTION").await.unwrap();
+    onlooker.query_drop("SELECT * FROM numbers FOR UPDATE").await.unwrap();
+    let refused = store.transact(|session| add(session, 1, 1).boxed()).await;
+    let refused = refused.unwrap_err();
+    assert!(is_outage(&refused, false), "{refused:?}");
+    onlooker.query_drop("ROLLBACK").await.unwrap();
+    store.transact(|session| add(session, 1, 10).boxed()).await.unwrap();
+    assert_eq!(written(&store).await, [(1, 10)]);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_an_outage_and_its_connection_is_left() {
+    let (store, _database) = numbers(1).await;
+    let mut demoted = store.scan_session().await.unwrap();
+    demoted.say("SET SESSION TRANSACTION READ ONLY").await.unwrap();
+    drop(demoted);
+    let refused = store.transact(|session| write(session, 1, 1).boxed()).await;
+    let refused = refused.unwrap_err();
+    assert!(is_outage(&refused, false), "{refused:?}");
+    store.transact(|session| write(session, 1, 2).boxed()).await.unwrap();
+    assert_eq!(written(&store).await, [(1, 2)]);
+}
+
+#[tokio::test]
+async fn after_a_commit_without_an_answer_nobody_knows() {
+    let (direct, database) = numbers(1).await;
+    let proxy = Proxy::to(&database).await;
+    let store = through(&proxy, 1);
+    for (id, cut_at) in [(1, CutAt::Command), (2, CutAt::Answer), (3, CutAt::Never)] {
+        proxy.cut_commit(cut_at);
+        let told = store.transact(|session| write(session, id, 0).boxed()).await;
+        match told {
+            Ok(_) => assert_eq!(cut_at, CutAt::Never),
+            Err(error) => assert!(is_outage(&error, true) && id < 3, "{error:?}"),
+        }
+    }
+    assert_eq!(written(&direct).await, [(2, 0), (3, 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_away_is_used_again_at_once() {
+    let (_direct, database) = numbers(1).await;
+    let proxy = Proxy::to(&database).await;
+    let store = through(&proxy, 16);
+    let all = join_all((0..16).map(|_| store.scan_session())).await;
+    assert!(all.iter().all(|one| one.is_ok()));
+    drop(all);
+    assert_eq!(store.inner.pool.idle_and_free(), (16, 16));
+    proxy.cut_all();
+    assert_eq!(written(&store).await, []);
+    assert_eq!(store.inner.pool.idle_and_free(), (1, 16), "those that were lost are gone");
+}

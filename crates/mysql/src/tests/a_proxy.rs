@@ -1,0 +1,104 @@
+//! A way to the server that can be cut.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use super::Database;
+
+/// When a connection is cut that is told to commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CutAt {
+    Never = 0,
+    /// Before the server hears of it.
+    Command = 1,
+    /// Once it is done, before its answer comes through.
+    Answer = 2,
+}
+
+/// Hands all through to the server of a database.
+pub(crate) struct Proxy {
+    url: String,
+    cut_at: Arc<AtomicU8>,
+    cuts: watch::Sender<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(database: &Database) -> Self {
+        let mut url = url::Url::parse(&database.url()).unwrap();
+        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(3306));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let (cut_at, cuts) = (Arc::new(AtomicU8::new(0)), watch::Sender::new(()));
+        let proxy = Self {
+            url: url.to_string(),
+            cut_at: Arc::clone(&cut_at),
+            cuts: cuts.clone(),
+        };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(pass(client, server, Arc::clone(&cut_at), cuts.subscribe()));
+            }
+        });
+        proxy
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Cuts the next connection that commits.
+    pub(crate) fn cut_commit(&self, at: CutAt) {
+        self.cut_at.store(at as u8, Ordering::SeqCst);
+    }
+
+    /// Cuts all connections that there are.
+    pub(crate) fn cut_all(&self) {
+        self.cuts.send_replace(());
+    }
+}
+
+async fn pass(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    cut_at: Arc<AtomicU8>,
+    mut cuts: watch::Receiver<()>,
+) {
+    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let Ok(count @ 1..) = read else { return };
+                // As a command of its own: a connection is told READ COMMITTED, too.
+                let is_commit = up[..count].windows(7).any(|word| word == b"\x03COMMIT");
+                let cut = match is_commit {
+                    true => cut_at.swap(0, Ordering::SeqCst),
+                    false => CutAt::Never as u8,
+                };
+                if cut == CutAt::Command as u8 || server.write_all(&up[..count]).await.is_err() {
+                    return;
+                }
+                if cut == CutAt::Answer as u8 {
+                    let _ = server.read(&mut down).await;
+                    return;
+                }
+            }
+            read = server.read(&mut down) => {
+                let Ok(count @ 1..) = read else { return };
+                if client.write_all(&down[..count]).await.is_err() {
+                    return;
+                }
+            }
+            _ = cuts.changed() => return,
+        }
+    }
+}

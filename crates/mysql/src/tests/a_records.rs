@@ -1,0 +1,182 @@
+//! What the laws of accounts, mails, merchants and templates do not reach: several processes, and what is read.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use goodpon_application::{
+    mail::MailContent,
+    ports::{
+        Accounts, Clock, Merchants, NewAccount, NewSecret, NewVerification, Outbox, Templates,
+    },
+};
+use goodpon_domain::{
+    account::{Account, EmailKey},
+    id::MerchantId,
+    template::{Discount, Limit, Period, TemplateStatus, Terms},
+};
+use goodpon_port_laws::ManualClock;
+use jiff::SignedDuration;
+use mysql_async::{Conn, prelude::Queryable};
+
+use super::{a_session::onlooker, open, open_with, store};
+use crate::Store;
+
+fn verification(digest: u8) -> NewVerification {
+    NewVerification {
+        token_digest: [digest; 32],
+        mail: MailContent {
+            subject: "제목".into(),
+            text: "본문".into(),
+            html: "<p>본문</p>".into(),
+        },
+    }
+}
+
+async fn signed_up(store: &Store, email: &str, digest: u8) -> Account {
+    let new = NewAccount {
+        email: email.into(),
+        name: "이름".into(),
+        password_hash: "hash".into(),
+    };
+    let account = store.sign_up(new, verification(digest)).await.unwrap();
+    account.expect("a new address")
+}
+
+async fn shop(store: &Store, owner: &Account) -> MerchantId {
+    let client_id = format!("ck_{}", owner.id);
+    let created = Merchants::create(store, owner.id, "상점".into(), client_id, secret());
+    created.await.unwrap().merchant.id
+}
+
+fn secret() -> NewSecret {
+    NewSecret {
+        digest: [7; 32],
+        head: "0a1b".into(),
+        tail: "2c3d".into(),
+    }
+}
+
+async fn count(conn: &mut Conn, sql: &str) -> i64 {
+    conn.query_first(sql).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_renewals_at_once_one_token_is_left_and_one_mail() {
+    let (one, clock, database) = store().await;
+    let (other, mut onlooker) = (open(&database, &clock), onlooker(&database).await);
+    let account = signed_up(&one, "A@example.com", 0).await;
+    let key = EmailKey::of(&account.email);
+    for round in 0..5 {
+        let renewals = (0..16).map(|number| {
+            let store = if number % 2 == 0 { &one } else { &other };
+            store.renew_verification(&key, verification(1 + round * 16 + number))
+        });
+        for renewed in join_all(renewals).await {
+            assert_eq!(renewed.unwrap(), Ok(()));
+        }
+        let tokens = count(&mut onlooker, "SELECT COUNT(*) FROM verification_tokens").await;
+        assert_eq!((tokens, one.due(100).await.unwrap().len()), (1, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_spent_or_voided_but_not_both() {
+    let (one, clock, database) = store().await;
+    let other = open(&database, &clock);
+    for number in 0..30 {
+        let account = signed_up(&one, &format!("{number}@example.com"), 2 * number).await;
+        let key = EmailKey::of(&account.email);
+        let renewed = other.renew_verification(&key, verification(2 * number + 1));
+        let (verified, renewed) = tokio::join!(one.verify([2 * number; 32]), renewed);
+        let (verified, renewed) = (verified.unwrap(), renewed.unwrap());
+        assert_ne!(verified.is_ok(), renewed.is_ok(), "{verified:?} {renewed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merchant_is_never_stamped_back() {
+    let (ahead, clock, database) = store().await;
+    let behind = Arc::new(ManualClock::new(clock.now() - SignedDuration::from_secs(2)));
+    let behind = open(&database, &behind);
+    let owner = signed_up(&ahead, "a@example.com", 0).await;
+    let shop = shop(&ahead, &owner).await;
+    let added = behind.add_secret(shop, owner.id, secret()).await.unwrap();
+    added.unwrap();
+    let detail = ahead.detail(shop, owner.id).await.unwrap().unwrap();
+    assert_eq!(detail.merchant.updated_at, clock.now());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discard_waits_for_no_redemption() {
+    let (store, clock, database) = store().await;
+    let mut redeeming = onlooker(&database).await;
+    let terms = Terms {
+        name: "이름".into(),
+        description: String::new(),
+        min_order_amount: None,
+        discount: Discount::FixedAmount { amount: 1 },
+        period: Period {
+            issue_start_at: clock.now(),
+            issue_end_at: None,
+            validity_days: None,
+            absolute_expires_at: None,
+        },
+        limit: Limit::None,
+    };
+    let shop = MerchantId(1);
+    let id = Templates::create(&store, shop, terms).await.unwrap().id;
+    let slot = |slot: u8| format!("INSERT INTO template_redemptions VALUES ({id}, {slot}, 1)");
+    redeeming.query_drop(slot(1)).await.unwrap();
+    redeeming.query_drop("START TRANSACTION").await.unwrap();
+    redeeming.query_drop("UPDATE template_redemptions SET redeem_count = 2").await.unwrap();
+    redeeming.query_drop(slot(2)).await.unwrap();
+    store.publish(shop, id).await.unwrap().unwrap();
+    let discarded = store.discard(shop, id, "끝".into()).await.unwrap().unwrap();
+    assert_eq!(
+        (discarded.status, discarded.redeem_count),
+        (TemplateStatus::Discarded, 1)
+    );
+}
+
+/// How many rows the session has looked at, and sorted.
+async fn rows_touched(store: &Store) -> i64 {
+    let sql = "SHOW SESSION STATUS WHERE Variable_name LIKE 'Handler_read%' OR Variable_name = 'Sort_rows'";
+    let mut session = store.scan_session().await.unwrap();
+    let read = |row: &mut crate::columns::Columns| {
+        row.read::<String>()?;
+        row.read::<String>()
+    };
+    let counts = session.rows(sql, (), read).await.unwrap();
+    counts.iter().map(|count| count.parse::<i64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_mails_are_looked_at_than_are_asked_for() {
+    let (_store, clock, database) = store().await;
+    let (mut onlooker, only) = (onlooker(&database).await, open_with(&database, &clock, 1));
+    let fill = "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, next_try_at, sent_at)
+                VALUES (?, ?, 's', 't', 'h', ?, ?, ?)";
+    let now = clock.now().as_microsecond();
+    let mails = (0..3_000_i64).map(|number| {
+        let to = if number % 3 == 0 { "One@example.com" } else { "other@example.com" };
+        let due = (number % 2 == 0).then_some(now - number);
+        let sent = (number % 2 == 1).then_some(now);
+        (to, to.to_lowercase(), now - number % 100, due, sent)
+    });
+    onlooker.query_drop("START TRANSACTION").await.unwrap();
+    onlooker.exec_batch(fill, mails).await.unwrap();
+    onlooker.query_drop("COMMIT").await.unwrap();
+    onlooker.query_drop("ANALYZE TABLE mails").await.unwrap();
+    let before = rows_touched(&only).await;
+    let own = rows_touched(&only).await - before;
+    for (what, to) in [("due", None), ("all", None), ("to one", Some("One@example.com"))] {
+        let before = rows_touched(&only).await;
+        let told = match what {
+            "due" => only.due(10).await.unwrap().len(),
+            _ => Outbox::list(&only, to, 10).await.unwrap().len(),
+        };
+        let touched = rows_touched(&only).await - before - own;
+        assert_eq!(told, 10, "{what}");
+        assert!(touched <= 30, "{what}: {touched} rows for 10");
+    }
+}

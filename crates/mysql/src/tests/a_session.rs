@@ -1,0 +1,181 @@
+//! Sessions that are given up, and places in the pool.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures::{FutureExt, future::join_all, poll};
+use goodpon_application::ports::StoreError;
+use goodpon_port_laws::World;
+use mysql_async::{Conn, Opts, prelude::Queryable};
+use tokio::sync::Notify;
+
+use super::{Database, open_with};
+use crate::{Store, fault::Result, session::Session};
+
+/// A connection beside all stores.
+pub(super) async fn onlooker(database: &Database) -> Conn {
+    Conn::new(Opts::from_url(&database.url()).unwrap())
+        .await
+        .unwrap()
+}
+
+/// Waits until some connection to this database runs a statement that begins so.
+pub(super) async fn until_running(onlooker: &mut Conn, statement: &str) {
+    let sql = "SELECT COUNT(*) FROM information_schema.processlist
+               WHERE db = DATABASE() AND info LIKE CONCAT(?, '%')";
+    loop {
+        let running: Option<i64> = onlooker.exec_first(sql, (statement,)).await.unwrap();
+        if running > Some(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A store with so many connections, and a table of numbers.
+pub(super) async fn numbers(connections: usize) -> (Store, Database) {
+    let (database, clock) = (Database::create().await, World::clock());
+    let mut onlooker = onlooker(&database).await;
+    let table = "CREATE TABLE numbers (id INT NOT NULL PRIMARY KEY, value INT NOT NULL) ENGINE=InnoDB";
+    onlooker.query_drop(table).await.unwrap();
+    (open_with(&database, &clock, connections), database)
+}
+
+pub(super) async fn write(session: &mut Session<'_>, id: i64, value: i64) -> Result<u64> {
+    let sql = "INSERT INTO numbers (id, value) VALUES (?, ?)";
+    session.run(sql, (id, value)).await
+}
+
+/// All numbers, as they were committed.
+pub(super) async fn written(store: &Store) -> Vec<(i64, i64)> {
+    let sql = "SELECT id, value FROM numbers ORDER BY id";
+    store
+        .read(|session| Box::pin(session.rows(sql, (), |row| Ok((row.read()?, row.read()?)))))
+        .await
+        .unwrap()
+}
+
+async fn answer(store: &Store, number: i64) -> i64 {
+    store
+        .read(|session| Box::pin(session.first("SELECT ?", (number,), |row| row.read())))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn whoever_gives_up_waiting_leaves_the_place_to_the_next() {
+    let (store, _database) = numbers(1).await;
+    let only = store.scan_session().await.unwrap();
+    let (mut first, mut second) = (
+        Box::pin(store.scan_session()),
+        Box::pin(store.scan_session()),
+    );
+    assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+    drop(only);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    // It has been called, but does not come.
+    drop(first);
+    second.await.map(drop).unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_dropped_in_a_statement_answers_nobody_else() {
+    let (store, database) = numbers(1).await;
+    let mut onlooker = onlooker(&database).await;
+    for number in 0..20 {
+        let sleep = format!("SELECT SLEEP(1) + 1000 + {number}");
+        let mut cancelled = Box::pin(
+            store.read(|session| session.first(&sleep, (), |row| row.read::<i64>()).boxed()),
+        );
+        tokio::select! {
+            _ = &mut cancelled => panic!("it sleeps"),
+            () = until_running(&mut onlooker, &sleep) => {}
+        }
+        drop(cancelled);
+        // The only place is free again, at once and for a new connection.
+        assert_eq!(store.inner.pool.idle_and_free(), (0, 1));
+        assert_eq!(answer(&store, number).await, number);
+        assert_eq!(store.inner.pool.idle_and_free(), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_given_up_leaves_nothing_and_frees_its_rows() {
+    let (store, _database) = numbers(1).await;
+    let wrote = &Notify::new();
+    let mut given_up = Box::pin(store.transact(|session| {
+        Box::pin(async move {
+            write(session, 1, 1).await?;
+            wrote.notify_one();
+            pending::<Result<()>>().await
+        })
+    }));
+    tokio::select! {
+        _ = &mut given_up => panic!("it never ends"),
+        () = wrote.notified() => {}
+    }
+    drop(given_up);
+    store
+        .transact(|session| write(session, 1, 2).boxed())
+        .await
+        .unwrap();
+    assert_eq!(written(&store).await, [(1, 2)]);
+}
+
+#[tokio::test]
+async fn a_place_that_is_not_to_be_had_is_an_outage() {
+    let (store, _database) = numbers(2).await;
+    let all = join_all([store.scan_session(), store.scan_session()]).await;
+    let refused = store
+        .transact(|session| write(session, 1, 1).boxed())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Unavailable { may_have_happened: false, .. }),
+        "{refused:?}"
+    );
+    drop(all);
+    store
+        .transact(|session| write(session, 1, 1).boxed())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_never_more_connections_than_places() {
+    let (store, database) = numbers(3).await;
+    let mut onlooker = onlooker(&database).await;
+    let sql = "SELECT COUNT(*) FROM information_schema.processlist
+               WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+    for _ in 0..20 {
+        let answers = join_all((0..50).map(|number| answer(&store, number)));
+        assert_eq!(answers.await, (0..50).collect::<Vec<_>>());
+        let open: Option<usize> = onlooker.query_first(sql).await.unwrap();
+        assert!(open <= Some(3), "{open:?}");
+        let (idle, free) = store.inner.pool.idle_and_free();
+        assert!((1..=3).contains(&idle) && free == 3, "{idle} {free}");
+    }
+}
+
+#[tokio::test]
+async fn reads_at_once_see_one_moment() {
+    let (store, _database) = numbers(2).await;
+    let count = "SELECT COUNT(*) FROM numbers";
+    let other = &store;
+    let counts = store
+        .read_at_once(|session| {
+            Box::pin(async move {
+                let before = session.first(count, (), |row| row.read::<i64>()).await?;
+                let written = other.transact(|session| write(session, 1, 1).boxed()).await;
+                written.unwrap();
+                Ok((before, session.first(count, (), |row| row.read()).await?))
+            })
+        })
+        .await;
+    assert_eq!(counts.unwrap(), (Some(0), Some(0)));
+    // The connection does not stay so.
+    assert_eq!(written(&store).await, [(1, 1)]);
+}

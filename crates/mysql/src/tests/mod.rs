@@ -1,0 +1,39 @@
+//! What is tried on a real server: the laws, and what they do not reach.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod a_faults;
+mod a_proxy;
+mod a_records;
+mod a_session;
+mod direct_gate;
+mod laws;
+mod schema;
+
+use std::sync::Arc;
+
+use goodpon_port_laws::{FreshRandom, ManualClock, World};
+pub(crate) use crate::scratch::Database;
+use crate::Store;
+
+/// A store on a migrated database of its own.
+pub(crate) async fn store() -> (Store, Arc<ManualClock>, Database) {
+    let (database, clock) = (Database::create().await, World::clock());
+    let store = open(&database, &clock);
+    store.migrate().await.unwrap();
+    (store, clock, database)
+}
+
+/// Another store on the same database, as another process has it.
+pub(crate) fn open(database: &Database, clock: &Arc<ManualClock>) -> Store {
+    open_with(database, clock, 16)
+}
+
+/// Likewise, with at most so many connections.
+pub(crate) fn open_with(
+    database: &Database,
+    clock: &Arc<ManualClock>,
+    connections: usize,
+) -> Store {
+    let (clock, random) = (Arc::clone(clock) as _, Arc::new(FreshRandom::default()));
+    Store::new(&database.url(), connections, clock, random, World::zone()).unwrap()
+}

@@ -1,0 +1,409 @@
+//! A partner's steps (P1 to P6): a place at the gate, an event in the log whose copy counts, and only then a success.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use goodpon_application::{
+    idempotency::{Idempotency, Outcome, Peek},
+    ports::{IssueGate, IssueOutcome, IssueRequest, IssueStanding, StoreError, StoreResult},
+};
+use goodpon_domain::{
+    coupon::{self, IssueRefusal},
+    gate::{self, EVENT_LIFETIME, Epoch, Gate, GateState, IssueEvent, Keyed},
+    id::{CouponId, TemplateId},
+    template::{Owned, Template},
+};
+use goodpon_mysql::GateRead;
+use goodpon_valkey::{Holding, KeyState, Taken};
+use jiff::Timestamp;
+
+use crate::{Scaled, gate_of, gates::Seen, opening::Trouble};
+
+/// How long a request waits for a gate that is closed or whose last places are not yet sure.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long it waits before it asks again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A request on its way: what stays the same however often the gate is asked.
+struct Attempt<'a> {
+    request: &'a IssueRequest,
+    keyed: Option<Keyed>,
+    coupon_id: CouponId,
+    accepted_at: Timestamp,
+    give_up_at: Instant,
+}
+
+/// What a look at the gate came to.
+enum Step {
+    /// The answer.
+    Answer(Outcome<IssueOutcome>),
+    /// Something was done about it: ask again at once.
+    Again,
+    /// Nothing can be done yet: ask again in a while.
+    Later(&'static str),
+}
+
+fn ran(outcome: IssueOutcome) -> Step {
+    Step::Answer(Outcome::Ran(outcome))
+}
+
+fn unavailable(reason: impl Into<String>, may_have_happened: bool) -> StoreError {
+    StoreError::Unavailable {
+        reason: reason.into(),
+        may_have_happened,
+    }
+}
+
+/// The template's refusal, if it refuses.
+fn verdict(seen: &Seen, request: &IssueRequest, now: Timestamp) -> Option<IssueRefusal> {
+    let owned = match &seen.read {
+        None => Owned::Absent,
+        Some(read) if read.template.merchant_id != request.merchant_id => Owned::Foreign,
+        Some(read) => Owned::Mine(&read.template),
+    };
+    coupon::admit(owned, now).err()
+}
+
+impl Scaled {
+    async fn try_issue(
+        &self,
+        attempt: &Attempt<'_>,
+        render: Option<&Idempotency<IssueOutcome>>,
+    ) -> StoreResult<Step> {
+        let seen = self.gates.seen(attempt.request.template_id).await?;
+        let now = self.clock.now();
+        let verdict = verdict(&seen, attempt.request, now);
+        let keyed = match (verdict, attempt.keyed) {
+            (Some(refusal), None) => return Ok(ran(Err(refusal))),
+            (_, keyed) => keyed,
+        };
+        let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
+        let (epoch, state) = match gate {
+            None => (Epoch::default(), None),
+            Some(gate) => (gate.epoch, Some(gate.state)),
+        };
+        let step = match (state, &seen.read) {
+            (None | Some(GateState::Folded), _) if verdict.is_some() => {
+                self.remember(attempt, epoch, verdict, now).await?
+            }
+            (Some(GateState::Folded), Some(read)) => {
+                self.try_folded(attempt, epoch, read, now).await?
+            }
+            (None, _) => {
+                self.opened(attempt, Epoch::default(), false).await;
+                Taking::Later("the gate is being opened")
+            }
+            (Some(GateState::Sealing), _) if keyed.is_none() => {
+                self.opened(attempt, epoch, false).await;
+                Taking::Later("the gate is being moved")
+            }
+            (Some(_), _) => self.try_open(attempt, epoch, &seen, verdict, now).await?,
+        };
+        Ok(match step {
+            Taking::Ran(outcome) => ran(outcome),
+            Taking::Replay(outcome) => match render {
+                Some(idempotency) => {
+                    Step::Answer(Outcome::Replayed((idempotency.render)(&outcome)))
+                }
+                None => ran(outcome),
+            },
+            Taking::Mismatch => Step::Answer(Outcome::PayloadMismatch),
+            Taking::Again => Step::Again,
+            Taking::Later(why) => Step::Later(why),
+        })
+    }
+
+    /// Does what is due at the gate, or waits for who does it, as long as there is patience.
+    async fn opened(&self, attempt: &Attempt<'_>, epoch: Epoch, is_missing_there: bool) {
+        let trouble = Trouble {
+            epoch,
+            is_missing_there,
+        };
+        let step = self.drive(attempt.request.template_id, trouble);
+        let _ = tokio::time::timeout_at(attempt.give_up_at.into(), step).await;
+    }
+
+    /// A keyed refusal where no gate holds places.
+    async fn remember(
+        &self,
+        attempt: &Attempt<'_>,
+        epoch: Epoch,
+        refusal: Option<IssueRefusal>,
+        now: Timestamp,
+    ) -> StoreResult<Taking> {
+        let (Some(refusal), Some(keyed)) = (refusal, attempt.keyed) else {
+            return Ok(Taking::Again);
+        };
+        let template = attempt.request.template_id;
+        let bound = self.valkey.bound()?;
+        let taken = bound
+            .remember(gate_of(template), epoch, keyed, refusal, now)
+            .await?;
+        Ok(match taken {
+            Taken::Replay(outcome) => Taking::Replay(outcome),
+            Taken::Mismatch => Taking::Mismatch,
+            Taken::Closed(_) => {
+                self.gates.forget(template);
+                Taking::Again
+            }
+            _ => Taking::Ran(Err(refusal)),
+        })
+    }
+
+    /// A sale that is over: coupons tell all, and where they leave a place a new gate is opened.
+    async fn try_folded(
+        &self,
+        attempt: &Attempt<'_>,
+        epoch: Epoch,
+        read: &GateRead,
+        now: Timestamp,
+    ) -> StoreResult<Taking> {
+        let template = attempt.request.template_id;
+        let has_one = self
+            .store
+            .is_holder(template, &attempt.request.user_id)
+            .await?;
+        let refusal = coupon::take_place(&read.template, has_one, read.template.issue_count).err();
+        match refusal {
+            Some(refusal) if attempt.keyed.is_some() => {
+                self.remember(attempt, epoch, Some(refusal), now).await
+            }
+            Some(refusal) => Ok(Taking::Ran(Err(refusal))),
+            None => {
+                self.opened(attempt, epoch, false).await;
+                Ok(Taking::Later("the gate is being opened again"))
+            }
+        }
+    }
+
+    async fn try_open(
+        &self,
+        attempt: &Attempt<'_>,
+        epoch: Epoch,
+        seen: &Seen,
+        verdict: Option<IssueRefusal>,
+        now: Timestamp,
+    ) -> StoreResult<Taking> {
+        let template = attempt.request.template_id;
+        let Some(read) = &seen.read else {
+            return Ok(Taking::Again);
+        };
+        let event = IssueEvent {
+            coupon_id: attempt.coupon_id,
+            template_id: template,
+            epoch,
+            user_id: attempt.request.user_id.clone(),
+            accepted_at: attempt.accepted_at,
+            keyed: attempt.keyed,
+            valid_until: gate::valid_until(read.read_at),
+        };
+        let bound = self.valkey.bound()?;
+        let taken = bound.take(gate_of(template), &event, verdict, now).await?;
+        Ok(match taken {
+            Taken::Replay(outcome) => Taking::Replay(outcome),
+            Taken::Mismatch => Taking::Mismatch,
+            Taken::Refused(refusal) => Taking::Ran(Err(refusal)),
+            Taken::AlreadyIssued => Taking::Ran(Err(IssueRefusal::AlreadyIssued)),
+            Taken::SoldOut => Taking::Ran(Err(IssueRefusal::SoldOut)),
+            Taken::Wait => Taking::Later("the last places are not yet sure"),
+            Taken::Reserved { .. } => {
+                self.publish(&event, seen.asked).await?;
+                self.confirmer.confirm(event);
+                Taking::Ran(Ok(()))
+            }
+            Taken::Help(pending) => {
+                metrics::counter!("goodpon_gate_helps_total", "by" => "partner").increment(1);
+                self.publish(&pending, seen.asked).await?;
+                self.confirm_now(vec![pending]).await;
+                Taking::Again
+            }
+            Taken::Closed(closed) if closed.epoch.is_some_and(|there| there > epoch) => {
+                // What was read is older than the gate.
+                self.gates.forget(template);
+                Taking::Again
+            }
+            Taken::Closed(closed) => {
+                self.opened(attempt, epoch, closed.epoch.is_none()).await;
+                Taking::Later("the gate is closed")
+            }
+        })
+    }
+
+    /// Publishes a copy of an event and waits until it counts (P4, P5). `asked`: when the gate was asked about whose
+    /// time stands in the event, by this process's own clock.
+    ///
+    /// # Errors
+    /// It does not count, or it is not known whether it does: nothing is undone.
+    pub(crate) async fn publish(&self, event: &IssueEvent, asked: Instant) -> StoreResult<()> {
+        let lifetime = EVENT_LIFETIME.unsigned_abs();
+        let rest = lifetime.saturating_sub(asked.elapsed());
+        let partitions = self.partitions();
+        let partition = goodpon_kafka::partition_of(&event.user_id, partitions);
+        let acked = self.publisher.publish(event, partition, rest).await;
+        let appended = acked.map_err(|error| {
+            metrics::counter!("goodpon_events_unacknowledged_total").increment(1);
+            unavailable(error.to_string(), true)
+        })?;
+        let spare = event.valid_until.duration_since(appended.appended_at);
+        metrics::histogram!("goodpon_event_spare_seconds").record(spare.as_secs_f64());
+        if !gate::counts(appended.appended_at, event.valid_until) || asked.elapsed() >= lifetime {
+            metrics::counter!("goodpon_events_void_total", "by" => "partner").increment(1);
+            return Err(unavailable(
+                "the log took the event in too late to count",
+                true,
+            ));
+        }
+        Ok(())
+    }
+
+    /// How a gate is told to callers where Valkey does not answer, or has not got it: as the rows are.
+    async fn written_standing(
+        &self,
+        template: &Template,
+        user_id: Option<&str>,
+    ) -> StoreResult<IssueStanding> {
+        let counts = self.store.written_counts(&[template.id]).await?;
+        let user_has_one = match user_id {
+            None => false,
+            Some(user_id) => self.store.is_holder(template.id, user_id).await?,
+        };
+        Ok(IssueStanding {
+            issue_count: counts.first().copied().unwrap_or_default(),
+            user_has_one,
+        })
+    }
+
+    /// How an open gate stands; `None` where it does not answer.
+    async fn gate_standing(
+        &self,
+        template: TemplateId,
+        gate: &Gate,
+        user_id: Option<&str>,
+    ) -> Option<IssueStanding> {
+        let bound = self.valkey.bound().ok()?;
+        let look = bound.look(
+            gate_of(template),
+            gate.epoch,
+            user_id,
+            None,
+            self.clock.now(),
+        );
+        let counts = look.await.ok()?.gate.ok()?;
+        Some(IssueStanding {
+            issue_count: counts.base + counts.confirmed,
+            user_has_one: counts.user == Some(Holding::Coupon),
+        })
+    }
+}
+
+/// What asking for a place came to.
+enum Taking {
+    Ran(IssueOutcome),
+    Replay(IssueOutcome),
+    Mismatch,
+    Again,
+    Later(&'static str),
+}
+
+#[async_trait]
+impl IssueGate for Scaled {
+    async fn issue(
+        &self,
+        request: IssueRequest,
+        idempotency: Option<Idempotency<IssueOutcome>>,
+    ) -> StoreResult<Outcome<IssueOutcome>> {
+        let accepted_at = self.clock.now();
+        let keyed = idempotency.as_ref().map(|one| Keyed {
+            key: one.key,
+            body: one.body,
+        });
+        let attempt = Attempt {
+            request: &request,
+            keyed,
+            coupon_id: CouponId::new(accepted_at, self.random_u64()),
+            accepted_at,
+            give_up_at: Instant::now() + PATIENCE,
+        };
+        loop {
+            let waits_for = match self.try_issue(&attempt, idempotency.as_ref()).await? {
+                Step::Answer(outcome) => return Ok(outcome),
+                Step::Again => "the gate changes again and again",
+                Step::Later(why) => {
+                    tokio::time::sleep(PAUSE).await;
+                    why
+                }
+            };
+            if Instant::now() >= attempt.give_up_at {
+                return Err(unavailable(waits_for, false));
+            }
+        }
+    }
+
+    async fn standing(
+        &self,
+        template: &Arc<Template>,
+        user_id: Option<&str>,
+    ) -> StoreResult<IssueStanding> {
+        // What this process has answered counts at once.
+        self.confirmer.flush().await;
+        let seen = self.gates.seen(template.id).await?;
+        let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
+        if let Some(gate) = gate.filter(|gate| gate.state == GateState::Open)
+            && let Some(standing) = self.gate_standing(template.id, gate, user_id).await
+        {
+            return Ok(standing);
+        }
+        self.written_standing(template, user_id).await
+    }
+
+    async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>> {
+        self.confirmer.flush().await;
+        let ids: Vec<TemplateId> = templates.iter().map(|template| template.id).collect();
+        let mut counts = self.store.written_counts(&ids).await?;
+        let gates = self.store.gates_of(&ids).await?;
+        let standings = gates.iter().zip(&ids).map(async |(gate, id)| {
+            let gate = gate.as_ref().filter(|gate| gate.state == GateState::Open)?;
+            self.gate_standing(*id, gate, None).await
+        });
+        let standings = futures::future::join_all(standings).await;
+        for (count, standing) in counts.iter_mut().zip(standings) {
+            if let Some(standing) = standing {
+                *count = standing.issue_count;
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn peek(
+        &self,
+        template: TemplateId,
+        idempotency: &Idempotency<IssueOutcome>,
+    ) -> StoreResult<Peek> {
+        self.confirmer.flush().await;
+        let keyed = Keyed {
+            key: idempotency.key,
+            body: idempotency.body,
+        };
+        let seen = self.gates.seen(template).await?;
+        let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
+        let epoch = gate.map_or(Epoch::default(), |gate| gate.epoch);
+        let bound = self.valkey.bound()?;
+        let now = self.clock.now();
+        let look = bound
+            .look(gate_of(template), epoch, None, Some(keyed), now)
+            .await?;
+        match look.key {
+            Some(KeyState::Replay(outcome)) => Ok(Peek::Finished((idempotency.render)(&outcome))),
+            Some(KeyState::Mismatch) => Ok(Peek::PayloadMismatch),
+            Some(KeyState::Pending) => Ok(Peek::Processing),
+            // A gate that holds its keys says so; where none does, none can be missing.
+            None if look.gate.is_ok() => Ok(Peek::Free),
+            None => match gate.map(|gate| gate.state) {
+                None | Some(GateState::Folded) => Ok(Peek::Free),
+                _ => Err(unavailable("the gate is closed", false)),
+            },
+        }
+    }
+}

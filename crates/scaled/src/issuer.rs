@@ -1,0 +1,266 @@
+//! The issuer: it reads the log and makes coupons of accepted issues (I1 to I5). It starts where the database says,
+//! pauses while the database is away, and keeps the log's time moving.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use goodpon_application::issue_log::{Content, Record, Unreadable};
+use goodpon_kafka::{Cluster, Consumer, ConsumerSettings, Error, Polled, Publisher};
+use goodpon_mysql::{Store, Tally, Written};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// The group whose members share the partitions of a topic.
+fn group(topic: &str) -> String {
+    format!("goodpon-issuer.{topic}")
+}
+
+/// How long a poll waits for records.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long to leave a database alone that failed.
+const REST: Duration = Duration::from_millis(500);
+
+/// How often each partition is told that time goes on.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a tick may take to be acknowledged.
+const TICK_WITHIN: Duration = Duration::from_secs(4);
+
+/// An issuer at work, on a thread of its own.
+#[must_use = "dropping it leaves the issuer alone, it does not stop it"]
+pub struct Issuer {
+    thread: thread::JoinHandle<()>,
+}
+
+impl Issuer {
+    /// Joins the group of issuers of `cluster`'s topic. It ends soon after `stop` turns true.
+    ///
+    /// # Errors
+    /// A setting of Kafka is wrong.
+    pub fn start(
+        store: Store,
+        cluster: &Cluster,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
+        let runtime = Handle::current();
+        let publisher = Arc::new(Publisher::start(cluster)?);
+        let settings = ConsumerSettings::new(cluster.clone(), group(&cluster.topic));
+        let starts = {
+            let (store, runtime) = (store.clone(), runtime.clone());
+            move |partition| {
+                let progress = runtime.block_on(store.progress());
+                let progress = progress.map_err(|error| error.to_string())?;
+                let next = progress.get(&partition).copied();
+                next.ok_or_else(|| {
+                    format!("partition {partition} has no progress: run `goodpon migrate`")
+                })
+            }
+        };
+        let consumer = Consumer::join(&settings, Box::new(starts))?;
+        let work = Work {
+            store,
+            runtime,
+            publisher,
+            consumer,
+            stop: stop.clone(),
+            metrics: Metrics::default(),
+            ticked: None,
+            rests_until: None,
+        };
+        let thread = thread::Builder::new()
+            .name("goodpon-issuer".into())
+            .spawn(move || work.run())
+            .map_err(|error| Error::Settings(format!("no thread to be had: {error}")))?;
+        Ok(Self { thread })
+    }
+
+    /// Waits until it has ended.
+    pub async fn finished(self) {
+        // A panic was told where it happened.
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+    }
+}
+
+struct Work {
+    store: Store,
+    runtime: Handle,
+    publisher: Arc<Publisher>,
+    consumer: Consumer,
+    stop: watch::Receiver<bool>,
+    metrics: Metrics,
+    ticked: Option<Instant>,
+    /// Until when the database is left alone, after a failure.
+    rests_until: Option<Instant>,
+}
+
+impl Work {
+    fn run(mut self) {
+        while !*self.stop.borrow() {
+            self.tick();
+            if self
+                .rests_until
+                .is_some_and(|until| until <= Instant::now())
+            {
+                self.rests_until = None;
+                self.consumer.resume_all();
+            }
+            match self.consumer.poll(POLL) {
+                Polled::Batch { partition, records } => self.write(partition, records),
+                Polled::Truncated {
+                    partition,
+                    wanted,
+                    first_there,
+                    end,
+                } => {
+                    self.metrics.truncated.increment(1);
+                    tracing::error!(
+                        partition,
+                        wanted,
+                        first_there,
+                        end,
+                        "the log has lost what was not worked through, or was made anew: this partition stands still"
+                    );
+                }
+                Polled::Idle => {}
+            }
+        }
+    }
+
+    fn write(&mut self, partition: i32, records: Vec<goodpon_kafka::Record>) {
+        let records: Vec<Record> = records.into_iter().map(read).collect();
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return;
+        };
+        let (first, next) = (first.offset, last.offset + 1);
+        let keep = goodpon_kafka::keep;
+        let began = Instant::now();
+        let written = self
+            .runtime
+            .block_on(self.store.write_issues(partition, &records, keep));
+        match written {
+            Ok(Written::Done(tally)) => {
+                self.metrics.batch_seconds.record(began.elapsed());
+                self.metrics.count(&tally);
+                tell(partition, &tally);
+                self.consumer.commit(partition, next);
+            }
+            Ok(Written::Elsewhere { next_offset }) => {
+                tracing::info!(
+                    partition,
+                    read = first,
+                    next_offset,
+                    "another issuer was here: going on from there"
+                );
+                self.consumer.seek(partition, next_offset);
+            }
+            Err(error) => {
+                self.metrics.failures.increment(1);
+                tracing::warn!(partition, %error, "coupons cannot be written: waiting for the database");
+                self.consumer.seek(partition, first);
+                self.consumer.pause_all();
+                self.rests_until = Some(Instant::now() + REST);
+            }
+        }
+    }
+
+    /// Lets the log's time move where nobody issues: without it no gate could be sealed.
+    fn tick(&mut self) {
+        if self.ticked.is_some_and(|at| at.elapsed() < TICK_EVERY) {
+            return;
+        }
+        self.ticked = Some(Instant::now());
+        for partition in self.consumer.assigned() {
+            let publisher = Arc::clone(&self.publisher);
+            self.runtime.spawn(async move {
+                if let Err(error) = publisher.tick(partition, TICK_WITHIN).await {
+                    tracing::debug!(partition, %error, "a tick was not taken in");
+                }
+            });
+        }
+        for (partition, lag) in self.consumer.lag() {
+            let gauge = metrics::gauge!("goodpon_issuer_lag", "partition" => partition.to_string());
+            gauge.set(lag as f64);
+        }
+    }
+}
+
+fn tell(partition: i32, tally: &Tally) {
+    if tally.over_limit > 0 {
+        let count = tally.over_limit;
+        tracing::error!(
+            partition,
+            count,
+            "accepted issues beyond their template's limit are parked: report this"
+        );
+    }
+    if tally.parked > 0 {
+        let count = tally.parked;
+        tracing::warn!(
+            partition,
+            count,
+            "events are parked: see `goodpon parked list`"
+        );
+    }
+}
+
+/// What Kafka gave, as the store takes it.
+fn read(record: goodpon_kafka::Record) -> Record {
+    Record {
+        offset: record.offset,
+        appended_at: record.appended_at,
+        content: match record.content {
+            goodpon_kafka::Content::Event(event) => Content::Event(event),
+            goodpon_kafka::Content::Tick => Content::Tick,
+            goodpon_kafka::Content::Unreadable {
+                reason,
+                template,
+                user,
+                valid_until,
+                raw,
+            } => Content::Unreadable(Unreadable {
+                reason,
+                template_id: template,
+                user_id: user,
+                valid_until,
+                raw,
+            }),
+        },
+    }
+}
+
+struct Metrics {
+    batch_seconds: metrics::Histogram,
+    failures: metrics::Counter,
+    truncated: metrics::Counter,
+    written: metrics::Counter,
+    held: metrics::Counter,
+    void: metrics::Counter,
+    parked: metrics::Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let records =
+            |outcome| metrics::counter!("goodpon_issuer_records_total", "outcome" => outcome);
+        Self {
+            batch_seconds: metrics::histogram!("goodpon_issuer_batch_seconds"),
+            failures: metrics::counter!("goodpon_issuer_failures_total"),
+            truncated: metrics::counter!("goodpon_issuer_truncated_total"),
+            written: records("written"),
+            held: records("held"),
+            void: records("void"),
+            parked: records("parked"),
+        }
+    }
+}
+
+impl Metrics {
+    fn count(&self, tally: &Tally) {
+        self.written.increment(tally.written as u64);
+        self.held.increment(tally.held as u64);
+        self.void.increment(tally.void as u64);
+        self.parked.increment(tally.parked as u64);
+    }
+}

@@ -1,0 +1,149 @@
+//! The issue path scaled out, over MySQL, Valkey and Kafka: partners, issuers, openings of gates, the reconciler.
+//!
+//! A request takes a place at the gate in Valkey (`issue.rs`), its event is appended to the log in Kafka, and an
+//! issuer makes it a coupon in MySQL (`issuer.rs`). Rows are the truth, the log decides what becomes one, and the gate
+//! only says who may try. What a gate is and when it may move stands in `domain/gate.rs`.
+
+mod confirm;
+mod gates;
+mod health;
+mod issue;
+mod issuer;
+mod opening;
+mod reconciler;
+mod templates;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
+use goodpon_domain::{gate::IssueEvent, id::TemplateId};
+use goodpon_kafka::{Cluster, Publisher};
+use goodpon_mysql::Store;
+use goodpon_valkey::{Gate, Valkey};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::{confirm::Confirmer, gates::Gates, opening::Openings};
+
+pub use issuer::Issuer;
+
+/// Templates have one gate each, as yet.
+fn gate_of(template: TemplateId) -> Gate {
+    Gate { template, shard: 0 }
+}
+
+/// The issue path, and the ports that it stands behind. Clones share it.
+#[derive(Clone)]
+pub struct Scaled {
+    inner: Arc<Inner>,
+}
+
+/// What [`Scaled`] is made of.
+pub struct Inner {
+    store: Store,
+    valkey: Valkey,
+    publisher: Publisher,
+    gates: Arc<Gates>,
+    openings: Openings,
+    confirmer: Confirmer,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    partitions: AtomicI32,
+}
+
+impl Deref for Scaled {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// Why the issue path cannot be set up. Displays as one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A setting of Valkey.
+    #[error(transparent)]
+    Valkey(#[from] goodpon_valkey::ConfigError),
+    /// A setting of Kafka.
+    #[error(transparent)]
+    Kafka(#[from] goodpon_kafka::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Scaled {
+    /// The issue path over a store that answers and was migrated. Valkey and Kafka may come later. Needs a running
+    /// tokio.
+    ///
+    /// # Errors
+    /// A setting is wrong, or the database does not answer.
+    pub async fn open(
+        store: Store,
+        valkey_url: &str,
+        cluster: &Cluster,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let installation = store.installation().await?;
+        let partitions = AtomicI32::new(count(&store).await?);
+        let valkey = Valkey::open(valkey_url, &installation)?;
+        let publisher = Publisher::start(cluster)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                gates: Arc::new(Gates::new(store.clone())),
+                openings: Openings::default(),
+                confirmer: Confirmer::start(valkey.clone(), Arc::clone(&clock)),
+                store,
+                valkey,
+                publisher,
+                clock,
+                random,
+                partitions,
+            }),
+        })
+    }
+
+    /// Starts what a partner does beside its requests. It ends soon after `stop` turns true, and at once when what
+    /// this gives is dropped.
+    #[must_use = "dropping it ends the background work"]
+    pub fn start_reconciler(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut loops = JoinSet::new();
+        loops.spawn(reconciler::run(self.clone(), stop.clone()));
+        loops.spawn(templates::hear(self.clone(), stop.clone()));
+        loops
+    }
+
+    /// Tells a gate at once which events count.
+    async fn confirm_now(&self, events: Vec<IssueEvent>) {
+        confirm::tell(&self.valkey, self.clock.as_ref(), events).await;
+    }
+
+    /// How many partitions events are spread over.
+    fn partitions(&self) -> i32 {
+        self.partitions.load(Ordering::Relaxed)
+    }
+
+    /// Looks anew how many partitions there are: they may have become more.
+    async fn count_partitions(&self) -> StoreResult<()> {
+        let partitions = count(&self.store).await?;
+        self.partitions.store(partitions, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.random.fill(&mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+}
+
+async fn count(store: &Store) -> StoreResult<i32> {
+    let progress = store.progress().await?;
+    Ok(i32::try_from(progress.len()).unwrap_or(i32::MAX))
+}

@@ -1,0 +1,86 @@
+//! Templates, whose changes every process hears of: at once if all is well, within two seconds in any case.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goodpon_application::ports::{StoreResult, Templates};
+use goodpon_domain::{
+    id::{MerchantId, TemplateId},
+    template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms},
+};
+use goodpon_valkey::Invalidation;
+use tokio::sync::watch;
+
+use crate::Scaled;
+
+impl Scaled {
+    async fn changed(&self, template: TemplateId) {
+        self.gates.forget(template);
+        if let Err(error) = self.valkey.invalidate(&template.to_string()).await {
+            tracing::debug!(%error, "others hear of a change later");
+        }
+    }
+}
+
+/// Forgets what other processes have changed, until `stop` is true.
+pub(crate) async fn hear(scaled: Scaled, mut stop: watch::Receiver<bool>) {
+    let mut words = scaled.valkey.subscribe();
+    loop {
+        let word = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            word = words.next() => word,
+        };
+        match word {
+            Invalidation::Changed(template) => match template.parse() {
+                Ok(id) => scaled.gates.forget(TemplateId(id)),
+                Err(_) => scaled.gates.forget_all(),
+            },
+            Invalidation::Missed => scaled.gates.forget_all(),
+        }
+    }
+}
+
+#[async_trait]
+impl Templates for Scaled {
+    async fn create(&self, merchant: MerchantId, terms: Terms) -> StoreResult<Arc<Template>> {
+        self.store.create(merchant, terms).await
+    }
+
+    async fn list(&self, merchant: MerchantId) -> StoreResult<Vec<Arc<Template>>> {
+        Templates::list(&self.store, merchant).await
+    }
+
+    async fn find(
+        &self,
+        merchant: MerchantId,
+        id: TemplateId,
+    ) -> StoreResult<Owned<Arc<Template>>> {
+        Templates::find(&self.store, merchant, id).await
+    }
+
+    async fn publish(
+        &self,
+        merchant: MerchantId,
+        id: TemplateId,
+    ) -> StoreResult<Result<Arc<Template>, PublishRefusal>> {
+        let published = Templates::publish(&self.store, merchant, id).await?;
+        if published.is_ok() {
+            self.changed(id).await;
+        }
+        Ok(published)
+    }
+
+    async fn discard(
+        &self,
+        merchant: MerchantId,
+        id: TemplateId,
+        reason: String,
+    ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>> {
+        let discarded = Templates::discard(&self.store, merchant, id, reason).await?;
+        if discarded.is_ok() {
+            self.changed(id).await;
+        }
+        Ok(discarded)
+    }
+}

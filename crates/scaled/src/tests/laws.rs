@@ -1,0 +1,36 @@
+//! The laws of every port, on a database and a topic of its own each.
+
+use std::sync::Arc;
+
+use goodpon_port_laws::World;
+
+use super::Scene;
+
+async fn world() -> World {
+    let scene = Arc::new(Scene::new().await);
+    let _ended_with_the_scene = scene.issuer();
+    let store = Arc::new(scene.store.clone());
+    let scaled = Arc::new(scene.scaled.clone());
+    let settling = Arc::clone(&scene);
+    World {
+        accounts: store.clone(),
+        merchants: store.clone(),
+        templates: scaled.clone(),
+        gate: scaled.clone(),
+        coupons: store.clone(),
+        histories: store.clone(),
+        outbox: store.clone(),
+        upkeep: store,
+        health: scaled,
+        clock: Arc::clone(&scene.clock),
+        zone: World::zone(),
+        settle: Arc::new(move || {
+            let scene = Arc::clone(&settling);
+            Box::pin(async move { scene.settled().await })
+        }),
+        entries_may_come_late: true,
+        kept: scene,
+    }
+}
+
+goodpon_port_laws::port_laws!(world);

@@ -1,0 +1,148 @@
+//! How many places a second one gate gives: `GOODPON_VALKEY_URL=… cargo run --release -p goodpon-valkey --example
+//! gate_rate`. Half of the requests bear a key; every place is confirmed, in batches, as partners do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use goodpon_domain::{
+    gate::{Epoch, IssueEvent, Keyed, UNLIMITED},
+    id::{CouponId, TemplateId},
+};
+use goodpon_valkey::{Bound, Folding, Gate, Installation, Taken, Valkey, user_digest};
+use jiff::Timestamp;
+
+const FOR: Duration = Duration::from_secs(5);
+const BATCH: usize = 64;
+
+/// What one run does.
+#[derive(Clone, Copy)]
+struct Run {
+    number: i64,
+    tasks: usize,
+    connections: usize,
+    confirming: bool,
+}
+
+#[tokio::main]
+async fn main() {
+    let url = std::env::var("GOODPON_VALKEY_URL").expect("GOODPON_VALKEY_URL is not set");
+    let installation = format!("gate-rate-{}", std::process::id());
+    let mut number = 0;
+    for confirming in [false, true] {
+        for connections in [1, 2] {
+            for tasks in [64, 256] {
+                number += 1;
+                let run = Run {
+                    number,
+                    tasks,
+                    connections,
+                    confirming,
+                };
+                measure(&url, &installation, run).await;
+            }
+        }
+    }
+}
+
+async fn measure(url: &str, installation: &str, run: Run) {
+    let mut handles = Vec::new();
+    for _ in 0..run.connections {
+        let valkey = Valkey::open(url, installation).unwrap();
+        valkey.bound_within(FOR).await.unwrap();
+        handles.push(valkey);
+    }
+    let gate = Gate {
+        template: TemplateId(run.number),
+        shard: 0,
+    };
+    let bound = handles[0].bound().unwrap();
+    let loaded = bound.load(gate, Epoch(1), &[], &[]).await.unwrap();
+    let installed = bound
+        .install(gate, Epoch(1), UNLIMITED, 0, 0)
+        .await
+        .unwrap();
+    assert_eq!(
+        (loaded, installed),
+        (Installation::Done, Installation::Done)
+    );
+
+    let customers = Arc::new(AtomicU64::new(0));
+    let began = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..run.tasks {
+        let bound = handles[task % run.connections].bound().unwrap();
+        tasks.spawn(ask(bound, gate, run, Arc::clone(&customers), began));
+    }
+    let mut waits: Vec<Duration> = tasks.join_all().await.into_iter().flatten().collect();
+    let took = began.elapsed();
+    waits.sort_unstable();
+    let at = |percent: usize| waits[(waits.len() - 1) * percent / 100];
+    println!(
+        "{:3} tasks, {} connection(s), {}: {:.0} places/s, p50 {:?}, p99 {:?}",
+        run.tasks,
+        run.connections,
+        if run.confirming {
+            "confirmed"
+        } else {
+            "taken only"
+        },
+        waits.len() as f64 / took.as_secs_f64(),
+        at(50),
+        at(99)
+    );
+    // What is still pending goes with the next epoch.
+    bound.load(gate, Epoch(2), &[], &[]).await.unwrap();
+    bound.install(gate, Epoch(2), 0, 0, 0).await.unwrap();
+    assert_eq!(bound.fold(gate, Epoch(2)).await.unwrap(), Folding::Done);
+}
+
+/// Takes places until the time is over, and tells how long each took.
+async fn ask(
+    bound: Bound,
+    gate: Gate,
+    run: Run,
+    customers: Arc<AtomicU64>,
+    began: Instant,
+) -> Vec<Duration> {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let (mut waits, mut published) = (Vec::new(), Vec::new());
+    while began.elapsed() < FOR {
+        let customer = customers.fetch_add(1, Ordering::Relaxed);
+        let user_id = format!("customer-{customer}");
+        let digest = user_digest(&user_id);
+        let event = IssueEvent {
+            coupon_id: CouponId::from_bytes(digest),
+            template_id: gate.template,
+            epoch: Epoch(1),
+            keyed: customer.is_multiple_of(2).then_some(Keyed {
+                key: digest,
+                body: digest,
+            }),
+            user_id,
+            accepted_at: now,
+            valid_until: now,
+        };
+        let asked = Instant::now();
+        let taken = bound.take(gate, &event, None, now).await.unwrap();
+        waits.push(asked.elapsed());
+        assert!(matches!(taken, Taken::Reserved { .. }), "{taken:?}");
+        if run.confirming {
+            published.push(event);
+        }
+        if published.len() == BATCH {
+            bound
+                .confirm(gate, Epoch(1), &published, now)
+                .await
+                .unwrap();
+            published.clear();
+        }
+    }
+    waits
+}

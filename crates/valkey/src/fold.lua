@@ -1,0 +1,12 @@
+-- Clears a gate away whose template's issue is over. Finished answers stay until they expire.
+-- KEYS  g, u, p, z, q of the epoch
+-- ARGV  1 epoch
+local there = redis.call('HGET', KEYS[1], 'epoch')
+if there ~= ARGV[1] then
+  return { 'O', there or '' }
+end
+if redis.call('HLEN', KEYS[3]) > 0 then
+  return { 'P' }
+end
+redis.call('UNLINK', unpack(KEYS))
+return { 'D' }

@@ -1,0 +1,212 @@
+//! Who comes first: places, their confirmation, and answers that are remembered.
+
+use goodpon_application::ports::{IssueOutcome, StoreResult};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, IssueEvent, Keyed},
+};
+use jiff::Timestamp;
+
+use crate::{
+    Bound, Gate,
+    codec::{self, corrupt, user_digest},
+    names::Names,
+    script::{Reply, Script},
+};
+
+static GATE: Script = Script::new(concat!(
+    "#!lua\n",
+    include_str!("server.lua"),
+    include_str!("answer.lua"),
+    include_str!("gate.lua")
+));
+
+static CONFIRM: Script = Script::new(concat!(
+    "#!lua flags=allow-oom\n",
+    include_str!("server.lua"),
+    include_str!("answer.lua"),
+    include_str!("confirm.lua")
+));
+
+static VERDICT: Script = Script::new(concat!(
+    "#!lua\n",
+    include_str!("answer.lua"),
+    include_str!("verdict.lua")
+));
+
+/// The caller's epoch is not open at the caller's server: read the database again, or wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// The epoch that is there, whichever server it belongs to; `None` where there is no gate at all.
+    pub epoch: Option<Epoch>,
+}
+
+/// What the gate says to who wants a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// What was answered to the key before.
+    Replay(IssueOutcome),
+    /// The key was used with another body.
+    Mismatch,
+    /// The gate is not open to the caller.
+    Closed(Closed),
+    /// The place is the caller's; it counts once the event is published.
+    Reserved {
+        /// Places given out in this epoch so far.
+        spent: i64,
+    },
+    /// This event, accepted before, must be published again before anything can be said.
+    Help(IssueEvent),
+    /// The template's refusal, remembered if there is a key.
+    Refused(IssueRefusal),
+    /// The user has one, and that is sure.
+    AlreadyIssued,
+    /// Every place has become a coupon.
+    SoldOut,
+    /// Every place is given out, but it is not yet sure that all of them count.
+    Wait,
+}
+
+impl Bound {
+    /// Asks for a place. `event` is what is published if there is one, with a fresh coupon id (the same when a lost
+    /// reply makes the caller ask again); `verdict` is the template's refusal, if it refuses; `now` is the caller's
+    /// clock. Events to be helped with bear the `valid_until` of `event`.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable; it may be asked again in any case.
+    pub async fn take(
+        &self,
+        gate: Gate,
+        event: &IssueEvent,
+        verdict: Option<IssueRefusal>,
+        now: Timestamp,
+    ) -> StoreResult<Taken> {
+        let names = Names::new(&self.shared().installation, gate);
+        let mut keys = Vec::with_capacity(6);
+        keys.push(names.gate());
+        keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, event.epoch)));
+        keys.extend(event.keyed.map(|keyed| names.answer(keyed.key)));
+        let letter = verdict.map(codec::refusal_letter);
+        let mut call = GATE
+            .call(&keys)
+            .arg(self.server())
+            .arg(event.epoch.0)
+            .arg(&user_digest(&event.user_id)[..])
+            .arg(codec::event(event))
+            .arg(now.as_microsecond())
+            .arg(i32::from(self.is_short_of_memory()))
+            .arg(letter.as_slice());
+        if let Some(keyed) = event.keyed {
+            call = call.arg(&keyed.key[..]).arg(&keyed.body[..]);
+        }
+        let mut reply = self.run(call).await?;
+        Ok(match (reply.letter()?, verdict) {
+            (b'Y', _) => Taken::Replay(codec::outcome(reply.letter()?)?),
+            (b'M', _) => Taken::Mismatch,
+            (b'C', _) => Taken::Closed(self.closed(&mut reply)?),
+            (b'R', _) => Taken::Reserved {
+                spent: reply.integer()?,
+            },
+            (b'H', _) => {
+                let bytes = reply.bytes()?;
+                let until = event.valid_until;
+                Taken::Help(codec::read_event(
+                    &bytes,
+                    gate.template,
+                    event.epoch,
+                    until,
+                )?)
+            }
+            (b'N', Some(refusal)) => Taken::Refused(refusal),
+            (b'A', _) => Taken::AlreadyIssued,
+            (b'S', _) => Taken::SoldOut,
+            (b'W', _) => Taken::Wait,
+            _ => return Err(corrupt("an unknown answer of the gate")),
+        })
+    }
+
+    /// Tells the gate which events of `epoch` are published and count. It answers for each whether its reservation
+    /// was there to be confirmed; of a gate that is closed to the caller, none was.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable; it may be told again in any case.
+    pub async fn confirm(
+        &self,
+        gate: Gate,
+        epoch: Epoch,
+        events: &[IssueEvent],
+        now: Timestamp,
+    ) -> StoreResult<Vec<bool>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = Names::new(&self.shared().installation, gate);
+        let mut keys = vec![names.gate()];
+        keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
+        let mut places = Vec::with_capacity(events.len());
+        for event in events {
+            keys.extend(event.keyed.map(|keyed| names.answer(keyed.key)));
+            places.push(event.keyed.map_or(0, |_| keys.len()));
+        }
+        let mut call = CONFIRM
+            .call(&keys)
+            .arg(self.server())
+            .arg(epoch.0)
+            .arg(now.as_microsecond());
+        for (event, place) in events.iter().zip(places) {
+            call = call
+                .arg(&user_digest(&event.user_id)[..])
+                .arg(&event.coupon_id.to_bytes()[..])
+                .arg(place);
+        }
+        let mut reply = self.run(call).await?;
+        if reply.letter()? == b'C' {
+            self.closed(&mut reply)?;
+            return Ok(vec![false; events.len()]);
+        }
+        events.iter().map(|_| Ok(reply.integer()? == 1)).collect()
+    }
+
+    /// Remembers a refusal by the template where no gate holds places: `epoch` is 0 or was folded. A gate that was
+    /// opened meanwhile answers [`Taken::Closed`]: it is to be asked.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable; it may be asked again in any case.
+    pub async fn remember(
+        &self,
+        gate: Gate,
+        epoch: Epoch,
+        keyed: Keyed,
+        verdict: IssueRefusal,
+        now: Timestamp,
+    ) -> StoreResult<Taken> {
+        let names = Names::new(&self.shared().installation, gate);
+        let call = VERDICT
+            .call(&[names.gate(), names.answer(keyed.key)])
+            .arg(epoch.0)
+            .arg(now.as_microsecond())
+            .arg(&[codec::refusal_letter(verdict)][..])
+            .arg(&keyed.body[..]);
+        let mut reply = self.run(call).await?;
+        Ok(match reply.letter()? {
+            b'Y' => Taken::Replay(codec::outcome(reply.letter()?)?),
+            b'M' => Taken::Mismatch,
+            b'C' => Taken::Closed(self.closed(&mut reply)?),
+            b'N' => Taken::Refused(verdict),
+            _ => return Err(corrupt("an unknown answer to a verdict")),
+        })
+    }
+
+    /// Reads the rest of a script's word that the gate is closed. Where it found itself on another server than the
+    /// one that the connection was made to, the pair is given up.
+    pub(crate) fn closed(&self, reply: &mut Reply) -> StoreResult<Closed> {
+        let epoch = reply.decimal()?.map(Epoch);
+        if reply.integer()? == 1 {
+            self.give_up("a script found it to be another server than it was");
+        }
+        Ok(Closed { epoch })
+    }
+}

@@ -1,0 +1,28 @@
+-- Brings a batch of users, and of successes by their keys, for an epoch that is about to be installed.
+-- KEYS  g, u of the epoch, then k of each success
+-- ARGV  1 the connection's server  2 epoch  3 number of users, then the users,
+--       then for each success: what its k holds, and for how many milliseconds it is still to be kept
+-- The epoch's number in `u` is no user (those are 16 bytes): by it the installation knows that what was loaded was
+-- not lost on the way, even where there was nobody to load.
+local g, u = unpack(KEYS)
+local server, epoch, users = unpack(ARGV)
+users = tonumber(users)
+
+if identity() ~= server then
+  return { 'X' }
+end
+local there = redis.call('HGET', g, 'epoch')
+if there and tonumber(there) >= tonumber(epoch) then
+  return { 'O', there }
+end
+
+redis.call('SADD', u, epoch)
+for from = 4, users + 3, 1000 do
+  redis.call('SADD', u, unpack(ARGV, from, math.min(from + 999, users + 3)))
+end
+redis.call('PEXPIRE', u, 3600000)
+for i = 3, #KEYS do
+  local at = users + 4 + (i - 3) * 2
+  redis.call('SET', KEYS[i], ARGV[at], 'NX', 'PX', ARGV[at + 1])
+end
+return { 'D' }

@@ -1,0 +1,179 @@
+//! Looking at a gate: how it stands, and what of it is pending.
+
+use std::time::Duration;
+
+use goodpon_application::ports::{IssueOutcome, StoreResult};
+use goodpon_domain::gate::{Epoch, IssueEvent, Keyed};
+use jiff::Timestamp;
+
+use crate::{
+    Bound, Closed, Gate,
+    codec::{self, corrupt, user_digest},
+    names::Names,
+    script::{Reply, Script},
+};
+
+static LOOK: Script = Script::new(concat!(
+    "#!lua flags=no-writes\n",
+    include_str!("server.lua"),
+    include_str!("answer.lua"),
+    include_str!("look.lua")
+));
+
+static PENDING: Script = Script::new(concat!(
+    "#!lua flags=allow-oom\n",
+    include_str!("server.lua"),
+    include_str!("pending.lua")
+));
+
+/// How a gate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// What is known of the key, if one was asked about. A finished answer is told by a closed gate too.
+    pub key: Option<KeyState>,
+    /// The gate, if it is open to the caller.
+    pub gate: Result<Counts, Closed>,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Its answer.
+    Replay(IssueOutcome),
+    /// It was used with another body.
+    Mismatch,
+    /// Its event is not yet known to count.
+    Pending,
+}
+
+/// The numbers of an open gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// The places that it was given.
+    pub cap: i64,
+    /// The coupons that there were before it.
+    pub base: i64,
+    /// The places that it has given out.
+    pub spent: i64,
+    /// Those of them that are known to count.
+    pub confirmed: i64,
+    /// When the last of those was confirmed, by the clock of who did; `None` while none was.
+    pub confirmed_at: Option<Timestamp>,
+    /// What the user asked about has.
+    pub user: Option<Holding>,
+}
+
+/// What a user has at a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// A coupon.
+    Coupon,
+    /// A place that is not yet known to count.
+    Pending,
+}
+
+impl Bound {
+    /// How a gate stands, for `user` and `keyed` if they are given, changing nothing.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable.
+    pub async fn look(
+        &self,
+        gate: Gate,
+        epoch: Epoch,
+        user: Option<&str>,
+        keyed: Option<Keyed>,
+        now: Timestamp,
+    ) -> StoreResult<Look> {
+        let names = Names::new(&self.shared().installation, gate);
+        let mut keys = vec![names.gate()];
+        keys.extend(['u', 'p', 'q'].map(|letter| names.of_epoch(letter, epoch)));
+        keys.extend(keyed.map(|keyed| names.answer(keyed.key)));
+        let user = user.map(user_digest);
+        let mut call = LOOK
+            .call(&keys)
+            .arg(self.server())
+            .arg(epoch.0)
+            .arg(now.as_microsecond())
+            .arg(user.as_ref().map_or(&[][..], |user| &user[..]));
+        if let Some(keyed) = keyed {
+            call = call.arg(&keyed.key[..]).arg(&keyed.body[..]);
+        }
+        let mut reply = self.run(call).await?;
+        let key = read_key(reply.list()?)?;
+        let mut about_gate = reply.list()?;
+        let gate = match about_gate.letter()? {
+            b'D' => Ok(read_counts(about_gate)?),
+            b'C' => Err(self.closed(&mut about_gate)?),
+            _ => return Err(corrupt("an unknown answer to a look")),
+        };
+        Ok(Look { key, gate })
+    }
+
+    /// Up to `limit` events that have been due for help for `age`, oldest first. An event is first due a second after
+    /// its place was given, and again a second after it was handed out for help. Copies count until `valid_until`.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable; it may be asked again in any case.
+    pub async fn pending(
+        &self,
+        gate: Gate,
+        epoch: Epoch,
+        age: Duration,
+        limit: usize,
+        valid_until: Timestamp,
+    ) -> StoreResult<Result<Vec<IssueEvent>, Closed>> {
+        let names = Names::new(&self.shared().installation, gate);
+        let mut keys = vec![names.gate()];
+        keys.extend(['p', 'z'].map(|letter| names.of_epoch(letter, epoch)));
+        let call = PENDING
+            .call(&keys)
+            .arg(self.server())
+            .arg(epoch.0)
+            .arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+            .arg(limit);
+        let mut reply = self.run(call).await?;
+        if reply.letter()? == b'C' {
+            return Ok(Err(self.closed(&mut reply)?));
+        }
+        let events = (0..reply.len())
+            .map(|_| codec::read_event(&reply.bytes()?, gate.template, epoch, valid_until));
+        events.collect::<StoreResult<_>>().map(Ok)
+    }
+}
+
+fn read_key(mut reply: Reply) -> StoreResult<Option<KeyState>> {
+    if reply.len() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(match reply.letter()? {
+        b'Y' => KeyState::Replay(codec::outcome(reply.letter()?)?),
+        b'M' => KeyState::Mismatch,
+        b'P' => KeyState::Pending,
+        _ => return Err(corrupt("an unknown state of a key")),
+    }))
+}
+
+fn read_counts(mut reply: Reply) -> StoreResult<Counts> {
+    Ok(Counts {
+        cap: reply.integer()?,
+        base: reply.integer()?,
+        spent: reply.integer()?,
+        confirmed: reply.integer()?,
+        user: match reply.letter()? {
+            0 => None,
+            b'I' => Some(Holding::Coupon),
+            b'P' => Some(Holding::Pending),
+            _ => return Err(corrupt("an unknown holding")),
+        },
+        confirmed_at: match reply.decimal()? {
+            None => None,
+            Some(at) => Some(
+                Timestamp::from_microsecond(at)
+                    .map_err(|_| corrupt("a time beyond the calendar"))?,
+            ),
+        },
+    })
+}

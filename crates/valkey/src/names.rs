@@ -1,0 +1,78 @@
+//! The names of a gate's keys. All stand under one hash tag, so a cluster keeps them together.
+
+use goodpon_domain::{gate::Epoch, id::TemplateId};
+
+/// A gate: a template's, or one of its shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gate {
+    /// Whose places it holds.
+    pub template: TemplateId,
+    /// Which of the template's gates; 0 where it has one.
+    pub shard: u16,
+}
+
+/// Writes the names of one gate's keys.
+pub(crate) struct Names {
+    front: Vec<u8>,
+}
+
+impl Names {
+    pub(crate) fn new(installation: &str, gate: Gate) -> Self {
+        let front = format!(
+            "goodpon:{{{installation}:{}:{}}}:",
+            gate.template, gate.shard
+        );
+        Self {
+            front: front.into_bytes(),
+        }
+    }
+
+    /// `g`, the gate.
+    pub(crate) fn gate(&self) -> Vec<u8> {
+        self.with(b"g")
+    }
+
+    /// `u`, `p`, `z` or `q` of an epoch.
+    pub(crate) fn of_epoch(&self, letter: char, epoch: Epoch) -> Vec<u8> {
+        self.with(format!("{letter}:{epoch}").as_bytes())
+    }
+
+    /// `k`, the finished answer to a key.
+    pub(crate) fn answer(&self, key: [u8; 16]) -> Vec<u8> {
+        let mut name = self.with(b"k:");
+        name.extend_from_slice(&key);
+        name
+    }
+
+    fn with(&self, end: &[u8]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(self.front.len() + end.len() + 16);
+        name.extend_from_slice(&self.front);
+        name.extend_from_slice(end);
+        name
+    }
+}
+
+/// A name of the installation's own, not of a gate.
+pub(crate) fn of_installation(installation: &str, what: &str) -> String {
+    format!("goodpon:{{{installation}}}:{what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_of_a_gate_share_its_hash_tag() {
+        let gate = Gate {
+            template: TemplateId(12),
+            shard: 3,
+        };
+        let names = Names::new("here", gate);
+        assert_eq!(names.gate(), b"goodpon:{here:12:3}:g");
+        assert_eq!(names.of_epoch('u', Epoch(7)), b"goodpon:{here:12:3}:u:7");
+        assert_eq!(
+            names.answer(*b"0123456789abcdef"),
+            b"goodpon:{here:12:3}:k:0123456789abcdef"
+        );
+    }
+}

@@ -1,0 +1,37 @@
+-- Shared by the scripts that ask whether the gate is open to the caller.
+
+-- Who this server says that it is.
+local function identity()
+  local info = redis.call('INFO', 'server', 'replication')
+  return string.match(info, '\nrun_id:(%x+)') .. ' ' .. string.match(info, '\nmaster_replid:(%x+)')
+end
+
+local function clock_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- The protocol's second rule. Where the gate is open to who believes to talk to `server` about `epoch`, its fields;
+-- else nil and the answer: the epoch that is there, and 1 if this server is not the one that the connection was made
+-- to. A check that lies in the future was made by another server's clock.
+local function open(g, server, epoch, now_ms, may_note)
+  local field =
+    redis.call('HMGET', g, 'epoch', 'server', 'checked_ms', 'cap', 'spent', 'conf', 'base', 'confirmed_at')
+  if not field[1] then
+    return nil, { 'C', '', 0 }
+  end
+  if field[2] ~= server or field[1] ~= epoch then
+    return nil, { 'C', field[1], 0 }
+  end
+  local age = now_ms - tonumber(field[3])
+  if age < 0 or age > 100 then
+    if identity() ~= server then
+      return nil, { 'C', field[1], 1 }
+    end
+    if may_note then
+      redis.call('HSET', g, 'checked_ms', string.format('%.0f', now_ms))
+    end
+  end
+  return { cap = tonumber(field[4]), spent = tonumber(field[5]), conf = tonumber(field[6]), base = tonumber(field[7]),
+    confirmed_at = field[8] or '' }
+end

@@ -1,0 +1,239 @@
+//! Servers that cannot be used, and what a caller hears of calls that fail.
+
+use std::time::Duration;
+
+use goodpon_application::ports::StoreError;
+use goodpon_domain::{coupon::IssueRefusal, gate::Epoch};
+use goodpon_valkey::{Taken, Valkey};
+use tokio::time::timeout;
+
+use crate::{
+    scene::{GATE, SOON, Scene, event, keyed, now},
+    server::{Server, shared_url},
+};
+
+/// What is said of a server that cannot be used, once `word` is in it.
+async fn reason(url: &str, word: &str) -> String {
+    let valkey = Valkey::open(url, "test").unwrap();
+    let told = async {
+        loop {
+            match valkey.bound() {
+                Ok(bound) => panic!("{bound:?} can be used"),
+                Err(StoreError::Unavailable {
+                    reason,
+                    may_have_happened: false,
+                }) if reason.contains(word) => return reason,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(SOON, told)
+        .await
+        .unwrap_or_else(|_| panic!("no {word} in {:?}", valkey.bound()))
+}
+
+#[tokio::test]
+async fn the_shared_server_can_be_used() {
+    let valkey = Valkey::open(&shared_url(), "goodpon-valkey-tests").unwrap();
+    let bound = valkey.bound_within(SOON).await.unwrap();
+    bound.prove_writable().await.unwrap();
+}
+
+#[tokio::test]
+async fn passwords_are_needed_where_they_are_and_never_shown() {
+    let server = Server::start(&["requirepass se/cret"]).await;
+    let url = |user: &str| format!("valkey://{user}127.0.0.1:{}", server.port);
+    reason(&url(""), "asks for a password").await;
+    let wrong = reason(&url(":hidden@"), "wrong user or password").await;
+    assert!(!wrong.contains("hidden"), "{wrong}");
+    let wrong = reason(&url("somebody:hidden@"), "wrong user or password").await;
+    assert!(!wrong.contains("hidden"), "{wrong}");
+    for user in [":se%2Fcret@", "default:se%2Fcret@"] {
+        let valkey = Valkey::open(&url(user), "test").unwrap();
+        valkey.bound_within(SOON).await.unwrap();
+        assert!(!format!("{valkey:?}").contains("cret"), "{valkey:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_refused_that_is_not_there_or_is_none() {
+    let mut server = Server::start(&[]).await;
+    let tls = format!("valkeys://127.0.0.1:{}", server.port);
+    let told = reason(&tls, "127.0.0.1").await;
+    assert!(!told.contains("not yet connected") || timeout(SOON, spoken(&tls)).await.is_ok());
+    server.kill();
+    reason(&server.url(), "refused").await;
+}
+
+/// Waits for a reason that comes of a try.
+async fn spoken(url: &str) {
+    let valkey = Valkey::open(url, "test").unwrap();
+    while valkey
+        .bound()
+        .is_err_and(|error| error.to_string().contains("not yet connected"))
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_refused_until_it_is_promoted() {
+    let primary = Server::start(&[]).await;
+    let replica = Server::start(&[]).await;
+    let follow = format!("REPLICAOF 127.0.0.1 {}", primary.port);
+    let _: () = replica.run(&follow).await;
+    reason(&replica.url(), "read-only replica").await;
+    let valkey = Valkey::open(&replica.url(), "test").unwrap();
+    let _: () = replica.run("REPLICAOF NO ONE").await;
+    let bound = valkey.bound_within(SOON).await.unwrap();
+    bound.prove_writable().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_primary_that_is_demoted_is_given_up_and_nothing_happened() {
+    let scene = Scene::open(5).await;
+    let other = Server::start(&[]).await;
+    let follow = format!("REPLICAOF 127.0.0.1 {}", other.port);
+    let _: () = scene.server.run(&follow).await;
+    let error = scene.bound.prove_writable().await.unwrap_err();
+    let StoreError::Unavailable {
+        reason,
+        may_have_happened: false,
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(reason.contains("READONLY"), "{reason}");
+    assert!(scene.valkey.bound().is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_throws_keys_away_is_refused() {
+    let server = Server::start(&["maxmemory-policy allkeys-lru"]).await;
+    reason(&server.url(), "noeviction").await;
+}
+
+#[tokio::test]
+async fn a_server_that_reads_its_data_is_waited_for() {
+    let mut server = Server::start(&[]).await;
+    let _: () = server.run("DEBUG POPULATE 2000").await;
+    let _: () = server.run("SAVE").await;
+    server
+        .restart(&[
+            "key-load-delay 500",
+            "loading-process-events-interval-bytes 1024",
+        ])
+        .await;
+    reason(&server.url(), "LOADING").await;
+    let valkey = Valkey::open(&server.url(), "test").unwrap();
+    valkey.bound_within(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn out_of_memory_nothing_is_taken_but_what_was_taken_is_settled() {
+    let scene = Scene::open(5).await;
+    let first = event("a", 1, keyed(1, 1));
+    scene.take(&first).await;
+    let _: () = scene.server.run("CONFIG SET maxmemory 1").await;
+    for wish in [event("b", 2, None), event("c", 3, keyed(3, 3))] {
+        let error = scene
+            .bound
+            .take(GATE, &wish, None, now())
+            .await
+            .unwrap_err();
+        let StoreError::Unavailable {
+            reason,
+            may_have_happened: false,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(reason.contains("OOM"), "{reason}");
+    }
+    let verdict = IssueRefusal::NotIssuable;
+    let keyed = keyed(4, 4).unwrap();
+    assert!(
+        scene
+            .bound
+            .remember(GATE, Epoch(0), keyed, verdict, now())
+            .await
+            .is_err()
+    );
+    assert!(scene.bound.load(GATE, Epoch(2), &[], &[]).await.is_err());
+    assert!(scene.bound.install(GATE, Epoch(2), 1, 0, 0).await.is_err());
+    // A reservation is still helped and confirmed, and the connection is as good as before.
+    let _: () = scene.server.run("CONFIG SET maxmemory 0").await;
+    scene.make_due("a", 0).await;
+    let _: () = scene.server.run("CONFIG SET maxmemory 1").await;
+    let pending = scene
+        .bound
+        .pending(GATE, Epoch(1), Duration::ZERO, 9, first.valid_until);
+    assert_eq!(
+        pending.await.unwrap().unwrap(),
+        std::slice::from_ref(&first)
+    );
+    assert_eq!(scene.confirm(&[first]).await, [true]);
+    assert_eq!(scene.counts().await, (1, 1));
+    assert_eq!(scene.valkey.bound().unwrap().server(), scene.bound.server());
+    let _: () = scene.server.run("CONFIG SET maxmemory 0").await;
+    assert_eq!(
+        scene.take(&event("b", 2, None)).await,
+        Taken::Reserved { spent: 2 }
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_times_out_may_have_happened_and_its_connection_is_given_up() {
+    let scene = Scene::open(5).await;
+    let mut asleep = scene.server.connect().await;
+    let sleeping = tokio::spawn(async move {
+        let mut sleep = redis::cmd("DEBUG");
+        sleep.arg("SLEEP").arg("2");
+        let _ = sleep.query_async::<()>(&mut asleep).await;
+    });
+    let wish = event("a", 1, None);
+    let failed = async {
+        loop {
+            if let Err(error) = scene.bound.take(GATE, &wish, None, now()).await {
+                return error;
+            }
+        }
+    };
+    let error = timeout(SOON, failed).await.unwrap();
+    assert!(
+        matches!(
+            error,
+            StoreError::Unavailable {
+                may_have_happened: true,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    sleeping.await.unwrap();
+    // The same wish finds its place, if it had one, on the next connection.
+    let bound = scene.valkey.bound_within(SOON).await.unwrap();
+    assert_eq!(bound.server(), scene.bound.server());
+    let again = bound.take(GATE, &wish, None, now()).await.unwrap();
+    assert_eq!(again, Taken::Reserved { spent: 1 });
+}
+
+#[tokio::test]
+async fn scripts_are_made_known_to_a_server_that_forgot_them() {
+    let scene = Scene::open(5).await;
+    scene.take(&event("a", 1, None)).await;
+    let _: () = scene.server.run("SCRIPT FLUSH").await;
+    assert_eq!(
+        scene.take(&event("b", 2, None)).await,
+        Taken::Reserved { spent: 2 }
+    );
+}
+
+#[tokio::test]
+async fn installations_on_one_server_do_not_meet() {
+    let scene = Scene::open(1).await;
+    let other = Valkey::open(&scene.server.url(), "other").unwrap();
+    let bound = other.bound_within(SOON).await.unwrap();
+    let closed = bound.take(GATE, &event("a", 1, None), None, now()).await;
+    assert!(matches!(closed, Ok(Taken::Closed(closed)) if closed.epoch.is_none()));
+}

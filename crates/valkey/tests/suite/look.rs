@@ -1,0 +1,113 @@
+//! Looking at a gate, and what of it is pending.
+
+use std::time::Duration;
+
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, IssueEvent, Keyed},
+};
+use goodpon_valkey::{Closed, Counts, Holding, KeyState, Look, Taken};
+
+use crate::scene::{GATE, Scene, event, hours, keyed, now};
+
+async fn look(scene: &Scene, epoch: i64, user: &str, keyed: Option<Keyed>) -> Look {
+    let looked = scene
+        .bound
+        .look(GATE, Epoch(epoch), Some(user), keyed, now());
+    looked.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_look_tells_counts_users_and_keys() {
+    let scene = Scene::open(5).await;
+    let (held, pending) = (event("a", 1, keyed(1, 1)), event("b", 2, keyed(2, 2)));
+    let before = look(&scene, 1, "a", None).await.gate.unwrap();
+    assert_eq!((before.confirmed_at, before.user), (None, None));
+    scene.issue(&held).await;
+    scene.take(&pending).await;
+    let counts = |user| Counts {
+        cap: 5,
+        base: 0,
+        spent: 2,
+        confirmed: 1,
+        confirmed_at: Some(now()),
+        user,
+    };
+    let told = |key, user| Look {
+        key,
+        gate: Ok(counts(user)),
+    };
+    let issued = Some(KeyState::Replay(Ok(())));
+    let coupon = Some(Holding::Coupon);
+    assert_eq!(
+        look(&scene, 1, "a", keyed(1, 1)).await,
+        told(issued, coupon)
+    );
+    let (waits, place) = (Some(KeyState::Pending), Some(Holding::Pending));
+    assert_eq!(look(&scene, 1, "b", keyed(2, 9)).await, told(waits, place));
+    let differs = Some(KeyState::Mismatch);
+    assert_eq!(look(&scene, 1, "c", keyed(1, 2)).await, told(differs, None));
+    assert_eq!(look(&scene, 1, "c", keyed(3, 3)).await, told(None, None));
+}
+
+#[tokio::test]
+async fn a_closed_gate_tells_facts_only() {
+    let scene = Scene::open(5).await;
+    let verdict = IssueRefusal::NotIssuable;
+    scene.refuse(&event("a", 1, keyed(1, 1)), verdict).await;
+    scene.take(&event("b", 2, keyed(2, 2))).await;
+    let gate = Err(Closed {
+        epoch: Some(Epoch(1)),
+    });
+    let key = Some(KeyState::Replay(Err(verdict)));
+    assert_eq!(look(&scene, 2, "a", keyed(1, 1)).await, Look { key, gate });
+    assert_eq!(
+        look(&scene, 2, "b", keyed(2, 2)).await,
+        Look { key: None, gate }
+    );
+    let _: () = scene.server.run("FLUSHALL").await;
+    let gate = Err(Closed { epoch: None });
+    assert_eq!(
+        look(&scene, 1, "a", keyed(1, 1)).await,
+        Look { key: None, gate }
+    );
+}
+
+#[tokio::test]
+async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
+    let scene = Scene::open(9).await;
+    let events = [
+        event("a", 1, keyed(1, 1)),
+        event("b", 2, None),
+        event("c", 3, None),
+    ];
+    for event in &events {
+        scene.take(event).await;
+    }
+    let until = now() + hours(1);
+    let mine = |event: &IssueEvent| IssueEvent {
+        valid_until: until,
+        ..event.clone()
+    };
+    let age = Duration::from_secs(60);
+    let pending = async |limit| {
+        let asked = scene.bound.pending(GATE, Epoch(1), age, limit, until);
+        asked.await.unwrap().unwrap()
+    };
+    assert_eq!(pending(9).await, []);
+    for (user, ms) in [("a", 70_000), ("b", 90_000), ("c", 50_000)] {
+        scene.make_due(user, ms).await;
+    }
+    assert_eq!(pending(1).await, [mine(&events[1])]);
+    assert_eq!(pending(9).await, [mine(&events[0])]);
+    assert_eq!(pending(9).await, []);
+    // Nothing is released by it.
+    assert_eq!(scene.counts().await, (3, 0));
+    assert!(matches!(
+        scene.take(&events[0]).await,
+        Taken::Reserved { spent: 3 }
+    ));
+    let elsewhere = scene.bound.pending(GATE, Epoch(2), age, 9, until).await;
+    let epoch = Some(Epoch(1));
+    assert_eq!(elsewhere.unwrap(), Err(Closed { epoch }));
+}

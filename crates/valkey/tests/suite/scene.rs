@@ -1,0 +1,147 @@
+//! A gate on a server, and what is asked of it.
+
+use std::time::Duration;
+
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, IssueEvent, Keyed},
+    id::{CouponId, TemplateId},
+};
+use goodpon_valkey::{Bound, Gate, Installation, Taken, Valkey, user_digest};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::server::Server;
+
+pub const GATE: Gate = Gate {
+    template: TemplateId(7),
+    shard: 0,
+};
+
+/// For anything that must come sooner or later.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The callers' clock, which no server knows.
+pub fn now() -> Timestamp {
+    Timestamp::from_microsecond(1_800_000_000_123_456).unwrap()
+}
+
+pub fn hours(count: i64) -> SignedDuration {
+    SignedDuration::from_hours(count)
+}
+
+pub fn keyed(key: u8, body: u8) -> Option<Keyed> {
+    Some(Keyed {
+        key: [key; 16],
+        body: [body; 16],
+    })
+}
+
+/// The event of a user's wish; `coupon` tells wishes apart.
+pub fn event(user: &str, coupon: u8, keyed: Option<Keyed>) -> IssueEvent {
+    IssueEvent {
+        coupon_id: CouponId::from_bytes([coupon; 16]),
+        template_id: GATE.template,
+        epoch: Epoch(1),
+        user_id: user.into(),
+        accepted_at: now(),
+        keyed,
+        valid_until: now() + SignedDuration::from_secs(6),
+    }
+}
+
+/// A gate of epoch 1.
+pub struct Scene {
+    pub server: Server,
+    pub valkey: Valkey,
+    pub bound: Bound,
+}
+
+impl Scene {
+    /// A fresh server without a gate.
+    pub async fn empty() -> Self {
+        Self::on(Server::start(&[]).await).await
+    }
+
+    pub async fn on(server: Server) -> Self {
+        let valkey = Valkey::open(&server.url(), "test").unwrap();
+        let bound = valkey.bound_within(SOON).await.unwrap();
+        Self {
+            server,
+            valkey,
+            bound,
+        }
+    }
+
+    /// A fresh server with a gate of so many places.
+    pub async fn open(cap: i64) -> Self {
+        let scene = Self::empty().await;
+        scene.install(Epoch(1), cap, &[]).await;
+        scene
+    }
+
+    pub async fn install(&self, epoch: Epoch, cap: i64, holders: &[&str]) {
+        let users: Vec<_> = holders.iter().map(|user| user_digest(user)).collect();
+        let loaded = self.bound.load(GATE, epoch, &users, &[]).await.unwrap();
+        assert_eq!(loaded, Installation::Done);
+        let base = holders.len();
+        let installed = self
+            .bound
+            .install(GATE, epoch, cap, i64::try_from(base).unwrap(), base)
+            .await
+            .unwrap();
+        assert_eq!(installed, Installation::Done);
+    }
+
+    pub async fn take(&self, event: &IssueEvent) -> Taken {
+        self.bound.take(GATE, event, None, now()).await.unwrap()
+    }
+
+    pub async fn refuse(&self, event: &IssueEvent, verdict: IssueRefusal) -> Taken {
+        let verdict = Some(verdict);
+        self.bound.take(GATE, event, verdict, now()).await.unwrap()
+    }
+
+    pub async fn confirm(&self, events: &[IssueEvent]) -> Vec<bool> {
+        let epoch = events[0].epoch;
+        self.bound
+            .confirm(GATE, epoch, events, now())
+            .await
+            .unwrap()
+    }
+
+    /// Takes a place and confirms it.
+    pub async fn issue(&self, event: &IssueEvent) {
+        assert!(matches!(self.take(event).await, Taken::Reserved { .. }));
+        assert_eq!(self.confirm(std::slice::from_ref(event)).await, [true]);
+    }
+
+    /// How many places are spent, and how many confirmed.
+    pub async fn counts(&self) -> (i64, i64) {
+        let look = self.bound.look(GATE, Epoch(1), None, None, now());
+        let counts = look.await.unwrap().gate.unwrap();
+        (counts.spent, counts.confirmed)
+    }
+
+    /// The name of a key of the gate.
+    pub fn name(end: &str) -> String {
+        format!("goodpon:{{test:7:0}}:{end}")
+    }
+
+    /// Lets time pass for a reservation: it is due for help since `ms`.
+    pub async fn make_due(&self, user: &str, ms: i64) {
+        let time: (i64, i64) = self.server.run("TIME").await;
+        let at = time.0 * 1000 + time.1 / 1000 - ms;
+        let mut zadd = redis::cmd("ZADD");
+        zadd.arg(Self::name("z:1")).arg("XX").arg(at);
+        zadd.arg(&user_digest(user)[..]);
+        let mut connection = self.server.connect().await;
+        zadd.query_async::<()>(&mut connection).await.unwrap();
+    }
+
+    /// All names of the gate's keys, without those of finished answers.
+    pub async fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.server.run("KEYS *:[gupzq]*").await;
+        names.sort();
+        names
+    }
+}
