@@ -389,6 +389,8 @@ pub struct DependencyHealth {
     pub name: &'static str,
     /// What is wrong, if anything is.
     pub problem: Option<String>,
+    /// Whether nothing at all works without it.
+    pub is_vital: bool,
 }
 
 /// Which dependencies answer, and whether what they hold is right.

@@ -6,4 +6,5 @@
 pub mod gate;
 pub mod model;
 pub mod random;
+pub mod sale;
 pub mod search;

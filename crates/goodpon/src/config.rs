@@ -6,7 +6,7 @@ mod settings;
 mod sources;
 
 pub use report::{as_json, as_table};
-pub use settings::{ListenAddr, MIN_JWT_SECRET, Settings};
+pub use settings::{ListenAddr, MIN_JWT_SECRET, Servers, Settings};
 pub use sources::{Flags, Resolved, resolve};
 
 use std::fmt;
@@ -72,8 +72,20 @@ impl Spec {
 }
 
 /// Every setting, in the order in which they are shown.
-pub const SPECS: [Spec; 24] = [
+pub const SPECS: [Spec; 33] = [
     Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
+    Spec::open("database-url", "URL", "", "MySQL 8.4 or MariaDB 10.11, mysql://user:password@host:3306/database; by default an embedded database in the data folder. With it go valkey-url and kafka-brokers")
+        .secret(Secrecy::SecretUrl),
+    Spec::open("database-connections", "COUNT", "32", "Connections to MySQL at the most, per process"),
+    Spec::open("valkey-url", "URL", "", "Valkey 8, valkey://user:password@host:6379, or valkeys:// for TLS")
+        .secret(Secrecy::SecretUrl),
+    Spec::open("kafka-brokers", "HOST:PORT,…", "", "Some of the brokers of Kafka 3.5 or newer"),
+    Spec::open("kafka-topic", "NAME", "issue-coupon-requested", "The log of accepted issues, made by `goodpon migrate`"),
+    Spec::open("kafka-partitions", "COUNT", "12", "Partitions that `goodpon migrate` makes the topic with, or grows it to: issuers at most"),
+    Spec::open("kafka-replication", "COUNT", "3", "Replicas that `goodpon migrate` makes the topic with"),
+    Spec::open("kafka-accept-risks", "BOOL", "false", "Serve although the topic may lose what it acknowledged: for development, with one broker"),
+    Spec::open("kafka-options", "KEY=VALUE,…", "", "Further properties of librdkafka, such as security.protocol=SSL")
+        .secret(Secrecy::Secret),
     Spec::open("dashboard-addr", "HOST:PORT", "0.0.0.0:8080", "Where the dashboard API listens; port 0 is any free one"),
     Spec::open("partner-addr", "HOST:PORT", "0.0.0.0:8081", "Where the partner API listens"),
     Spec::open("admin-addr", "HOST:PORT", "127.0.0.1:9090", "Where /livez, /readyz and /metrics listen; not for the public"),

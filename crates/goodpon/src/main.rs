@@ -1,5 +1,6 @@
 //! Goodpon: merchants publish coupons, their shops issue, show, redeem and cancel them.
 
+mod backends;
 mod clock;
 mod config;
 mod demo;
@@ -7,12 +8,14 @@ mod failed;
 mod healthcheck;
 mod maintenance;
 mod open_files;
+mod parked;
 mod passwords;
 mod random;
 mod secrets;
 mod serve;
 mod tokens;
 mod wiring;
+mod work;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -22,11 +25,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use config::{Flags, Resolved, Settings};
 use failed::Failed;
+use serve::Role;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Coupons over HTTP, on one machine, with nothing else to install.
+/// Coupons over HTTP: on one machine with nothing else to install, or scaled out on MySQL, Valkey and Kafka.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -43,6 +47,33 @@ enum Command {
         /// Make an account, a merchant and templates to try, and print commands that use them.
         #[arg(long)]
         demo: bool,
+    },
+    /// Serve the dashboard and admin ports of a scaled-out set, and do what is due by the clock.
+    Dashboard {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Serve the partner and admin ports of a scaled-out set.
+    Partner {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Make coupons of the accepted issues of a scaled-out set.
+    Issuer {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Bring the database of a scaled-out set up to date and make its topic; safe to repeat.
+    Migrate {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// List, retry or discard events of a scaled-out set that no coupon could be made of.
+    Parked {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(subcommand)]
+        action: parked::Action,
     },
     /// Recompute every counter, limit and state; exit code 1 with differences, 2 if it could not run.
     Verify {
@@ -136,22 +167,25 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<String, Failed> {
     match command {
         Command::Serve { flags, demo } => {
-            serve::run(Settings::check(&resolve(&flags)?)?, demo)?;
+            serve::run(checked(&flags)?, Role::All, demo)?;
             Ok(String::new())
         }
+        Command::Dashboard { flags } => serve_part(&flags, Role::Dashboard),
+        Command::Partner { flags } => serve_part(&flags, Role::Partner),
+        Command::Issuer { flags } => serve_part(&flags, Role::Issuer),
+        Command::Migrate { flags } => maintenance::migrate(&checked(&flags)?),
+        Command::Parked { flags, action } => parked::run(&checked(&flags)?, &action),
         Command::Verify { store } => {
             let settings = store.settings();
             let settings =
                 settings.map_err(|failed| failed.with_code(maintenance::COULD_NOT_RUN))?;
-            maintenance::verify(&settings.data_dir)
+            maintenance::verify(&settings)
         }
-        Command::Backup { store, file } => maintenance::backup(&store.settings()?.data_dir, &file),
-        Command::Restore { store, file } => {
-            maintenance::restore(&store.settings()?.data_dir, &file)
-        }
+        Command::Backup { store, file } => maintenance::backup(&store.settings()?, &file),
+        Command::Restore { store, file } => maintenance::restore(&store.settings()?, &file),
         Command::Openapi { api } => openapi(api),
         Command::Mailbox { store, to, json } => {
-            maintenance::mailbox(&store.settings()?.data_dir, to.as_deref(), json)
+            maintenance::mailbox(&store.settings()?, to.as_deref(), json)
         }
         Command::Config { flags, json } => {
             let all = resolve(&flags)?;
@@ -183,6 +217,15 @@ fn settings_with(
 ) -> Result<Settings, Failed> {
     let values = value.map(|value| (name, value)).into_iter().collect();
     Ok(Settings::check(&resolve(&Flags { values, file })?)?)
+}
+
+fn checked(flags: &Flags) -> Result<Settings, Failed> {
+    Ok(Settings::check(&resolve(flags)?)?)
+}
+
+fn serve_part(flags: &Flags, role: Role) -> Result<String, Failed> {
+    serve::run(checked(flags)?, role, false)?;
+    Ok(String::new())
 }
 
 fn resolve(flags: &Flags) -> Result<Resolved, Failed> {

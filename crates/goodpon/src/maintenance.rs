@@ -1,12 +1,15 @@
-//! Commands on a data folder, beside or without a running server: `verify`, `backup`, `restore`, `mailbox`.
+//! Commands beside or without a running server: `verify`, `migrate`, `backup`, `restore`, `mailbox`.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use goodpon_application::mail::{MailState, StoredMail};
-use goodpon_application::ports::{Health, Outbox, StoreResult};
+use goodpon_application::ports::{Health, Outbox};
+use goodpon_kafka::topic;
 use serde_json::{Value, json};
 
+use crate::backends::Place;
+use crate::config::Settings;
 use crate::failed::Failed;
 use crate::wiring;
 
@@ -20,10 +23,21 @@ const SHOWN_MAILS: usize = 1000;
 ///
 /// # Errors
 /// There are differences (exit code 1), or it could not run (exit code 2).
-pub fn verify(data_dir: &Path) -> Result<String, Failed> {
-    let store =
-        wiring::open_read_only(data_dir).map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
-    let differences = wait_for(store.audit()).map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
+pub fn verify(settings: &Settings) -> Result<String, Failed> {
+    let looked = wait_for(async {
+        let place = Place::open(settings).await?;
+        let differences = match (&place, &settings.servers) {
+            (Place::Folder(store), _) => store.audit().await,
+            (Place::Server(store), None) => store.audit().await,
+            (Place::Server(store), Some(servers)) => {
+                let scaled = wiring::scaled(store, servers).await?;
+                scaled.audit().await
+            }
+        };
+        let name = place.name(&settings.data_dir);
+        Ok::<_, Failed>((differences.map_err(Failed::new)?, name))
+    });
+    let (differences, name) = looked.map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
     if differences.is_empty() {
         return Ok("No differences: every counter, limit and state is borne out by coupons and histories.\n".into());
     }
@@ -33,18 +47,48 @@ pub fn verify(data_dir: &Path) -> Result<String, Failed> {
         let _ = writeln!(found, "{difference}");
     }
     let count = differences.len();
-    let summary = format!(
-        "{count} differences in {}; restore a backup or report them",
-        data_dir.display()
-    );
+    let summary = format!("{count} differences in {name}; restore a backup or report them");
     Err(Failed::new(summary).with_output(found))
+}
+
+/// Brings the database up to date, and makes the topic: what a scaled-out set needs before its first start, and after
+/// an update. Any number may run at once.
+///
+/// # Errors
+/// A server does not answer or says no.
+pub fn migrate(settings: &Settings) -> Result<String, Failed> {
+    let Some(servers) = &settings.servers else {
+        return Err(Failed::new(
+            "there is nothing to migrate: the embedded database is brought up to date by `goodpon serve`",
+        ));
+    };
+    wait_for(async {
+        let store = wiring::records(servers, &settings.zone)?;
+        store.migrate().await.map_err(Failed::new)?;
+        let cluster = &servers.cluster;
+        let made = topic::create(cluster, servers.partitions, servers.replication).await;
+        made.map_err(Failed::new)?;
+        topic::grow(cluster, servers.partitions)
+            .await
+            .map_err(Failed::new)?;
+        // Partners use only what has progress, so this comes last.
+        store
+            .set_up_partitions(servers.partitions)
+            .await
+            .map_err(Failed::new)?;
+        Ok(format!(
+            "The database is up to date, and the topic {} has {} partitions.\n",
+            cluster.topic, servers.partitions
+        ))
+    })
 }
 
 /// Copies the database to `file`, also while it is served.
 ///
 /// # Errors
 /// `file` is there already or cannot be written, or the copy is not sound.
-pub fn backup(data_dir: &Path, file: &Path) -> Result<String, Failed> {
+pub fn backup(settings: &Settings, file: &Path) -> Result<String, Failed> {
+    let data_dir = embedded(settings)?;
     let store = wiring::open_read_only(data_dir)?;
     store.backup(file).map_err(Failed::new)?;
     Ok(format!("Backup written and checked: {}\n", file.display()))
@@ -54,7 +98,8 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<String, Failed> {
 ///
 /// # Errors
 /// The folder has a database already, or the backup is not sound.
-pub fn restore(data_dir: &Path, file: &Path) -> Result<String, Failed> {
+pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
+    let data_dir = embedded(settings)?;
     goodpon_sqlite::restore(file, data_dir).map_err(Failed::new)?;
     Ok(format!("Restored and checked: {}\n", data_dir.display()))
 }
@@ -63,9 +108,14 @@ pub fn restore(data_dir: &Path, file: &Path) -> Result<String, Failed> {
 ///
 /// # Errors
 /// The data folder cannot be read.
-pub fn mailbox(data_dir: &Path, to: Option<&str>, as_json: bool) -> Result<String, Failed> {
-    let store = wiring::open_read_only(data_dir)?;
-    let mails = wait_for(store.list(to, SHOWN_MAILS))?;
+pub fn mailbox(settings: &Settings, to: Option<&str>, as_json: bool) -> Result<String, Failed> {
+    let mails = wait_for(async {
+        let listed = match Place::open(settings).await? {
+            Place::Folder(store) => store.list(to, SHOWN_MAILS).await,
+            Place::Server(store) => Outbox::list(&store, to, SHOWN_MAILS).await,
+        };
+        listed.map_err(Failed::new)
+    })?;
     if !as_json {
         return Ok(for_people(&mails));
     }
@@ -129,10 +179,24 @@ fn state_for_people(mail: &StoredMail) -> String {
     text
 }
 
-fn wait_for<T>(call: impl Future<Output = StoreResult<T>>) -> Result<T, Failed> {
+/// The data folder of an embedded database.
+fn embedded(settings: &Settings) -> Result<&Path, Failed> {
+    match &settings.servers {
+        None => Ok(&settings.data_dir),
+        Some(_) => Err(Failed::new(
+            "the database is on a server (database-url): back it up and restore it with that server's own tools",
+        )),
+    }
+}
+
+/// Runs what a command does to its end.
+///
+/// # Errors
+/// Those of the call.
+pub fn wait_for<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failed::new)?;
-    runtime.block_on(call).map_err(Failed::new)
+    runtime.block_on(call)
 }

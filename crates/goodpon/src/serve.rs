@@ -1,25 +1,31 @@
-//! `goodpon serve`: everything in one process, from the open store to the last answered request.
+//! `goodpon serve` and its parts `dashboard`, `partner` and `issuer`: from the settings to the last answered request.
 
-use std::io::Write;
+mod listen;
+mod signals;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goodpon_application::mail::MailTransport;
-use goodpon_http::serve::{Limits, Serve, serve};
-use goodpon_mail::Smtp;
-use goodpon_sqlite::Store;
+use axum::Router;
+use goodpon_application::ports::Health;
+use goodpon_http::serve::Limits;
+use goodpon_scaled::IssuerHealth;
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
-use goodpon_worker::Worker;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::{ListenAddr, Settings};
+use crate::backends::{self, Present, Starting};
+use crate::config::Settings;
 use crate::failed::Failed;
-use crate::{clock, demo, open_files, wiring};
+use crate::wiring::{self, Backends};
+use crate::work::Work;
+use crate::{clock, demo, open_files};
+
+use listen::{bind, joined, start};
+use signals::Signals;
 
 /// Operators' tools keep few connections open; whoever opens more is none of them.
 const ADMIN_CONNECTIONS: usize = 100;
@@ -27,11 +33,39 @@ const ADMIN_CONNECTIONS: usize = 100;
 /// How long an operator's request may take at the end.
 const ADMIN_SHUTDOWN: Duration = Duration::from_secs(1);
 
+/// Which part of Goodpon a process is. Parts apart need the scaled-out set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// All of it.
+    All,
+    /// For merchants, and what is due by the clock.
+    Dashboard,
+    /// For shops.
+    Partner,
+    /// Makes coupons of accepted issues.
+    Issuer,
+}
+
+impl Role {
+    pub fn has_dashboard(self) -> bool {
+        matches!(self, Self::All | Self::Dashboard)
+    }
+
+    pub fn has_partner(self) -> bool {
+        matches!(self, Self::All | Self::Partner)
+    }
+
+    pub fn has_issuer(self) -> bool {
+        matches!(self, Self::All | Self::Issuer)
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, then finishes what runs.
 ///
 /// # Errors
-/// It cannot start: data folder, port or logging; or a part of it broke down.
-pub fn run(settings: Settings, with_demo: bool) -> Result<(), Failed> {
+/// It cannot start: settings, data folder, port or logging; or a part of it broke down.
+pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed> {
+    check_role(&settings, role)?;
     let logs = logs::install(settings.log_format, &settings.log_level, clock::system_time)
         .map_err(Failed::new)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -41,40 +75,80 @@ pub fn run(settings: Settings, with_demo: bool) -> Result<(), Failed> {
         .enable_all()
         .build()
         .map_err(|error| Failed::new(format!("no threads to run on: {error}")))?;
-    let store = wiring::open(&settings)?;
-    let served = runtime.block_on(serve_all(&store, settings, metrics, with_demo));
+    let embedded = match settings.servers {
+        None => Some(wiring::open(&settings)?),
+        Some(_) => None,
+    };
+    let served = runtime.block_on(serve_role(
+        embedded.as_ref(),
+        settings,
+        role,
+        metrics,
+        with_demo,
+    ));
     // Hashes that nobody waits for any more, above all.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    store.close();
+    if let Some(store) = embedded {
+        store.close();
+    }
     if served.is_ok() {
         tracing::info!("stopped");
     }
     served
 }
 
-async fn serve_all(
-    store: &Store,
+fn check_role(settings: &Settings, role: Role) -> Result<(), Failed> {
+    if role != Role::All && settings.servers.is_none() {
+        return Err(Failed::new(
+            "a part apart needs the scaled-out set: give database-url, valkey-url and kafka-brokers, or run `goodpon serve`",
+        ));
+    }
+    if role == Role::Dashboard && settings.jwt_secret.is_none() {
+        return Err(Failed::new(
+            "jwt-secret is missing: all dashboards must have the same, so that each knows the others' tokens",
+        ));
+    }
+    Ok(())
+}
+
+/// The ports that a role listens at.
+struct Listeners {
+    dashboard: Option<(tokio::net::TcpListener, SocketAddr)>,
+    partner: Option<(tokio::net::TcpListener, SocketAddr)>,
+    admin: (tokio::net::TcpListener, SocketAddr),
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings, role: Role) -> Result<Self, Failed> {
+        Ok(Self {
+            dashboard: match role.has_dashboard() {
+                true => Some(bind("dashboard-addr", &settings.dashboard_addr).await?),
+                false => None,
+            },
+            partner: match role.has_partner() {
+                true => Some(bind("partner-addr", &settings.partner_addr).await?),
+                false => None,
+            },
+            admin: bind("admin-addr", &settings.admin_addr).await?,
+        })
+    }
+}
+
+async fn serve_role(
+    embedded: Option<&goodpon_sqlite::Store>,
     mut settings: Settings,
+    role: Role,
     metrics: Metrics,
     with_demo: bool,
 ) -> Result<(), Failed> {
-    let (dashboard, dashboard_addr) = bind("dashboard-addr", &settings.dashboard_addr).await?;
-    let (partner, partner_addr) = bind("partner-addr", &settings.partner_addr).await?;
-    let (admin, admin_addr) = bind("admin-addr", &settings.admin_addr).await?;
+    let listeners = Listeners::bind(&settings, role).await?;
     let mut signals = Signals::listen()?;
-
-    let app = Arc::new(wiring::app(store, &settings, dashboard_addr)?);
-    let demo = match with_demo {
-        true => Some(demo::prepare(&app, &settings.data_dir).await?),
-        false => None,
-    };
     tokio::spawn(metrics.clone().upkeep_forever());
     let (stop, stopping) = watch::channel(false);
     let is_stopping = {
         let stopping = stopping.clone();
         move || *stopping.borrow()
     };
-    let services = wiring::services(&app, &settings, metrics, is_stopping);
     let limits = Limits {
         max_connections: open_files::connections_per_port(
             settings.max_connections,
@@ -83,44 +157,61 @@ async fn serve_all(
         header_timeout: settings.header_timeout,
         shutdown_timeout: settings.shutdown_timeout,
     };
-    let admin_limits = Limits {
-        max_connections: ADMIN_CONNECTIONS,
-        shutdown_timeout: ADMIN_SHUTDOWN,
-        ..limits
-    };
+    let health = Present::new(Arc::new(Starting));
     let (stop_admin, stopping_admin) = watch::channel(false);
-    let apis = [
-        start(
+    let (admin, admin_addr) = listeners.admin;
+    let router = wiring::admin(Arc::clone(&health) as _, metrics, is_stopping);
+    let admin = start_admin(admin, router, limits, stopping_admin);
+
+    // Servers may be long in coming; who wants to stop meanwhile must be heard.
+    let opened = tokio::select! {
+        opened = open(embedded, &settings, &health) => Some(opened?),
+        () = signals.next() => None,
+    };
+    let Some(backends) = opened else {
+        let _ = stop_admin.send(true);
+        return joined(admin).await;
+    };
+    let addresses = Addresses {
+        dashboard: listeners.dashboard.as_ref().map(|(_, address)| *address),
+        partner: listeners.partner.as_ref().map(|(_, address)| *address),
+        admin: admin_addr,
+    };
+    let app = Arc::new(wiring::app(&backends, &settings, addresses.dashboard)?);
+    health.replace(match &backends {
+        Backends::Scaled { scaled, .. } if role == Role::Issuer => {
+            Arc::new(IssuerHealth(scaled.clone()))
+        }
+        _ => Arc::clone(&app.health),
+    });
+    let work = Work::start(&backends, &app, &mut settings, role, &stopping)?;
+    let demo = match with_demo {
+        true => Some(demo::prepare(&app, &settings.data_dir).await?),
+        false => None,
+    };
+    let services = wiring::services(&app, &settings);
+    let mut apis = Vec::new();
+    if let Some((listener, _)) = listeners.dashboard {
+        let stopping = stopping.clone();
+        apis.push(start(
             "dashboard",
-            dashboard,
+            listener,
             services.dashboard,
             limits,
-            stopping.clone(),
-        ),
-        start(
+            stopping,
+        ));
+    }
+    if let Some((listener, _)) = listeners.partner {
+        let stopping = stopping.clone();
+        apis.push(start(
             "partner",
-            partner,
+            listener,
             services.partner,
             limits,
-            stopping.clone(),
-        ),
-    ];
-    let admin = start("admin", admin, services.admin, admin_limits, stopping_admin);
-    let smtp = settings.smtp.take();
-    if smtp.as_ref().is_some_and(Smtp::password_in_clear) {
-        tracing::warn!("smtp-url lets its password go unencrypted: use smtps:// or ?tls=required");
+            stopping,
+        ));
     }
-    let transport = smtp.map(|smtp| Arc::new(smtp) as Arc<dyn MailTransport>);
-    let worker = Worker::start(&app, transport, settings.sweep_interval, &stopping);
-
-    if let Some(demo) = demo {
-        let addresses = demo::Addresses {
-            dashboard: dashboard_addr,
-            partner: partner_addr,
-        };
-        print(&demo::commands(&demo, addresses));
-    }
-    tracing::info!(%dashboard_addr, %partner_addr, %admin_addr, "ready");
+    addresses.tell(demo.as_ref());
 
     signals.next().await;
     tracing::info!("stopping: finishing what runs");
@@ -136,92 +227,60 @@ async fn serve_all(
     for api in apis {
         ended = ended.and(joined(api).await);
     }
-    if tokio::time::timeout_at(deadline, worker.finished())
-        .await
-        .is_err()
-    {
-        tracing::warn!("background work was cut off; the next start goes on with it");
-    }
+    work.finished_by(deadline).await;
     let _ = stop_admin.send(true);
     ended.and(joined(admin).await)
 }
 
-async fn bind(setting: &str, address: &ListenAddr) -> Result<(TcpListener, SocketAddr), Failed> {
-    let refuse = |error: std::io::Error| {
-        let what_to_do = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another program has it: stop that one or choose another port"
-            }
-            std::io::ErrorKind::PermissionDenied => "choose a port above 1023",
-            _ => "choose an address of this machine",
-        };
-        Failed::new(format!(
-            "cannot listen at {} ({setting}): {error}; {what_to_do}",
-            address.as_str()
-        ))
-    };
-    let listener = TcpListener::bind(address.as_str()).await.map_err(refuse)?;
-    let bound = listener.local_addr().map_err(refuse)?;
-    Ok((listener, bound))
-}
-
-/// Serves one port on a task of its own until `stop` is true and what runs there has ended.
-fn start(
-    name: &'static str,
-    listener: TcpListener,
-    service: impl Serve,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let stopped = async move {
-            // An error means that nobody is left to say stop.
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        let dropped = serve(listener, service, limits, stopped).await;
-        if dropped > 0 {
-            tracing::warn!(
-                name,
-                dropped,
-                "connections were cut off at the shutdown timeout"
-            );
+/// What stands behind the ports; servers are waited for.
+async fn open(
+    embedded: Option<&goodpon_sqlite::Store>,
+    settings: &Settings,
+    health: &Present,
+) -> Result<Backends, Failed> {
+    match (embedded, &settings.servers) {
+        (None, Some(servers)) => {
+            let store = wiring::records(servers, &settings.zone)?;
+            health.replace(Arc::new(store.clone()) as Arc<dyn Health>);
+            backends::wait_for(&store).await?;
+            let scaled = backends::issue_path(&store, servers).await?;
+            Ok(Backends::Scaled { store, scaled })
         }
-    })
-}
-
-async fn joined(task: JoinHandle<()>) -> Result<(), Failed> {
-    task.await
-        .map_err(|error| Failed::new(format!("a listener broke down: {error}")))
-}
-
-/// Results go to stdout; a reader that has gone is no reason not to serve.
-fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failed> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(Failed::new);
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
+        (Some(store), _) => Ok(Backends::Embedded(store.clone())),
+        (None, None) => Err(Failed::new("there is no database to serve from")),
     }
+}
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+fn start_admin(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let limits = Limits {
+        max_connections: ADMIN_CONNECTIONS,
+        shutdown_timeout: ADMIN_SHUTDOWN,
+        ..limits
+    };
+    start("admin", listener, router, limits, stop)
+}
+
+/// Where this process listens.
+struct Addresses {
+    dashboard: Option<SocketAddr>,
+    partner: Option<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Addresses {
+    /// Says that all is ready.
+    fn tell(&self, demo: Option<&demo::Demo>) {
+        if let (Some(demo), Some(dashboard), Some(partner)) = (demo, self.dashboard, self.partner) {
+            let addresses = demo::Addresses { dashboard, partner };
+            listen::print(&demo::commands(demo, addresses));
         }
+        let dashboard_addr = self.dashboard.map(tracing::field::display);
+        let partner_addr = self.partner.map(tracing::field::display);
+        tracing::info!(dashboard_addr, partner_addr, admin_addr = %self.admin, "ready");
     }
 }

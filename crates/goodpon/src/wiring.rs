@@ -8,20 +8,22 @@ use axum::Router;
 use goodpon_application::App;
 use goodpon_application::credentials::CredentialCache;
 use goodpon_application::mail::VerificationMail;
-use goodpon_application::ports::{Clock, Random};
+use goodpon_application::ports::{Clock, Health, IssueGate, Random, Templates};
+use goodpon_domain::business_time::BusinessZone;
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
 use goodpon_http::{Api, admin, dashboard, partner};
+use goodpon_scaled::Scaled;
 use goodpon_sqlite::{DATABASE_FILE, OpenError, Store};
 use goodpon_telemetry::metrics::Metrics;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use crate::clock::SystemClock;
-use crate::config::Settings;
+use crate::config::{Servers, Settings};
 use crate::failed::Failed;
 use crate::passwords::Argon2Passwords;
-use crate::random::SecureRandom;
+use crate::random::{SecureRandom, hex};
 use crate::secrets;
 use crate::tokens::Jwt;
 
@@ -67,42 +69,131 @@ fn denied_to_this_user(error: &OpenError, data_dir: &Path) -> bool {
     }
 }
 
-/// The use cases' context over an open store. `dashboard` is where the dashboard API listens.
+/// What stands behind the ports.
+pub enum Backends {
+    /// The embedded database.
+    Embedded(Store),
+    /// MySQL, Valkey and Kafka.
+    Scaled {
+        /// The records.
+        store: goodpon_mysql::Store,
+        /// The issue path over them.
+        scaled: Scaled,
+    },
+}
+
+/// A store on the MySQL of the settings. Nothing is connected yet.
+///
+/// # Errors
+/// The URL is none of MySQL's.
+pub fn records(servers: &Servers, zone: &BusinessZone) -> Result<goodpon_mysql::Store, Failed> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
+    let connections = servers.database_connections;
+    goodpon_mysql::Store::new(
+        &servers.database_url,
+        connections,
+        clock,
+        random,
+        zone.clone(),
+    )
+    .map_err(Failed::new)
+}
+
+/// The issue path over a store that was found to be ready.
+///
+/// # Errors
+/// A setting is wrong, or the database went away.
+pub async fn scaled(store: &goodpon_mysql::Store, servers: &Servers) -> Result<Scaled, Failed> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
+    Scaled::open(
+        store.clone(),
+        &servers.valkey_url,
+        &servers.cluster,
+        servers.accept_risks,
+        clock,
+        random,
+    )
+    .await
+    .map_err(Failed::new)
+}
+
+/// The use cases' context. `dashboard` is where the dashboard API listens, if it does; only then access tokens are
+/// signed.
 ///
 /// # Errors
 /// The secret for access tokens cannot be had.
-pub fn app(store: &Store, settings: &Settings, dashboard: SocketAddr) -> Result<App, Failed> {
+pub fn app(
+    backends: &Backends,
+    settings: &Settings,
+    dashboard: Option<SocketAddr>,
+) -> Result<App, Failed> {
     let random: Arc<dyn Random> = Arc::new(SecureRandom);
-    let jwt_secret = match &settings.jwt_secret {
-        Some(given) => given.clone(),
-        None => secrets::jwt_secret(&settings.data_dir, random.as_ref())?,
+    let jwt_secret = match (&settings.jwt_secret, dashboard) {
+        (Some(given), _) => given.clone(),
+        // Nobody asks for a token.
+        (None, None) => hex::<32>(random.as_ref()).into_bytes(),
+        (None, Some(_)) => secrets::jwt_secret(&settings.data_dir, random.as_ref())?,
     };
-    let link_base = match &settings.verify_link_base {
-        Some(given) => given.clone(),
-        None => format!("http://localhost:{}", dashboard.port()),
+    let link_base = match (&settings.verify_link_base, dashboard) {
+        (Some(given), _) => given.clone(),
+        (None, dashboard) => {
+            let port = dashboard.map_or(0, |address| address.port());
+            format!("http://localhost:{port}")
+        }
     };
-    let store = Arc::new(store.clone());
-    Ok(App {
-        accounts: store.clone(),
-        merchants: store.clone(),
-        templates: store.clone(),
-        gate: store.clone(),
-        coupons: store.clone(),
-        histories: store.clone(),
-        outbox: store.clone(),
-        upkeep: store.clone(),
-        health: store,
-        passwords: Arc::new(Argon2Passwords::new(Arc::clone(&random)).map_err(Failed::new)?),
-        tokens: Arc::new(Jwt::new(&jwt_secret)),
-        clock: Arc::new(SystemClock),
-        random,
-        zone: settings.zone.clone(),
-        verification_mail: VerificationMail {
-            link_base,
-            compose: goodpon_mail::verification,
-        },
-        credentials: CredentialCache::default(),
+    let (passwords, tokens) = (
+        Argon2Passwords::new(Arc::clone(&random)).map_err(Failed::new)?,
+        Jwt::new(&jwt_secret),
+    );
+    let verification_mail = VerificationMail {
+        link_base,
+        compose: goodpon_mail::verification,
+    };
+    let (gate, templates, health) = issue_ports(backends);
+    let (zone, clock) = (settings.zone.clone(), Arc::new(SystemClock));
+    let credentials = CredentialCache::default();
+    // The record ports of both sets have nothing in common but their traits.
+    macro_rules! over {
+        ($store:expr) => {{
+            let store = Arc::new($store.clone());
+            App {
+                accounts: store.clone(),
+                merchants: store.clone(),
+                templates,
+                gate,
+                coupons: store.clone(),
+                histories: store.clone(),
+                outbox: store.clone(),
+                upkeep: store,
+                health,
+                passwords: Arc::new(passwords),
+                tokens: Arc::new(tokens),
+                clock,
+                random,
+                zone,
+                verification_mail,
+                credentials,
+            }
+        }};
+    }
+    Ok(match backends {
+        Backends::Embedded(store) => over!(store),
+        Backends::Scaled { store, .. } => over!(store),
     })
+}
+
+/// The ports that the issue path stands behind.
+fn issue_ports(backends: &Backends) -> (Arc<dyn IssueGate>, Arc<dyn Templates>, Arc<dyn Health>) {
+    match backends {
+        Backends::Embedded(store) => {
+            let store = Arc::new(store.clone());
+            (store.clone(), store.clone(), store)
+        }
+        Backends::Scaled { scaled, .. } => {
+            let scaled = Arc::new(scaled.clone());
+            (scaled.clone(), scaled.clone(), scaled)
+        }
+    }
 }
 
 /// What each port serves.
@@ -111,17 +202,19 @@ pub struct Services {
     pub dashboard: Api,
     /// For shops.
     pub partner: Api,
-    /// For operators.
-    pub admin: Router,
+}
+
+/// What operators are served.
+pub fn admin(
+    health: Arc<dyn Health>,
+    metrics: Metrics,
+    is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> Router {
+    admin::router(health, is_stopping, move || metrics.render())
 }
 
 /// The services over the use cases.
-pub fn services(
-    app: &Arc<App>,
-    settings: &Settings,
-    metrics: Metrics,
-    is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
-) -> Services {
+pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
     let for_dashboard = DashboardSettings {
         request_timeout: settings.request_timeout,
         body_timeout: settings.body_timeout,
@@ -140,7 +233,6 @@ pub fn services(
     Services {
         dashboard: dashboard::service(Arc::clone(app), &for_dashboard),
         partner: partner::service(Arc::clone(app), &for_partner),
-        admin: admin::router(Arc::clone(app), is_stopping, move || metrics.render()),
     }
 }
 

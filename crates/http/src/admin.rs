@@ -7,8 +7,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use goodpon_application::App;
-use goodpon_application::ports::DependencyHealth;
+use goodpon_application::ports::{DependencyHealth, Health};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -16,7 +15,7 @@ use serde::Serialize;
 /// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format, and `is_stopping`
 /// tells that no new requests should be sent here.
 pub fn router(
-    app: Arc<App>,
+    health: Arc<dyn Health>,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> Router {
@@ -32,7 +31,7 @@ pub fn router(
                     StatusCode::SERVICE_UNAVAILABLE,
                     &Readiness::plain("stopping"),
                 ),
-                false => readiness(&app.health.check().await),
+                false => readiness(&health.check().await),
             }),
         )
         .route(
@@ -60,11 +59,12 @@ impl Readiness<'_> {
 }
 
 fn readiness(health: &[DependencyHealth]) -> Response {
-    let away = health.iter().any(|dependency| dependency.problem.is_some());
-    let (status, word) = if away {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-    } else {
-        (StatusCode::OK, "ok")
+    let mut away = health.iter().filter(|one| one.problem.is_some()).peekable();
+    // What can still be served should still be asked for here.
+    let (status, word) = match (away.peek().is_some(), away.any(|one| one.is_vital)) {
+        (false, _) => (StatusCode::OK, "ok"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (true, true) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     let dependencies = health
         .iter()
@@ -105,9 +105,20 @@ mod tests {
         let dependency = |name, problem: Option<&str>| DependencyHealth {
             name,
             problem: problem.map(str::to_owned),
+            is_vital: name == "database",
         };
         let good = readiness(&[dependency("database", None)]);
         assert_eq!(good.status(), StatusCode::OK);
+        let poor = readiness(&[
+            dependency("database", None),
+            dependency("kafka", Some("no broker answers")),
+        ]);
+        assert_eq!(poor.status(), StatusCode::OK);
+        let body = poor.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            body,
+            r#"{"status":"degraded","dependencies":{"database":"ok","kafka":"no broker answers"}}"#
+        );
         let bad = readiness(&[
             dependency("database", Some("disk is full")),
             dependency("mail", None),

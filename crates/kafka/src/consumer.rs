@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{ClientConfig, Message, error::KafkaError, types::RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Message, types::RDKafkaErrorCode};
 
-use self::log::{Change, Log};
+use self::log::{Change, Heard, Log};
 use crate::{
     Error,
     client::{Cluster, reason},
@@ -127,6 +127,8 @@ pub struct Consumer {
     places: BTreeMap<i32, Place>,
     /// Where the latest batch was from: others come first.
     latest: i32,
+    /// Whether the group went on without this member, until it has a share again.
+    is_outcast: bool,
     try_again: Instant,
     /// What keeps partitions from being read, as it was said.
     trouble: Option<String>,
@@ -141,6 +143,7 @@ impl Consumer {
             start,
             places: BTreeMap::new(),
             latest: -1,
+            is_outcast: false,
             try_again: Instant::now(),
             trouble: None,
         })
@@ -210,18 +213,20 @@ impl Consumer {
     /// Takes what the library has, waiting so long for the first.
     fn fetch(&mut self, patience: Duration) {
         let mut patience = patience;
-        // With enough in hand, only to hear of changes.
         let ready: usize = self.places.values().map(Place::len).sum();
-        let most = if ready < 2 * MAX_BATCH { MAX_BATCH } else { 1 };
-        for _ in 0..most {
-            let (changes, message) = self.log.poll(patience);
+        // With enough in hand, only to hear of changes.
+        let mut more = if ready < 2 * MAX_BATCH { MAX_BATCH } else { 1 };
+        while more > 0 {
+            let (changes, heard) = self.log.poll(patience);
             patience = Duration::ZERO;
             for change in changes {
-                apply(&mut self.places, change);
+                apply(change, &mut self.places, &mut self.is_outcast);
             }
-            match message {
-                None => return,
-                Some(Ok(message)) => {
+            match heard {
+                Heard::Nothing => return,
+                Heard::Aside => {}
+                Heard::Message(message) => {
+                    more -= 1;
                     let place = self.places.get_mut(&message.partition());
                     if let Some(place) = place
                         && place.expects(message.offset(), Instant::now())
@@ -229,21 +234,18 @@ impl Consumer {
                         place.take(Record::read(&message));
                     }
                 }
-                Some(Err(error)) => Self::hear(&mut self.places, &error),
+                Heard::Trouble(error) => match error.rdkafka_error_code() {
+                    // A partition's next record is out of the log's range; of which, is not said.
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                        self.places.values_mut().for_each(Place::look_again);
+                    }
+                    Some(RDKafkaErrorCode::PollExceeded) => {
+                        tracing::warn!("this issuer took too long and loses its partitions");
+                        self.is_outcast = true;
+                    }
+                    _ => tracing::debug!("Kafka consumer: {error}"),
+                },
             }
-        }
-    }
-
-    fn hear(places: &mut BTreeMap<i32, Place>, error: &KafkaError) {
-        match error.rdkafka_error_code() {
-            // A partition's next record is out of the log's range; of which, is not said.
-            Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                places.values_mut().for_each(Place::look_again);
-            }
-            Some(RDKafkaErrorCode::PollExceeded) => {
-                tracing::warn!("this issuer took too long and loses its partitions: {error}");
-            }
-            _ => tracing::debug!("Kafka consumer: {error}"),
         }
     }
 
@@ -306,7 +308,7 @@ impl Consumer {
     }
 
     fn next_batch(&mut self) -> Option<Polled> {
-        if self.log.is_paused() || self.log.is_lost() {
+        if self.log.is_paused() || self.is_outcast || self.log.is_lost() {
             return None;
         }
         let behind = self.places.range(self.latest.saturating_add(1)..);
@@ -319,9 +321,13 @@ impl Consumer {
     }
 }
 
-fn apply(places: &mut BTreeMap<i32, Place>, change: Change) {
+fn apply(change: Change, places: &mut BTreeMap<i32, Place>, is_outcast: &mut bool) {
     match change {
         Change::Assigned(partitions) => {
+            if std::mem::take(is_outcast) {
+                // Others may have gone on with what it still has.
+                places.values_mut().for_each(|place| *place = Place::new());
+            }
             places.extend(
                 partitions
                     .into_iter()

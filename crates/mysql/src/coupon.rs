@@ -176,7 +176,7 @@ async fn look<T>(
 }
 
 /// Locks a coupon and, before it, its template: `unlimited` tells how, where redemptions have no limit.
-async fn lock(session: &mut Session<'_>, coupon: CouponId, unlimited: Lock) -> Result<()> {
+pub(crate) async fn lock(session: &mut Session<'_>, coupon: CouponId, unlimited: Lock) -> Result<()> {
     let id = coupon.to_bytes();
     let sql = "SELECT t.id, t.limit_type FROM coupons c JOIN coupon_templates t ON t.id = c.template_id WHERE c.id = ?";
     let read = |row: &mut Columns| Ok((row.read::<i64>()?, limit_type::read(row)?));
@@ -215,7 +215,7 @@ fn count_in_slot(script: &mut Script, coupon: &Coupon, change: i64) {
     );
 }
 
-async fn redeem(
+pub(crate) async fn redeem(
     session: &mut Session<'_>,
     request: &RedeemRequest,
     idempotency: Option<&Idempotency<RedeemOutcome>>,
@@ -272,7 +272,7 @@ fn has_redeem_limit(template: &Template) -> bool {
 
 /// To be run with the rows locked, the template's too: a discard must not be committed between the look at its status
 /// and the commit, or the coupon would be left behind in state ISSUED.
-async fn cancel(
+pub(crate) async fn cancel(
     session: &mut Session<'_>,
     request: &CancelRequest,
     idempotency: Option<&Idempotency<CancelOutcome>>,

@@ -144,3 +144,32 @@ impl From<Fault> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mysql_async::ServerError;
+
+    use super::*;
+
+    fn said(code: u16) -> Fault {
+        let (message, state) = (String::new(), String::new());
+        Fault::Sql(Error::Server(ServerError {
+            code,
+            message,
+            state,
+        }))
+    }
+
+    /// Servers of either make say it in their own way, or just close.
+    #[test]
+    fn whoever_is_killed_runs_again_but_not_after_its_commit() {
+        for code in CLOSED_BY_SERVER {
+            let fault = said(code);
+            assert!(fault.may_be_repeated() && fault.spoils_connection());
+            assert!(!fault.is_surely_undone());
+            let commit = Fault::Commit(Box::new(fault));
+            assert!(!commit.may_be_repeated() && commit.concerns_all_connections());
+        }
+        assert!(said(DEADLOCK).is_surely_undone() && !said(DEADLOCK).spoils_connection());
+    }
+}

@@ -33,6 +33,7 @@ impl Health for Store {
         vec![DependencyHealth {
             name: "mysql",
             problem: self.ask().await.err(),
+            is_vital: true,
         }]
     }
 

@@ -16,6 +16,9 @@ use crate::fault::{Fault, Result};
 /// A connection that was idle for longer is asked first whether it still stands.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
+/// How long its answer is waited for. A way that was cut in silence gives none.
+const ASKED_WITHIN: Duration = Duration::from_millis(500);
+
 /// A connection that was idle for longer is closed, when another is given back.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
@@ -53,11 +56,13 @@ impl Pool {
         let place = Place {
             _permit: permit.map_err(|_| Fault::NoConnection)?,
         };
-        while let Some(Idle { mut conn, since }) = self.pop() {
-            if since.elapsed() < TRUSTED_FOR || conn.ping().await.is_ok() {
+        if let Some(Idle { mut conn, since }) = self.pop() {
+            if since.elapsed() < TRUSTED_FOR || stands(&mut conn).await {
                 return Ok((conn, place));
             }
             close(conn);
+            // The others were idle for longer.
+            self.close_idle();
         }
         Ok((Conn::new(self.opts.clone()).await?, place))
     }
@@ -92,11 +97,24 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes idle connections older.
+    #[cfg(test)]
+    pub(crate) fn age_idle(&self, by: Duration) {
+        for idle in self.idle().iter_mut() {
+            idle.since -= by;
+        }
+    }
+
     /// How many connections are idle, and how many more could be taken at once.
     #[cfg(test)]
     pub(crate) fn idle_and_free(&self) -> (usize, usize) {
         (self.idle().len(), self.places.available_permits())
     }
+}
+
+async fn stands(conn: &mut Conn) -> bool {
+    let answer = tokio::time::timeout(ASKED_WITHIN, conn.ping()).await;
+    matches!(answer, Ok(Ok(())))
 }
 
 /// Closes a connection without waiting for anything, whatever is under way in it: one look at the farewell marks it as

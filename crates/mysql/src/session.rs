@@ -152,6 +152,8 @@ impl Session<'_> {
                 results.for_each(drop).await?;
                 changed.push(results.affected_rows());
             }
+            // An error of any but the first statement waits here to be asked for.
+            results.drop_result().await?;
             Ok(changed)
         };
         let ended = timeout_at(deadline, statements).await;

@@ -6,7 +6,18 @@ use goodpon_application::{
     ports::{DependencyHealth, Health, StoreResult},
 };
 
-use crate::Scaled;
+use crate::{Scaled, TopicState};
+
+impl Scaled {
+    /// Why no event can be published now, as far as that is known.
+    pub(crate) fn kafka_problem(&self) -> Option<String> {
+        let away = self.publisher.is_up().err();
+        away.or_else(|| match self.topic.state() {
+            TopicState::Good => None,
+            TopicState::Unknown(why) | TopicState::Bad(why) => Some(why),
+        })
+    }
+}
 
 #[async_trait]
 impl Health for Scaled {
@@ -15,15 +26,37 @@ impl Health for Scaled {
         all.push(DependencyHealth {
             name: "valkey",
             problem: self.valkey.bound().err().map(|error| error.to_string()),
+            is_vital: false,
         });
         all.push(DependencyHealth {
             name: "kafka",
-            problem: self.publisher.is_up().err(),
+            problem: self.kafka_problem(),
+            is_vital: false,
         });
         all
     }
 
     async fn audit(&self) -> StoreResult<Vec<Difference>> {
         self.store.audit().await
+    }
+}
+
+/// The health of an issuer, which has nothing to do with Valkey and nothing to do without Kafka.
+pub struct IssuerHealth(pub Scaled);
+
+#[async_trait]
+impl Health for IssuerHealth {
+    async fn check(&self) -> Vec<DependencyHealth> {
+        let all = self.0.check().await.into_iter();
+        let without_valkey = all.filter(|one| one.name != "valkey");
+        let vital = without_valkey.map(|one| DependencyHealth {
+            is_vital: true,
+            ..one
+        });
+        vital.collect()
+    }
+
+    async fn audit(&self) -> StoreResult<Vec<Difference>> {
+        self.0.audit().await
     }
 }

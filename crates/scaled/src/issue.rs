@@ -15,7 +15,7 @@ use goodpon_domain::{
     template::{Owned, Template},
 };
 use goodpon_mysql::GateRead;
-use goodpon_valkey::{Holding, KeyState, Taken};
+use goodpon_valkey::{Bound, Holding, KeyState, Taken};
 use jiff::Timestamp;
 
 use crate::{Scaled, gate_of, gates::Seen, opening::Trouble};
@@ -200,6 +200,9 @@ impl Scaled {
             valid_until: gate::valid_until(read.read_at),
         };
         let bound = self.valkey.bound()?;
+        if let Some(problem) = self.kafka_problem() {
+            return self.known(&event, verdict, problem, &bound).await;
+        }
         let taken = bound.take(gate_of(template), &event, verdict, now).await?;
         Ok(match taken {
             Taken::Replay(outcome) => Taking::Replay(outcome),
@@ -229,6 +232,36 @@ impl Scaled {
                 Taking::Later("the gate is closed")
             }
         })
+    }
+
+    /// Tells what is sure while nothing can be published; places are not given out then.
+    async fn known(
+        &self,
+        event: &IssueEvent,
+        verdict: Option<IssueRefusal>,
+        problem: String,
+        bound: &Bound,
+    ) -> StoreResult<Taking> {
+        let (gate, user) = (gate_of(event.template_id), Some(event.user_id.as_str()));
+        let now = self.clock.now();
+        let look = bound
+            .look(gate, event.epoch, user, event.keyed, now)
+            .await?;
+        match (look.key, look.gate) {
+            (Some(KeyState::Replay(outcome)), _) => return Ok(Taking::Replay(outcome)),
+            (Some(KeyState::Mismatch), _) => return Ok(Taking::Mismatch),
+            // A fact, but it cannot be remembered as the answer to a key without a place at the gate.
+            (None, Ok(counts)) if verdict.is_none() && event.keyed.is_none() => {
+                if counts.user == Some(Holding::Coupon) {
+                    return Ok(Taking::Ran(Err(IssueRefusal::AlreadyIssued)));
+                }
+                if counts.confirmed == counts.cap && counts.user.is_none() {
+                    return Ok(Taking::Ran(Err(IssueRefusal::SoldOut)));
+                }
+            }
+            _ => {}
+        }
+        Err(unavailable(problem, false))
     }
 
     /// Publishes a copy of an event and waits until it counts (P4, P5). `asked`: when the gate was asked about whose

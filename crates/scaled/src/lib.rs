@@ -14,6 +14,7 @@ mod reconciler;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -27,9 +28,11 @@ use goodpon_valkey::{Gate, Valkey};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::{confirm::Confirmer, gates::Gates, opening::Openings};
+use crate::{confirm::Confirmer, gates::Gates, opening::Openings, topic::Topic};
 
+pub use health::IssuerHealth;
 pub use issuer::Issuer;
+pub use topic::TopicState;
 
 /// Templates have one gate each, as yet.
 fn gate_of(template: TemplateId) -> Gate {
@@ -47,6 +50,7 @@ pub struct Inner {
     store: Store,
     valkey: Valkey,
     publisher: Publisher,
+    topic: Topic,
     gates: Arc<Gates>,
     openings: Openings,
     confirmer: Confirmer,
@@ -78,8 +82,8 @@ pub enum OpenError {
 }
 
 impl Scaled {
-    /// The issue path over a store that answers and was migrated. Valkey and Kafka may come later. Needs a running
-    /// tokio.
+    /// The issue path over a store that answers and was migrated. Valkey and Kafka may come later. `accept_risks`:
+    /// publish also where the topic may lose what it acknowledged. Needs a running tokio.
     ///
     /// # Errors
     /// A setting is wrong, or the database does not answer.
@@ -87,6 +91,7 @@ impl Scaled {
         store: Store,
         valkey_url: &str,
         cluster: &Cluster,
+        accept_risks: bool,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
@@ -102,6 +107,7 @@ impl Scaled {
                 store,
                 valkey,
                 publisher,
+                topic: Topic::new(cluster.clone(), accept_risks),
                 clock,
                 random,
                 partitions,
@@ -109,13 +115,21 @@ impl Scaled {
         })
     }
 
-    /// Starts what a partner does beside its requests. It ends soon after `stop` turns true, and at once when what
-    /// this gives is dropped.
+    /// Starts what a process does that serves partners, beside its requests: it reconciles, and stays informed. It
+    /// ends soon after `stop` turns true, and at once when what this gives is dropped.
     #[must_use = "dropping it ends the background work"]
-    pub fn start_reconciler(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
-        let mut loops = JoinSet::new();
+    pub fn start_partner(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut loops = self.start_informed(stop);
         loops.spawn(reconciler::run(self.clone(), stop.clone()));
+        loops
+    }
+
+    /// Starts what keeps a process informed of what others change. It ends likewise.
+    #[must_use = "dropping it ends the background work"]
+    pub fn start_informed(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut loops = JoinSet::new();
         loops.spawn(templates::hear(self.clone(), stop.clone()));
+        loops.spawn(topic::watch(self.clone(), stop.clone()));
         loops
     }
 

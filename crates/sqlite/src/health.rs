@@ -41,6 +41,7 @@ impl Health for Store {
         vec![DependencyHealth {
             name: "database",
             problem,
+            is_vital: true,
         }]
     }
 

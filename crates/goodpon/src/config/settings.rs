@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use goodpon_domain::business_time::BusinessZone;
+use goodpon_kafka::Cluster;
 use goodpon_mail::Smtp;
 use goodpon_telemetry::logs;
 use jiff::tz::TimeZone;
@@ -55,10 +56,30 @@ impl ListenAddr {
     }
 }
 
+/// The servers of a scaled-out set.
+pub struct Servers {
+    /// MySQL or MariaDB.
+    pub database_url: String,
+    /// Connections to it at the most.
+    pub database_connections: usize,
+    /// Valkey.
+    pub valkey_url: String,
+    /// Kafka, and the topic there.
+    pub cluster: Cluster,
+    /// How many partitions `migrate` makes.
+    pub partitions: i32,
+    /// How many replicas it makes of each.
+    pub replication: i32,
+    /// Whether a topic is used that may lose what it acknowledged.
+    pub accept_risks: bool,
+}
+
 /// All settings.
 pub struct Settings {
     /// Holds the database and generated secrets.
     pub data_dir: PathBuf,
+    /// The scaled-out set, where it is used instead of the embedded database.
+    pub servers: Option<Servers>,
     /// Of the dashboard API.
     pub dashboard_addr: ListenAddr,
     /// Of the partner API.
@@ -113,6 +134,7 @@ impl Settings {
     pub fn check(all: &Resolved) -> Result<Self, ConfigError> {
         Ok(Self {
             data_dir: read(all, "data-dir", not_empty)?.into(),
+            servers: servers(all)?,
             dashboard_addr: read(all, "dashboard-addr", str::parse)?,
             partner_addr: read(all, "partner-addr", str::parse)?,
             admin_addr: read(all, "admin-addr", str::parse)?,
@@ -225,6 +247,67 @@ fn web_url(text: &str) -> Option<&str> {
         .or_else(|| text.strip_prefix("http://"))?;
     let clean = !rest.contains(|c: char| c.is_whitespace() || c.is_control());
     (clean && !rest.is_empty() && !rest.starts_with(['/', ':'])).then_some(rest)
+}
+
+/// All three servers, or none.
+fn servers(all: &Resolved) -> Result<Option<Servers>, ConfigError> {
+    let names = ["database-url", "valkey-url", "kafka-brokers"];
+    let mut missing = Vec::new();
+    for name in names {
+        if all.get(name)?.0.is_empty() {
+            missing.push(name);
+        }
+    }
+    if missing.len() == names.len() {
+        return Ok(None);
+    }
+    if !missing.is_empty() {
+        return Err(ConfigError(format!(
+            "{} is missing: database-url, valkey-url and kafka-brokers go together",
+            missing.join(", ")
+        )));
+    }
+    let count = |name: &str, range: std::ops::RangeInclusive<u32>| {
+        let count = read(all, name, |text| whole(text, range.clone()))?;
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    };
+    let connections = read(all, "database-connections", |text| whole(text, 2..=10_000))?;
+    Ok(Some(Servers {
+        database_url: read(all, "database-url", not_empty)?,
+        database_connections: connections as usize,
+        valkey_url: read(all, "valkey-url", not_empty)?,
+        cluster: Cluster {
+            brokers: read(all, "kafka-brokers", not_empty)?,
+            topic: read(all, "kafka-topic", topic)?,
+            extra: read(all, "kafka-options", properties)?,
+        },
+        partitions: count("kafka-partitions", 1..=1_000)?,
+        replication: count("kafka-replication", 1..=100)?,
+        accept_risks: read(all, "kafka-accept-risks", yes_or_no)?,
+    }))
+}
+
+fn topic(text: &str) -> Result<String, &'static str> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+    match !text.is_empty() && text.len() <= 200 && text.chars().all(is_fine) {
+        true => Ok(text.to_owned()),
+        false => Err("must be up to 200 letters, digits, dots, underscores and hyphens"),
+    }
+}
+
+fn properties(text: &str) -> Result<Vec<(String, String)>, &'static str> {
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    words
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            None => {
+                Err("must be properties such as security.protocol=SSL, with commas between them")
+            }
+        })
+        .collect()
 }
 
 /// Both settings of it are checked together; its errors name the one at fault themselves.

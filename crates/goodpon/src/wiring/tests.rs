@@ -21,14 +21,19 @@ struct Place {
     folder: tempfile::TempDir,
 }
 
+fn settings_in(folder: &Path) -> Settings {
+    let mut flags = Flags::default();
+    let path = folder.to_str().unwrap().to_owned();
+    flags.values.insert("data-dir", path);
+    Settings::check(&resolve(&flags, []).unwrap()).unwrap()
+}
+
 fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
-    let mut flags = Flags::default();
-    let path = folder.path().to_str().unwrap().to_owned();
-    flags.values.insert("data-dir", path);
-    let settings = Settings::check(&resolve(&flags, []).unwrap()).unwrap();
+    let settings = settings_in(folder.path());
     let store = open(&settings).unwrap();
-    let app = app(&store, &settings, ([127, 0, 0, 1], 8080).into()).unwrap();
+    let backends = Backends::Embedded(store);
+    let app = app(&backends, &settings, Some(([127, 0, 0, 1], 8080).into())).unwrap();
     Place { app, folder }
 }
 
@@ -124,13 +129,10 @@ async fn a_refusal_for_good_shows_in_the_mailbox() {
         (MailState::GivenUp, 1, Some("550 no"))
     );
     let shown = tokio::task::spawn_blocking({
-        let data_dir = place.folder.path().to_owned();
+        let settings = settings_in(place.folder.path());
         move || {
-            let text = crate::maintenance::mailbox(&data_dir, None, false).unwrap();
-            (
-                text,
-                crate::maintenance::mailbox(&data_dir, None, true).unwrap(),
-            )
+            let shown = |as_json| crate::maintenance::mailbox(&settings, None, as_json).unwrap();
+            (shown(false), shown(true))
         }
     });
     let (text, json) = shown.await.unwrap();

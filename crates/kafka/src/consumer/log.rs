@@ -1,6 +1,13 @@
 //! The log as the client library reads it for a member of a group.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
@@ -41,14 +48,17 @@ impl Log {
         })
     }
 
-    /// The next of what the library has, and what became of partitions before it came.
-    pub(super) fn poll(
-        &self,
-        patience: Duration,
-    ) -> (Vec<Change>, Option<KafkaResult<BorrowedMessage<'_>>>) {
-        let message = self.consumer.poll(patience);
-        let changes = std::mem::take(&mut *lock(&self.consumer.context().changes));
-        (changes, message)
+    /// The next of what the library has, waiting so long for it; and what became of partitions before it came.
+    pub(super) fn poll(&self, patience: Duration) -> (Vec<Change>, Heard<'_>) {
+        let context = self.consumer.context();
+        let before = context.asides.load(Ordering::Relaxed);
+        let heard = match self.consumer.poll(patience) {
+            Some(Ok(message)) => Heard::Message(message),
+            Some(Err(error)) => Heard::Trouble(error),
+            None if context.asides.load(Ordering::Relaxed) == before => Heard::Nothing,
+            None => Heard::Aside,
+        };
+        (std::mem::take(&mut *lock(&context.changes)), heard)
     }
 
     /// The first offset that a partition has, and the one behind the last.
@@ -125,6 +135,18 @@ impl Log {
     }
 }
 
+/// What the library has to say.
+pub(super) enum Heard<'a> {
+    /// A record.
+    Message(BorrowedMessage<'a>),
+    /// Something went wrong.
+    Trouble(KafkaError),
+    /// Something that the context was told: there may be more at once.
+    Aside,
+    /// Nothing; it has no more.
+    Nothing,
+}
+
 /// What became of partitions.
 pub(super) enum Change {
     Assigned(Vec<i32>),
@@ -135,12 +157,21 @@ pub(super) enum Change {
 #[derive(Default)]
 pub(super) struct Context {
     changes: Mutex<Vec<Change>>,
+    /// How often it told something.
+    asides: AtomicU64,
     /// The end of each partition.
     ends: Mutex<BTreeMap<i32, i64>>,
 }
 
+impl Context {
+    fn count(&self) {
+        self.asides.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.count();
         log(level, facility, message);
     }
 
@@ -149,6 +180,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.count();
         let partitions = statistics
             .topics
             .into_values()
@@ -169,6 +201,7 @@ impl ConsumerContext for Context {
         what: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
+        self.count();
         let elements = partitions.elements();
         let numbers = elements.iter().map(|element| element.partition()).collect();
         let (change, done) = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
@@ -184,6 +217,7 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.count();
         if let Err(error) = result {
             tracing::debug!("Kafka's offsets are not noted: {error}");
         }

@@ -4,6 +4,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
 };
+use std::time::Duration;
 
 use futures::{FutureExt, future::join_all};
 use goodpon_application::ports::StoreError;
@@ -182,4 +183,26 @@ async fn a_server_that_was_away_is_used_again_at_once() {
     proxy.cut_all();
     assert_eq!(written(&store).await, []);
     assert_eq!(store.inner.pool.idle_and_free(), (1, 16), "those that were lost are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fell_silent_while_idle_are_left() {
+    let (_direct, database) = numbers(1).await;
+    let proxy = Proxy::to(&database).await;
+    let store = through(&proxy, 4);
+    drop(join_all((0..4).map(|_| store.scan_session())).await);
+    assert_eq!(store.inner.pool.idle_and_free(), (4, 4));
+    proxy.silence_all();
+    store.inner.pool.age_idle(Duration::from_secs(10));
+    assert_eq!(written(&store).await, []);
+    assert_eq!(store.inner.pool.idle_and_free(), (1, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_nobody_needs_are_closed() {
+    let (store, _database) = numbers(4).await;
+    drop(join_all((0..4).map(|_| store.scan_session())).await);
+    store.inner.pool.age_idle(Duration::from_secs(61));
+    assert_eq!(written(&store).await, []);
+    assert_eq!(store.inner.pool.idle_and_free(), (1, 4));
 }

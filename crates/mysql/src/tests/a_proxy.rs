@@ -27,7 +27,15 @@ pub(crate) enum CutAt {
 pub(crate) struct Proxy {
     url: String,
     cut_at: Arc<AtomicU8>,
-    cuts: watch::Sender<()>,
+    ends: watch::Sender<End>,
+}
+
+/// How all connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Cut,
+    /// Nothing comes through any more, and nobody is told.
+    Silent,
 }
 
 impl Proxy {
@@ -37,16 +45,16 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
-        let (cut_at, cuts) = (Arc::new(AtomicU8::new(0)), watch::Sender::new(()));
+        let (cut_at, ends) = (Arc::new(AtomicU8::new(0)), watch::Sender::new(End::Cut));
         let proxy = Self {
             url: url.to_string(),
             cut_at: Arc::clone(&cut_at),
-            cuts: cuts.clone(),
+            ends: ends.clone(),
         };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(pass(client, server, Arc::clone(&cut_at), cuts.subscribe()));
+                tokio::spawn(pass(client, server, Arc::clone(&cut_at), ends.subscribe()));
             }
         });
         proxy
@@ -63,7 +71,12 @@ impl Proxy {
 
     /// Cuts all connections that there are.
     pub(crate) fn cut_all(&self) {
-        self.cuts.send_replace(());
+        self.ends.send_replace(End::Cut);
+    }
+
+    /// Lets nothing through any more on all connections that there are.
+    pub(crate) fn silence_all(&self) {
+        self.ends.send_replace(End::Silent);
     }
 }
 
@@ -71,7 +84,7 @@ async fn pass(
     mut client: TcpStream,
     mut server: TcpStream,
     cut_at: Arc<AtomicU8>,
-    mut cuts: watch::Receiver<()>,
+    mut ends: watch::Receiver<End>,
 ) {
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
@@ -98,7 +111,11 @@ async fn pass(
                     return;
                 }
             }
-            _ = cuts.changed() => return,
+            _ = ends.changed() => match *ends.borrow() {
+                End::Cut => return,
+                End::Silent => break,
+            },
         }
     }
+    std::future::pending::<()>().await;
 }

@@ -158,10 +158,13 @@ async fn no_more_mails_are_looked_at_than_are_asked_for() {
                 VALUES (?, ?, 's', 't', 'h', ?, ?, ?)";
     let now = clock.now().as_microsecond();
     let mails = (0..3_000_i64).map(|number| {
-        let to = if number % 3 == 0 { "One@example.com" } else { "other@example.com" };
+        let (to, age) = match number % 3 {
+            0 => ("One@example.com", 1_000_000),
+            _ => ("other@example.com", 0),
+        };
         let due = (number % 2 == 0).then_some(now - number);
         let sent = (number % 2 == 1).then_some(now);
-        (to, to.to_lowercase(), now - number % 100, due, sent)
+        (to, to.to_lowercase(), now - age - number % 100, due, sent)
     });
     onlooker.query_drop("START TRANSACTION").await.unwrap();
     onlooker.exec_batch(fill, mails).await.unwrap();

@@ -59,15 +59,16 @@ impl Scene {
         };
         topic::create(&cluster, PARTITIONS, 1).await.unwrap();
         let valkey = variable("GOODPON_VALKEY_URL");
-        let scaled = Scaled::open(store.clone(), &valkey, &cluster, as_clock, as_random);
+        let scaled = Scaled::open(store.clone(), &valkey, &cluster, true, as_clock, as_random);
         let scaled = scaled.await.unwrap();
         scaled
             .valkey
             .bound_within(Duration::from_secs(10))
             .await
             .unwrap();
+        scaled.ready_within(Duration::from_secs(10)).await.unwrap();
         let (stop, stopping) = watch::channel(false);
-        let loops = scaled.start_reconciler(&stopping);
+        let loops = scaled.start_partner(&stopping);
         Self {
             store,
             scaled,

@@ -1,0 +1,173 @@
+//! `goodpon parked`: events that no coupon could be made of, for an operator to settle.
+
+use std::fmt::Write;
+
+use clap::{Args, Subcommand};
+use goodpon_kafka::{Content, reread};
+use goodpon_mysql::{Parked, Settled, StaysParked, Store};
+use serde_json::json;
+
+use crate::config::Settings;
+use crate::failed::Failed;
+use crate::maintenance::wait_for;
+use crate::wiring;
+
+/// Events that are shown, or retried with `--all`, at the most.
+const SHOWN: usize = 10_000;
+
+/// What to do with parked events.
+#[derive(Subcommand)]
+pub enum Action {
+    /// Print those that wait, oldest first.
+    List {
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make coupons of them, as far as this program can.
+    Retry(Which),
+    /// Give them up: their places are free for the template's next gate.
+    Discard(Which),
+}
+
+/// Which parked events.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// As `list` prints it: PARTITION:OFFSET.
+    #[arg(value_parser = place)]
+    event: Option<(i32, i64)>,
+    /// All that wait.
+    #[arg(long)]
+    all: bool,
+}
+
+fn place(text: &str) -> Result<(i32, i64), String> {
+    let parts = text.split_once(':');
+    let parsed =
+        parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    parsed.ok_or_else(|| "must be PARTITION:OFFSET, such as 3:1207".into())
+}
+
+/// Does what the action says, and tells what came of it.
+///
+/// # Errors
+/// The database is no server's, or does not answer; or an event stays parked.
+pub fn run(settings: &Settings, action: &Action) -> Result<String, Failed> {
+    let Some(servers) = &settings.servers else {
+        return Err(Failed::new(
+            "the embedded database parks no events: give database-url, valkey-url and kafka-brokers",
+        ));
+    };
+    wait_for(async {
+        let store = wiring::records(servers, &settings.zone)?;
+        store.check().await.map_err(Failed::new)?;
+        match action {
+            Action::List { json } => {
+                let events = store.parked(SHOWN).await.map_err(Failed::new)?;
+                Ok(match json {
+                    true => as_json(&events)?,
+                    false => for_people(&events),
+                })
+            }
+            Action::Retry(which) => retry(&store, which).await,
+            Action::Discard(which) => discard(&store, which).await,
+        }
+    })
+}
+
+async fn chosen(store: &Store, which: &Which) -> Result<Vec<Parked>, Failed> {
+    let Some((partition, offset)) = which.event else {
+        return store.parked(SHOWN).await.map_err(Failed::new);
+    };
+    let found = store.parked_at(partition, offset).await;
+    match found.map_err(Failed::new)? {
+        Some(event) => Ok(vec![event]),
+        None => Err(Failed::new(format!(
+            "no event waits at {partition}:{offset}"
+        ))),
+    }
+}
+
+async fn retry(store: &Store, which: &Which) -> Result<String, Failed> {
+    let (mut told, mut stay) = (String::new(), 0);
+    for parked in chosen(store, which).await? {
+        let (partition, offset) = (parked.partition, parked.offset);
+        let outcome = match reread(&parked.raw) {
+            Content::Event(event) => store
+                .retry_parked(partition, offset, &event)
+                .await
+                .map_err(|error| Failed::new(error).with_output(told.clone()))?,
+            Content::Tick => Err(StaysParked::Because("it is no issue".into())),
+            Content::Unreadable { reason, .. } => Err(StaysParked::Because(reason)),
+        };
+        let word = match outcome {
+            Ok(Settled::Written) => "became a coupon".to_owned(),
+            Ok(Settled::Held) => "its user has a coupon already".to_owned(),
+            Ok(Settled::Discarded) => "is discarded".to_owned(),
+            Err(StaysParked::NotFound) => "was settled meanwhile".to_owned(),
+            Err(StaysParked::Because(why)) => {
+                stay += 1;
+                format!("stays parked: {why}")
+            }
+        };
+        // Writing into a String does not fail.
+        let _ = writeln!(told, "{partition}:{offset} {word}");
+    }
+    match stay {
+        0 => Ok(told),
+        count => Err(Failed::new(format!("{count} events stay parked")).with_output(told)),
+    }
+}
+
+async fn discard(store: &Store, which: &Which) -> Result<String, Failed> {
+    let mut told = String::new();
+    for parked in chosen(store, which).await? {
+        let (partition, offset) = (parked.partition, parked.offset);
+        let done = store.discard_parked(partition, offset).await;
+        let word = match done.map_err(|error| Failed::new(error).with_output(told.clone()))? {
+            true => "is discarded",
+            false => "was settled meanwhile",
+        };
+        // Writing into a String does not fail.
+        let _ = writeln!(told, "{partition}:{offset} {word}");
+    }
+    Ok(told)
+}
+
+fn as_json(events: &[Parked]) -> Result<String, Failed> {
+    let array: Vec<_> = events
+        .iter()
+        .map(|event| {
+            json!({
+                "event": format!("{}:{}", event.partition, event.offset),
+                "couponTemplateId": event.template_id.map(|id| id.0),
+                "userId": event.user_id,
+                "reason": event.reason,
+                "appendedAt": event.appended_at.to_string(),
+                "parkedAt": event.parked_at.to_string(),
+            })
+        })
+        .collect();
+    let mut text = serde_json::to_string_pretty(&array).map_err(Failed::new)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn for_people(events: &[Parked]) -> String {
+    if events.is_empty() {
+        return "No event is parked.\n".into();
+    }
+    let mut text = String::new();
+    for event in events {
+        let template = event.template_id.map_or("?".into(), |id| id.to_string());
+        let user = event.user_id.as_deref().unwrap_or("?");
+        // Writing into a String does not fail.
+        let _ = writeln!(
+            text,
+            "{}:{} template {template}, user {user:?}, appended {}: {}",
+            event.partition, event.offset, event.appended_at, event.reason
+        );
+    }
+    text
+}

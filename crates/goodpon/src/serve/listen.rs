@@ -1,0 +1,79 @@
+//! Listeners: bound, served on tasks of their own, and ended.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use goodpon_http::serve::{Limits, Serve, serve};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::ListenAddr;
+use crate::failed::Failed;
+
+/// Binds a setting's address.
+///
+/// # Errors
+/// It is taken, or not this machine's.
+pub(super) async fn bind(
+    setting: &str,
+    address: &ListenAddr,
+) -> Result<(TcpListener, SocketAddr), Failed> {
+    let refuse = |error: std::io::Error| {
+        let what_to_do = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "another program has it: stop that one or choose another port"
+            }
+            std::io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "choose an address of this machine",
+        };
+        Failed::new(format!(
+            "cannot listen at {} ({setting}): {error}; {what_to_do}",
+            address.as_str()
+        ))
+    };
+    let listener = TcpListener::bind(address.as_str()).await.map_err(refuse)?;
+    let bound = listener.local_addr().map_err(refuse)?;
+    Ok((listener, bound))
+}
+
+/// Serves one port on a task of its own until `stop` is true and what runs there has ended.
+pub(super) fn start(
+    name: &'static str,
+    listener: TcpListener,
+    service: impl Serve,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let stopped = async move {
+            // An error means that nobody is left to say stop.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let dropped = serve(listener, service, limits, stopped).await;
+        if dropped > 0 {
+            tracing::warn!(
+                name,
+                dropped,
+                "connections were cut off at the shutdown timeout"
+            );
+        }
+    })
+}
+
+/// Waits until a listener has ended.
+///
+/// # Errors
+/// It broke down.
+pub(super) async fn joined(task: JoinHandle<()>) -> Result<(), Failed> {
+    task.await
+        .map_err(|error| Failed::new(format!("a listener broke down: {error}")))
+}
+
+/// Results go to stdout; a reader that has gone is no reason not to serve.
+pub(super) fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}

@@ -1,0 +1,168 @@
+//! Several issuers in one group, on a real broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use goodpon_kafka::{ConsumerSettings, Content, Polled};
+use support::{LONG, Ledger, TestTopic, event, fill, offsets};
+
+/// An issuer on a thread of its own, until it is told to leave.
+fn issuer(
+    ledger: &Ledger,
+    settings: &ConsumerSettings,
+    leaves: &Arc<AtomicBool>,
+) -> JoinHandle<usize> {
+    let (ledger, settings, leaves) = (ledger.clone(), settings.clone(), Arc::clone(leaves));
+    thread::spawn(move || {
+        let mut consumer = ledger.consumer(&settings);
+        let mut written = 0;
+        while !leaves.load(Ordering::Relaxed) {
+            let Polled::Batch { partition, records } = consumer.poll(Duration::from_millis(100))
+            else {
+                continue;
+            };
+            let count = records.len();
+            if ledger.write(partition, records) {
+                written += count;
+                consumer.commit(partition, ledger.progress(partition));
+            } else {
+                consumer.seek(partition, ledger.progress(partition));
+            }
+        }
+        written
+    })
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 2 * LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} does not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go_and_all_is_written_once() {
+    const EACH: u64 = 1_500;
+    let topic = TestTopic::new(3).await;
+    let publisher = Arc::new(topic.publisher().await);
+    let (ledger, settings) = (Ledger::default(), topic.settings());
+    let stays = Arc::new(AtomicBool::new(false));
+    let [first_leaves, second_leaves] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+
+    let first = issuer(&ledger, &settings, &first_leaves);
+    let flow = (0..3).map(|partition| {
+        let publisher = Arc::clone(&publisher);
+        tokio::spawn(async move { fill(&publisher, partition, EACH).await })
+    });
+    let flow: Vec<_> = flow.collect();
+    wait_until("the first", || ledger.total() > 100);
+    let second = issuer(&ledger, &settings, &second_leaves);
+    let third = issuer(&ledger, &settings, &stays);
+    wait_until("some more", || ledger.total() > 800);
+    second_leaves.store(true, Ordering::Relaxed);
+    let second = second.join().unwrap();
+    wait_until("more", || ledger.total() > 1_600);
+    first_leaves.store(true, Ordering::Relaxed);
+    let first = first.join().unwrap();
+    for partition in flow {
+        partition.await.unwrap();
+    }
+    wait_until("the rest", || {
+        ledger.total() == 3 * usize::try_from(EACH).unwrap()
+    });
+    stays.store(true, Ordering::Relaxed);
+    let third = third.join().unwrap();
+
+    assert!(first > 0 && third > 0, "{first} {second} {third}");
+    for records in ledger.records().into_values() {
+        assert_eq!(
+            offsets(&records),
+            (0..i64::try_from(EACH).unwrap()).collect::<Vec<_>>()
+        );
+        let events = (0..EACH).map(|number| Content::Event(event(number)));
+        assert!(records.into_iter().map(|record| record.content).eq(events));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_away_is_given_out_no_more() {
+    let topic = TestTopic::new(2).await;
+    let publisher = topic.publisher().await;
+    for partition in 0..2 {
+        fill(&publisher, partition, 400).await;
+    }
+    let mut settings = topic.settings();
+    settings.max = 1;
+    let ledger = Ledger::default();
+    let mut first = ledger.consumer(&settings);
+    while ledger.total() < 20 {
+        if let Polled::Batch { partition, records } = first.poll(LONG) {
+            assert!(ledger.write(partition, records));
+        }
+    }
+    // By now the first has all of both in hand. They are polled in turn, so each batch has one owner at the time.
+    let mut second = ledger.consumer(&settings);
+    let mut owners = BTreeMap::new();
+    while ledger.total() < 800 {
+        for (name, consumer) in [("first", &mut first), ("second", &mut second)] {
+            if let Polled::Batch { partition, records } = consumer.poll(Duration::from_millis(5)) {
+                let owner = *owners.entry(partition).or_insert(name);
+                if name != owner {
+                    assert_eq!(name, "second", "the first goes on with what it has lost");
+                    owners.insert(partition, name);
+                }
+                assert!(ledger.write(partition, records), "it was read twice");
+            }
+        }
+    }
+    assert_eq!(owners.values().filter(|name| **name == "second").count(), 1);
+    assert_eq!((first.assigned().len(), second.assigned().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
+    let topic = TestTopic::new(2).await;
+    let publisher = topic.publisher().await;
+    for partition in 0..2 {
+        fill(&publisher, partition, 200).await;
+    }
+    let mut settings = topic.settings();
+    settings.session = Duration::from_secs(6);
+    settings.longest_pause = Duration::from_secs(6);
+    settings.max = 1;
+    let ledger = Ledger::default();
+    let mut zombie = ledger.consumer(&settings);
+    while ledger.total() < 10 {
+        if let Polled::Batch { partition, records } = zombie.poll(LONG) {
+            assert!(ledger.write(partition, records));
+        }
+    }
+    // It stands still from here on, until another has written all there was.
+    let leaves = Arc::new(AtomicBool::new(false));
+    let heir = issuer(&ledger, &settings, &leaves);
+    wait_until("the heir", || ledger.total() == 400);
+    while let Polled::Batch { partition, records } = zombie.poll(Duration::from_secs(1)) {
+        panic!("{partition} goes on with {:?}", offsets(&records));
+    }
+    // And comes back to its share.
+    wait_until("its share", || {
+        assert!(!matches!(
+            zombie.poll(Duration::from_millis(100)),
+            Polled::Batch { .. }
+        ));
+        zombie.assigned().len() == 1
+    });
+    leaves.store(true, Ordering::Relaxed);
+    assert_eq!(heir.join().unwrap(), 390);
+}

@@ -1,0 +1,149 @@
+//! Whether events may be published: the topic is as it must be, and its brokers answer.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use goodpon_kafka::{
+    Cluster,
+    topic::{self, Finding},
+};
+use tokio::sync::watch;
+
+use crate::Scaled;
+
+/// How often the topic is looked at while something is wrong with it, or nobody answers.
+const LOOK_SOON: Duration = Duration::from_secs(2);
+
+/// How often otherwise.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What was found of the topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicState {
+    /// Nobody has answered yet.
+    Unknown(String),
+    /// It can be used.
+    Good,
+    /// It cannot be used, or only at a risk that nobody has accepted.
+    Bad(String),
+}
+
+/// The topic, and what was found of it last.
+pub(crate) struct Topic {
+    cluster: Cluster,
+    accept_risks: bool,
+    state: Mutex<TopicState>,
+}
+
+impl Topic {
+    pub(crate) fn new(cluster: Cluster, accept_risks: bool) -> Self {
+        Self {
+            cluster,
+            accept_risks,
+            state: Mutex::new(TopicState::Unknown("Kafka was not asked yet".into())),
+        }
+    }
+
+    pub(crate) fn state(&self) -> TopicState {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clone()
+    }
+
+    async fn look(&self, partitions: i32) -> TopicState {
+        let state = match topic::check(&self.cluster, partitions).await {
+            Ok(findings) => self.judge(&findings),
+            Err(error) => match self.state() {
+                // What is known of it does not change by its brokers going away.
+                known @ (TopicState::Good | TopicState::Bad(_)) => known,
+                TopicState::Unknown(_) => TopicState::Unknown(error.to_string()),
+            },
+        };
+        let mut latest = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.clone_from(&state);
+        state
+    }
+
+    fn judge(&self, findings: &[Finding]) -> TopicState {
+        let (mut risks, mut fatal) = (Vec::new(), Vec::new());
+        for finding in findings {
+            match finding {
+                Finding::Risk(fault) => risks.push(fault.to_string()),
+                Finding::Fatal(fault) => fatal.push(fault.to_string()),
+            }
+        }
+        let name = &self.cluster.topic;
+        if !fatal.is_empty() {
+            let why = fatal.join("; ");
+            return TopicState::Bad(format!("the Kafka topic {name} cannot be used: {why}"));
+        }
+        if risks.is_empty() {
+            return TopicState::Good;
+        }
+        let why = risks.join("; ");
+        if self.accept_risks {
+            if self.state() != TopicState::Good {
+                tracing::warn!(topic = name, "acknowledged events may be lost: {why}");
+            }
+            return TopicState::Good;
+        }
+        TopicState::Bad(format!(
+            "the Kafka topic {name} may lose what it acknowledged: {why} (kafka-accept-risks serves all the same, for development)"
+        ))
+    }
+}
+
+impl Scaled {
+    /// Looks at the topic now, and tells what is found.
+    pub async fn look_at_topic(&self) -> TopicState {
+        self.topic.look(self.partitions()).await
+    }
+
+    /// What was found of the topic last.
+    #[must_use]
+    pub fn topic_state(&self) -> TopicState {
+        self.topic.state()
+    }
+
+    /// Waits until Valkey and Kafka answer, for so long at most.
+    ///
+    /// # Errors
+    /// What is still missing then.
+    pub async fn ready_within(&self, within: Duration) -> Result<(), String> {
+        let valkey = self.valkey.bound_within(within);
+        let topic = async {
+            self.publisher.wait_until_up(within).await?;
+            match self.look_at_topic().await {
+                TopicState::Good => Ok(()),
+                TopicState::Unknown(why) | TopicState::Bad(why) => Err(why),
+            }
+        };
+        let (valkey, topic) = tokio::join!(valkey, topic);
+        valkey.map_err(|error| error.to_string())?;
+        topic
+    }
+}
+
+/// Looks at the topic now and then, until `stop` is true.
+pub(crate) async fn watch(scaled: Scaled, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(error) = scaled.count_partitions().await {
+            tracing::debug!(%error, "the partitions cannot be counted");
+        }
+        let before = scaled.topic.state();
+        let found = scaled.look_at_topic().await;
+        if found != before
+            && let TopicState::Bad(why) = &found
+        {
+            tracing::error!("{why}: no coupons are issued");
+        }
+        let pause = match found {
+            TopicState::Good => LOOK_AGAIN,
+            _ => LOOK_SOON,
+        };
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
