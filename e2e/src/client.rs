@@ -61,6 +61,8 @@ impl Client {
             api,
             name: format!("{method} {path}"),
             request: self.http.request(method, url),
+            issue: None,
+            server: Arc::clone(&self.server),
         }
     }
 }
@@ -70,6 +72,9 @@ pub struct Call {
     api: Api,
     name: String,
     request: reqwest::RequestBuilder,
+    /// The body, if this may be an issue.
+    issue: Option<Vec<u8>>,
+    server: Arc<Server>,
 }
 
 impl Call {
@@ -118,19 +123,39 @@ impl Call {
     /// Sends a body as it stands.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.request = self.request.body(body.into());
+        let body = body.into();
+        if self.server.rooms().is_some() && self.name.ends_with("/issue") {
+            self.issue = Some(body.clone());
+        }
+        self.request = self.request.body(body);
         self.header("Content-Type", "application/json")
     }
 
-    /// Sends it.
+    /// Sends it. Scaled out, a success of an issue comes back only once its coupon is written, so that what follows
+    /// finds the same on both sets of back ends.
     ///
     /// # Panics
     /// When there is no HTTP answer.
     pub async fn send(self) -> Answer {
-        let name = self.name.clone();
-        self.try_send()
+        let (name, server, issue) = (
+            self.name.clone(),
+            Arc::clone(&self.server),
+            self.issue.clone(),
+        );
+        let answer = self
+            .try_send()
             .await
-            .unwrap_or_else(|error| panic!("{name}: no answer: {error:?}"))
+            .unwrap_or_else(|error| panic!("{name}: no answer: {error:?}"));
+        if let (200, Some(body), Some(rooms)) = (answer.status, issue, server.rooms()) {
+            let body: Value = serde_json::from_slice(&body).expect("a body that was understood");
+            let id = name.trim_end_matches("/issue").rsplit('/').next();
+            let template = id
+                .and_then(|id| id.parse().ok())
+                .expect("an id that was understood");
+            let user = body["userId"].as_str().expect("a user");
+            rooms.written(template, user).await;
+        }
+        answer
     }
 
     /// Sends it; a broken connection is an error.

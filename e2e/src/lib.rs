@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 pub mod actors;
+pub mod backend;
 pub mod client;
 pub mod expect;
 pub mod faults;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::backend::{Backend, Rooms};
 use crate::client::Api;
 
 /// How long a start may take before it counts as failed.
@@ -27,9 +28,17 @@ pub struct Options {
     data_dir: Option<PathBuf>,
     rate_limits: bool,
     own_mounts: bool,
+    embedded: bool,
 }
 
 impl Options {
+    /// Serves from the embedded database, whatever this run is about: for what only a data folder has.
+    #[must_use]
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
     /// Appends arguments to `goodpon serve`.
     #[must_use]
     pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -84,6 +93,7 @@ struct Addresses {
 pub struct Server {
     options: Options,
     data_dir: PathBuf,
+    rooms: Option<Rooms>,
     child: Mutex<Option<Child>>,
     addresses: Mutex<Addresses>,
     log: Arc<Mutex<Vec<String>>>,
@@ -118,10 +128,17 @@ impl Server {
         };
         let log = Arc::new(Mutex::new(Vec::new()));
         let stdout = Arc::new(Mutex::new(String::new()));
-        let (child, addresses) = launch(&options, &data_dir, &log, &stdout)?;
+        // A folder of the test's own choice holds an embedded database.
+        let is_embedded = options.embedded || options.data_dir.is_some();
+        let rooms = match Backend::of_this_run() {
+            Backend::Scaled if !is_embedded => Some(Rooms::make()),
+            _ => None,
+        };
+        let (child, addresses) = launch(&options, &data_dir, rooms.as_ref(), &log, &stdout)?;
         Ok(Self {
             options,
             data_dir,
+            rooms,
             child: Mutex::new(Some(child)),
             addresses: Mutex::new(addresses),
             log,
@@ -156,6 +173,12 @@ impl Server {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// Its rooms on servers, where it is scaled out.
+    #[must_use]
+    pub fn rooms(&self) -> Option<&Rooms> {
+        self.rooms.as_ref()
     }
 
     /// Process id of the running child.
@@ -234,8 +257,15 @@ impl Server {
     /// When it does not become ready.
     pub fn restart(&self) {
         self.kill9();
-        let (child, addresses) = launch(&self.options, &self.data_dir, &self.log, &self.stdout)
-            .unwrap_or_else(|why| panic!("{why}"));
+        let rooms = self.rooms.as_ref();
+        let launched = launch(
+            &self.options,
+            &self.data_dir,
+            rooms,
+            &self.log,
+            &self.stdout,
+        );
+        let (child, addresses) = launched.unwrap_or_else(|why| panic!("{why}"));
         *self.child.lock().unwrap() = Some(child);
         *self.addresses.lock().unwrap() = addresses;
     }
@@ -248,7 +278,12 @@ impl Server {
         let mut all = vec![*command, "--data-dir", dir];
         all.extend(rest);
         if !self.options.own_mounts {
-            return goodpon(&all, &[]);
+            let env = self.rooms.as_ref().map_or(&[][..], Rooms::env);
+            let env: Vec<_> = env
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            return goodpon(&all, &env);
         }
         let mut inside = clean(Command::new("nsenter"));
         inside.args(["-t", &self.pid().to_string(), "-m"]);
@@ -368,6 +403,7 @@ fn clean(mut command: Command) -> Command {
 fn launch(
     options: &Options,
     data_dir: &Path,
+    rooms: Option<&Rooms>,
     log: &Arc<Mutex<Vec<String>>>,
     stdout: &Arc<Mutex<String>>,
 ) -> Result<(Child, Addresses), String> {
@@ -394,6 +430,7 @@ fn launch(
     }
     command
         .args(&options.args)
+        .envs(rooms.into_iter().flat_map(Rooms::env).cloned())
         .envs(options.env.iter().cloned());
     command
         .stdin(Stdio::null())

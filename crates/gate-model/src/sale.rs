@@ -30,10 +30,16 @@ pub struct Sale {
     pub coupons: usize,
     /// Over how many gates they are spread at first.
     pub shards: usize,
+    /// After how long the rush in which half of the customers come has halved; the others come evenly over fifteen
+    /// times that.
+    pub rush: Micros,
     /// How long a gate takes for one call.
     pub call: Micros,
     /// How long a partner does not ask a gate again that was closed or dry, whoever comes.
     pub hold_off: Micros,
+    /// How long calls may have to queue at a gate before partners send no more: they bound how many they have under
+    /// way.
+    pub longest_queue: Micros,
     /// When the servers are lost, with all that they hold.
     pub lost_at: Option<Micros>,
     /// For what is drawn.

@@ -8,6 +8,7 @@ mod commands;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use goodpon_application::idempotency::Outcome;
 use goodpon_application::ports::{IssueRequest, NewAccount, NewVerification, StoreError};
@@ -31,6 +32,10 @@ const MERCHANT_NAME: &str = "굿폰 데모 상점";
 
 /// Within the data folder.
 const FILE: &str = "demo.json";
+
+/// How often the demo's coupon is looked for, and at what intervals.
+const LOOKS: u32 = 200;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the file keeps. The secret comes later than the password: the merchant is made in between.
 #[derive(Serialize, Deserialize)]
@@ -128,9 +133,17 @@ async fn issue_one(
     if !matches!(issued.map_err(store_failed)?, Outcome::Ran(Ok(()))) {
         return Err(missing());
     }
-    let held = coupon::in_hand(app, merchant_id, user).await;
-    let held = held.map_err(store_failed)?;
-    held.first().map(|held| held.coupon.id).ok_or_else(missing)
+    // Scaled out, an issuer writes it a moment later.
+    for _ in 0..LOOKS {
+        let held = coupon::in_hand(app, merchant_id, user).await;
+        if let Some(held) = held.map_err(store_failed)?.first() {
+            return Ok(held.coupon.id);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Err(Failed::new(
+        "the demo's coupon was not written in time: does an issuer run?",
+    ))
 }
 
 /// The demo's merchant with a secret that is good: the one kept, or else another.

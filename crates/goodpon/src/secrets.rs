@@ -1,8 +1,8 @@
 //! Secrets that this machine generates for itself and keeps in the data folder, readable by the owner only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use goodpon_application::ports::Random;
@@ -19,6 +19,17 @@ const JWT_FILE: &str = "jwt-secret";
 /// # Errors
 /// The file cannot be read or written, or holds too little.
 pub fn jwt_secret(data_dir: &Path, random: &dyn Random) -> Result<Vec<u8>, Failed> {
+    // With a database on a server nobody else has made it.
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir);
+    made.map_err(|error| {
+        Failed::new(format!(
+            "the data folder {} cannot be made: {error}",
+            data_dir.display()
+        ))
+    })?;
     let path = data_dir.join(JWT_FILE);
     let shown = path.display();
     match fs::read_to_string(&path) {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use goodpon_kafka::{ConsumerSettings, Content, Polled};
+use goodpon_kafka::{Consumer, ConsumerSettings, Content, Polled};
 use support::{LONG, Ledger, TestTopic, event, fill, offsets};
 
 /// An issuer on a thread of its own, until it is told to leave.
@@ -152,9 +152,7 @@ async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
     let leaves = Arc::new(AtomicBool::new(false));
     let heir = issuer(&ledger, &settings, &leaves);
     wait_until("the heir", || ledger.total() == 400);
-    while let Polled::Batch { partition, records } = zombie.poll(Duration::from_secs(1)) {
-        panic!("{partition} goes on with {:?}", offsets(&records));
-    }
+    assert_eq!(zombie.poll(Duration::from_secs(1)), Polled::Idle);
     // And comes back to its share.
     wait_until("its share", || {
         assert!(!matches!(
@@ -165,4 +163,36 @@ async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
     });
     leaves.store(true, Ordering::Relaxed);
     assert_eq!(heir.join().unwrap(), 390);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_paused_when_it_went_is_read_when_it_comes_back() {
+    let topic = TestTopic::new(2).await;
+    let publisher = topic.publisher().await;
+    for partition in 0..2 {
+        fill(&publisher, partition, 3).await;
+    }
+    let (ledger, settings) = (Ledger::default(), topic.settings());
+    let mut stays = ledger.consumer(&settings);
+    let read = |consumer: &mut Consumer, until| {
+        while ledger.total() < until {
+            if let Polled::Batch { partition, records } = consumer.poll(LONG) {
+                assert!(ledger.write(partition, records));
+            }
+        }
+    };
+    read(&mut stays, 6);
+    stays.pause_all();
+    let mut guest = ledger.consumer(&settings);
+    wait_until("the guest's share", || {
+        guest.poll(Duration::from_millis(10));
+        stays.poll(Duration::from_millis(10));
+        (stays.assigned().len(), guest.assigned().len()) == (1, 1)
+    });
+    stays.resume_all();
+    drop(guest);
+    for partition in 0..2 {
+        fill(&publisher, partition, 3).await;
+    }
+    read(&mut stays, 12);
 }

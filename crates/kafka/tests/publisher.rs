@@ -1,17 +1,21 @@
 //! Appending to the log of a real broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/proxy.rs"]
+mod proxy;
 mod support;
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use goodpon_kafka::{Content, PublishError, Publisher, Record, topic};
+use proxy::Proxy;
 use rdkafka::{
+    admin::{AdminOptions, AlterConfig, ResourceSpecifier},
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use support::{LONG, NOBODY, TestTopic, at, cluster, event, records};
+use support::{LONG, NOBODY, TestTopic, admin, at, batch, cluster, event, records};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_acknowledgement_tells_place_and_time_of_the_record() {
@@ -39,6 +43,42 @@ async fn the_acknowledgement_tells_place_and_time_of_the_record() {
     read.sort_by_key(|record| (record.partition, record.offset));
     assert_eq!(read, told);
     assert_eq!(publisher.is_up(), Ok(()));
+}
+
+/// The partner hears of the second sending, the issuer reads the first: both must tell the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_to_be_sent_twice_is_there_once_and_bears_the_first_time() {
+    let topic = TestTopic::new(1).await;
+    let proxy = Proxy::before(&topic.0.brokers).await;
+    let mut behind = topic.0.clone();
+    behind.brokers.clone_from(&proxy.address);
+    let publisher = Publisher::start(&behind).unwrap();
+    publisher.wait_until_up(LONG).await.unwrap();
+    publisher.publish(&event(0), 0, LONG).await.unwrap();
+    let mut told = Vec::new();
+    for number in 1..=3 {
+        proxy.cut_next_acknowledgement();
+        told.push(publisher.publish(&event(number), 0, LONG).await.unwrap());
+        assert!(proxy.has_cut());
+    }
+    // Another producer's record comes right behind, if each is there once.
+    let last = topic
+        .publisher()
+        .await
+        .publish(&event(9), 0, LONG)
+        .await
+        .unwrap();
+    assert_eq!(last.offset, 4);
+    let read = records(&mut topic.consumer(), 5);
+    let places: Vec<_> = read
+        .iter()
+        .map(|record| (record.offset, record.appended_at))
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|told| (told.offset, told.appended_at))
+        .collect();
+    assert_eq!(places[1..4], told);
 }
 
 #[tokio::test]
@@ -80,12 +120,27 @@ async fn a_log_that_tells_no_time_is_never_taken_for_good() {
     );
     let problem = publisher.is_up().unwrap_err();
     assert!(problem.contains("must be LogAppendTime"), "{problem}");
-    let read = records(&mut topic.consumer(), 1).remove(0);
+    let read = batch(&mut topic.consumer()).1.remove(0);
     assert!(
         matches!(read.content, Content::Unreadable { .. }),
         "{read:?}"
     );
     assert_eq!(read.appended_at, jiff::Timestamp::UNIX_EPOCH);
+
+    let right = AlterConfig::new(ResourceSpecifier::Topic(&topic.0.topic))
+        .set("message.timestamp.type", "LogAppendTime");
+    let altered = admin(&topic.0)
+        .alter_configs([&right], &AdminOptions::new())
+        .await;
+    assert!(altered.unwrap()[0].is_ok());
+    let gets_up = async {
+        while publisher.is_up().is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, gets_up)
+        .await
+        .expect("it stays down");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! with its last change and set, and a template's place is taken where one is left. Whoever was overtaken runs again
 //! and locks the rows before it reads them. A cancellation locks them at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use goodpon_application::{
@@ -131,14 +131,14 @@ struct Seen {
     template: Option<Template>,
 }
 
-/// The statement of [`look`]: a request's key and coupon, each whether there is the other or not.
+/// The statement of [`look`]: of a key and a coupon.
 pub(crate) fn look_sql() -> String {
     format!(
-        "SELECT {}, c.id IS NOT NULL, {COLUMNS}, t.id IS NOT NULL, {}
-         FROM (SELECT 1 AS one) one
+        "SELECT {}, {COLUMNS}, t.id IS NOT NULL, {}
+         FROM coupons c
          LEFT JOIN idempotency_records r ON r.id = ?
-         LEFT JOIN coupons c ON c.id = ?
-         LEFT JOIN coupon_templates t ON t.id = c.template_id",
+         LEFT JOIN coupon_templates t ON t.id = c.template_id
+         WHERE c.id = ?",
         idempotency::COLUMNS,
         template::COLUMNS_BUT_SLOTS,
     )
@@ -149,14 +149,10 @@ async fn look<T>(
     coupon: CouponId,
     idempotency: Option<&Idempotency<T>>,
 ) -> Result<Seen> {
-    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(look_sql);
+    static SQL: LazyLock<String> = LazyLock::new(look_sql);
     let read = |row: &mut Columns| {
-        let record = idempotency::read(row)?;
-        let stored = match row.read::<bool>()? {
-            true => Some(read(row)?),
-            false => None,
-        };
-        let template = match stored.is_some() && row.read::<bool>()? {
+        let (record, stored) = (idempotency::read(row)?, Some(read(row)?));
+        let template = match row.read::<bool>()? {
             true => Some(template::read(row)?),
             false => None,
         };
@@ -167,12 +163,18 @@ async fn look<T>(
         })
     };
     let key = idempotency.map(|idempotency| idempotency.key);
-    let seen = session.first(&SQL, (key, coupon.to_bytes()), read).await?;
-    Ok(seen.unwrap_or(Seen {
-        record: None,
+    if let Some(seen) = session.first(&SQL, (key, coupon.to_bytes()), read).await? {
+        return Ok(seen);
+    }
+    let record = match key {
+        Some(key) => idempotency::find(session, key).await?,
+        None => None,
+    };
+    Ok(Seen {
+        record,
         stored: None,
         template: None,
-    }))
+    })
 }
 
 /// Locks a coupon and, before it, its template: `unlimited` tells how, where redemptions have no limit.

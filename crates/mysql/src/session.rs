@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::id::{CouponId, HistoryId};
+use goodpon_domain::id::HistoryId;
 use jiff::Timestamp;
 use mysql_async::{Conn, Params, Row, prelude::*};
 use tokio::time::{Instant, error::Elapsed, timeout_at};
@@ -48,7 +48,8 @@ pub(crate) struct Session<'e> {
     _borrows: PhantomData<&'e ()>,
 }
 
-/// The steps of a transaction or a read: `|session| Box::pin(async move { … })`, which may be run again.
+/// The steps of a transaction or a read, which may be run again: `|session| Box::pin(async move { … })`, written in the
+/// call itself, for only there the compiler finds its lifetimes.
 pub(crate) trait Steps<'e, T>:
     for<'a> FnMut(&'a mut Session<'e>) -> BoxFuture<'a, Result<T>> + Send
 {
@@ -182,11 +183,6 @@ impl Session<'_> {
         let done = ended.map_err(|_| Fault::TimedOut)?;
         self.is_busy = matches!(&done, Err(fault) if fault.spoils_connection());
         done
-    }
-
-    /// The store's clock and chance, for ids.
-    pub(crate) fn coupon_id(&self) -> CouponId {
-        CouponId::new(self.now, self.store.random_u64())
     }
 
     /// The id of an entry that is recorded at `at`.
@@ -340,7 +336,10 @@ async fn run<'e, T>(
     }
     match steps(session).await {
         Ok(done) => {
-            if session.in_transaction {
+            // What was read at once is complete, however its transaction ends.
+            if purpose == Purpose::Snapshot {
+                let _ = session.roll_back().await;
+            } else if session.in_transaction {
                 session.commit().await?;
             }
             Ok(done)

@@ -5,7 +5,19 @@
 //! (its run id and its replication id): data that was lost, restored elsewhere or taken over by a promoted replica
 //! is never mistaken for it, it is closed.
 //!
-//! What the scripts do and why is told in ARCHITECTURE.md; each is a file of its own beside this one.
+//! A gate's keys, all under one hash tag (`names.rs`):
+//!
+//! | key | what |
+//! | --- | --- |
+//! | `g` | hash: epoch, server, cap, base (coupons at its opening), spent, conf (known to count), checked_ms, confirmed_at |
+//! | `u:<epoch>` | set of the digests of users who have a coupon, and the epoch's number as the mark of its load |
+//! | `p:<epoch>` | hash: user to event, of places that are not yet known to count |
+//! | `z:<epoch>` | sorted set: those users by when they are next due for help, in the server's milliseconds |
+//! | `q:<epoch>` | hash: idempotency key to user, of the same |
+//! | `k:<key>` | a finished answer, for 24 hours: a fact, bound to no epoch and no server |
+//!
+//! The scripts stand beside this file; the numbers in `gate.lua` are those of its rules, in their order. Each may be
+//! run again after a reply was lost.
 
 mod address;
 mod codec;

@@ -105,7 +105,9 @@ pub(super) fn time(at: Micros) -> Timestamp {
 impl Course {
     pub(super) fn new(sale: Sale) -> Self {
         let mut random = Random::new(sale.seed);
-        let mut came: Vec<Micros> = (0..sale.customers).map(|_| arrival(&mut random)).collect();
+        let mut came: Vec<Micros> = (0..sale.customers)
+            .map(|_| arrival(&mut random, sale.rush))
+            .collect();
         came.sort_unstable();
         let customer = |came_at| Customer {
             came_at,
@@ -214,6 +216,11 @@ impl Course {
         gate.store
             .set_clock(i64::try_from(starts_at / MILLI).unwrap_or(i64::MAX));
         gate.free_at
+    }
+
+    /// How long a call would now wait for others.
+    pub(super) fn queue_at(&self, shard: usize) -> Micros {
+        self.shards[shard].free_at.saturating_sub(self.now)
     }
 
     pub(super) fn add_shard(&mut self, store: Store) {
@@ -426,12 +433,14 @@ impl Course {
     }
 }
 
-/// Half of the customers come in a rush that halves every 8 s, the others evenly over two minutes.
-fn arrival(random: &mut Random) -> Micros {
-    let seconds = if random.below(2) == 0 {
-        -(1.0 - random.fraction()).log2() * 8.0
+/// Half of the customers come in a rush, the others evenly.
+fn arrival(random: &mut Random, rush: Micros) -> Micros {
+    let is_in_rush = random.below(2) == 0;
+    let drawn = random.fraction();
+    let halves = if is_in_rush {
+        -(1.0 - drawn).log2()
     } else {
-        random.fraction() * 120.0
+        drawn * 15.0
     };
-    (seconds * SECOND as f64) as Micros
+    (halves * rush as f64) as Micros
 }

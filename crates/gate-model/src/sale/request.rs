@@ -77,7 +77,8 @@ impl Course {
             return self.wait(self.now, request);
         };
         let shard = shard_of(request.customer, believed.shards);
-        if self.hold_until[shard][partner] > self.now {
+        let is_crowded = self.queue_at(shard) > self.sale.longest_queue;
+        if is_crowded || self.hold_until[shard][partner] > self.now {
             return self.wait(self.now, request);
         }
         let done_at = self.call(shard);

@@ -123,7 +123,7 @@ pub fn event(number: u64) -> IssueEvent {
         epoch: Epoch(3),
         user_id: format!("회원-{number}"),
         accepted_at: at,
-        keyed: (number % 2 == 0).then_some(Keyed {
+        keyed: number.is_multiple_of(2).then_some(Keyed {
             key: [1; 16],
             body: [2; 16],
         }),

@@ -62,7 +62,10 @@ async fn a_transaction_whose_connection_is_killed_between_statements_runs_again(
         assert_eq!(runs, 2);
     }
     assert_eq!(runs, 2);
-    assert_eq!(written(&store).await, (1..=10).map(|id| (id, 2)).collect::<Vec<_>>());
+    assert_eq!(
+        written(&store).await,
+        (1..=10).map(|id| (id, 2)).collect::<Vec<_>>()
+    );
     assert_eq!(store.inner.pool.idle_and_free().1, 2);
 }
 
@@ -70,9 +73,15 @@ async fn a_transaction_whose_connection_is_killed_between_statements_runs_again(
 async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
     let (store, database) = numbers(2).await;
     let mut onlooker = onlooker(&database).await;
-    store.transact(|session| write(session, 1, 0).boxed()).await.unwrap();
+    store
+        .transact(|session| write(session, 1, 0).boxed())
+        .await
+        .unwrap();
     onlooker.query_drop("START TRANSACTION").await.unwrap();
-    onlooker.query_drop("SELECT * FROM numbers FOR UPDATE").await.unwrap();
+    onlooker
+        .query_drop("SELECT * FROM numbers FOR UPDATE")
+        .await
+        .unwrap();
     let (ids, mut all_ids) = tokio::sync::mpsc::unbounded_channel();
     let waiting = tokio::spawn({
         let store = store.clone();
@@ -89,7 +98,10 @@ async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
     });
     let first = all_ids.recv().await.unwrap();
     until_running(&mut onlooker, "UPDATE numbers").await;
-    onlooker.query_drop(format!("KILL CONNECTION {first}")).await.unwrap();
+    onlooker
+        .query_drop(format!("KILL CONNECTION {first}"))
+        .await
+        .unwrap();
     assert_ne!(all_ids.recv().await.unwrap(), first);
     onlooker.query_drop("ROLLBACK").await.unwrap();
     waiting.await.unwrap().unwrap();
@@ -100,7 +112,10 @@ async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
 async fn two_that_lock_each_other_out_both_end_well() {
     let (store, _database) = numbers(4).await;
     for id in [1, 2] {
-        store.transact(|session| write(session, id, 0).boxed()).await.unwrap();
+        store
+            .transact(|session| write(session, id, 0).boxed())
+            .await
+            .unwrap();
     }
     let (runs, both) = (AtomicU32::new(0), Barrier::new(2));
     let (runs, both) = (&runs, &both);
@@ -131,14 +146,23 @@ async fn two_that_lock_each_other_out_both_end_well() {
 async fn a_lock_that_is_not_given_is_an_outage_without_effect() {
     let (store, database) = numbers(1).await;
     let mut onlooker = onlooker(&database).await;
-    store.transact(|session| write(session, 1, 0).boxed()).await.unwrap();
+    store
+        .transact(|session| write(session, 1, 0).boxed())
+        .await
+        .unwrap();
     onlooker.query_drop("START TRANSACTION").await.unwrap();
-    onlooker.query_drop("SELECT * FROM numbers FOR UPDATE").await.unwrap();
+    onlooker
+        .query_drop("SELECT * FROM numbers FOR UPDATE")
+        .await
+        .unwrap();
     let refused = store.transact(|session| add(session, 1, 1).boxed()).await;
     let refused = refused.unwrap_err();
     assert!(is_outage(&refused, false), "{refused:?}");
     onlooker.query_drop("ROLLBACK").await.unwrap();
-    store.transact(|session| add(session, 1, 10).boxed()).await.unwrap();
+    store
+        .transact(|session| add(session, 1, 10).boxed())
+        .await
+        .unwrap();
     assert_eq!(written(&store).await, [(1, 10)]);
 }
 
@@ -146,12 +170,18 @@ async fn a_lock_that_is_not_given_is_an_outage_without_effect() {
 async fn a_server_that_takes_no_writes_is_an_outage_and_its_connection_is_left() {
     let (store, _database) = numbers(1).await;
     let mut demoted = store.scan_session().await.unwrap();
-    demoted.say("SET SESSION TRANSACTION READ ONLY").await.unwrap();
+    demoted
+        .say("SET SESSION TRANSACTION READ ONLY")
+        .await
+        .unwrap();
     drop(demoted);
     let refused = store.transact(|session| write(session, 1, 1).boxed()).await;
     let refused = refused.unwrap_err();
     assert!(is_outage(&refused, false), "{refused:?}");
-    store.transact(|session| write(session, 1, 2).boxed()).await.unwrap();
+    store
+        .transact(|session| write(session, 1, 2).boxed())
+        .await
+        .unwrap();
     assert_eq!(written(&store).await, [(1, 2)]);
 }
 
@@ -162,7 +192,9 @@ async fn after_a_commit_without_an_answer_nobody_knows() {
     let store = through(&proxy, 1);
     for (id, cut_at) in [(1, CutAt::Command), (2, CutAt::Answer), (3, CutAt::Never)] {
         proxy.cut_commit(cut_at);
-        let told = store.transact(|session| write(session, id, 0).boxed()).await;
+        let told = store
+            .transact(|session| write(session, id, 0).boxed())
+            .await;
         match told {
             Ok(_) => assert_eq!(cut_at, CutAt::Never),
             Err(error) => assert!(is_outage(&error, true) && id < 3, "{error:?}"),
@@ -182,7 +214,11 @@ async fn a_server_that_was_away_is_used_again_at_once() {
     assert_eq!(store.inner.pool.idle_and_free(), (16, 16));
     proxy.cut_all();
     assert_eq!(written(&store).await, []);
-    assert_eq!(store.inner.pool.idle_and_free(), (1, 16), "those that were lost are gone");
+    assert_eq!(
+        store.inner.pool.idle_and_free(),
+        (1, 16),
+        "those that were lost are gone"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

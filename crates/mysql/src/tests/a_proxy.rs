@@ -41,10 +41,14 @@ enum End {
 impl Proxy {
     pub(crate) async fn to(database: &Database) -> Self {
         let mut url = url::Url::parse(&database.url()).unwrap();
-        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(3306));
+        let server = (
+            url.host_str().unwrap().to_owned(),
+            url.port().unwrap_or(3306),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port()))
+            .unwrap();
         let (cut_at, ends) = (Arc::new(AtomicU8::new(0)), watch::Sender::new(End::Cut));
         let proxy = Self {
             url: url.to_string(),

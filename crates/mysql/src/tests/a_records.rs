@@ -89,7 +89,11 @@ async fn a_token_is_spent_or_voided_but_not_both() {
         let renewed = other.renew_verification(&key, verification(2 * number + 1));
         let (verified, renewed) = tokio::join!(one.verify([2 * number; 32]), renewed);
         let (verified, renewed) = (verified.unwrap(), renewed.unwrap());
-        assert_ne!(verified.is_ok(), renewed.is_ok(), "{verified:?} {renewed:?}");
+        assert_ne!(
+            verified.is_ok(),
+            renewed.is_ok(),
+            "{verified:?} {renewed:?}"
+        );
     }
 }
 
@@ -128,7 +132,10 @@ async fn a_discard_waits_for_no_redemption() {
     let slot = |slot: u8| format!("INSERT INTO template_redemptions VALUES ({id}, {slot}, 1)");
     redeeming.query_drop(slot(1)).await.unwrap();
     redeeming.query_drop("START TRANSACTION").await.unwrap();
-    redeeming.query_drop("UPDATE template_redemptions SET redeem_count = 2").await.unwrap();
+    redeeming
+        .query_drop("UPDATE template_redemptions SET redeem_count = 2")
+        .await
+        .unwrap();
     redeeming.query_drop(slot(2)).await.unwrap();
     store.publish(shop, id).await.unwrap().unwrap();
     let discarded = store.discard(shop, id, "끝".into()).await.unwrap().unwrap();
@@ -147,7 +154,10 @@ async fn rows_touched(store: &Store) -> i64 {
         row.read::<String>()
     };
     let counts = session.rows(sql, (), read).await.unwrap();
-    counts.iter().map(|count| count.parse::<i64>().unwrap()).sum()
+    counts
+        .iter()
+        .map(|count| count.parse::<i64>().unwrap())
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +182,11 @@ async fn no_more_mails_are_looked_at_than_are_asked_for() {
     onlooker.query_drop("ANALYZE TABLE mails").await.unwrap();
     let before = rows_touched(&only).await;
     let own = rows_touched(&only).await - before;
-    for (what, to) in [("due", None), ("all", None), ("to one", Some("One@example.com"))] {
+    for (what, to) in [
+        ("due", None),
+        ("all", None),
+        ("to one", Some("One@example.com")),
+    ] {
         let before = rows_touched(&only).await;
         let told = match what {
             "due" => only.due(10).await.unwrap().len(),

@@ -10,7 +10,7 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{self, Coupon, CouponStatus},
-    id::TemplateId,
+    id::{CouponId, TemplateId},
     template::{Owned, Template},
 };
 
@@ -63,7 +63,7 @@ async fn issue(
     let mut script = Script::default();
     if let Ok(period) = placed {
         let coupon = Coupon {
-            id: session.coupon_id(),
+            id: CouponId::new(now, store.random_u64()),
             merchant_id: request.merchant_id,
             template_id: request.template_id,
             user_id: request.user_id.clone(),

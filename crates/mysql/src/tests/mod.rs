@@ -8,8 +8,10 @@ mod a_session;
 mod b_audit;
 mod b_coupon;
 mod b_scene;
+mod b_script;
 mod direct_gate;
 mod laws;
+mod plans;
 mod schema;
 
 use std::sync::Arc;

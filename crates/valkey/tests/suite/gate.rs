@@ -6,7 +6,7 @@ use goodpon_domain::{
 };
 use goodpon_valkey::{Closed, Taken};
 
-use crate::scene::{GATE, Scene, event, hours, keyed, now};
+use crate::scene::{GATE, Scene, event, hours, keyed, minutes, now};
 
 const AT_ONE: Taken = Taken::Closed(Closed {
     epoch: Some(Epoch(1)),
@@ -184,12 +184,19 @@ async fn sold_out_is_told_only_when_every_place_is_confirmed() {
     scene.take(&first).await;
     scene.take(&second).await;
     let late = event("c", 3, keyed(1, 1));
+    for user in ["a", "b"] {
+        scene.make_due(user, -hours(1)).await;
+    }
     assert_eq!(scene.take(&late).await, Taken::Wait);
     scene.confirm(&[first]).await;
     assert_eq!(scene.take(&late).await, Taken::Wait);
-    // Once due, the oldest is helped, and for a second nobody else is asked to.
-    scene.make_due("b", 0).await;
+    // Once due it is helped, and then rests for a second.
+    scene.make_due("b", minutes(0)).await;
+    let before = scene.clock().await;
     assert_eq!(scene.take(&late).await, Taken::Help(second.clone()));
+    let until = before + 1000..=scene.clock().await + 1000;
+    assert!(until.contains(&scene.due_at("b").await));
+    scene.make_due("b", -hours(1)).await;
     assert_eq!(scene.take(&late).await, Taken::Wait);
     scene.confirm(&[second]).await;
     assert_eq!(scene.take(&late).await, Taken::SoldOut);
@@ -208,15 +215,14 @@ async fn the_oldest_that_is_due_is_helped_first() {
     for event in &events {
         scene.take(event).await;
     }
-    for (user, ms) in [("a", 10), ("b", 30), ("c", 20)] {
-        scene.make_due(user, ms).await;
+    for (user, since) in [("a", 10), ("b", 30), ("c", 20)] {
+        scene.make_due(user, minutes(since)).await;
     }
     let late = event("d", 4, None);
     for helped in [1, 2, 0] {
         let help = Taken::Help(events[helped].clone());
         assert_eq!(scene.take(&late).await, help);
     }
-    assert_eq!(scene.take(&late).await, Taken::Wait);
 }
 
 #[tokio::test]

@@ -121,6 +121,8 @@ async fn a_gate_is_closed_on_the_old_connection_when_its_server_changes_identity
     assert_eq!(scene.take(&event("c", 3, None)).await, AT_ONE);
     // The pair was given up at once, and the next one knows the server's new name.
     let before = scene.bound.server().to_owned();
+    let present = scene.valkey.bound();
+    assert!(!present.is_ok_and(|bound| bound.server() == before));
     let bound = other_than(&scene.valkey, &before).await;
     let moved = bound.take(GATE, &event("c", 3, None), None, now()).await;
     assert_eq!(moved.unwrap(), AT_ONE);

@@ -8,7 +8,7 @@ use goodpon_domain::{
 };
 use goodpon_valkey::{Closed, Counts, Holding, KeyState, Look, Taken};
 
-use crate::scene::{GATE, Scene, event, hours, keyed, now};
+use crate::scene::{GATE, Scene, event, hours, keyed, minutes, now};
 
 async fn look(scene: &Scene, epoch: i64, user: &str, keyed: Option<Keyed>) -> Look {
     let looked = scene
@@ -89,14 +89,14 @@ async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
         valid_until: until,
         ..event.clone()
     };
-    let age = Duration::from_secs(60);
+    let age = Duration::from_hours(1);
     let pending = async |limit| {
         let asked = scene.bound.pending(GATE, Epoch(1), age, limit, until);
         asked.await.unwrap().unwrap()
     };
     assert_eq!(pending(9).await, []);
-    for (user, ms) in [("a", 70_000), ("b", 90_000), ("c", 50_000)] {
-        scene.make_due(user, ms).await;
+    for (user, since) in [("a", 70), ("b", 90), ("c", 50)] {
+        scene.make_due(user, minutes(since)).await;
     }
     assert_eq!(pending(1).await, [mine(&events[1])]);
     assert_eq!(pending(9).await, [mine(&events[0])]);

@@ -29,6 +29,10 @@ pub fn hours(count: i64) -> SignedDuration {
     SignedDuration::from_hours(count)
 }
 
+pub fn minutes(count: i64) -> SignedDuration {
+    SignedDuration::from_mins(count)
+}
+
 pub fn keyed(key: u8, body: u8) -> Option<Keyed> {
     Some(Keyed {
         key: [key; 16],
@@ -127,15 +131,28 @@ impl Scene {
         format!("goodpon:{{test:7:0}}:{end}")
     }
 
-    /// Lets time pass for a reservation: it is due for help since `ms`.
-    pub async fn make_due(&self, user: &str, ms: i64) {
-        let time: (i64, i64) = self.server.run("TIME").await;
-        let at = time.0 * 1000 + time.1 / 1000 - ms;
+    /// Lets time pass for a reservation: it is due for help since then, or in so long if that is negative.
+    pub async fn make_due(&self, user: &str, since: SignedDuration) {
+        let at = self.clock().await - i64::try_from(since.as_millis()).unwrap();
         let mut zadd = redis::cmd("ZADD");
         zadd.arg(Self::name("z:1")).arg("XX").arg(at);
         zadd.arg(&user_digest(user)[..]);
         let mut connection = self.server.connect().await;
         zadd.query_async::<()>(&mut connection).await.unwrap();
+    }
+
+    /// When a reservation is due for help, by the server's clock in milliseconds.
+    pub async fn due_at(&self, user: &str) -> i64 {
+        let mut zscore = redis::cmd("ZSCORE");
+        zscore.arg(Self::name("z:1")).arg(&user_digest(user)[..]);
+        let mut connection = self.server.connect().await;
+        zscore.query_async(&mut connection).await.unwrap()
+    }
+
+    /// The server's clock, in milliseconds.
+    pub async fn clock(&self) -> i64 {
+        let (seconds, micros): (i64, i64) = self.server.run("TIME").await;
+        seconds * 1000 + micros / 1000
     }
 
     /// All names of the gate's keys, without those of finished answers.

@@ -7,9 +7,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use redis::{FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue, aio::MultiplexedConnection};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use crate::scene::SOON;
 
 /// Stopped and cleared away when dropped.
 pub struct Server {
@@ -72,7 +74,11 @@ impl Server {
 
     pub async fn connect(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(SOON))
+            .set_response_timeout(Some(SOON));
+        let connection = client.get_multiplexed_async_connection_with_config(&patient);
+        connection.await.unwrap()
     }
 
     /// Runs a command given as words.

@@ -3,6 +3,7 @@
 
 mod held;
 mod run;
+mod terms;
 
 use goodpon_valkey::Valkey;
 

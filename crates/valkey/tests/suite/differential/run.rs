@@ -17,15 +17,15 @@ use goodpon_domain::{
 use goodpon_gate_model::gate::{
     self as model, Confirmation, Digest, HELP_EVERY_MS, LOADED_KEPT_MS, Request, Store,
 };
-use goodpon_valkey::{
-    Bound, Closed, Counts, Folding, Holding, Installation, KeptSuccess, KeyState, Look, Taken,
-    Valkey, user_digest,
-};
+use goodpon_valkey::{Bound, Closed, Installation, KeptSuccess, Taken, Valkey, user_digest};
 use jiff::{SignedDuration, Timestamp};
 use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
-use super::held::{Held, ask};
+use super::{
+    held::{Held, ask},
+    terms,
+};
 use crate::{
     scene::{GATE, SOON, now},
     server::Server,
@@ -252,20 +252,7 @@ impl<'a> Run<'a> {
     }
 
     fn taken(&mut self, taken: model::Taken, event: &IssueEvent) -> Taken {
-        let (kind, taken) = match taken {
-            model::Taken::Replay(outcome) => ("Replay", Taken::Replay(outcome)),
-            model::Taken::Mismatch => ("Mismatch", Taken::Mismatch),
-            model::Taken::Closed { epoch } => ("Closed", Taken::Closed(Closed { epoch })),
-            model::Taken::Reserved { spent } => ("Reserved", Taken::Reserved { spent }),
-            model::Taken::Help(pending) => {
-                let event = pending.event(GATE.template, event.epoch, event.valid_until);
-                ("Help", Taken::Help(event))
-            }
-            model::Taken::Refused(refusal) => ("Refused", Taken::Refused(refusal)),
-            model::Taken::AlreadyIssued => ("AlreadyIssued", Taken::AlreadyIssued),
-            model::Taken::SoldOut => ("SoldOut", Taken::SoldOut),
-            model::Taken::Wait => ("Wait", Taken::Wait),
-        };
+        let (kind, taken) = terms::taken(taken, event);
         self.saw(kind);
         taken
     }
@@ -370,15 +357,7 @@ impl<'a> Run<'a> {
     }
 
     fn installation(&mut self, installation: model::Installation) -> Installation {
-        let (kind, installation) = match installation {
-            model::Installation::Done => ("Done", Installation::Done),
-            model::Installation::WrongServer => ("WrongServer", Installation::WrongServer),
-            model::Installation::NotOlder(epoch) => ("NotOlder", Installation::NotOlder(epoch)),
-            model::Installation::CountDiffers(count) => {
-                let count = i64::try_from(count).unwrap();
-                ("CountDiffers", Installation::CountDiffers(Some(count)))
-            }
-        };
+        let (kind, installation) = terms::installation(installation);
         self.saw(kind);
         installation
     }
@@ -397,24 +376,7 @@ impl<'a> Run<'a> {
         if let Ok(counts) = &mut look.gate {
             counts.confirmed_at = None;
         }
-        let key = expected.key.map(|key| match key {
-            model::KeyState::Replay(outcome) => KeyState::Replay(outcome),
-            model::KeyState::Mismatch => KeyState::Mismatch,
-            model::KeyState::Pending => KeyState::Pending,
-        });
-        let gate = expected.gate.map_err(|epoch| Closed { epoch });
-        let gate = gate.map(|counts| Counts {
-            cap: counts.cap,
-            base: counts.base,
-            spent: counts.spent,
-            confirmed: counts.confirmed,
-            confirmed_at: None,
-            user: counts.user.map(|holding| match holding {
-                model::Holding::Coupon => Holding::Coupon,
-                model::Holding::Pending => Holding::Pending,
-            }),
-        });
-        assert_eq!(look, Look { key, gate });
+        assert_eq!(look, terms::look(expected));
     }
 
     async fn pending(&mut self) {
@@ -455,11 +417,7 @@ impl<'a> Run<'a> {
 
     async fn fold(&mut self) {
         let epoch = self.an_epoch();
-        let (kind, expected) = match self.store.fold(epoch) {
-            model::Folding::Done => ("Done", Folding::Done),
-            model::Folding::StillPending => ("StillPending", Folding::StillPending),
-            model::Folding::NotThere(epoch) => ("NotThere", Folding::NotThere(epoch)),
-        };
+        let (kind, expected) = terms::folding(self.store.fold(epoch));
         self.saw(kind);
         assert_eq!(self.a_bound().fold(GATE, epoch).await.unwrap(), expected);
     }

@@ -1,0 +1,232 @@
+//! How the server finds the rows of what is asked often: along an index, without sorting, and few more than are told.
+
+use goodpon_application::history::{Direction, HistoryFilter};
+use goodpon_domain::{
+    history::HistoryPosition,
+    id::{CouponId, HistoryId, TemplateId},
+};
+use jiff::Timestamp;
+use mysql_async::{Conn, Row, Value, from_value, prelude::Queryable};
+
+use super::b_scene::{MERCHANT, Scene};
+use crate::{
+    coupon,
+    history::{Page, Query},
+    upkeep,
+};
+
+/// When the first coupon was issued, in microseconds; the others follow by a microsecond each.
+const BEGAN: i64 = 1_700_000_000_000_000;
+/// Templates of the merchant, of each so many coupons, of which a user has one of each template.
+const TEMPLATES: i64 = 40;
+const USERS: i64 = 200;
+
+fn coupon_id(template: i64, user: i64) -> CouponId {
+    let at = Timestamp::from_microsecond(BEGAN + template * USERS + user).unwrap();
+    CouponId::new(at, u64::MAX)
+}
+
+/// Fills all tables that grow; every tenth coupon is redeemed for an order of its own, and every fortieth for `same`.
+async fn fill(conn: &mut Conn) {
+    for merchant in [MERCHANT.0, 2] {
+        let first = (merchant - 1) * TEMPLATES;
+        let mut script = Vec::new();
+        for template in first + 1..=first + TEMPLATES {
+            let status = 1 + template % 3;
+            script.push(format!(
+                "INSERT INTO coupon_templates (id, merchant_id, name, description, discount_type, discount_value,
+                     issue_start_at, absolute_expires_at, limit_type, status, created_at)
+                 VALUES ({template}, {merchant}, 'n', '', 0, 1, 0, {}, 0, {status}, 0)",
+                BEGAN + template
+            ));
+            let (mut coupons, mut entries) = (Vec::new(), Vec::new());
+            for user in 0..USERS {
+                let (id, at) = (coupon_id(template, user), BEGAN + template * USERS + user);
+                let (mut status, mut changed_at, mut of) = (0, at, "NULL".to_owned());
+                entries.push(format!("({merchant}, {at}, x'{id}', {template}, 0, x'{id}', NULL)"));
+                if user % 10 == 0 {
+                    (status, changed_at) = (1, at + 1_000_000_000);
+                    of = match user % 40 {
+                        0 => "'same'".to_owned(),
+                        _ => format!("'o{template}-{user}'"),
+                    };
+                    entries.push(format!("({merchant}, {changed_at}, x'{id}', {template}, 1, x'{id}', {of})"));
+                }
+                let due = at + 2_000_000_000;
+                coupons.push(format!(
+                    "(x'{id}', {merchant}, {template}, 'u{user}', {status}, {at}, {due}, {changed_at}, {of})"
+                ));
+            }
+            script.push(format!(
+                "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changed_at,
+                     order_id) VALUES {}",
+                coupons.join(",")
+            ));
+            script.push(format!(
+                "INSERT INTO coupon_histories (merchant_id, recorded_at, id, template_id, action, coupon_id, order_id)
+                 VALUES {}",
+                entries.join(",")
+            ));
+        }
+        conn.query_drop(script.join(";")).await.unwrap();
+    }
+    let old = "FROM coupons WHERE merchant_id = 1 AND template_id < 20";
+    conn.query_drop(format!(
+        "INSERT INTO idempotency_records SELECT id, id, 200, '', issued_at {old};
+         INSERT INTO verification_tokens SELECT CONCAT(id, id), 1, issued_at {old};
+         INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, sent_at)
+             SELECT 'a', 'a', '', '', '', issued_at, issued_at {old};
+         ANALYZE TABLE coupons, coupon_histories, coupon_templates, idempotency_records, verification_tokens, mails"
+    ))
+    .await
+    .unwrap();
+}
+
+/// How many rows the session has read so far, by whatever way.
+async fn rows_read(conn: &mut Conn) -> i64 {
+    let status: Vec<(String, String)> = conn
+        .query("SHOW SESSION STATUS LIKE 'Handler_read%'")
+        .await
+        .unwrap();
+    // What showing this reads is counted as rnd_next; full scans are told by the plan.
+    let counted = status.iter().filter(|(name, _)| {
+        ["key", "next", "prev", "first", "last"].iter().any(|way| name.ends_with(&format!("_{way}")))
+    });
+    counted.map(|(_, count)| count.parse::<i64>().unwrap()).sum()
+}
+
+/// Explains a statement and runs it: it goes by `keys` in that order (of the tables that are not read as constants),
+/// and reads at most `most` rows.
+async fn check(conn: &mut Conn, sql: &str, values: Vec<Value>, keys: &[&str], most: i64) {
+    let plan: Vec<Row> = conn.exec(format!("EXPLAIN {sql}"), values.clone()).await.unwrap();
+    let mut used = Vec::new();
+    for row in &plan {
+        let text = |name: &str| {
+            let value = row.get::<Value, _>(name).unwrap_or(Value::NULL);
+            from_value::<Option<String>>(value).unwrap_or_default()
+        };
+        let (way, extra) = (text("type"), text("Extra"));
+        assert!(way != "ALL" && way != "index", "a full scan: {plan:#?}\n{sql}");
+        for bad in ["filesort", "temporary", "join buffer"] {
+            assert!(!extra.contains(bad), "{bad}: {plan:#?}\n{sql}");
+        }
+        used.push(text("key"));
+    }
+    let expected: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+    assert_eq!(used, expected, "{plan:#?}\n{sql}");
+    let before = rows_read(conn).await;
+    conn.exec_drop(sql, values).await.unwrap();
+    let read = rows_read(conn).await - before;
+    assert!(read <= most, "{read} rows are read, where {most} are enough: {sql}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coupons_are_found_by_their_keys() {
+    let scene = Scene::new().await;
+    let conn = &mut scene.conn().await;
+    fill(conn).await;
+    let id = coupon_id(7, 10).to_bytes();
+    let primary = ["PRIMARY"; 3];
+    let key: Value = id.into();
+    check(conn, &coupon::look_sql(), vec![key.clone(), key], &primary, 3).await;
+    let held = coupon::held_sql();
+    let of_user = vec![MERCHANT.0.into(), "u7".into()];
+    let keys = ["coupons_by_user", "PRIMARY", "PRIMARY"];
+    // Of each coupon its row, its template and its template's slots.
+    check(conn, &held, of_user, &keys, 4 * TEMPLATES + 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sweeps_find_what_is_due_along_an_index() {
+    let scene = Scene::new().await;
+    let conn = &mut scene.conn().await;
+    fill(conn).await;
+    let late = BEGAN + 100_000_000_000;
+    let due = |status: i64| vec![status.into(), late.into(), 50.into()];
+    check(conn, upkeep::DUE_TEMPLATES, due(1), &["coupon_templates_ending"], 52).await;
+    check(conn, &upkeep::due_coupons_sql(), due(0), &["coupons_due"], 52).await;
+    let walks = ["coupon_templates_ending", "PRIMARY"];
+    check(conn, upkeep::OPEN_WALKS, vec![3.into(), 16.into()], &walks, 40).await;
+    let walk = vec![7.into(), "u150".into(), 50.into()];
+    check(conn, &upkeep::walk_sql(), walk, &["coupons_one_for_each_user"], 52).await;
+    let keys = ["idempotency_records_by_age", "verification_tokens_by_age", "mails_sent"];
+    for (litter, key) in upkeep::LITTER.iter().zip(keys) {
+        check(conn, litter.delete, vec![late.into(), 50.into()], &[key], 60).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_pages_are_read_from_their_cursor_on() {
+    let scene = Scene::new().await;
+    let conn = &mut scene.conn().await;
+    fill(conn).await;
+    let at = |template: i64, user: i64| Timestamp::from_microsecond(BEGAN + template * USERS + user).unwrap();
+    let position = |template, user| HistoryPosition {
+        recorded_at: at(template, user),
+        id: HistoryId::from_bytes(coupon_id(template, user).to_bytes()),
+    };
+    let none = HistoryFilter::default();
+    let dates = HistoryFilter {
+        from: Some(at(5, 0)),
+        until: Some(at(35, 0)),
+        ..none.clone()
+    };
+    let of_template = HistoryFilter {
+        template_id: Some(TemplateId(20)),
+        ..none.clone()
+    };
+    let of_order = HistoryFilter {
+        order_id: Some("same".into()),
+        ..none.clone()
+    };
+    let all = ["PRIMARY", "PRIMARY", "PRIMARY"];
+    let by_template = ["PRIMARY", "coupon_histories_by_template", "PRIMARY"];
+    let by_order = ["coupon_histories_by_order", "PRIMARY", "PRIMARY"];
+    for (filter, keys) in [(none, all), (dates, all), (of_template, by_template), (of_order, by_order)] {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            for after in [None, Some(position(20, 100))] {
+                let page = Page {
+                    merchant: MERCHANT,
+                    filter: &filter,
+                    direction,
+                    after,
+                    limit: 21,
+                };
+                let Query { sql, values } = page.query();
+                // Of each entry its row, its coupon and its template.
+                check(conn, &sql, values, &keys, 3 * 21 + 5).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_page_looks_at_few_entries_of_each_coupon() {
+    let scene = Scene::new().await;
+    let conn = &mut scene.conn().await;
+    fill(conn).await;
+    let recorded_at = Timestamp::from_microsecond(BEGAN + 20 * USERS).unwrap();
+    let after = HistoryPosition {
+        recorded_at,
+        id: HistoryId::new(recorded_at, 0),
+    };
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let page = Page {
+            merchant: MERCHANT,
+            filter: &HistoryFilter::default(),
+            direction,
+            after: Some(after),
+            limit: 21,
+        };
+        let Query { sql, values } = page.coupons_query("u10");
+        check(conn, &sql, values, &["coupons_by_user", "PRIMARY"], 2 * TEMPLATES + 2).await;
+        let ids: Vec<CouponId> = (1..=8).map(|template| coupon_id(template, 10)).collect();
+        let Query { sql, values } = page.entries_query(&ids);
+        let read = rows_read(conn).await;
+        conn.exec_drop(&sql, values.clone()).await.unwrap();
+        assert!(rows_read(conn).await - read <= 4 * 8);
+        let plan: Vec<Row> = conn.exec(format!("EXPLAIN {sql}"), values).await.unwrap();
+        let keys = plan.iter().filter_map(|row| row.get::<Option<String>, _>("key").flatten());
+        assert!(keys.clone().all(|key| key == "coupon_histories_by_coupon") && keys.count() == 8);
+    }
+}

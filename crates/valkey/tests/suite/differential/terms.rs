@@ -1,0 +1,67 @@
+//! The reference's answers in the scripts' terms, each with its kind.
+
+use goodpon_domain::gate::IssueEvent;
+use goodpon_gate_model::gate as model;
+use goodpon_valkey::{Closed, Counts, Folding, Holding, Installation, KeyState, Look, Taken};
+
+use crate::scene::GATE;
+
+/// `event` is what was asked for: help bears its time limit.
+pub fn taken(taken: model::Taken, event: &IssueEvent) -> (&'static str, Taken) {
+    match taken {
+        model::Taken::Replay(outcome) => ("Replay", Taken::Replay(outcome)),
+        model::Taken::Mismatch => ("Mismatch", Taken::Mismatch),
+        model::Taken::Closed { epoch } => ("Closed", Taken::Closed(Closed { epoch })),
+        model::Taken::Reserved { spent } => ("Reserved", Taken::Reserved { spent }),
+        model::Taken::Help(pending) => {
+            let event = pending.event(GATE.template, event.epoch, event.valid_until);
+            ("Help", Taken::Help(event))
+        }
+        model::Taken::Refused(refusal) => ("Refused", Taken::Refused(refusal)),
+        model::Taken::AlreadyIssued => ("AlreadyIssued", Taken::AlreadyIssued),
+        model::Taken::SoldOut => ("SoldOut", Taken::SoldOut),
+        model::Taken::Wait => ("Wait", Taken::Wait),
+    }
+}
+
+pub fn installation(installation: model::Installation) -> (&'static str, Installation) {
+    match installation {
+        model::Installation::Done => ("Done", Installation::Done),
+        model::Installation::WrongServer => ("WrongServer", Installation::WrongServer),
+        model::Installation::NotOlder(epoch) => ("NotOlder", Installation::NotOlder(epoch)),
+        model::Installation::CountDiffers(count) => {
+            let count = i64::try_from(count).unwrap();
+            ("CountDiffers", Installation::CountDiffers(Some(count)))
+        }
+    }
+}
+
+pub fn folding(folding: model::Folding) -> (&'static str, Folding) {
+    match folding {
+        model::Folding::Done => ("Done", Folding::Done),
+        model::Folding::StillPending => ("StillPending", Folding::StillPending),
+        model::Folding::NotThere(epoch) => ("NotThere", Folding::NotThere(epoch)),
+    }
+}
+
+/// The reference does not know when something was last confirmed.
+pub fn look(look: model::Look) -> Look {
+    let key = look.key.map(|key| match key {
+        model::KeyState::Replay(outcome) => KeyState::Replay(outcome),
+        model::KeyState::Mismatch => KeyState::Mismatch,
+        model::KeyState::Pending => KeyState::Pending,
+    });
+    let gate = look.gate.map_err(|epoch| Closed { epoch });
+    let gate = gate.map(|counts| Counts {
+        cap: counts.cap,
+        base: counts.base,
+        spent: counts.spent,
+        confirmed: counts.confirmed,
+        confirmed_at: None,
+        user: counts.user.map(|holding| match holding {
+            model::Holding::Coupon => Holding::Coupon,
+            model::Holding::Pending => Holding::Pending,
+        }),
+    });
+    Look { key, gate }
+}
