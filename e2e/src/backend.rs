@@ -121,6 +121,25 @@ impl Rooms {
         &self.database_url
     }
 
+    /// Runs a statement in the database.
+    ///
+    /// # Panics
+    /// The database does not do it.
+    pub fn execute(&self, sql: &str) {
+        let (url, sql) = (self.database_url.clone(), sql.to_owned());
+        let done = thread::spawn(move || {
+            let runtime = runtime();
+            runtime.block_on(async {
+                let pool = Pool::new(OptsBuilder::from_opts(Opts::from_url(&url).expect("a URL")));
+                let mut conn = pool.get_conn().await.expect("the database server");
+                conn.query_drop(sql).await.expect("a statement");
+                drop(conn);
+                let _ = pool.disconnect().await;
+            });
+        });
+        done.join().expect("the statement is run");
+    }
+
     /// Waits until a user's coupon is written.
     ///
     /// # Panics
@@ -151,11 +170,7 @@ fn keep(
     ready: &mpsc::Sender<()>,
     asked: mpsc::Receiver<Question>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let pool =
             |url: &str| Pool::new(OptsBuilder::from_opts(Opts::from_url(url).expect("a URL")));
         let server = pool(server);
@@ -193,6 +208,11 @@ fn keep(
             let _ = admin.delete_topics(&[topic], &AdminOptions::new()).await;
         }
     });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
 }
 
 /// Answers those whose coupon is there, and those who have waited too long. A database that is away is asked again.

@@ -298,6 +298,21 @@ impl Server {
             .expect("the nsenter program")
     }
 
+    /// Changes the database behind the server's back.
+    ///
+    /// # Panics
+    /// The database does not do it.
+    pub fn damage(&self, sql: &str) {
+        match &self.rooms {
+            Some(rooms) => rooms.execute(sql),
+            None => {
+                let file = self.data_dir.join("goodpon.db");
+                let connection = rusqlite::Connection::open(file).expect("the database");
+                connection.execute_batch(sql).expect("a statement");
+            }
+        }
+    }
+
     /// The newest mails to an address, as `goodpon mailbox --json` tells them.
     #[must_use]
     pub fn mailbox(&self, to: &str) -> Vec<Value> {

@@ -1,9 +1,9 @@
 //! Sign-up, the account itself, verification and resending (contract §2).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use goodpon_e2e::Shared;
 use goodpon_e2e::expect::exact_keys;
 use goodpon_e2e::world::{PASSWORD, fresh_email};
+use goodpon_e2e::{Options, Shared, World};
 use serde_json::{Value, json};
 
 static SHARED: Shared = Shared::new();
@@ -305,7 +305,7 @@ async fn the_mail_greets_by_name_and_escapes_it() {
 
 #[tokio::test]
 async fn only_a_hash_of_the_password_is_on_disk() {
-    let world = SHARED.world().await;
+    let world = World::with(Options::default().embedded()).await;
     let (email, password) = (fresh_email(), "unmistakable-password-3141");
     world.anonymous.sign_up(&email, password, "이름").await.ok();
     let mut argon = false;

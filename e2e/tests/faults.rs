@@ -85,7 +85,7 @@ fn assert_verified(world: &World) {
 #[tokio::test]
 async fn an_fsync_that_fails_answers_503_and_loses_nothing() {
     let shim = Shim::build();
-    let world = World::with(shim.options()).await;
+    let world = World::with(shim.options().embedded()).await;
     let template = world.publish(&Template::default()).await;
     let mut told = Told::default();
     for number in 0..20 {
@@ -129,7 +129,7 @@ async fn an_fsync_that_fails_answers_503_and_loses_nothing() {
 #[tokio::test]
 async fn a_crash_while_fsync_fails_loses_nothing() {
     let shim = Shim::build();
-    let world = World::with(shim.options()).await;
+    let world = World::with(shim.options().embedded()).await;
     let template = world.publish(&Template::default()).await;
     let mut told = Told::default();
     for number in 0..10 {

@@ -310,7 +310,7 @@ fn hold_write_lock(world: &World) -> rusqlite::Connection {
 
 #[tokio::test]
 async fn a_key_whose_request_still_runs_is_a_conflict() {
-    let world = World::with(goodpon_e2e::Options::default()).await;
+    let world = World::with(goodpon_e2e::Options::default().embedded()).await;
     let template = world.publish(&Template::default()).await;
     let lock = hold_write_lock(&world);
     let shop = world.shop.clone();

@@ -130,7 +130,7 @@ fn a_data_folder_that_cannot_be_written_is_named() {
 
 #[test]
 fn a_second_process_on_the_same_folder_is_refused() {
-    let server = Server::start(Options::default());
+    let server = Server::start(Options::default().embedded());
     assert_refused(
         Options::default().data_dir(server.data_dir()),
         &[server.data_dir().to_str().unwrap()],
@@ -142,7 +142,7 @@ fn a_second_process_on_the_same_folder_is_refused() {
 
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
-    let server = Server::start(Options::default());
+    let server = Server::start(Options::default().embedded());
     assert!(server.terminate().success());
     let path = server.data_dir().join("goodpon.db");
     let version = |sql: &str| {
@@ -175,14 +175,7 @@ async fn verify_is_clean_while_serving_and_stopped_and_names_differences() {
     assert!(world.server().terminate().success());
     let output = world.server().run_cli(&["verify"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    let database =
-        rusqlite::Connection::open(world.server().data_dir().join("goodpon.db")).unwrap();
-    let find = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%histor%'";
-    let table: String = database.query_row(find, [], |row| row.get(0)).unwrap();
-    database
-        .execute_batch(&format!("DELETE FROM {table}"))
-        .unwrap();
-    drop(database);
+    world.server().damage("DELETE FROM coupon_histories");
     let output = world.server().run_cli(&["verify"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(
@@ -196,7 +189,7 @@ async fn verify_is_clean_while_serving_and_stopped_and_names_differences() {
 
 #[tokio::test]
 async fn a_backup_taken_while_serving_is_restored() {
-    let world = World::with(Options::default()).await;
+    let world = World::with(Options::default().embedded()).await;
     let template = world.publish(&Template::default()).await;
     world.shop.issue(template, "before").await.ok();
     let folder = tempfile::tempdir().unwrap();
@@ -445,7 +438,7 @@ fn demo_script(server: &Server, since: usize) -> String {
 
 #[tokio::test]
 async fn the_demo_refuses_a_folder_with_other_merchants() {
-    let world = World::with(Options::default()).await;
+    let world = World::with(Options::default().embedded()).await;
     assert!(world.server().terminate().success());
     let options = Options::default()
         .data_dir(world.server().data_dir())

@@ -5,7 +5,8 @@
 //! that comes late. What partners, issuers and openers decide is decided by the very functions of
 //! [`goodpon_domain::gate`], and Valkey is [`crate::gate::Store`]. Time goes by seconds. Not modelled: shards,
 //! operators' work on parked events, the end of a gate's life, verdicts where no gate was ever opened, the end of a
-//! key's 24 hours, the 100 ms for which a script believes its server (here it always asks).
+//! key's 24 hours. Assumed: a server that is demoted and promoted again takes longer for it than a script believes it
+//! to be who it was, and the clocks of brokers and database go back by a second each.
 
 mod action;
 mod issuer;
@@ -191,6 +192,7 @@ pub struct World {
     has_lost_answers: bool,
     coupons: u16,
     runs: u16,
+    /// Milliseconds of the servers' clocks beyond the seconds.
     pulse: i64,
     budget: Budget,
     reached: Reached,

@@ -13,6 +13,7 @@ use goodpon_domain::business_time::BusinessZone;
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
 use goodpon_http::{Api, admin, dashboard, partner};
+use goodpon_mysql::SharedOutbox;
 use goodpon_scaled::Scaled;
 use goodpon_sqlite::{DATABASE_FILE, OpenError, Store};
 use goodpon_telemetry::metrics::Metrics;
@@ -154,7 +155,7 @@ pub fn app(
     let credentials = CredentialCache::default();
     // The record ports of both sets have nothing in common but their traits.
     macro_rules! over {
-        ($store:expr) => {{
+        ($store:expr, $outbox:expr) => {{
             let store = Arc::new($store.clone());
             App {
                 accounts: store.clone(),
@@ -163,7 +164,7 @@ pub fn app(
                 gate,
                 coupons: store.clone(),
                 histories: store.clone(),
-                outbox: store.clone(),
+                outbox: Arc::new($outbox),
                 upkeep: store,
                 health,
                 passwords: Arc::new(passwords),
@@ -177,8 +178,8 @@ pub fn app(
         }};
     }
     Ok(match backends {
-        Backends::Embedded(store) => over!(store),
-        Backends::Scaled { store, .. } => over!(store),
+        Backends::Embedded(store) => over!(store, store.clone()),
+        Backends::Scaled { store, .. } => over!(store, SharedOutbox::new(store.clone())),
     })
 }
 

@@ -21,8 +21,10 @@ use crate::{
     record::Record,
 };
 
-/// How often it is asked again where to start, and whether a broker answers.
+/// How soon it is asked again where to start.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// How long a partition waits whose broker did not tell its bounds.
+const PUT_OFF: Duration = Duration::from_secs(2);
 /// How often it is told again that the log lacks what is wanted.
 const TELL_AGAIN: Duration = Duration::from_secs(3);
 /// How long the client library is waited for at once.
@@ -174,7 +176,7 @@ impl Consumer {
     /// partition is not this member's.
     pub fn seek(&mut self, partition: i32, offset: i64) {
         if let Some(place) = self.places.get_mut(&partition) {
-            place.go_to(offset);
+            place.go_to(offset, Instant::now());
         }
     }
 
@@ -237,7 +239,10 @@ impl Consumer {
                 Heard::Trouble(error) => match error.rdkafka_error_code() {
                     // A partition's next record is out of the log's range; of which, is not said.
                     Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                        self.places.values_mut().for_each(Place::look_again);
+                        let now = Instant::now();
+                        self.places
+                            .values_mut()
+                            .for_each(|place| place.look_again(now));
                     }
                     Some(RDKafkaErrorCode::PollExceeded) => {
                         tracing::warn!("this issuer took too long and loses its partitions");
@@ -268,7 +273,9 @@ impl Consumer {
                 }
             }
         }
-        self.trouble = None;
+        if self.places.values().all(Place::is_reading) {
+            self.trouble = None;
+        }
         None
     }
 
@@ -277,12 +284,16 @@ impl Consumer {
             return Ok(None);
         };
         if place.need(Instant::now()) == Some(Need::Start) {
-            place.go_to((self.start)(partition)?);
+            place.go_to((self.start)(partition)?, Instant::now());
         }
         let Some(need) = place.need(Instant::now()) else {
             return Ok(None);
         };
-        let (low, end) = self.log.bounds(partition).map_err(|error| reason(&error))?;
+        let (low, end) = self.log.bounds(partition).map_err(|error| {
+            // It took its time, and others can be read meanwhile.
+            place.put_off(Instant::now() + PUT_OFF);
+            reason(&error)
+        })?;
         let (wanted, first_there) = match need {
             Need::Start => return Ok(None),
             Need::Begin(wanted) | Need::BeginAgain(wanted) => {

@@ -23,8 +23,8 @@ pub(crate) struct Place {
 enum Step {
     /// It is not known yet where to start.
     Unknown,
-    /// To be started there as soon as a broker tells whether it can be.
-    Due { at: i64 },
+    /// To be started there once a broker tells that it can be, who is asked from then on.
+    Due { at: i64, from: Instant },
     /// The log lacks that record, which is to be told again at a time.
     Stuck { at: i64, tell: Instant },
     /// The log is read, and that record is the next.
@@ -73,7 +73,7 @@ impl Place {
     pub(crate) fn need(&self, now: Instant) -> Option<Need> {
         match self.step {
             Step::Unknown => Some(Need::Start),
-            Step::Due { at } => Some(Need::Begin(at)),
+            Step::Due { at, from } => (from <= now).then_some(Need::Begin(at)),
             Step::Stuck { at, tell } => (tell <= now).then_some(Need::Tell(at)),
             Step::Reading {
                 next,
@@ -90,16 +90,34 @@ impl Place {
         }
     }
 
+    /// Whether the log is read, so far as is known.
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self.step, Step::Reading { .. })
+    }
+
     /// Goes to `offset` as soon as possible. What was not given out yet is forgotten.
-    pub(crate) fn go_to(&mut self, offset: i64) {
+    pub(crate) fn go_to(&mut self, offset: i64, now: Instant) {
         self.waiting.clear();
-        self.step = Step::Due { at: offset };
+        self.step = Step::Due {
+            at: offset,
+            from: now,
+        };
+    }
+
+    /// Puts the start off where nobody could tell whether it can be made.
+    pub(crate) fn put_off(&mut self, until: Instant) {
+        if let Step::Due { from, .. } = &mut self.step {
+            *from = until;
+        }
     }
 
     /// Looks again whether the log has the next record; what is to be given out stays.
-    pub(crate) fn look_again(&mut self) {
+    pub(crate) fn look_again(&mut self, now: Instant) {
         if let Step::Reading { next, .. } = self.step {
-            self.step = Step::Due { at: next };
+            self.step = Step::Due {
+                at: next,
+                from: now,
+            };
         }
     }
 
@@ -110,7 +128,7 @@ impl Place {
 
     /// The log is read from `next` on.
     pub(crate) fn reads_from(&mut self, next: i64) {
-        let is_retry = matches!(self.step, Step::Reading { .. });
+        let is_retry = self.is_reading();
         self.step = Step::Reading {
             next,
             gap: None,
@@ -123,7 +141,7 @@ impl Place {
         match (self.waiting.front(), self.step) {
             (Some(first), _) => Some(first.offset),
             (None, Step::Reading { next, .. }) => Some(next),
-            (None, Step::Due { at } | Step::Stuck { at, .. }) => Some(at),
+            (None, Step::Due { at, .. } | Step::Stuck { at, .. }) => Some(at),
             (None, Step::Unknown) => None,
         }
     }
@@ -202,8 +220,11 @@ mod tests {
         let mut place = Place::new();
         assert_eq!(place.need(now), Some(Need::Start));
         assert!(!offer(&mut place, 0, now));
-        place.go_to(5);
+        place.go_to(5, now);
         assert_eq!(place.need(now), Some(Need::Begin(5)));
+        place.put_off(now + GAP_PATIENCE);
+        assert_eq!(place.need(now), None);
+        assert_eq!(place.need(now + GAP_PATIENCE), Some(Need::Begin(5)));
         assert!(!offer(&mut place, 5, now));
         place.reads_from(5);
         assert_eq!(place.need(now), None);
@@ -265,7 +286,7 @@ mod tests {
         assert_eq!(place.need(now), None);
         assert_eq!(place.need(later), Some(Need::Tell(3)));
         assert!(!offer(&mut place, 3, now), "it stands still");
-        place.go_to(7);
+        place.go_to(7, now);
         assert_eq!(place.need(now), Some(Need::Begin(7)));
     }
 
@@ -276,7 +297,7 @@ mod tests {
         place.reads_from(0);
         offer(&mut place, 0, now);
         offer(&mut place, 1, now);
-        place.go_to(0);
+        place.go_to(0, now);
         assert!(place.is_empty());
         assert!(!offer(&mut place, 2, now), "it was on its way");
         place.reads_from(0);
@@ -289,7 +310,7 @@ mod tests {
         let mut place = Place::new();
         place.reads_from(0);
         offer(&mut place, 0, now);
-        place.look_again();
+        place.look_again(now);
         assert_eq!(place.need(now), Some(Need::Begin(1)));
         assert_eq!(given(&mut place, 9), [0]);
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use goodpon_kafka::{Consumer, ConsumerSettings, Content, Polled};
-use support::{LONG, Ledger, TestTopic, event, fill, offsets};
+use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets};
 
 /// An issuer on a thread of its own, until it is told to leave.
 fn issuer(
@@ -176,9 +176,8 @@ async fn what_was_paused_when_it_went_is_read_when_it_comes_back() {
     let mut stays = ledger.consumer(&settings);
     let read = |consumer: &mut Consumer, until| {
         while ledger.total() < until {
-            if let Polled::Batch { partition, records } = consumer.poll(LONG) {
-                assert!(ledger.write(partition, records));
-            }
+            let (partition, records) = batch(consumer);
+            assert!(ledger.write(partition, records));
         }
     };
     read(&mut stays, 6);
@@ -195,4 +194,26 @@ async fn what_was_paused_when_it_went_is_read_when_it_comes_back() {
         fill(&publisher, partition, 3).await;
     }
     read(&mut stays, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_start_does_not_hold_up_the_others() {
+    let topic = TestTopic::new(2).await;
+    let publisher = topic.publisher().await;
+    for partition in 0..2 {
+        fill(&publisher, partition, 3).await;
+    }
+    let settings = topic.settings();
+    let away = Box::new(|_| Err("the database is away".into()));
+    let mut first = Consumer::join(&settings, away).unwrap();
+    wait_until("its share", || {
+        assert_eq!(first.poll(Duration::from_millis(10)), Polled::Idle);
+        first.assigned().len() == 2
+    });
+    let mut second = topic.consumer();
+    wait_until("the other's share", || {
+        assert_eq!(first.poll(Duration::from_millis(10)), Polled::Idle);
+        matches!(second.poll(Duration::from_millis(10)), Polled::Batch { .. })
+    });
+    assert_eq!((first.assigned().len(), second.assigned().len()), (1, 1));
 }

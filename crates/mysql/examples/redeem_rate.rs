@@ -80,8 +80,16 @@ async fn seed(conn: &mut Conn, template: i64, limit_type: u8, coupons: usize) ->
         for (number, id) in some.iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };
             let user = chunk * 500 + number;
-            write!(rows, "{comma}(x'{id}', {MERCHANT}, {template}, 'u{user}', 0, {at}, {at})").unwrap();
-            write!(entries, "{comma}({MERCHANT}, {at}, x'{id}', {template}, 0, x'{id}')").unwrap();
+            write!(
+                rows,
+                "{comma}(x'{id}', {MERCHANT}, {template}, 'u{user}', 0, {at}, {at})"
+            )
+            .unwrap();
+            write!(
+                entries,
+                "{comma}({MERCHANT}, {at}, x'{id}', {template}, 0, x'{id}')"
+            )
+            .unwrap();
         }
         conn.query_drop(rows).await.unwrap();
         conn.query_drop(entries).await.unwrap();
@@ -145,24 +153,43 @@ async fn main() {
         argument.map_or(default, |text| text.parse().expect("a number"))
     };
     let (coupons, tasks, connections) = (number(20_000), number(64), number(32));
-    let server = std::env::var("GOODPON_DATABASE_URL").expect("GOODPON_DATABASE_URL names a server");
+    let server =
+        std::env::var("GOODPON_DATABASE_URL").expect("GOODPON_DATABASE_URL names a server");
     let random = HashedCount::default();
     let name = format!("redeem_rate_{:016x}", random.next());
     let mut url = url::Url::parse(&server).unwrap();
     let mut conn = Conn::new(Opts::from_url(&server).unwrap()).await.unwrap();
-    conn.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
+    conn.query_drop(format!("CREATE DATABASE {name}"))
+        .await
+        .unwrap();
     conn.query_drop(format!("USE {name}")).await.unwrap();
     url.set_path(&name);
     let zone = BusinessZone::new(TimeZone::get("Asia/Seoul").unwrap());
-    let store = Store::new(url.as_str(), connections, Arc::new(SystemClock), Arc::new(random), zone);
+    let store = Store::new(
+        url.as_str(),
+        connections,
+        Arc::new(SystemClock),
+        Arc::new(random),
+        zone,
+    );
     let store = store.unwrap();
     store.migrate().await.unwrap();
     println!("{coupons} coupons, {tasks} tasks, {connections} connections");
-    for (template, limit_type, with_key) in [(1, 0, false), (2, 0, true), (3, 2, false), (4, 2, true)] {
+    for (template, limit_type, with_key) in
+        [(1, 0, false), (2, 0, true), (3, 2, false), (4, 2, true)]
+    {
         let ids = seed(&mut conn, template, limit_type, coupons).await;
         let rate = redeem_all(&store, ids, tasks, with_key).await;
-        let limit = if limit_type == 0 { "no limit" } else { "a limit" };
-        let key = if with_key { "with keys" } else { "without keys" };
+        let limit = if limit_type == 0 {
+            "no limit"
+        } else {
+            "a limit"
+        };
+        let key = if with_key {
+            "with keys"
+        } else {
+            "without keys"
+        };
         println!("template with {limit}, {key}: {rate:.0} redemptions/s");
     }
     let began = Instant::now();
@@ -173,5 +200,7 @@ async fn main() {
         began.elapsed().as_secs_f64(),
         differences.len()
     );
-    conn.query_drop(format!("DROP DATABASE {name}")).await.unwrap();
+    conn.query_drop(format!("DROP DATABASE {name}"))
+        .await
+        .unwrap();
 }

@@ -96,7 +96,14 @@ impl Entries {
                 id,
             } = self.after;
             let coupon = coupon.to_bytes();
-            let values = (coupon, coupon, recorded_at, recorded_at, id.to_bytes(), row_limit(PAGE));
+            let values = (
+                coupon,
+                coupon,
+                recorded_at,
+                recorded_at,
+                id.to_bytes(),
+                row_limit(PAGE),
+            );
             let read = |row: &mut Columns| {
                 let key = EntryKey {
                     coupon: row.coupon_id()?,
@@ -174,7 +181,11 @@ impl Audit {
         let sql = "SELECT template_id, user_id, COUNT(*) FROM coupons
                    GROUP BY template_id, user_id HAVING COUNT(*) > 1";
         let read = |row: &mut Columns| {
-            Ok((row.read::<i64>()?, row.read::<String>()?, row.read::<i64>()?))
+            Ok((
+                row.read::<i64>()?,
+                row.read::<String>()?,
+                row.read::<i64>()?,
+            ))
         };
         for (template, user, found) in session.rows(sql, (), read).await? {
             let subject = format!("template {template} coupons of user {user:?}");
@@ -234,7 +245,11 @@ impl Audit {
         let sql = "SELECT r.template_id, r.slot, r.redeem_count FROM template_redemptions r
                    WHERE r.redeem_count <> 0 ORDER BY r.template_id, r.slot";
         let read = |row: &mut Columns| {
-            Ok((TemplateId(row.read()?), row.read::<u8>()?, row.read::<i64>()?))
+            Ok((
+                TemplateId(row.read()?),
+                row.read::<u8>()?,
+                row.read::<i64>()?,
+            ))
         };
         for (id, slot, count) in session.rows(sql, (), read).await? {
             let subject = format!("template {id} redeem_count slot {slot}");
@@ -249,7 +264,8 @@ impl Audit {
         }
         let sql = "SELECT t.id, t.redeem_count FROM coupon_templates t
                    WHERE t.redeem_count <> 0 AND t.limit_type <> ?";
-        let limited = crate::codec::limit_type::code(goodpon_domain::template::LimitType::RedeemCount);
+        let limited =
+            crate::codec::limit_type::code(goodpon_domain::template::LimitType::RedeemCount);
         let read = |row: &mut Columns| Ok((TemplateId(row.read()?), row.read::<i64>()?));
         for (id, count) in session.rows(sql, (limited,), read).await? {
             self.differ(format!("template {id} redeem_count row"), 0, count);

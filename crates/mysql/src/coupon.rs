@@ -178,7 +178,11 @@ async fn look<T>(
 }
 
 /// Locks a coupon and, before it, its template: `unlimited` tells how, where redemptions have no limit.
-pub(crate) async fn lock(session: &mut Session<'_>, coupon: CouponId, unlimited: Lock) -> Result<()> {
+pub(crate) async fn lock(
+    session: &mut Session<'_>,
+    coupon: CouponId,
+    unlimited: Lock,
+) -> Result<()> {
     let id = coupon.to_bytes();
     let sql = "SELECT t.id, t.limit_type FROM coupons c JOIN coupon_templates t ON t.id = c.template_id WHERE c.id = ?";
     let read = |row: &mut Columns| Ok((row.read::<i64>()?, limit_type::read(row)?));
@@ -274,7 +278,7 @@ fn has_redeem_limit(template: &Template) -> bool {
 
 /// To be run with the rows locked, the template's too: a discard must not be committed between the look at its status
 /// and the commit, or the coupon would be left behind in state ISSUED.
-pub(crate) async fn cancel(
+async fn cancel(
     session: &mut Session<'_>,
     request: &CancelRequest,
     idempotency: Option<&Idempotency<CancelOutcome>>,
@@ -335,13 +339,14 @@ pub(crate) async fn cancel(
     Ok(Outcome::Ran(outcome))
 }
 
-/// A user's coupons in state ISSUED, with their templates.
+/// A user's coupons in state ISSUED, with their templates. Redemptions in slots are not counted: only a limit matters
+/// to who holds a coupon.
 pub(crate) fn held_sql() -> String {
     format!(
         "SELECT {COLUMNS}, {} FROM coupons c FORCE INDEX (coupons_by_user)
          JOIN coupon_templates t ON t.id = c.template_id AND t.merchant_id = c.merchant_id
          WHERE c.merchant_id = ? AND c.user_id = ? AND c.status = {}",
-        template::COLUMNS,
+        template::COLUMNS_BUT_SLOTS,
         coupon_status::code(CouponStatus::Issued),
     )
 }

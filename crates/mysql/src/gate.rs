@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The server's time, at the beginning of the statement.
-const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
+pub(crate) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
 
 /// A sale is over when its youngest coupon is older than this: no idempotency key of it counts any more.
 pub const SALE_OVER_AFTER: SignedDuration = SignedDuration::from_hours(25);

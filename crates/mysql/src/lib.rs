@@ -8,6 +8,7 @@ mod audit;
 mod codec;
 mod columns;
 mod coupon;
+mod delivery;
 mod fault;
 mod gate;
 mod health;
@@ -39,6 +40,7 @@ use mysql_async::{Opts, OptsBuilder};
 
 use crate::{fault::Fault, idempotency::InFlight, pool::Pool};
 
+pub use delivery::SharedOutbox;
 pub use gate::{GateRead, Holder, Opening, SALE_OVER_AFTER, Sealed};
 pub use issue::{Tally, Written};
 pub use parked::{Parked, Settled, StaysParked};

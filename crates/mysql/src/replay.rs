@@ -6,12 +6,7 @@ use goodpon_domain::{
     id::{MerchantId, TemplateId},
 };
 
-use crate::{
-    codec::history_action,
-    columns::Columns,
-    coupon::Stored,
-    fault::Result,
-};
+use crate::{codec::history_action, columns::Columns, coupon::Stored, fault::Result};
 
 /// An entry as it is stored, without its coupon's id.
 #[derive(Debug, Clone)]
@@ -81,7 +76,8 @@ impl<'a> Replay<'a> {
     pub(crate) fn take(&mut self, line: &Line) {
         let is_issue = line.action == HistoryAction::Issue;
         self.issues += usize::from(self.is_its_issue(line));
-        if self.difference.is_none() && !is_issue
+        if self.difference.is_none()
+            && !is_issue
             && let Err(expected) = self.step(line)
         {
             let at = line.position.recorded_at;

@@ -36,7 +36,7 @@ macro_rules! columns {
 /// The columns that [`read`] reads, of `coupon_templates` as `t`. Redemptions without a limit are counted in slots.
 pub(crate) const COLUMNS: &str = columns!(
     "t.redeem_count + (SELECT COALESCE(CAST(SUM(r.redeem_count) AS SIGNED), 0)
-                       FROM template_redemptions r WHERE r.template_id = t.id)"
+                       FROM template_redemptions r FORCE INDEX (PRIMARY) WHERE r.template_id = t.id)"
 );
 
 /// The same without what is counted in slots, where only a limit matters.

@@ -10,13 +10,15 @@ use goodpon_domain::{
     coupon::CouponStatus, history::HistoryAction, id::TemplateId, template::TemplateStatus,
 };
 use jiff::{SignedDuration, Timestamp};
+use mysql_async::Value;
 
 use crate::{
     Store,
     codec::{coupon_status, micros, row_limit, template_status},
     coupon::{self, Entry, Stored},
-    fault::Result,
-    script::Script,
+    columns::Columns,
+    fault::{Fault, Result},
+    script::{Literal, Script},
     session::Session,
     template::{self, Lock},
 };
@@ -55,23 +57,31 @@ pub(crate) fn walk_sql() -> String {
     )
 }
 
-/// A kind of rows that are deleted when they are old: how, given a time and how many, and how old.
+/// A kind of rows that are deleted when they are old.
 pub(crate) struct Litter {
-    pub(crate) delete: &'static str,
+    /// The keys of the oldest, up to a time and so many.
+    pub(crate) oldest: &'static str,
+    delete: &'static str,
     kept_for: SignedDuration,
 }
 
 pub(crate) const LITTER: [Litter; 3] = [
     Litter {
-        delete: "DELETE FROM idempotency_records WHERE stored_at <= ? ORDER BY stored_at LIMIT ?",
+        oldest: "SELECT id FROM idempotency_records FORCE INDEX (idempotency_records_by_age)
+                 WHERE stored_at <= ? ORDER BY stored_at LIMIT ? FOR UPDATE SKIP LOCKED",
+        delete: "DELETE FROM idempotency_records WHERE id = ?",
         kept_for: KEPT_FOR,
     },
     Litter {
-        delete: "DELETE FROM verification_tokens WHERE created_at <= ? ORDER BY created_at LIMIT ?",
+        oldest: "SELECT digest FROM verification_tokens FORCE INDEX (verification_tokens_by_age)
+                 WHERE created_at <= ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED",
+        delete: "DELETE FROM verification_tokens WHERE digest = ?",
         kept_for: TOKENS_KEPT_FOR,
     },
     Litter {
-        delete: "DELETE FROM mails WHERE sent_at <= ? ORDER BY sent_at LIMIT ?",
+        oldest: "SELECT id FROM mails FORCE INDEX (mails_sent)
+                 WHERE sent_at <= ? ORDER BY sent_at LIMIT ? FOR UPDATE SKIP LOCKED",
+        delete: "DELETE FROM mails WHERE id = ?",
         kept_for: SENT_MAILS_KEPT_FOR,
     },
 ];
@@ -98,7 +108,7 @@ async fn expire_template(session: &mut Session<'_>, id: TemplateId) -> Result<us
 async fn expire_templates(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let issuable = template_status::code(TemplateStatus::Issuable);
     let due = (issuable, micros(session.now), row_limit(limit));
-    let read = |row: &mut crate::columns::Columns| Ok(TemplateId(row.read()?));
+    let read = |row: &mut Columns| Ok(TemplateId(row.read()?));
     let mut found = session.rows(DUE_TEMPLATES, due, read).await?;
     if found.is_empty() {
         return Ok(0);
@@ -207,7 +217,7 @@ async fn go_on(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<us
 async fn discard_coupons(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let discarded = template_status::code(TemplateStatus::Discarded);
     let read =
-        |row: &mut crate::columns::Columns| Ok((TemplateId(row.read()?), row.read::<bool>()?));
+        |row: &mut Columns| Ok((TemplateId(row.read()?), row.read::<bool>()?));
     let open = session
         .rows(OPEN_WALKS, (discarded, row_limit(MOST_WALKS)), read)
         .await?;
@@ -237,8 +247,18 @@ async fn delete(
     limit: usize,
 ) -> Result<usize> {
     let old = (micros(until), row_limit(limit));
-    let deleted = session.run(litter.delete, old).await?;
-    Ok(usize::try_from(deleted).unwrap_or(limit))
+    let keys = session.rows(litter.oldest, old, |row| row.read::<Value>()).await?;
+    let mut script = Script::default();
+    for key in &keys {
+        let key = match key {
+            Value::Bytes(bytes) => bytes.as_slice().into(),
+            Value::Int(id) => Literal::Number(*id),
+            _ => return Err(Fault::Corrupt("a key")),
+        };
+        script.say(litter.delete, [key]);
+    }
+    session.together(&script).await?;
+    Ok(keys.len())
 }
 
 #[async_trait]

@@ -117,9 +117,9 @@ impl Scaled {
                 TopicState::Unknown(why) | TopicState::Bad(why) => Err(why),
             }
         };
-        let (valkey, topic) = tokio::join!(valkey, topic);
+        let (valkey, topic) = tokio::join!(valkey, tokio::time::timeout(within, topic));
         valkey.map_err(|error| error.to_string())?;
-        topic
+        topic.unwrap_or_else(|_| Err("Kafka does not answer in time".into()))
     }
 }
 

@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::{Place, SERVERS, Server};
+use super::place::{Place, Set};
+use super::{Data, SERVERS, Server};
 use crate::process;
 
 /// Whether there is a daemon and Compose.
@@ -22,31 +23,71 @@ pub fn answers() -> bool {
     works(&["info"]) && works(&["compose", "version"])
 }
 
-/// The Compose command, with the port of each server in its environment.
-fn compose() -> Result<Command> {
+/// The Compose command, with the ports of each server in its environment.
+fn compose(set: &Set) -> Result<Command> {
     let mut command = Command::new("docker");
     command
-        .args(["compose", "--project-name", "goodpon-services", "--file"])
+        .args(["compose", "--project-name", &format!("goodpon-{}", set.title())])
+        .arg("--file")
         .arg(process::root().join("xtask/src/services/compose.yaml"));
     for server in SERVERS {
         // A port that somebody holds is most likely the container's own.
-        let place = Place::of(server, |_| true)?;
-        command.env(
-            format!("{}_PORT", server.name().to_uppercase()),
-            place.port.to_string(),
-        );
+        let place = Place::of(set, server, |_| true)?;
+        let ports = [
+            ("PORT", place.port),
+            ("BEHIND_PORT", place.behind),
+            ("FRONT_PORT", place.front),
+        ];
+        for (which, port) in ports {
+            let name = format!("{}_{which}", server.name().to_uppercase());
+            command.env(name, port.to_string());
+        }
     }
     Ok(command)
 }
 
-pub fn up(servers: &[&dyn Server]) -> Result<()> {
+pub fn up(set: &Set, servers: &[&dyn Server]) -> Result<()> {
     let names = servers.iter().map(|server| server.name());
     match servers.is_empty() {
         true => Ok(()),
-        false => process::run(compose()?.args(["up", "--detach", "--wait"]).args(names)),
+        false => process::run(compose(set)?.args(["up", "--detach", "--wait"]).args(names)),
     }
 }
 
-pub fn down() -> Result<()> {
-    process::run(compose()?.arg("down"))
+pub fn down(set: &Set, lose_data: bool) -> Result<()> {
+    let mut command = compose(set)?;
+    command.arg("down");
+    if lose_data {
+        command.arg("--volumes");
+    }
+    process::run(&mut command)
+}
+
+pub fn kill(set: &Set, server: &dyn Server) -> Result<()> {
+    process::run(compose(set)?.args(["kill", server.name()]))
+}
+
+/// Starts one that was up before, with this in its data folder.
+pub fn start(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
+    let name = server.name();
+    if data != Data::Kept {
+        process::run(compose(set)?.args(["rm", "--force", "--stop", "--volumes", name]))?;
+        process::run(compose(set)?.args(["create", name]))?;
+    }
+    if data == Data::FromSnapshot {
+        let from = format!("{}/.", set.folder(server)?.join("snapshot").display());
+        let to = format!("{name}:{}", server.data_in_container());
+        process::run(compose(set)?.args(["cp", "--archive", &from, &to]))?;
+    }
+    process::run(compose(set)?.args(["up", "--detach", "--wait", name]))
+}
+
+/// Copies the data of one, whether or not it runs.
+pub fn snapshot(set: &Set, server: &dyn Server) -> Result<()> {
+    let folder = set.folder(server)?.join("snapshot");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let from = format!("{}:{}/.", server.name(), server.data_in_container());
+    process::run(compose(set)?.args(["cp", "--archive", &from]).arg(folder))
 }

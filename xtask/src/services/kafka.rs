@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::place::Place;
 use super::{Server, local};
 
 pub struct Kafka;
@@ -26,16 +27,19 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 "#;
 
-/// With the last two a broker that was killed is taken back after some seconds rather than 15.
-fn configuration(folder: &str, port: u16, controller: u16) -> String {
+/// With the last two a broker that was killed is taken back after some seconds rather than 15. Clients that come by
+/// the listener PROXIED are told to go on by the proxy, too.
+fn configuration(folder: &str, place: &Place) -> String {
+    let (port, controller, behind, front) = (place.port, place.inner, place.behind, place.front);
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{front}
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={folder}/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -49,7 +53,7 @@ broker.heartbeat.interval.ms=500
 }
 
 /// A command that runs a class of Kafka's.
-fn java(folder: &Path, class: &str) -> Command {
+fn java(programs: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
     command
         .args([
@@ -58,7 +62,7 @@ fn java(folder: &Path, class: &str) -> Command {
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-cp",
         ])
-        .arg(folder.join("libs/*"))
+        .arg(programs.join("libs/*"))
         .arg(class);
     command
 }
@@ -76,12 +80,12 @@ impl Server for Kafka {
         format!("127.0.0.1:{port}")
     }
 
-    fn install(&self, folder: &Path) -> Result<()> {
+    fn install(&self, programs: &Path) -> Result<()> {
         if local::program("java").is_none() {
             local::install_packages(&["openjdk-17-jre-headless"], "Java")?;
         }
         // Written last, so that what was broken off is done again.
-        let done = folder.join("libs/done");
+        let done = programs.join("libs/done");
         if done.is_file() {
             return Ok(());
         }
@@ -89,10 +93,10 @@ impl Server for Kafka {
             local::install_packages(&["maven"], "Maven")?;
         }
         eprintln!("downloading Kafka's jars ...");
-        fs::write(folder.join("pom.xml"), POM)?;
+        fs::write(programs.join("pom.xml"), POM)?;
         let mut download = Command::new("mvn");
         download
-            .current_dir(folder)
+            .current_dir(programs)
             .args([
                 "-q",
                 "-B",
@@ -105,19 +109,22 @@ impl Server for Kafka {
         fs::write(done, "").map_err(Into::into)
     }
 
-    fn prepare(&self, folder: &Path, port: u16, inner: u16) -> Result<Command> {
-        let file = folder.join("server.properties");
-        let path = folder
-            .to_str()
-            .context("the target folder's path is no UTF-8")?;
-        fs::write(&file, configuration(path, port, inner))?;
-        if !folder.join("data/meta.properties").is_file() {
-            let mut format = java(folder, "kafka.tools.StorageTool");
+    fn prepare(&self, place: &Place, programs: &Path) -> Result<Command> {
+        let file = place.folder.join("server.properties");
+        let path = place.folder.to_str();
+        let path = path.context("the target folder's path is no UTF-8")?;
+        fs::write(&file, configuration(path, place))?;
+        if !place.data().join("meta.properties").is_file() {
+            let mut format = java(programs, "kafka.tools.StorageTool");
             local::quietly(format.args(["format", "-t", CLUSTER, "-c"]).arg(&file))?;
         }
-        let mut command = java(folder, "kafka.Kafka");
+        let mut command = java(programs, "kafka.Kafka");
         command.arg(file);
         Ok(command)
+    }
+
+    fn data_in_container(&self) -> &'static str {
+        "/var/lib/kafka/data"
     }
 
     /// Ready is who tells of a broker: the port is open before the controller has taken it in.

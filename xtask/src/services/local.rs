@@ -1,6 +1,6 @@
 //! Servers as plain processes, which go on when xtask ends.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{Place, Server, folder};
+use super::place::{self, Place, Set};
+use super::{Data, Server};
 
 /// A start takes no longer, also on a slow machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -18,28 +19,100 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts those that do not run, all at once, and waits for each.
-pub fn up(servers: &[&dyn Server]) -> Result<()> {
+pub fn up(set: &Set, servers: &[&dyn Server]) -> Result<()> {
     let mut places = Vec::new();
     for server in servers {
-        let place = Place::of(*server, |folder| running(folder).is_some())?;
+        let place = Place::of(set, *server, |folder| running(folder).is_some())?;
         let mut started = None;
         if running(&place.folder).is_none() {
-            server.install(&place.folder)?;
-            started = Some(start(*server, &place)?);
+            let programs = place::programs(*server)?;
+            server.install(&programs)?;
+            started = Some(start(*server, &place, &programs)?);
         }
         places.push((server, place, started));
     }
     for (server, place, started) in places {
         wait(*server, &place, started)?;
-        server.set_up(&place.folder, place.port)?;
+        server.set_up(&place)?;
         eprintln!("{} is ready at {}", server.name(), server.url(place.port));
     }
     Ok(())
 }
 
-fn start(server: &dyn Server, place: &Place) -> Result<Child> {
-    let mut command = server.prepare(&place.folder, place.port, place.inner)?;
-    let log = File::create(place.folder.join("log"))?;
+/// Starts one that was up before, with this in its data folder.
+pub fn start_with(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
+    let place = known(set, server)?;
+    if running(&place.folder).is_some() {
+        bail!("{} runs", server.name());
+    }
+    if data != Data::Kept && place.data().exists() {
+        fs::remove_dir_all(place.data())?;
+    }
+    if data == Data::FromSnapshot {
+        copy(&place.folder.join("snapshot"), &place.data())?;
+    }
+    let started = start(server, &place, &place::programs(server)?)?;
+    wait(server, &place, Some(started))?;
+    server.set_up(&place)
+}
+
+/// Kills one, and waits until it is gone.
+pub fn kill(set: &Set, server: &dyn Server) -> Result<()> {
+    let place = known(set, server)?;
+    while let Some(pid) = running(&place.folder) {
+        // It may have ended between the two.
+        let _ = kill_process(pid, Signal::KILL);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Copies the data of one, whether or not it runs.
+pub fn snapshot(set: &Set, server: &dyn Server) -> Result<()> {
+    let place = known(set, server)?;
+    let snapshot = place.folder.join("snapshot");
+    if snapshot.exists() {
+        fs::remove_dir_all(&snapshot)?;
+    }
+    copy(&place.data(), &snapshot)
+}
+
+/// Deletes the data of one that does not run.
+pub fn remove_data(set: &Set, server: &dyn Server) -> Result<()> {
+    let Some(place) = Place::known(set, server)? else {
+        return Ok(());
+    };
+    for folder in [place.data(), place.folder.join("snapshot")] {
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
+
+fn known(set: &Set, server: &dyn Server) -> Result<Place> {
+    let place = Place::known(set, server)?;
+    place.with_context(|| format!("{} was never up", server.name()))
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => fs::copy(entry.path(), target).map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+fn start(server: &dyn Server, place: &Place, programs: &Path) -> Result<Child> {
+    let mut command = server.prepare(place, programs)?;
+    let mut log = OpenOptions::new();
+    let log = log.create(true).append(true).open(place.folder.join("log"))?;
     // Of its own group: an interrupt in the terminal is not meant for it.
     let child = command
         .stdin(Stdio::null())
@@ -78,9 +151,9 @@ fn wait(server: &dyn Server, place: &Place, mut started: Option<Child>) -> Resul
     Ok(())
 }
 
-/// Stops the server of that name, if it runs.
-pub fn stop(name: &str) -> Result<()> {
-    let folder = folder()?.join(name);
+/// Stops a server, if it runs.
+pub fn stop(set: &Set, server: &dyn Server) -> Result<()> {
+    let (folder, name) = (set.folder(server)?, server.name());
     let Some(pid) = running(&folder) else {
         return Ok(());
     };

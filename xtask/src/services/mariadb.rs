@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::place::Place;
 use super::{Server, local};
 
 pub struct MariaDb;
@@ -58,7 +59,7 @@ impl Server for MariaDb {
         format!("mysql://{NAME}:{NAME}@127.0.0.1:{port}/{NAME}")
     }
 
-    fn install(&self, _folder: &Path) -> Result<()> {
+    fn install(&self, _programs: &Path) -> Result<()> {
         let is_there = ["mariadbd", "mariadb-install-db", "mariadb"]
             .iter()
             .all(|name| local::program(name).is_some());
@@ -68,13 +69,12 @@ impl Server for MariaDb {
         }
     }
 
-    fn prepare(&self, folder: &Path, port: u16, _inner: u16) -> Result<Command> {
-        let file = folder.join("my.cnf");
-        let path = folder
-            .to_str()
-            .context("the target folder's path is no UTF-8")?;
-        fs::write(&file, configuration(path, port, &as_root("")))?;
-        if !folder.join("data/mysql").is_dir() {
+    fn prepare(&self, place: &Place, _programs: &Path) -> Result<Command> {
+        let file = place.folder.join("my.cnf");
+        let path = place.folder.to_str();
+        let path = path.context("the target folder's path is no UTF-8")?;
+        fs::write(&file, configuration(path, place.port, &as_root("")))?;
+        if !place.data().join("mysql").is_dir() {
             let program = local::program("mariadb-install-db").context("no mariadb-install-db")?;
             let mut install = Command::new(program);
             install
@@ -95,6 +95,10 @@ impl Server for MariaDb {
         Ok(command)
     }
 
+    fn data_in_container(&self) -> &'static str {
+        "/var/lib/mysql"
+    }
+
     /// A server that takes connections greets first.
     fn is_ready(&self, port: u16) -> bool {
         let greeting = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
@@ -104,14 +108,14 @@ impl Server for MariaDb {
         greeting.is_ok()
     }
 
-    fn set_up(&self, folder: &Path, _port: u16) -> Result<()> {
+    fn set_up(&self, place: &Place) -> Result<()> {
         let sql = format!(
             "CREATE DATABASE IF NOT EXISTS {NAME};
              CREATE USER IF NOT EXISTS '{NAME}'@'%' IDENTIFIED BY '{NAME}';
              GRANT ALL ON *.* TO '{NAME}'@'%'"
         );
         let program = local::program("mariadb").context("no mariadb")?;
-        let socket = format!("--socket={}", folder.join("socket").display());
+        let socket = format!("--socket={}", place.folder.join("socket").display());
         local::quietly(Command::new(program).args(["--no-defaults", "-uroot", &socket, "-e", &sql]))
     }
 }

@@ -3,25 +3,29 @@
 //! Where a Docker daemon answers, they are containers; else plain processes, whose programs are installed where they
 //! are missing. They run on ports of their own until `down`, and keep their data in the folder `services` of the
 //! target folder: who wants to begin anew stops them and deletes it. A URL that the environment gives is used as it is.
+//! With `--set NAME` they are others, of a folder `services-NAME`, which tests may kill and rob of their data.
 
 mod docker;
 mod kafka;
 mod local;
 mod mariadb;
+mod place;
 mod valkey;
 
-use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
-use crate::test_run::target_folder;
+use place::{Place, Set};
 
 /// What to do with the servers.
 #[derive(Args)]
 pub struct Options {
+    /// Servers of that name, apart from the usual ones: for tests that break them.
+    #[arg(long, value_name = "NAME")]
+    set: Option<String>,
     #[command(subcommand)]
     action: Action,
 }
@@ -35,13 +39,49 @@ enum Action {
         env: bool,
     },
     /// Stops them. Their data stays.
-    Down,
+    Down {
+        /// Deletes the data of a named set.
+        #[arg(long)]
+        lose_data: bool,
+    },
     /// Tells which of them run; fails unless all do.
     Status {
         /// Prints the settings of goodpon for them instead, as `export` lines.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         env: bool,
+        /// Prints where they are instead, and where a proxy before Kafka belongs, as a JSON object.
+        #[arg(long)]
+        json: bool,
     },
+    /// Kills a server of a named set (SIGKILL).
+    Kill {
+        /// mariadb, valkey or kafka.
+        server: String,
+    },
+    /// Starts a server of a named set, and waits until it is ready.
+    Start {
+        /// mariadb, valkey or kafka.
+        server: String,
+        /// Without what it had.
+        #[arg(long)]
+        lose_data: bool,
+        /// With what it had when `snapshot` was called last.
+        #[arg(long, conflicts_with = "lose_data")]
+        from_snapshot: bool,
+    },
+    /// Copies the data of a server of a named set, as it is at this moment.
+    Snapshot {
+        /// mariadb, valkey or kafka.
+        server: String,
+    },
+}
+
+/// What a server has in its data folder when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Data {
+    Kept,
+    Lost,
+    FromSnapshot,
 }
 
 /// A kind of server.
@@ -55,109 +95,96 @@ trait Server {
     /// That setting's value.
     fn url(&self, port: u16) -> String;
 
-    /// Sees to it that its programs are there.
-    fn install(&self, folder: &Path) -> Result<()>;
+    /// Sees to it that its programs are there, in `programs` if they have no place of their own.
+    fn install(&self, programs: &Path) -> Result<()>;
 
     /// Writes its configuration, prepares its data where there is none, and tells how it is started. Its command line
-    /// has the folder's path in it. `inner`: a second port, for itself.
-    fn prepare(&self, folder: &Path, port: u16, inner: u16) -> Result<std::process::Command>;
+    /// has the folder's path in it.
+    fn prepare(&self, place: &Place, programs: &Path) -> Result<std::process::Command>;
+
+    /// Where its container has its data.
+    fn data_in_container(&self) -> &'static str;
 
     /// Whether it answers.
     fn is_ready(&self, port: u16) -> bool;
 
     /// What is to be done once it answers; may be done again.
-    fn set_up(&self, _folder: &Path, _port: u16) -> Result<()> {
+    fn set_up(&self, _place: &Place) -> Result<()> {
         Ok(())
     }
 }
 
 const SERVERS: [&dyn Server; 3] = [&mariadb::MariaDb, &valkey::Valkey, &kafka::Kafka];
 
-/// A server's place: its folder, and the ports that it keeps from one start to the next.
-struct Place {
-    folder: PathBuf,
-    port: u16,
-    inner: u16,
-}
-
-/// The folder of all servers.
-fn folder() -> Result<PathBuf> {
-    Ok(target_folder()?.join("services"))
-}
-
-impl Place {
-    /// The place of a server, which gets ports if it has none, or if others have taken them while it did not run.
-    fn of(server: &dyn Server, runs: impl Fn(&Path) -> bool) -> Result<Self> {
-        let folder = folder()?.join(server.name());
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        if let Some(place) = Self::known(&folder)
-            && (runs(&folder) || (is_free(place.port) && is_free(place.inner)))
-        {
-            return Ok(place);
-        }
-        let (one, other) = (free_port()?, free_port()?);
-        let (port, inner) = (one.local_addr()?.port(), other.local_addr()?.port());
-        fs::write(folder.join("ports"), format!("{port} {inner}"))?;
-        Ok(Self {
-            folder,
-            port,
-            inner,
-        })
-    }
-
-    fn known(folder: &Path) -> Option<Self> {
-        let ports = fs::read_to_string(folder.join("ports")).ok()?;
-        let (port, inner) = ports.split_once(' ')?;
-        Some(Self {
-            folder: folder.to_owned(),
-            port: port.parse().ok()?,
-            inner: inner.parse().ok()?,
-        })
-    }
-}
-
-fn free_port() -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-}
-
 /// The servers that the environment does not give.
-fn ours() -> impl Iterator<Item = &'static dyn Server> {
-    let is_given = |server: &&dyn Server| std::env::var_os(server.variable()).is_some();
-    SERVERS.into_iter().filter(move |server| !is_given(server))
+fn ours(set: &Set) -> Vec<&'static dyn Server> {
+    let all = SERVERS.into_iter();
+    all.filter(|server| set.given(*server).is_none()).collect()
 }
 
 /// Does what the options say.
 pub fn run(options: &Options) -> Result<()> {
-    match options.action {
+    let set = Set::named(options.set.as_deref())?;
+    match &options.action {
         Action::Up { env } => {
-            up()?;
-            if env {
-                print_settings()?;
+            up(&set)?;
+            match env {
+                true => print_settings(&set),
+                false => Ok(()),
             }
-            Ok(())
         }
-        Action::Down => {
-            if docker::answers() {
-                docker::down()?;
+        Action::Down { lose_data } => down(&set, *lose_data),
+        Action::Status { env: true, .. } => print_settings(&set),
+        Action::Status { json: true, .. } => print_places(&set),
+        Action::Status { .. } => status(&set),
+        Action::Kill { server } => {
+            let server = breakable(&set, server)?;
+            match docker::answers() {
+                true => docker::kill(&set, server),
+                false => local::kill(&set, server),
             }
-            SERVERS
-                .into_iter()
-                .try_for_each(|server| local::stop(server.name()))
         }
-        Action::Status { env: true } => print_settings(),
-        Action::Status { env: false } => status(),
+        Action::Start {
+            server,
+            lose_data,
+            from_snapshot,
+        } => {
+            let server = breakable(&set, server)?;
+            let data = match (lose_data, from_snapshot) {
+                (true, _) => Data::Lost,
+                (_, true) => Data::FromSnapshot,
+                _ => Data::Kept,
+            };
+            match docker::answers() {
+                true => docker::start(&set, server, data),
+                false => local::start_with(&set, server, data),
+            }
+        }
+        Action::Snapshot { server } => {
+            let server = breakable(&set, server)?;
+            match docker::answers() {
+                true => docker::snapshot(&set, server),
+                false => local::snapshot(&set, server),
+            }
+        }
     }
+}
+
+/// A server that may be broken, by its name.
+fn breakable(set: &Set, name: &str) -> Result<&'static dyn Server> {
+    if set.is_shared() {
+        bail!("only servers of a named set may be broken: give --set NAME");
+    }
+    let found = SERVERS.into_iter().find(|server| server.name() == name);
+    found.with_context(|| format!("{name} is none of mariadb, valkey and kafka"))
 }
 
 /// Starts what does not run yet, waits until all are ready, and gives the settings of goodpon for them.
 pub fn up_with_settings() -> Result<Vec<(&'static str, String)>> {
-    up()?;
+    let set = Set::default();
+    up(&set)?;
     let settings = SERVERS.into_iter().map(|server| {
-        let value = setting(server)?;
+        let value = setting(&set, server)?;
         let value = value.with_context(|| format!("{} has no port", server.name()))?;
         Ok((server.variable(), value))
     });
@@ -165,27 +192,42 @@ pub fn up_with_settings() -> Result<Vec<(&'static str, String)>> {
 }
 
 /// Starts what does not run yet, and waits until all are ready.
-fn up() -> Result<()> {
-    let servers: Vec<_> = ours().collect();
-    if docker::answers() {
-        docker::up(&servers)
-    } else {
-        local::up(&servers)
+fn up(set: &Set) -> Result<()> {
+    let servers = ours(set);
+    match docker::answers() {
+        true => docker::up(set, &servers),
+        false => local::up(set, &servers),
     }
+}
+
+fn down(set: &Set, lose_data: bool) -> Result<()> {
+    if lose_data && set.is_shared() {
+        bail!("only the data of a named set is deleted: give --set NAME");
+    }
+    if docker::answers() {
+        docker::down(set, lose_data)?;
+    }
+    for server in SERVERS {
+        local::stop(set, server)?;
+        if lose_data {
+            local::remove_data(set, server)?;
+        }
+    }
+    Ok(())
 }
 
 /// The value of a server's setting, if it is given or has a place already.
-fn setting(server: &dyn Server) -> Result<Option<String>> {
-    if let Ok(given) = std::env::var(server.variable()) {
+fn setting(set: &Set, server: &dyn Server) -> Result<Option<String>> {
+    if let Some(given) = set.given(server) {
         return Ok(Some(given));
     }
-    let place = Place::known(&folder()?.join(server.name()));
+    let place = Place::known(set, server)?;
     Ok(place.map(|place| server.url(place.port)))
 }
 
-fn print_settings() -> Result<()> {
+fn print_settings(set: &Set) -> Result<()> {
     for server in SERVERS {
-        let value = setting(server)?;
+        let value = setting(set, server)?;
         let value = value.with_context(|| {
             format!(
                 "{} has no port yet: run `cargo xtask services up`",
@@ -201,13 +243,29 @@ fn print_settings() -> Result<()> {
     Ok(())
 }
 
-fn status() -> Result<()> {
+fn print_places(set: &Set) -> Result<()> {
+    let mut places = serde_json::Map::new();
+    for server in SERVERS {
+        let place = Place::known(set, server)?.context("a server without a place")?;
+        let value = json!({
+            "url": server.url(place.port),
+            "port": place.port,
+            "behind": place.behind,
+            "front": place.front,
+        });
+        places.insert(server.name().into(), value);
+    }
+    println!("{}", serde_json::Value::Object(places));
+    Ok(())
+}
+
+fn status(set: &Set) -> Result<()> {
     let mut away = Vec::new();
     for server in SERVERS {
-        let state = if let Ok(given) = std::env::var(server.variable()) {
+        let state = if let Some(given) = set.given(server) {
             format!("given as {given}")
         } else {
-            match Place::known(&folder()?.join(server.name())) {
+            match Place::known(set, server)? {
                 Some(place) if server.is_ready(place.port) => {
                     format!("ready at {}", server.url(place.port))
                 }

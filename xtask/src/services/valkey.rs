@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::place::Place;
 use super::{Server, local};
 
 pub struct Valkey;
@@ -31,11 +32,11 @@ set-proc-title no
 }
 
 /// The server, installed or within the Python package.
-fn server(folder: &Path) -> Option<PathBuf> {
+fn server(programs: &Path) -> Option<PathBuf> {
     if let Some(installed) = local::program("valkey-server") {
         return Some(installed);
     }
-    let libraries = fs::read_dir(folder.join("venv/lib")).ok()?;
+    let libraries = fs::read_dir(programs.join("venv/lib")).ok()?;
     let binaries = libraries.filter_map(|python| {
         let binaries = python
             .ok()?
@@ -62,12 +63,12 @@ impl Server for Valkey {
         format!("valkey://127.0.0.1:{port}")
     }
 
-    fn install(&self, folder: &Path) -> Result<()> {
-        if server(folder).is_some() {
+    fn install(&self, programs: &Path) -> Result<()> {
+        if server(programs).is_some() {
             return Ok(());
         }
         eprintln!("installing {PACKAGE} ...");
-        let venv = folder.join("venv");
+        let venv = programs.join("venv");
         let make = || local::quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         if make().is_err() {
             local::install_packages(&["python3-venv"], "Python with venv")?;
@@ -77,16 +78,19 @@ impl Server for Valkey {
             .context("Valkey cannot be had: install valkey-server yourself")
     }
 
-    fn prepare(&self, folder: &Path, port: u16, _inner: u16) -> Result<Command> {
-        let file = folder.join("valkey.conf");
-        let path = folder
-            .to_str()
-            .context("the target folder's path is no UTF-8")?;
-        fs::create_dir_all(folder.join("data"))?;
-        fs::write(&file, configuration(path, port))?;
-        let mut command = Command::new(server(folder).context("no valkey-server")?);
+    fn prepare(&self, place: &Place, programs: &Path) -> Result<Command> {
+        let file = place.folder.join("valkey.conf");
+        let path = place.folder.to_str();
+        let path = path.context("the target folder's path is no UTF-8")?;
+        fs::create_dir_all(place.data())?;
+        fs::write(&file, configuration(path, place.port))?;
+        let mut command = Command::new(server(programs).context("no valkey-server")?);
         command.arg(file);
         Ok(command)
+    }
+
+    fn data_in_container(&self) -> &'static str {
+        "/data"
     }
 
     fn is_ready(&self, port: u16) -> bool {

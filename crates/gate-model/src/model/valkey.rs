@@ -1,7 +1,7 @@
 //! Valkey servers, connections to them, and what befalls them.
 
 use super::{Guard, World};
-use crate::gate::Store;
+use crate::gate::{SERVER_BELIEVED_MS, Store};
 
 /// A server process with what it holds.
 #[derive(Debug, Clone)]
@@ -80,10 +80,9 @@ impl World {
         if !server.is_alive || server.run != connection.run {
             return None;
         }
-        // Each call comes so long after the one before it that the script asks who its server is.
-        self.pulse += 200;
+        self.pulse += 1;
         let store = &mut server.store;
-        store.set_clock(self.pulse);
+        store.set_clock(self.now * 1_000 + self.pulse);
         if is_bound {
             return Some(run(store, &connection.identity));
         }
@@ -138,6 +137,8 @@ impl World {
             Fault::Restored => self.servers[server] = with_old_data,
             Fault::Promoted => self.servers.push(with_old_data),
             Fault::Demoted => {
+                // It takes longer than a script believes its server to be who it was.
+                self.pulse += SERVER_BELIEVED_MS + 1;
                 let process = &mut self.servers[server];
                 process.replication += 1;
                 old.set_server(identity(process.run, process.replication, &self.removed));

@@ -15,6 +15,12 @@ pub(super) const PARTNERS: usize = 8;
 /// One in so many publishes dies with its partner.
 const CRASH_ONE_IN: usize = 2_000;
 
+/// One in so many arrives late.
+const SLOW_ONE_IN: usize = 1_000;
+
+/// One in so many arrives when its partner has given it up and it counts no more.
+const STUCK_ONE_IN: usize = 20_000;
+
 /// One in so many customers asks twice at nearly the same time.
 const TWICE_ONE_IN: usize = 50;
 
@@ -238,21 +244,25 @@ impl Course {
         self.figures.sold_out_at = self.last_given_at;
     }
 
-    /// Sends a publication to the log, unless its partner dies.
-    pub(super) fn publish(&mut self, at: Micros, publication: Publication) {
+    /// Sends a publication to the log. Its partner may die before, or give it up before it arrives.
+    pub(super) fn publish(&mut self, at: Micros, mut publication: Publication) {
         let takes = 2 * MILLI + self.random.bits() % (6 * MILLI);
-        let slow = if self.random.below(1_000) == 0 {
+        let slow = if self.random.below(SLOW_ONE_IN) == 0 {
             200 * MILLI
         } else {
             0
         };
-        if publication.request.is_some() && self.random.below(CRASH_ONE_IN) == 0 {
-            if let Some(request) = publication.request {
-                self.unavailable(at + 2 * SECOND, request);
-            }
-            return;
+        let is_stuck = self.random.below(STUCK_ONE_IN) == 0;
+        let dies = self.random.below(CRASH_ONE_IN) == 0;
+        let Some(request) = publication.request.filter(|_| is_stuck || dies) else {
+            return self.schedule(at + takes + slow, Event::Append(publication));
+        };
+        if is_stuck {
+            publication.request = None;
+            self.schedule(at + 12 * SECOND, Event::Append(publication));
         }
-        self.schedule(at + takes + slow, Event::Append(publication));
+        let gives_up_after = if is_stuck { 6 * SECOND } else { 2 * SECOND };
+        self.unavailable(at + gives_up_after, request);
     }
 
     /// The log appends; the issuer, who sees the same, writes the row; the partner answers and confirms.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a broker may take to tell where a partition begins and ends.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A member of a group that reads nothing unasked: partitions are taken over, and each is read once
 /// [`Self::read_from`] says from where.

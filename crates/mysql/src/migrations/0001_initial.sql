@@ -159,6 +159,13 @@ CREATE TABLE IF NOT EXISTS idempotency_records (
     KEY idempotency_records_by_age (stored_at)
 ) ENGINE=InnoDB;
 
+-- What one process at a time does for all. until is by the server's clock.
+CREATE TABLE IF NOT EXISTS leases (
+    name      VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    holder    BINARY(16) NOT NULL,
+    until     BIGINT NOT NULL
+) ENGINE=InnoDB;
+
 -- The gates of templates, see domain/gate.rs. No row: never opened.
 CREATE TABLE IF NOT EXISTS issue_gates (
     template_id BIGINT NOT NULL PRIMARY KEY,

@@ -60,7 +60,12 @@ async fn cast(scene: &Scene) -> Cast {
 }
 
 fn of_rows(cast: &Cast) -> Vec<Damage> {
-    let Cast { issued, redeemed, limited, .. } = cast;
+    let Cast {
+        issued,
+        redeemed,
+        limited,
+        ..
+    } = cast;
     let coupon = |id: &CouponId, set: &str| format!("UPDATE coupons SET {set} WHERE id = x'{id}'");
     vec![
         damage(
@@ -115,20 +120,32 @@ fn of_rows(cast: &Cast) -> Vec<Damage> {
             "UPDATE coupons SET template_id = (SELECT MAX(id) FROM coupon_templates), user_id = 'i'
              WHERE user_id = 'r' AND status = 0;
              ALTER TABLE coupons ADD UNIQUE KEY coupons_one_for_each_user (template_id, user_id)",
-            format!("template {} coupons of user \"r\": expected at most 1, found 2", cast.templates[0]),
+            format!(
+                "template {} coupons of user \"r\": expected at most 1, found 2",
+                cast.templates[0]
+            ),
         ),
     ]
 }
 
 fn of_entries(cast: &Cast) -> Vec<Damage> {
-    let Cast { issued, redeemed, expired, discarded, cancelled, .. } = cast;
+    let Cast {
+        issued,
+        redeemed,
+        expired,
+        discarded,
+        cancelled,
+        ..
+    } = cast;
     let entry = |id: &CouponId, action: u8, set: &str| {
         format!("UPDATE coupon_histories SET {set} WHERE coupon_id = x'{id}' AND action = {action}")
     };
     let hidden = |id: &CouponId, action: u8| {
         let (there, elsewhere) = (format!("x'{id}'"), "x'ff00000000000000000000000000000f'");
         let moved = |from: &str, to: &str| {
-            format!("UPDATE coupon_histories SET coupon_id = {to} WHERE coupon_id = {from} AND action = {action}")
+            format!(
+                "UPDATE coupon_histories SET coupon_id = {to} WHERE coupon_id = {from} AND action = {action}"
+            )
         };
         (moved(&there, elsewhere), moved(elsewhere, &there))
     };
@@ -139,7 +156,11 @@ fn of_entries(cast: &Cast) -> Vec<Damage> {
     let later = "recorded_at = recorded_at + 7200000000";
     let earlier = "recorded_at = recorded_at - 7200000000";
     vec![
-        damage(no_issue, issue, format!("coupon {issued} ISSUE entries at ")),
+        damage(
+            no_issue,
+            issue,
+            format!("coupon {issued} ISSUE entries at "),
+        ),
         damage(
             no_redeem,
             redeem,
@@ -149,7 +170,9 @@ fn of_entries(cast: &Cast) -> Vec<Damage> {
         damage(
             no_cancel,
             cancel,
-            format!("coupon {cancelled} entries: expected CANCEL_REDEMPTION or nothing, found Expire at "),
+            format!(
+                "coupon {cancelled} entries: expected CANCEL_REDEMPTION or nothing, found Expire at "
+            ),
         ),
         damage(
             entry(redeemed, 0, later),
@@ -184,21 +207,36 @@ fn of_entries(cast: &Cast) -> Vec<Damage> {
         damage(
             entry(cancelled, 2, "order_id = 'O'"),
             entry(cancelled, 2, "order_id = 'o'"),
-            format!("coupon {cancelled} entries: expected a cancellation of the order that redeemed it"),
+            format!(
+                "coupon {cancelled} entries: expected a cancellation of the order that redeemed it"
+            ),
         ),
         damage(
-            entry(discarded, 4, "recorded_at = (SELECT issued_at FROM coupons WHERE user_id = 'd')"),
-            entry(discarded, 4, "recorded_at = (SELECT changed_at FROM coupons WHERE user_id = 'd')"),
-            format!("coupon {discarded} entries: expected one recorded later than the one before it"),
+            entry(
+                discarded,
+                4,
+                "recorded_at = (SELECT issued_at FROM coupons WHERE user_id = 'd')",
+            ),
+            entry(
+                discarded,
+                4,
+                "recorded_at = (SELECT changed_at FROM coupons WHERE user_id = 'd')",
+            ),
+            format!(
+                "coupon {discarded} entries: expected one recorded later than the one before it"
+            ),
         ),
     ]
 }
 
 fn of_templates(cast: &Cast) -> Vec<Damage> {
     let [free, limited, gone] = cast.templates;
-    let template = |id: i64, set: &str| format!("UPDATE coupon_templates SET {set} WHERE id = {id}");
+    let template =
+        |id: i64, set: &str| format!("UPDATE coupon_templates SET {set} WHERE id = {id}");
     let slot = |change: &str| {
-        format!("UPDATE template_redemptions SET redeem_count = redeem_count {change} WHERE template_id = {free} LIMIT 1")
+        format!(
+            "UPDATE template_redemptions SET redeem_count = redeem_count {change} WHERE template_id = {free} LIMIT 1"
+        )
     };
     vec![
         damage(
@@ -206,7 +244,11 @@ fn of_templates(cast: &Cast) -> Vec<Damage> {
             template(free, "issue_count = issue_count - 1"),
             format!("template {free} issue_count: expected 3, found 4"),
         ),
-        damage(slot("+ 1"), slot("- 1"), format!("template {free} redeem_count: expected 1, found 2")),
+        damage(
+            slot("+ 1"),
+            slot("- 1"),
+            format!("template {free} redeem_count: expected 1, found 2"),
+        ),
         damage(
             format!("INSERT INTO template_redemptions VALUES ({free}, 77, -1)"),
             "DELETE FROM template_redemptions WHERE slot = 77",
@@ -250,7 +292,10 @@ fn of_templates(cast: &Cast) -> Vec<Damage> {
         damage(
             "INSERT INTO discard_walks SELECT template_id, user_id, 0 FROM coupons WHERE user_id = 'i'",
             "DELETE FROM discard_walks WHERE passed_user_id = 'i'",
-            format!("coupon {} sweep: expected still before it, found passed", cast.issued),
+            format!(
+                "coupon {} sweep: expected still before it, found passed",
+                cast.issued
+            ),
         ),
     ]
 }

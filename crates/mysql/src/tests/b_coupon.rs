@@ -13,15 +13,13 @@ use goodpon_domain::{
     template::Limit,
 };
 use goodpon_port_laws::ManualClock;
-use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, prelude::Queryable};
 
 use super::{
-    b_scene::{
-        HOUR, MICRO, Scene, cancel, cancel_request, entries, key, redeem, redeem_request,
-    },
+    b_scene::{HOUR, MICRO, Scene, cancel, entries, key, redeem, redeem_request},
     open,
 };
-use crate::{coupon as parts, template::Lock};
+use crate::coupon as parts;
 
 /// Whether nobody has a lock on a template's row that stands against the wanted one.
 async fn is_free(scene: &Scene, template: TemplateId, wanted: &str) -> bool {
@@ -68,20 +66,59 @@ async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() 
     let scene = Scene::new().await;
     let (store, template) = (&scene.store, scene.template(Limit::None).await);
     let coupon = scene.redeemed(template, "u").await;
-    let (scene, request) = (&scene, &cancel_request(coupon));
-    let tried = store.transact(|session| {
-        Box::pin(async move {
-            parts::lock(session, coupon, Lock::Shared).await?;
-            let cancelled = parts::cancel(session, request, None).await?;
-            assert!(matches!(cancelled, Outcome::Ran(Ok(_))));
-            assert!(!is_free(scene, template, "FOR UPDATE").await, "for a discard");
-            assert!(is_free(scene, template, "LOCK IN SHARE MODE").await);
-            Ok(())
-        })
-    });
-    tried.await.unwrap();
+    let mut holder = scene.conn().await;
+    let hold = format!("START TRANSACTION; SELECT id FROM coupons WHERE id = x'{coupon}' FOR UPDATE");
+    holder.query_drop(hold).await.unwrap();
+    let cancellation = {
+        let store = store.clone();
+        tokio::spawn(async move { cancel(&store, coupon).await })
+    };
+    // It comes as far as the coupon.
+    while is_free(&scene, template, "FOR UPDATE").await {
+        assert!(!cancellation.is_finished(), "a discard would not have waited");
+    }
+    assert!(is_free(&scene, template, "LOCK IN SHARE MODE").await);
+    holder.query_drop("COMMIT").await.unwrap();
+    assert!(cancellation.await.unwrap().is_ok());
     scene.discard(template).await;
     assert_eq!(store.discard_coupons(10).await.unwrap(), 1);
+    assert_eq!(scene.audit().await, [""; 0]);
+}
+
+/// How many statements with that text in them wait for a lock.
+async fn waiting(conn: &mut Conn, text: &str) -> i64 {
+    let sql = "SELECT COUNT(*) FROM information_schema.innodb_trx
+               WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE CONCAT('%', ?, '%')";
+    let count: Option<i64> = conn.exec_first(sql, (text,)).await.unwrap();
+    count.unwrap()
+}
+
+/// Redemptions that have all read the coupon as issued: one writes, the others find out that it was changed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_without_a_lock_is_compared_when_it_is_written() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let coupon = scene.coupon(template, "u").await;
+    let mut holder = scene.conn().await;
+    let hold = format!("START TRANSACTION; SELECT id FROM coupons WHERE id = x'{coupon}' FOR UPDATE");
+    holder.query_drop(hold).await.unwrap();
+    let orders = ["o1", "o2", "o3"];
+    let tries: Vec<_> = orders
+        .into_iter()
+        .map(|order| {
+            let store = scene.store.clone();
+            tokio::spawn(async move { redeem(&store, coupon, "u", order).await })
+        })
+        .collect();
+    let mut conn = scene.conn().await;
+    while waiting(&mut conn, &coupon.to_string()).await < 3 {
+        assert!(tries.iter().all(|one| !one.is_finished()));
+    }
+    holder.query_drop("COMMIT").await.unwrap();
+    let outcomes: Vec<_> = join_all(tries).await.into_iter().map(Result::unwrap).collect();
+    let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let late = outcomes.iter().filter(|one| **one == Err(RedeemRefusal::AlreadyRedeemed)).count();
+    assert_eq!((won, late), (1, 2), "{outcomes:?}");
     assert_eq!(scene.audit().await, [""; 0]);
 }
 
@@ -118,7 +155,9 @@ async fn no_coupon_is_left_behind_a_discard() {
 async fn a_key_runs_once_across_processes() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
-    let processes: Vec<_> = (0..6).map(|_| open(&scene.database, &scene.clock)).collect();
+    let processes: Vec<_> = (0..6)
+        .map(|_| open(&scene.database, &scene.clock))
+        .collect();
     for round in 0..10 {
         let user = format!("u{round}");
         let coupon = scene.coupon(template, &user).await;
@@ -155,7 +194,9 @@ async fn a_refusal_is_remembered_once_across_processes() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let coupon = scene.redeemed(template, "u").await;
-    let processes: Vec<_> = (0..6).map(|_| open(&scene.database, &scene.clock)).collect();
+    let processes: Vec<_> = (0..6)
+        .map(|_| open(&scene.database, &scene.clock))
+        .collect();
     for round in 0..10 {
         let outcomes = join_all(processes.iter().zip(0..).map(|(store, number)| {
             let request = redeem_request(coupon, "u", "o");
@@ -199,7 +240,11 @@ async fn entries_stand_in_order_whatever_the_clocks_say() {
         assert_eq!(cancelled.canceled_at, issued_at + MICRO * (2 * round + 2));
         assert_eq!(cancelled.status, CouponStatus::Issued);
     }
-    let told: Vec<i64> = entries(&scene, coupon).await.into_iter().map(|(_, action)| action).collect();
+    let told: Vec<i64> = entries(&scene, coupon)
+        .await
+        .into_iter()
+        .map(|(_, action)| action)
+        .collect();
     assert_eq!(told, [0, 1, 2, 1, 2, 1, 2]);
     assert_eq!(scene.audit().await, [""; 0]);
 }

@@ -70,7 +70,10 @@ impl Scene {
             },
             limit,
         };
-        let id = Templates::create(&self.store, MERCHANT, terms).await.unwrap().id;
+        let id = Templates::create(&self.store, MERCHANT, terms)
+            .await
+            .unwrap()
+            .id;
         let published = self.store.publish(MERCHANT, id).await.unwrap();
         published.unwrap().id
     }
@@ -131,7 +134,11 @@ pub(super) fn cancel_request(coupon_id: CouponId) -> CancelRequest {
 }
 
 pub(super) async fn redeem(store: &Store, id: CouponId, user: &str, order: &str) -> RedeemOutcome {
-    match store.redeem(redeem_request(id, user, order), None).await.unwrap() {
+    match store
+        .redeem(redeem_request(id, user, order), None)
+        .await
+        .unwrap()
+    {
         Outcome::Ran(outcome) => outcome,
         other => panic!("it was to run, and was {other:?}"),
     }

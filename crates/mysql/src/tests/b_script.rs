@@ -14,7 +14,16 @@ fn insert(script: &mut Script, id: u8) {
 #[tokio::test(flavor = "multi_thread")]
 async fn values_arrive_as_they_are() {
     let (store, _clock, _database) = store().await;
-    let texts = ["", "'", "\\", "\\'; DROP TABLE x; -- ", "a?b", "쿠폰 🎟\r\n\t", "%_\u{1}", "\u{10ffff}"];
+    let texts = [
+        "",
+        "'",
+        "\\",
+        "\\'; DROP TABLE x; -- ",
+        "a?b",
+        "쿠폰 🎟\r\n\t",
+        "%_\u{1}",
+        "\u{10ffff}",
+    ];
     for (number, text) in texts.into_iter().enumerate() {
         let number = i64::try_from(number).unwrap();
         let mut script = Script::default();
@@ -27,7 +36,9 @@ async fn values_arrive_as_they_are() {
             Box::pin(async move {
                 session.together(script).await?;
                 let sql = "SELECT passed_user_id FROM discard_walks WHERE template_id = ?";
-                session.first(sql, (number,), |row| row.read::<String>()).await
+                session
+                    .first(sql, (number,), |row| row.read::<String>())
+                    .await
             })
         });
         assert_eq!(read.await.unwrap().as_deref(), Some(text));
@@ -38,12 +49,16 @@ async fn values_arrive_as_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_in_the_middle_is_told_at_once() {
     let (store, _clock, _database) = store().await;
-    let (mut double, mut lacking, mut wrong) = (Script::default(), Script::default(), Script::default());
+    let (mut double, mut lacking, mut wrong) =
+        (Script::default(), Script::default(), Script::default());
     for id in [1, 1, 2] {
         insert(&mut double, id);
     }
     insert(&mut lacking, 3);
-    lacking.must("DELETE FROM idempotency_records WHERE id = ?", [(&[9; 16]).into()]);
+    lacking.must(
+        "DELETE FROM idempotency_records WHERE id = ?",
+        [(&[9; 16]).into()],
+    );
     insert(&mut wrong, 4);
     wrong.say("DELETE FROM no_such_table", []);
     let (double, lacking, wrong) = (&double, &lacking, &wrong);
@@ -51,7 +66,12 @@ async fn an_error_in_the_middle_is_told_at_once() {
         Box::pin(async move {
             let mut faults = Vec::new();
             for script in [double, lacking, wrong] {
-                let (fault, one) = (session.together(script).await, session.first("SELECT 1", (), |row| row.read::<i64>()).await?);
+                let (fault, one) = (
+                    session.together(script).await,
+                    session
+                        .first("SELECT 1", (), |row| row.read::<i64>())
+                        .await?,
+                );
                 assert_eq!(one, Some(1));
                 session.roll_back().await?;
                 faults.push(fault.unwrap_err());
@@ -60,7 +80,13 @@ async fn an_error_in_the_middle_is_told_at_once() {
         })
     });
     let faults = tried.await.unwrap();
-    assert!(matches!(faults[..], [Fault::Overtaken, Fault::Overtaken, Fault::Sql(_)]), "{faults:?}");
+    assert!(
+        matches!(
+            faults[..],
+            [Fault::Overtaken, Fault::Overtaken, Fault::Sql(_)]
+        ),
+        "{faults:?}"
+    );
     let sql = "SELECT COUNT(*) FROM idempotency_records";
     let left = store.read(|session| Box::pin(session.first(sql, (), |row| row.read::<i64>())));
     assert_eq!(left.await.unwrap(), Some(0));

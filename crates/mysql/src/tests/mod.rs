@@ -9,6 +9,8 @@ mod b_audit;
 mod b_coupon;
 mod b_scene;
 mod b_script;
+mod b_upkeep;
+mod delivery;
 mod direct_gate;
 mod laws;
 mod plans;
@@ -16,9 +18,9 @@ mod schema;
 
 use std::sync::Arc;
 
-use goodpon_port_laws::{FreshRandom, ManualClock, World};
-pub(crate) use crate::scratch::Database;
 use crate::Store;
+pub(crate) use crate::scratch::Database;
+use goodpon_port_laws::{FreshRandom, ManualClock, World};
 
 /// A store on a migrated database of its own.
 pub(crate) async fn store() -> (Store, Arc<ManualClock>, Database) {

@@ -1,0 +1,152 @@
+//! Where servers are: sets of them, and each one's folder and ports.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::Server;
+use crate::test_run::target_folder;
+
+/// Below those that systems give to outgoing connections: such a one would keep a server from coming back.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A set of servers: the usual one, or one with a name, which nobody shares and which may be broken.
+#[derive(Debug, Clone, Default)]
+pub struct Set(Option<String>);
+
+impl Set {
+    /// The set of that name, or the usual one.
+    ///
+    /// # Errors
+    /// It could not be a folder's name.
+    pub fn named(name: Option<&str>) -> Result<Self> {
+        let is_fine = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match name {
+            Some(name) if name.is_empty() || !is_fine(name) => {
+                bail!("the name of a set of servers must be letters and digits: {name:?}")
+            }
+            name => Ok(Self(name.map(str::to_owned))),
+        }
+    }
+
+    /// What its folder, its containers and the like are called.
+    pub fn title(&self) -> String {
+        match &self.0 {
+            None => "services".into(),
+            Some(name) => format!("services-{name}"),
+        }
+    }
+
+    /// Whether this is the usual one, which others may be using.
+    pub fn is_shared(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What the environment gives in a server's stead.
+    pub fn given(&self, server: &dyn Server) -> Option<String> {
+        match self.0 {
+            None => std::env::var(server.variable()).ok(),
+            Some(_) => None,
+        }
+    }
+
+    /// A server's folder.
+    pub fn folder(&self, server: &dyn Server) -> Result<PathBuf> {
+        Ok(target_folder()?.join(self.title()).join(server.name()))
+    }
+}
+
+/// Where the programs of a server are put that must be fetched: all sets share them.
+pub fn programs(server: &dyn Server) -> Result<PathBuf> {
+    let folder = Set::default().folder(server)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// A server's place: its folder, and the ports that it keeps from one start to the next.
+pub struct Place {
+    /// For its data, its configuration and its log.
+    pub folder: PathBuf,
+    /// Where it listens.
+    pub port: u16,
+    /// Where it listens for itself.
+    pub inner: u16,
+    /// Where it listens for a proxy, if it tells clients where to go on.
+    pub behind: u16,
+    /// Where it then tells them to go on: the proxy's.
+    pub front: u16,
+}
+
+impl Place {
+    /// The place of a server, which gets ports if it has none, or if others have taken them while it did not run.
+    pub fn of(set: &Set, server: &dyn Server, runs: impl Fn(&Path) -> bool) -> Result<Self> {
+        let folder = set.folder(server)?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut ports = known_ports(&folder);
+        let is_usable = runs(&folder) || ports.iter().take(3).all(|port| is_free(*port));
+        if ports.len() < 2 || !is_usable {
+            ports.clear();
+        }
+        if ports.len() < 4 {
+            ports.extend(free_ports(&folder, 4 - ports.len())?);
+            let words: Vec<_> = ports.iter().map(u16::to_string).collect();
+            fs::write(folder.join("ports"), words.join(" "))?;
+        }
+        Self::with(folder, &ports).context("a server without ports")
+    }
+
+    /// The place of a server that has one.
+    pub fn known(set: &Set, server: &dyn Server) -> Result<Option<Self>> {
+        let folder = set.folder(server)?;
+        let ports = known_ports(&folder);
+        Ok(Self::with(folder, &ports))
+    }
+
+    fn with(folder: PathBuf, ports: &[u16]) -> Option<Self> {
+        let later = |number: usize| ports.get(number).copied().unwrap_or_default();
+        match ports {
+            [port, inner, ..] => Some(Self {
+                folder,
+                port: *port,
+                inner: *inner,
+                behind: later(2),
+                front: later(3),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+}
+
+fn known_ports(folder: &Path) -> Vec<u16> {
+    let text = fs::read_to_string(folder.join("ports")).unwrap_or_default();
+    text.split_whitespace()
+        .map_while(|word| word.parse().ok())
+        .collect()
+}
+
+/// Ports that nobody listens at, from a number on that is the folder's own.
+fn free_ports(folder: &Path, count: usize) -> Result<Vec<u16>> {
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    let all = usize::from(PORTS.end - PORTS.start);
+    let first = hasher.finish() as usize % all;
+    let ports = PORTS.cycle().skip(first).take(all);
+    let free: Vec<u16> = ports.filter(|port| is_free(*port)).take(count).collect();
+    match free.len() == count {
+        true => Ok(free),
+        false => bail!("no ports are free"),
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
