@@ -67,6 +67,8 @@ pub struct Figures {
     pub sold_out_at: Micros,
     /// The longest time in which no place was given out, before the last one was.
     pub longest_pause: Micros,
+    /// The longest time in which no customer was told of success or of sold out.
+    pub longest_silence: Micros,
     /// How many places the shards had left when they were sealed into one.
     pub last_places: usize,
     /// Coupons of customers who were not among the first, as many as there are coupons.
@@ -108,9 +110,10 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "gone after {:.1} s, longest pause {:.2} s, longest wait for a coupon {:.1} s, {} gate calls",
+            "gone after {:.1} s; longest time without a place given {:.2} s, without an answer {:.2} s; longest wait for a coupon {:.1} s; {} gate calls",
             seconds(self.sold_out_at),
             seconds(self.longest_pause),
+            seconds(self.longest_silence),
             seconds(self.longest_wait),
             self.calls
         )?;

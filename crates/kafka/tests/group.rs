@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -17,30 +17,51 @@ use goodpon_kafka::{Consumer, ConsumerSettings, Content, Polled};
 use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets};
 
 /// An issuer on a thread of its own, until it is told to leave.
-fn issuer(
-    ledger: &Ledger,
-    settings: &ConsumerSettings,
-    leaves: &Arc<AtomicBool>,
-) -> JoinHandle<usize> {
-    let (ledger, settings, leaves) = (ledger.clone(), settings.clone(), Arc::clone(leaves));
-    thread::spawn(move || {
-        let mut consumer = ledger.consumer(&settings);
-        let mut written = 0;
-        while !leaves.load(Ordering::Relaxed) {
-            let Polled::Batch { partition, records } = consumer.poll(Duration::from_millis(100))
-            else {
-                continue;
-            };
-            let count = records.len();
-            if ledger.write(partition, records) {
-                written += count;
-                consumer.commit(partition, ledger.progress(partition));
-            } else {
-                consumer.seek(partition, ledger.progress(partition));
+struct Issuer {
+    written: Arc<AtomicUsize>,
+    leaves: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Issuer {
+    fn start(ledger: &Ledger, settings: &ConsumerSettings) -> Self {
+        let written = Arc::new(AtomicUsize::new(0));
+        let leaves = Arc::new(AtomicBool::new(false));
+        let (ledger, settings) = (ledger.clone(), settings.clone());
+        let (count, is_over) = (Arc::clone(&written), Arc::clone(&leaves));
+        let thread = thread::spawn(move || {
+            let mut consumer = ledger.consumer(&settings);
+            while !is_over.load(Ordering::Relaxed) {
+                let polled = consumer.poll(Duration::from_millis(100));
+                let Polled::Batch { partition, records } = polled else {
+                    assert_eq!(polled, Polled::Idle);
+                    continue;
+                };
+                let length = records.len();
+                if ledger.write(partition, records) {
+                    count.fetch_add(length, Ordering::Relaxed);
+                    consumer.commit(partition, ledger.progress(partition));
+                } else {
+                    consumer.seek(partition, ledger.progress(partition));
+                }
             }
+        });
+        Self {
+            written,
+            leaves,
+            thread,
         }
-        written
-    })
+    }
+
+    fn written(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn leave(self) -> usize {
+        self.leaves.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        self.written.load(Ordering::Relaxed)
+    }
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -53,44 +74,50 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_come_and_go_and_all_is_written_once() {
-    const EACH: u64 = 1_500;
     let topic = TestTopic::new(3).await;
     let publisher = Arc::new(topic.publisher().await);
     let (ledger, settings) = (Ledger::default(), topic.settings());
-    let stays = Arc::new(AtomicBool::new(false));
-    let [first_leaves, second_leaves] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-
-    let first = issuer(&ledger, &settings, &first_leaves);
+    let dries_up = Arc::new(AtomicBool::new(false));
     let flow = (0..3).map(|partition| {
-        let publisher = Arc::clone(&publisher);
-        tokio::spawn(async move { fill(&publisher, partition, EACH).await })
+        let (publisher, dries_up) = (Arc::clone(&publisher), Arc::clone(&dries_up));
+        tokio::spawn(async move {
+            let mut count = 0;
+            while !dries_up.load(Ordering::Relaxed) {
+                publisher
+                    .publish(&event(count), partition, LONG)
+                    .await
+                    .unwrap();
+                count += 1;
+            }
+            count
+        })
     });
     let flow: Vec<_> = flow.collect();
-    wait_until("the first", || ledger.total() > 100);
-    let second = issuer(&ledger, &settings, &second_leaves);
-    let third = issuer(&ledger, &settings, &stays);
-    wait_until("some more", || ledger.total() > 800);
-    second_leaves.store(true, Ordering::Relaxed);
-    let second = second.join().unwrap();
-    wait_until("more", || ledger.total() > 1_600);
-    first_leaves.store(true, Ordering::Relaxed);
-    let first = first.join().unwrap();
-    for partition in flow {
-        partition.await.unwrap();
-    }
-    wait_until("the rest", || {
-        ledger.total() == 3 * usize::try_from(EACH).unwrap()
-    });
-    stays.store(true, Ordering::Relaxed);
-    let third = third.join().unwrap();
 
-    assert!(first > 0 && third > 0, "{first} {second} {third}");
-    for records in ledger.records().into_values() {
-        assert_eq!(
-            offsets(&records),
-            (0..i64::try_from(EACH).unwrap()).collect::<Vec<_>>()
-        );
-        let events = (0..EACH).map(|number| Content::Event(event(number)));
+    let first = Issuer::start(&ledger, &settings);
+    wait_until("the first", || first.written() > 100);
+    let (second, third) = (
+        Issuer::start(&ledger, &settings),
+        Issuer::start(&ledger, &settings),
+    );
+    wait_until("the second", || second.written() > 100);
+    wait_until("the third", || third.written() > 100);
+    let gone = second.leave() + first.leave();
+    let before = third.written();
+    wait_until("what they left", || third.written() > before + 500);
+    dries_up.store(true, Ordering::Relaxed);
+    let mut counts = Vec::new();
+    for partition in flow {
+        counts.push(partition.await.unwrap());
+    }
+    let all = usize::try_from(counts.iter().sum::<u64>()).unwrap();
+    wait_until("the rest", || ledger.total() == all);
+    assert_eq!(gone + third.leave(), all);
+
+    for (records, count) in ledger.records().into_values().zip(counts) {
+        let places: Vec<_> = (0..i64::try_from(count).unwrap()).collect();
+        assert_eq!(offsets(&records), places);
+        let events = (0..count).map(|number| Content::Event(event(number)));
         assert!(records.into_iter().map(|record| record.content).eq(events));
     }
 }
@@ -149,8 +176,7 @@ async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
         }
     }
     // It stands still from here on, until another has written all there was.
-    let leaves = Arc::new(AtomicBool::new(false));
-    let heir = issuer(&ledger, &settings, &leaves);
+    let heir = Issuer::start(&ledger, &settings);
     wait_until("the heir", || ledger.total() == 400);
     assert_eq!(zombie.poll(Duration::from_secs(1)), Polled::Idle);
     // And comes back to its share.
@@ -161,8 +187,7 @@ async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
         ));
         zombie.assigned().len() == 1
     });
-    leaves.store(true, Ordering::Relaxed);
-    assert_eq!(heir.join().unwrap(), 390);
+    assert_eq!(heir.leave(), 390);
 }
 
 #[tokio::test(flavor = "multi_thread")]

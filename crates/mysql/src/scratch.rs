@@ -27,6 +27,11 @@ impl Database {
         database
     }
 
+    /// Runs a statement in it.
+    pub async fn run(&self, sql: &str) {
+        on_server(&self.url(), sql).await;
+    }
+
     /// Where it is.
     ///
     /// # Panics

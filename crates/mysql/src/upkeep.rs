@@ -15,8 +15,8 @@ use mysql_async::Value;
 use crate::{
     Store,
     codec::{coupon_status, micros, row_limit, template_status},
-    coupon::{self, Entry, Stored},
     columns::Columns,
+    coupon::{self, Entry, Stored},
     fault::{Fault, Result},
     script::{Literal, Script},
     session::Session,
@@ -216,8 +216,7 @@ async fn go_on(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<us
 /// before it was committed before it: a walk need not come back.
 async fn discard_coupons(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let discarded = template_status::code(TemplateStatus::Discarded);
-    let read =
-        |row: &mut Columns| Ok((TemplateId(row.read()?), row.read::<bool>()?));
+    let read = |row: &mut Columns| Ok((TemplateId(row.read()?), row.read::<bool>()?));
     let open = session
         .rows(OPEN_WALKS, (discarded, row_limit(MOST_WALKS)), read)
         .await?;
@@ -247,7 +246,9 @@ async fn delete(
     limit: usize,
 ) -> Result<usize> {
     let old = (micros(until), row_limit(limit));
-    let keys = session.rows(litter.oldest, old, |row| row.read::<Value>()).await?;
+    let keys = session
+        .rows(litter.oldest, old, |row| row.read::<Value>())
+        .await?;
     let mut script = Script::default();
     for key in &keys {
         let key = match key {

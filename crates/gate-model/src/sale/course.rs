@@ -100,6 +100,7 @@ pub(super) struct Course {
     pub(super) opening: super::opening::Opening,
     pub(super) figures: Figures,
     last_given_at: Micros,
+    last_told_at: Micros,
     coupons: u64,
     faults: Vec<String>,
 }
@@ -134,6 +135,7 @@ impl Course {
             opening: super::opening::Opening::default(),
             figures: Figures::default(),
             last_given_at: 0,
+            last_told_at: 0,
             coupons: 0,
             faults: Vec::new(),
         };
@@ -363,6 +365,11 @@ impl Course {
     }
 
     pub(super) fn tell(&mut self, customer: usize, told: Told) {
+        if told != Told::GaveUp {
+            let silence = self.now.saturating_sub(self.last_told_at);
+            self.figures.longest_silence = self.figures.longest_silence.max(silence);
+            self.last_told_at = self.now;
+        }
         let before = &mut self.customers[customer].told;
         match (*before, told) {
             (None | Some(Told::GaveUp), _) => *before = Some(told),

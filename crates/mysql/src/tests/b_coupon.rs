@@ -67,7 +67,8 @@ async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() 
     let (store, template) = (&scene.store, scene.template(Limit::None).await);
     let coupon = scene.redeemed(template, "u").await;
     let mut holder = scene.conn().await;
-    let hold = format!("START TRANSACTION; SELECT id FROM coupons WHERE id = x'{coupon}' FOR UPDATE");
+    let hold =
+        format!("START TRANSACTION; SELECT id FROM coupons WHERE id = x'{coupon}' FOR UPDATE");
     holder.query_drop(hold).await.unwrap();
     let cancellation = {
         let store = store.clone();
@@ -75,7 +76,10 @@ async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() 
     };
     // It comes as far as the coupon.
     while is_free(&scene, template, "FOR UPDATE").await {
-        assert!(!cancellation.is_finished(), "a discard would not have waited");
+        assert!(
+            !cancellation.is_finished(),
+            "a discard would not have waited"
+        );
     }
     assert!(is_free(&scene, template, "LOCK IN SHARE MODE").await);
     holder.query_drop("COMMIT").await.unwrap();
@@ -100,7 +104,8 @@ async fn what_was_read_without_a_lock_is_compared_when_it_is_written() {
     let template = scene.template(Limit::None).await;
     let coupon = scene.coupon(template, "u").await;
     let mut holder = scene.conn().await;
-    let hold = format!("START TRANSACTION; SELECT id FROM coupons WHERE id = x'{coupon}' FOR UPDATE");
+    let hold =
+        format!("START TRANSACTION; SELECT id FROM coupons WHERE id = x'{coupon}' FOR UPDATE");
     holder.query_drop(hold).await.unwrap();
     let orders = ["o1", "o2", "o3"];
     let tries: Vec<_> = orders
@@ -115,9 +120,16 @@ async fn what_was_read_without_a_lock_is_compared_when_it_is_written() {
         assert!(tries.iter().all(|one| !one.is_finished()));
     }
     holder.query_drop("COMMIT").await.unwrap();
-    let outcomes: Vec<_> = join_all(tries).await.into_iter().map(Result::unwrap).collect();
+    let outcomes: Vec<_> = join_all(tries)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     let won = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    let late = outcomes.iter().filter(|one| **one == Err(RedeemRefusal::AlreadyRedeemed)).count();
+    let late = outcomes
+        .iter()
+        .filter(|one| **one == Err(RedeemRefusal::AlreadyRedeemed))
+        .count();
     assert_eq!((won, late), (1, 2), "{outcomes:?}");
     assert_eq!(scene.audit().await, [""; 0]);
 }

@@ -22,7 +22,10 @@ async fn in_state(scene: &Scene, status: u8) -> i64 {
 async fn sweeps_do_not_disturb_what_is_in_flight() {
     let scene = Scene::new().await;
     let ending = scene.template(Limit::RedeemCount(10)).await;
-    let (gone, endless) = (scene.template(Limit::None).await, scene.template(Limit::None).await);
+    let (gone, endless) = (
+        scene.template(Limit::None).await,
+        scene.template(Limit::None).await,
+    );
     let mut coupons = Vec::new();
     for number in 0..12 {
         for template in [ending, gone, endless] {
@@ -32,11 +35,15 @@ async fn sweeps_do_not_disturb_what_is_in_flight() {
     }
     let endless = endless.0;
     scene
-        .sql(&format!("UPDATE coupons SET expires_at = NULL WHERE template_id = {endless}"))
+        .sql(&format!(
+            "UPDATE coupons SET expires_at = NULL WHERE template_id = {endless}"
+        ))
         .await;
     scene.clock.advance(HOUR * 2 - MICRO * 200);
     scene.clock.step_by(1);
-    let processes: Vec<_> = (0..6).map(|_| open(&scene.database, &scene.clock)).collect();
+    let processes: Vec<_> = (0..6)
+        .map(|_| open(&scene.database, &scene.clock))
+        .collect();
     let shops = processes.iter().take(3).enumerate().map(|(number, store)| {
         let coupons = &coupons;
         async move {
@@ -96,7 +103,12 @@ async fn a_walk_passes_what_is_not_its_concern() {
     let template = scene.template(Limit::None).await;
     let last = scene.coupon(template, "zz").await;
     let rows: Vec<String> = (0..1_200)
-        .map(|number| format!("(x'{number:032x}', 1, {}, 'u{number}', 1, 0, 0, 'o')", template.0))
+        .map(|number| {
+            format!(
+                "(x'{number:032x}', 1, {}, 'u{number}', 1, 0, 0, 'o')",
+                template.0
+            )
+        })
         .collect();
     scene
         .sql(&format!(

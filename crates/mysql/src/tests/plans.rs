@@ -161,7 +161,14 @@ async fn coupons_are_found_by_their_keys() {
     .await;
     let held = coupon::held_sql();
     let of_user = vec![MERCHANT.0.into(), "u7".into()];
-    check(conn, &held, of_user, &["coupons_by_user", "PRIMARY"], 2 * TEMPLATES + 2).await;
+    check(
+        conn,
+        &held,
+        of_user,
+        &["coupons_by_user", "PRIMARY"],
+        2 * TEMPLATES + 2,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

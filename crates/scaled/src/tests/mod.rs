@@ -1,19 +1,30 @@
 //! The issue path on real servers: the laws, and what they do not reach.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod issuer;
 mod laws;
+mod opening;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use goodpon_application::ports::{Clock, Random};
+use goodpon_application::{
+    idempotency::{Answer, Idempotency, Outcome},
+    ports::{Clock, Health, IssueGate, IssueOutcome, IssueRequest, Random, StoreResult, Templates},
+};
+use goodpon_domain::{
+    gate::{Epoch, IssueEvent},
+    id::{CouponId, MerchantId, TemplateId},
+    template::{Discount, Limit, Period, Terms},
+};
 use goodpon_kafka::{Cluster, topic};
 use goodpon_mysql::{Store, scratch::Database};
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
+use goodpon_valkey::Taken;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::{Issuer, Scaled};
+use crate::{Issuer, Scaled, gate_of};
 
 const PARTITIONS: i32 = 2;
 
@@ -24,13 +35,15 @@ pub(crate) struct Scene {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) cluster: Cluster,
     stop: watch::Sender<bool>,
+    issuers: watch::Sender<bool>,
     _loops: JoinSet<()>,
-    _database: Database,
+    database: Database,
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
+        let _ = self.issuers.send(true);
     }
 }
 
@@ -75,14 +88,33 @@ impl Scene {
             clock,
             cluster,
             stop,
+            issuers: watch::channel(false).0,
             _loops: loops,
-            _database: database,
+            database,
         }
     }
 
     /// Starts an issuer, which ends with this.
     pub(crate) fn issuer(&self) -> Issuer {
-        Issuer::start(self.store.clone(), &self.cluster, &self.stop.subscribe()).unwrap()
+        Issuer::start(self.store.clone(), &self.cluster, &self.issuers.subscribe()).unwrap()
+    }
+
+    /// Lets all issuers end; those that are started later do not.
+    pub(crate) fn stop_issuers(&self) {
+        self.issuers.send_replace(true);
+    }
+
+    /// Sets the database back to before any coupon, as a backup that is restored.
+    pub(crate) async fn rewind(&self) {
+        self.issuers.send_replace(false);
+        for sql in [
+            "DELETE FROM coupons",
+            "DELETE FROM coupon_histories",
+            "UPDATE coupon_templates SET issue_count = 0",
+            "UPDATE issue_progress SET next_offset = 0",
+        ] {
+            self.database.run(sql).await;
+        }
     }
 
     /// Waits until all is written that was published until now.
@@ -98,5 +130,130 @@ impl Scene {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
+    }
+}
+
+/// What a request came to, if it ran now.
+pub(crate) fn ran(outcome: Outcome<IssueOutcome>) -> IssueOutcome {
+    match outcome {
+        Outcome::Ran(outcome) => outcome,
+        other => panic!("expected the request to run, got {other:?}"),
+    }
+}
+
+const MERCHANT: MerchantId = MerchantId(1);
+
+impl Scene {
+    /// A published template.
+    pub(crate) async fn template(&self, limit: Limit) -> TemplateId {
+        let terms = Terms {
+            name: "여름 할인 🎟".into(),
+            description: String::new(),
+            min_order_amount: None,
+            discount: Discount::FixedAmount { amount: 1_000 },
+            period: Period {
+                issue_start_at: self.clock.now(),
+                issue_end_at: None,
+                validity_days: None,
+                absolute_expires_at: None,
+            },
+            limit,
+        };
+        let draft = Templates::create(&self.scaled, MERCHANT, terms)
+            .await
+            .unwrap();
+        let published = Templates::publish(&self.scaled, MERCHANT, draft.id).await;
+        published.unwrap().unwrap().id
+    }
+
+    fn request(template: TemplateId, user: &str) -> IssueRequest {
+        IssueRequest {
+            merchant_id: MERCHANT,
+            template_id: template,
+            user_id: user.into(),
+        }
+    }
+
+    pub(crate) async fn issue(
+        &self,
+        template: TemplateId,
+        user: &str,
+    ) -> StoreResult<Outcome<IssueOutcome>> {
+        self.scaled.issue(Self::request(template, user), None).await
+    }
+
+    pub(crate) async fn issue_keyed(
+        &self,
+        template: TemplateId,
+        user: &str,
+        key: [u8; 16],
+    ) -> StoreResult<Outcome<IssueOutcome>> {
+        let idempotency = Idempotency {
+            key,
+            body: [1; 16],
+            render: Arc::new(|outcome: &IssueOutcome| Answer {
+                status: 200,
+                body: format!("{outcome:?}").into(),
+            }),
+        };
+        let request = Self::request(template, user);
+        self.scaled.issue(request, Some(idempotency)).await
+    }
+
+    /// Takes a place, and publishes nothing.
+    pub(crate) async fn take_and_die(&self, template: TemplateId, user: &str) -> IssueEvent {
+        let now = self.clock.now();
+        let event = IssueEvent {
+            coupon_id: CouponId::new(now, self.scaled.random_u64()),
+            template_id: template,
+            epoch: Epoch(1),
+            user_id: user.into(),
+            accepted_at: now,
+            keyed: None,
+            valid_until: now,
+        };
+        let bound = self.scaled.valkey.bound().unwrap();
+        let taken = bound
+            .take(gate_of(template), &event, None, now)
+            .await
+            .unwrap();
+        assert!(matches!(taken, Taken::Reserved { .. }), "{taken:?}");
+        event
+    }
+
+    async fn keys(&self, template: TemplateId) -> (redis::aio::MultiplexedConnection, Vec<String>) {
+        let url = variable("GOODPON_VALKEY_URL").replacen("valkey:", "redis:", 1);
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let installation = self.store.installation().await.unwrap();
+        let pattern = format!("goodpon:{{{installation}:{template}:*");
+        let keys = redis::cmd("KEYS")
+            .arg(pattern)
+            .query_async(&mut connection)
+            .await;
+        (connection, keys.unwrap())
+    }
+
+    /// All that the server has of a gate is lost.
+    pub(crate) async fn forget_gate(&self, template: TemplateId) {
+        let (mut connection, keys) = self.keys(template).await;
+        assert!(!keys.is_empty());
+        let deleted = redis::cmd("DEL")
+            .arg(keys)
+            .query_async::<i64>(&mut connection)
+            .await;
+        assert!(deleted.unwrap() > 0);
+    }
+
+    /// How many keys the server has of a gate, finished answers left aside.
+    pub(crate) async fn keys_of_gate(&self, template: TemplateId) -> usize {
+        let (_, keys) = self.keys(template).await;
+        keys.iter().filter(|key| !key.contains(":k:")).count()
+    }
+
+    pub(crate) async fn audited(&self) {
+        self.settled().await;
+        let differences = Health::audit(&self.scaled).await.unwrap();
+        assert!(differences.is_empty(), "{differences:#?}");
     }
 }

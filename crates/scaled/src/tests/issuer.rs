@@ -1,0 +1,242 @@
+//! What becomes of the log: late, repeated, unreadable and foreign records, and issuers that come and go.
+
+use std::time::Duration;
+
+use goodpon_application::issue_log::{Content, Record, Unreadable};
+use goodpon_application::ports::Clock;
+use goodpon_domain::{
+    gate::{Epoch, IssueEvent},
+    id::{CouponId, TemplateId},
+    template::Limit,
+};
+use goodpon_mysql::{Settled, StaysParked, Tally, Written};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Scene, ran};
+
+impl Scene {
+    fn event(&self, template: TemplateId, user: &str) -> IssueEvent {
+        let now = self.clock.now();
+        IssueEvent {
+            coupon_id: CouponId::new(now, self.scaled.random_u64()),
+            template_id: template,
+            epoch: Epoch(1),
+            user_id: user.into(),
+            accepted_at: now,
+            keyed: None,
+            valid_until: at(6),
+        }
+    }
+
+    async fn written(&self, partition: i32, records: &[Record]) -> Written {
+        let written = self
+            .store
+            .write_issues(partition, records, goodpon_kafka::keep);
+        written.await.unwrap()
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_800_000_000 + seconds)
+}
+
+fn record(offset: i64, appended_at: Timestamp, content: Content) -> Record {
+    Record {
+        offset,
+        appended_at,
+        content,
+    }
+}
+
+fn done(tally: Tally) -> Written {
+    Written::Done(tally)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_written_once_and_only_in_its_turn() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(3)).await;
+    let [a, b] = ["a", "b"].map(|user| scene.event(template, user));
+    let batch = [
+        record(0, at(1), Content::Event(a.clone())),
+        record(1, at(2), Content::Tick),
+        record(2, at(6), Content::Event(b.clone())),
+        record(3, at(6), Content::Event(a.clone())),
+    ];
+    let tally = Tally {
+        written: 2,
+        held: 1,
+        ..Tally::default()
+    };
+    assert_eq!(scene.written(0, &batch).await, done(tally));
+    for again in [&batch[..], &batch[2..]] {
+        let written = scene.written(0, again).await;
+        assert_eq!(
+            written,
+            Written::Elsewhere { next_offset: 4 },
+            "worked through already"
+        );
+    }
+    let ahead = [record(9, at(7), Content::Event(scene.event(template, "z")))];
+    assert_eq!(
+        scene.written(0, &ahead).await,
+        Written::Elsewhere { next_offset: 4 }
+    );
+    // The same event in another partition, as when the number of partitions has grown.
+    let copy = [record(0, at(3), Content::Event(b))];
+    let held = Tally {
+        held: 1,
+        ..Tally::default()
+    };
+    assert_eq!(scene.written(1, &copy).await, done(held));
+    assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_counts_up_to_its_last_moment() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let (last, late) = (scene.event(template, "last"), scene.event(template, "late"));
+    let batch = [
+        record(
+            0,
+            late.valid_until + SignedDuration::from_micros(1),
+            Content::Event(late),
+        ),
+        record(1, last.valid_until, Content::Event(last)),
+    ];
+    let tally = Tally {
+        written: 1,
+        void: 1,
+        ..Tally::default()
+    };
+    assert_eq!(scene.written(0, &batch).await, done(tally));
+    assert!(!scene.store.is_holder(template, "late").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(2)).await;
+    let gone = TemplateId(template.0 + 1_000);
+    let unreadable = |until| {
+        Content::Unreadable(Unreadable {
+            reason: "version 9 is not known".into(),
+            template_id: Some(template),
+            user_id: Some("u".into()),
+            valid_until: until,
+            raw: vec![9, 9],
+        })
+    };
+    let batch = [
+        record(0, at(1), Content::Event(scene.event(gone, "a"))),
+        record(1, at(7), unreadable(Some(at(6)))),
+        record(2, at(5), unreadable(Some(at(6)))),
+        record(3, at(5), unreadable(None)),
+        record(4, at(5), Content::Event(scene.event(template, "b"))),
+        record(5, at(5), Content::Event(scene.event(template, "c"))),
+        record(6, at(5), Content::Event(scene.event(template, "d"))),
+    ];
+    let tally = Tally {
+        written: 2,
+        void: 1,
+        parked: 4,
+        over_limit: 1,
+        held: 0,
+    };
+    assert_eq!(scene.written(0, &batch).await, done(tally));
+    let parked = scene.store.parked(100).await.unwrap();
+    let offsets: Vec<_> = parked.iter().map(|one| one.offset).collect();
+    assert_eq!(offsets, [0, 2, 3, 6]);
+    for one in &parked[..1] {
+        let event = match goodpon_kafka::reread(&one.raw) {
+            goodpon_kafka::Content::Event(event) => event,
+            other => panic!("{other:?}"),
+        };
+        let stays = scene
+            .store
+            .retry_parked(0, one.offset, &event)
+            .await
+            .unwrap();
+        assert!(matches!(stays, Err(StaysParked::Because(_))), "{stays:?}");
+    }
+    assert!(scene.store.discard_parked(0, 0).await.unwrap());
+    assert!(!scene.store.discard_parked(0, 0).await.unwrap(), "once");
+    let event = scene.event(template, "b");
+    let held = scene.store.retry_parked(0, 2, &event).await.unwrap();
+    assert_eq!(held, Ok(Settled::Held));
+    let again = scene.store.retry_parked(0, 2, &event).await.unwrap();
+    assert_eq!(again, Err(StaysParked::NotFound));
+    let over = scene
+        .store
+        .retry_parked(0, 3, &scene.event(template, "e"))
+        .await
+        .unwrap();
+    assert!(matches!(over, Err(StaysParked::Because(_))), "{over:?}");
+    assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retried_event_becomes_a_coupon() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let event = scene.event(template, "a");
+    let unreadable = Content::Unreadable(Unreadable {
+        reason: "version 9 is not known".into(),
+        template_id: Some(template),
+        user_id: Some("a".into()),
+        valid_until: None,
+        raw: vec![],
+    });
+    scene.written(0, &[record(0, at(1), unreadable)]).await;
+    let settled = scene.store.retry_parked(0, 0, &event).await.unwrap();
+    assert_eq!(settled, Ok(Settled::Written));
+    assert!(scene.store.is_holder(template, "a").await.unwrap());
+    assert!(scene.store.parked(1).await.unwrap().is_empty());
+    scene.clock.advance(SignedDuration::from_secs(1));
+    let differences = goodpon_application::ports::Health::audit(&scene.scaled).await;
+    assert!(differences.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuers_that_come_late_and_share_write_all_of_it() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let issues = (0..300).map(|number| {
+        let scene = &scene;
+        async move {
+            let issued = scene.issue(template, &format!("user-{number}")).await;
+            assert_eq!(ran(issued.unwrap()), Ok(()));
+        }
+    });
+    futures::future::join_all(issues).await;
+    assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [0]);
+    let _both = [scene.issuer(), scene.issuer()];
+    scene.settled().await;
+    assert_eq!(
+        scene.store.written_counts(&[template]).await.unwrap(),
+        [300]
+    );
+    scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_does_not_go_by_kafkas_offsets() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    {
+        let first = scene.issuer();
+        assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+        scene.settled().await;
+        scene.stop_issuers();
+        first.finished().await;
+    }
+    // As after the restore of a backup: what the log has is written again.
+    scene.rewind().await;
+    let _second = scene.issuer();
+    scene.settled().await;
+    assert!(scene.store.is_holder(template, "a").await.unwrap());
+    tokio::time::timeout(Duration::from_secs(1), scene.audited())
+        .await
+        .unwrap();
+}

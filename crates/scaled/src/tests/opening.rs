@@ -1,0 +1,206 @@
+//! Gates that are lost, moved and folded.
+
+use std::time::Duration;
+
+use goodpon_application::{
+    idempotency::Outcome,
+    ports::{IssueOutcome, StoreError},
+};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, GateState},
+    id::TemplateId,
+    template::Limit,
+};
+use jiff::SignedDuration;
+
+use super::{Scene, ran};
+use crate::gate_of;
+
+impl Scene {
+    async fn state(&self, template: TemplateId) -> (Epoch, GateState) {
+        let gates = self.store.gates_of(&[template]).await.unwrap();
+        let gate = gates[0].as_ref().expect("a gate");
+        (gate.epoch, gate.state)
+    }
+
+    /// Issues, trying again while the gate is being moved.
+    async fn issued_in_the_end(&self, template: TemplateId, user: &str) -> IssueOutcome {
+        let give_up_at = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.issue(template, user).await {
+                Ok(outcome) => return ran(outcome),
+                Err(StoreError::Unavailable { reason, .. }) => {
+                    assert!(tokio::time::Instant::now() < give_up_at, "{reason}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_lost_its_data_is_opened_anew_with_what_is_left() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let template = scene.template(Limit::IssueCount(5)).await;
+    for user in ["a", "b", "c"] {
+        assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
+    }
+    let keyed = scene.issue_keyed(template, "d", [7; 16]).await.unwrap();
+    assert_eq!(keyed, Outcome::Ran(Ok(())));
+    scene.forget_gate(template).await;
+    let refused = scene.issue(template, "e").await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(
+        scene.issued_in_the_end(template, "a").await,
+        Err(IssueRefusal::AlreadyIssued)
+    );
+    assert_eq!(scene.state(template).await, (Epoch(2), GateState::Open));
+    let again = scene.issue_keyed(template, "d", [7; 16]).await.unwrap();
+    assert!(
+        matches!(again, Outcome::Replayed(_)),
+        "the key is known again: {again:?}"
+    );
+    assert_eq!(scene.issued_in_the_end(template, "e").await, Ok(()));
+    assert_eq!(
+        scene.issued_in_the_end(template, "f").await,
+        Err(IssueRefusal::SoldOut)
+    );
+    scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_opened_before_all_older_events_are_worked_through() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(3)).await;
+    for user in ["a", "b"] {
+        assert_eq!(
+            ran(scene.issue(template, user).await.unwrap()),
+            Ok(()),
+            "without an issuer"
+        );
+    }
+    scene.forget_gate(template).await;
+    // Long enough for the times alone to have passed.
+    let wait = tokio::time::Instant::now() + Duration::from_secs(10);
+    while tokio::time::Instant::now() < wait {
+        let refused = scene.issue(template, "c").await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(scene.state(template).await, (Epoch(2), GateState::Sealing));
+    let _issuer = scene.issuer();
+    assert_eq!(scene.issued_in_the_end(template, "c").await, Ok(()));
+    assert_eq!(
+        scene.issued_in_the_end(template, "d").await,
+        Err(IssueRefusal::SoldOut)
+    );
+    scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gate_of_a_sale_that_is_over_is_folded_and_its_memory_given_back() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let (full, open) = (
+        scene.template(Limit::IssueCount(2)).await,
+        scene.template(Limit::None).await,
+    );
+    for user in ["a", "b"] {
+        for template in [full, open] {
+            assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
+        }
+    }
+    scene.settled().await;
+    scene.clock.advance(SignedDuration::from_hours(26));
+    for template in [full, open] {
+        while scene.state(template).await.1 != GateState::Folded {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(
+            scene.keys_of_gate(template).await,
+            0,
+            "its memory is given back"
+        );
+    }
+    for (template, user, outcome) in [
+        (full, "a", Err(IssueRefusal::AlreadyIssued)),
+        (full, "c", Err(IssueRefusal::SoldOut)),
+        (open, "a", Err(IssueRefusal::AlreadyIssued)),
+        (open, "c", Ok(())),
+        (open, "b", Err(IssueRefusal::AlreadyIssued)),
+    ] {
+        assert_eq!(
+            scene.issued_in_the_end(template, user).await,
+            outcome,
+            "{user}"
+        );
+    }
+    assert_eq!(scene.state(full).await.1, GateState::Folded);
+    assert_eq!(scene.state(open).await.1, GateState::Open);
+    let key = [9; 16];
+    let refused = scene.issue_keyed(full, "c", key).await.unwrap();
+    assert_eq!(refused, Outcome::Ran(Err(IssueRefusal::SoldOut)));
+    let again = scene.issue_keyed(full, "c", key).await.unwrap();
+    assert!(matches!(again, Outcome::Replayed(_)), "{again:?}");
+    scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_partner_left_pending_is_published_by_others() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let template = scene.template(Limit::IssueCount(2)).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    // The place is taken, and then the partner is gone.
+    scene.take_and_die(template, "b").await;
+    let bound = scene.scaled.valkey.bound().unwrap();
+    loop {
+        let look = bound.look(
+            gate_of(template),
+            Epoch(1),
+            Some("b"),
+            None,
+            scene.scaled.clock.now(),
+        );
+        let counts = look.await.unwrap().gate.unwrap();
+        if counts.confirmed == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    scene.settled().await;
+    assert!(scene.store.is_holder(template, "b").await.unwrap());
+    assert_eq!(
+        ran(scene.issue(template, "c").await.unwrap()),
+        Err(IssueRefusal::SoldOut)
+    );
+    scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_last_helps_and_hears_the_truth() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let template = scene.template(Limit::IssueCount(2)).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    scene.take_and_die(template, "b").await;
+    let again = scene.issue(template, "b").await.unwrap();
+    assert_eq!(
+        ran(again),
+        Err(IssueRefusal::AlreadyIssued),
+        "the user meets the own reservation"
+    );
+    assert_eq!(
+        scene.issued_in_the_end(template, "c").await,
+        Err(IssueRefusal::SoldOut)
+    );
+    scene.audited().await;
+}
