@@ -53,21 +53,31 @@ fn one_gate_serves_in_turn_and_without_pause() {
         ),
         (0, 0, 0)
     );
-    assert!(figures.longest_pause < SECOND / 10 && figures.longest_silence < SECOND / 10);
+    assert!(figures.longest_pause < SECOND / 10);
+    // Sold out is told when the last place is sure; where its partner died, who comes helps after a second.
+    assert!(figures.longest_silence < 2 * SECOND);
     assert!(
         figures.longest_wait < 10 * SECOND,
         "a publish that was stuck"
     );
 }
 
+/// Shards serve nearly in turn, and pause once.
+fn hold_over(shards: usize) {
+    let figures = hold(Sale { shards, ..SALE });
+    assert!(share(figures.out_of_turn) < 100 && share(figures.after_a_refused) < 500);
+    // The last events count for 6 s, the clocks are given 2 s, and the issuers and the loading take a little.
+    assert!((8 * SECOND..12 * SECOND).contains(&figures.longest_silence));
+}
+
 #[test]
-fn shards_serve_nearly_in_turn_and_pause_once() {
-    for shards in [4, 16] {
-        let figures = hold(Sale { shards, ..SALE });
-        assert!(share(figures.out_of_turn) < 100 && share(figures.after_a_refused) < 500);
-        // The last events count for 6 s, the clocks are given 2 s, and the issuers and the loading take a little.
-        assert!((8 * SECOND..12 * SECOND).contains(&figures.longest_silence));
-    }
+fn four_shards_serve_nearly_in_turn_and_pause_once() {
+    hold_over(4);
+}
+
+#[test]
+fn sixteen_shards_serve_nearly_in_turn_and_pause_once() {
+    hold_over(16);
 }
 
 #[test]

@@ -176,6 +176,15 @@ impl Store {
         .await
     }
 
+    /// The places that parked events of a template keep.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn parked_places(&self, template: TemplateId) -> StoreResult<i64> {
+        self.read(|session| Box::pin(places(session, template)))
+            .await
+    }
+
     /// The users of a template whose parked events keep them a place: a new gate must know them as holders.
     ///
     /// # Errors

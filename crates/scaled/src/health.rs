@@ -37,7 +37,9 @@ impl Health for Scaled {
     }
 
     async fn audit(&self) -> StoreResult<Vec<Difference>> {
-        self.store.audit().await
+        let mut differences = self.store.audit().await?;
+        differences.extend(self.audit_gates().await?);
+        Ok(differences)
     }
 }
 

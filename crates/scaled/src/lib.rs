@@ -4,6 +4,7 @@
 //! issuer makes it a coupon in MySQL (`issuer.rs`). Rows are the truth, the log decides what becomes one, and the gate
 //! only says who may try. What a gate is and when it may move stands in `domain/gate.rs`.
 
+mod audit;
 mod confirm;
 mod gates;
 mod health;

@@ -78,7 +78,10 @@ impl Scaled {
         Ok(())
     }
 
-    async fn all_gates_in(&self, state: GateState) -> StoreResult<Vec<(TemplateId, Gate)>> {
+    pub(crate) async fn all_gates_in(
+        &self,
+        state: GateState,
+    ) -> StoreResult<Vec<(TemplateId, Gate)>> {
         let (mut all, mut after) = (Vec::new(), TemplateId(0));
         loop {
             let page = self.store.gates_in(state, after, PAGE).await?;

@@ -20,6 +20,12 @@ static LOOK: Script = Script::new(concat!(
     include_str!("look.lua")
 ));
 
+static STRANGERS: Script = Script::new(concat!(
+    "#!lua flags=no-writes\n",
+    include_str!("server.lua"),
+    include_str!("strangers.lua")
+));
+
 static PENDING: Script = Script::new(concat!(
     "#!lua flags=allow-oom\n",
     include_str!("server.lua"),
@@ -109,6 +115,33 @@ impl Bound {
             _ => return Err(corrupt("an unknown answer to a look")),
         };
         Ok(Look { key, gate })
+    }
+
+    /// How many of these users the gate does not know: they have neither a coupon nor a reservation there. A gate that
+    /// is closed to the caller knows nobody it could miss: 0.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable.
+    pub async fn strangers(
+        &self,
+        gate: Gate,
+        epoch: Epoch,
+        users: &[[u8; 16]],
+    ) -> StoreResult<usize> {
+        let names = Names::new(&self.shared().installation, gate);
+        let mut keys = vec![names.gate()];
+        keys.extend(['u', 'p'].map(|letter| names.of_epoch(letter, epoch)));
+        let mut call = STRANGERS.call(&keys).arg(self.server()).arg(epoch.0);
+        for user in users {
+            call = call.arg(&user[..]);
+        }
+        let mut reply = self.run(call).await?;
+        match reply.letter()? {
+            b'D' => usize::try_from(reply.integer()?).map_err(|_| corrupt("a negative count")),
+            b'C' => Ok(0),
+            _ => Err(corrupt("an unknown answer to a count of strangers")),
+        }
     }
 
     /// Up to `limit` events that have been due for help for `age`, oldest first. An event is first due a second after

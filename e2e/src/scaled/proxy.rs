@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -125,34 +125,24 @@ async fn serve(mut caller: TcpStream, target: SocketAddr, callers: Callers) {
         connected = connect(target, link.0.subscribe()) => connected,
         _ = mode.wait_for(|mode| *mode == Mode::Cut) => Err(io::ErrorKind::ConnectionReset.into()),
     };
-    let Ok(server) = connected else {
+    let Ok(mut server) = connected else {
         let _ = caller.set_zero_linger();
         return;
     };
     let _ = (caller.set_nodelay(true), server.set_nodelay(true));
-    let (from_caller, to_caller) = caller.into_split();
-    let (from_server, to_server) = server.into_split();
-    let requests = Pump {
-        from: from_caller,
-        to: to_server,
-        mode: link.0.subscribe(),
-        are_answers: false,
-    };
-    let answers = Pump {
-        from: from_server,
-        to: to_caller,
-        mode: link.0.subscribe(),
-        are_answers: true,
-    };
-    let forwarded = async { tokio::join!(requests.run(first), answers.run(Vec::new())) };
-    tokio::pin!(forwarded);
-    let is_reset = tokio::select! {
-        _ = &mut forwarded => false,
-        () = reset(mode) => true,
+    let is_reset = {
+        let (from_caller, to_caller) = caller.split();
+        let (from_server, to_server) = server.split();
+        let (asks, answers) = (link.0.subscribe(), link.0.subscribe());
+        let asks = pump(from_caller, to_server, asks, Direction::Asks, first);
+        let answers = pump(from_server, to_caller, answers, Direction::Answers, Vec::new());
+        tokio::select! {
+            _ = async { tokio::join!(asks, answers) } => false,
+            () = reset(mode) => true,
+        }
     };
     if is_reset {
-        // Both pumps end at their next step; what is dropped with a linger of zero is reset.
-        let _ = timeout(Duration::from_secs(1), forwarded).await;
+        let _ = (caller.set_zero_linger(), server.set_zero_linger());
     }
 }
 
@@ -190,71 +180,48 @@ async fn client_id(caller: &mut TcpStream, first: &mut Vec<u8>) -> io::Result<St
     }
 }
 
-/// One direction of a connection.
-struct Pump {
-    from: OwnedReadHalf,
-    to: OwnedWriteHalf,
-    mode: watch::Receiver<Mode>,
-    are_answers: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Asks,
+    Answers,
 }
 
-impl Pump {
-    async fn run(mut self, first: Vec<u8>) {
-        let mut chunk = first;
-        loop {
-            if !chunk.is_empty() && !self.forward(&chunk).await {
+/// Forwards one direction of a connection until its end, `chunk` first.
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut mode: watch::Receiver<Mode>,
+    direction: Direction,
+    mut chunk: Vec<u8>,
+) {
+    loop {
+        if !chunk.is_empty() {
+            passes(&mut mode).await;
+            let is_swallowed = direction == Direction::Answers && *mode.borrow() == Mode::Swallow;
+            if !is_swallowed && to.write_all(&chunk).await.is_err() {
                 return;
             }
-            chunk.clear();
-            chunk.reserve(CHUNK);
-            tokio::select! {
-                read = self.from.read_buf(&mut chunk) => match read {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
-                },
-                _ = self.mode.wait_for(|mode| *mode == Mode::Cut) => return self.drop_reset(),
-            }
         }
-        // The end comes through as bytes do.
-        if self.passes().await {
-            let _ = self.to.shutdown().await;
+        chunk.clear();
+        chunk.reserve(CHUNK);
+        match from.read_buf(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
         }
     }
+    // The end comes through as bytes do.
+    passes(&mut mode).await;
+    let _ = to.shutdown().await;
+}
 
-    /// Whether the connection goes on.
-    async fn forward(&mut self, chunk: &[u8]) -> bool {
-        if !self.passes().await {
-            return false;
+/// Waits until bytes may go on.
+async fn passes(mode: &mut watch::Receiver<Mode>) {
+    let now = *mode.borrow_and_update();
+    if let Mode::Delay(delay) = now {
+        tokio::select! {
+            () = sleep(delay) => {}
+            _ = mode.changed() => {}
         }
-        if *self.mode.borrow() == Mode::Swallow && self.are_answers {
-            return true;
-        }
-        self.to.write_all(chunk).await.is_ok()
     }
-
-    /// Waits until bytes may go on; false if they never may.
-    async fn passes(&mut self) -> bool {
-        let mode = *self.mode.borrow_and_update();
-        if let Mode::Delay(delay) = mode {
-            tokio::select! {
-                () = sleep(delay) => {}
-                _ = self.mode.changed() => {}
-            }
-        }
-        let moves = self.mode.wait_for(|mode| *mode != Mode::Hold).await;
-        let goes_on = moves.is_ok_and(|mode| *mode != Mode::Cut);
-        if !goes_on {
-            self.set_reset();
-        }
-        goes_on
-    }
-
-    fn set_reset(&self) {
-        let _ = self.from.as_ref().set_zero_linger();
-        let _ = self.to.as_ref().set_zero_linger();
-    }
-
-    fn drop_reset(self) {
-        self.set_reset();
-    }
+    let _ = mode.wait_for(|mode| *mode != Mode::Hold).await;
 }

@@ -12,6 +12,9 @@ use crate::{
 /// Partners' processes.
 pub(super) const PARTNERS: usize = 8;
 
+/// Half of the customers come evenly for so many times the rush's halving.
+const EVENLY_FOR: u64 = 15;
+
 /// One in so many publishes dies with its partner.
 const CRASH_ONE_IN: usize = 2_000;
 
@@ -365,7 +368,8 @@ impl Course {
     }
 
     pub(super) fn tell(&mut self, customer: usize, told: Told) {
-        if told != Told::GaveUp {
+        // After that customers come so seldom that silence means nothing.
+        if told != Told::GaveUp && self.now < EVENLY_FOR * self.sale.rush {
             let silence = self.now.saturating_sub(self.last_told_at);
             self.figures.longest_silence = self.figures.longest_silence.max(silence);
             self.last_told_at = self.now;
@@ -457,7 +461,7 @@ fn arrival(random: &mut Random, rush: Micros) -> Micros {
     let halves = if is_in_rush {
         -(1.0 - drawn).log2()
     } else {
-        drawn * 15.0
+        drawn * EVENLY_FOR as f64
     };
     (halves * rush as f64) as Micros
 }

@@ -132,7 +132,8 @@ async fn check(conn: &mut Conn, sql: &str, values: Vec<Value>, keys: &[&str], mo
         used.push(key.as_str());
     }
     let mut expected = keys.to_vec();
-    (used.sort_unstable(), expected.sort_unstable());
+    used.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(used, expected, "{plan:?}\n{sql}");
     let before = rows_read(conn).await;
     conn.exec_drop(sql, values).await.unwrap();

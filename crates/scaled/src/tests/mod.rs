@@ -1,6 +1,7 @@
 //! The issue path on real servers: the laws, and what they do not reach.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audit;
 mod issuer;
 mod laws;
 mod opening;
@@ -243,6 +244,27 @@ impl Scene {
             .query_async::<i64>(&mut connection)
             .await;
         assert!(deleted.unwrap() > 0);
+    }
+
+    /// Sets a field of a gate's, if there is a value.
+    pub(crate) async fn set_in_gate(&self, template: TemplateId, field: &str, value: i64) {
+        let (mut connection, keys) = self.keys(template).await;
+        let gate = keys.iter().find(|key| key.ends_with(":g")).unwrap();
+        let set = redis::cmd("HSET")
+            .arg(gate)
+            .arg(field)
+            .arg(value)
+            .to_owned();
+        set.query_async::<i64>(&mut connection).await.unwrap();
+    }
+
+    /// Takes a user out of those who have one.
+    pub(crate) async fn forget_user(&self, template: TemplateId, user: &str) {
+        let (mut connection, keys) = self.keys(template).await;
+        let users = keys.iter().find(|key| key.contains(":u:")).unwrap();
+        let user = goodpon_valkey::user_digest(user);
+        let gone = redis::cmd("SREM").arg(users).arg(&user[..]).to_owned();
+        assert_eq!(gone.query_async::<i64>(&mut connection).await.unwrap(), 1);
     }
 
     /// How many keys the server has of a gate, finished answers left aside.

@@ -1,0 +1,58 @@
+//! What `goodpon verify` tells of gates.
+
+use goodpon_domain::template::Limit;
+
+use super::{Scene, ran};
+
+impl Scene {
+    async fn differences(&self) -> Vec<String> {
+        self.settled().await;
+        let differences = self.scaled.audit_gates().await.unwrap();
+        differences.into_iter().map(|one| one.to_string()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_does_not_know_a_holder_is_named() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let template = scene.template(Limit::IssueCount(5)).await;
+    for user in ["a", "b"] {
+        assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
+    }
+    assert!(scene.differences().await.is_empty());
+    scene.forget_user(template, "a").await;
+    let told = scene.differences().await;
+    assert_eq!(
+        told,
+        [format!(
+            "template {template} gate users: expected every holder, found -1"
+        )]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_that_cannot_be_are_named() {
+    for (field, value, subject) in [
+        ("spent", 9, "gate spent"),
+        ("conf", 3, "gate confirmed"),
+        ("cap", 6, "gate places"),
+        ("base", 3, "coupons"),
+        ("spent", 1, "gate confirmed"),
+    ] {
+        let scene = Scene::new().await;
+        let _issuer = scene.issuer();
+        let template = scene.template(Limit::IssueCount(5)).await;
+        for user in ["a", "b"] {
+            assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
+        }
+        scene.settled().await;
+        scene.set_in_gate(template, field, value).await;
+        let told = scene.differences().await;
+        let start = format!("template {template} {subject}: ");
+        assert!(
+            told.iter().any(|one| one.starts_with(&start)),
+            "{field} {value}: {told:?}"
+        );
+    }
+}

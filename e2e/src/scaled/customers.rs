@@ -1,0 +1,362 @@
+//! Customers of a shop: they ask for coupons at any partner, ask again where nothing was answered, and use what they
+//! have.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+use super::fleet::{Fleet, Merchant, client};
+use super::journal::{Action, Journal, Outcome, Page, Request, Sending};
+use crate::actors::{cancel_body, cancel_path, issue_path, redeem_body, redeem_path};
+
+/// How long a customer waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long customers ask again once all is well, at the most.
+pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The templates of a round and their limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Sale {
+    /// Limited in issues, to some hundreds.
+    pub scarce: (i64, usize),
+    /// Limited in issues, to a handful.
+    pub rare: (i64, usize),
+    /// Limited in redemptions.
+    pub contested: (i64, usize),
+    /// Without limits.
+    pub free: i64,
+}
+
+impl Sale {
+    /// All templates.
+    #[must_use]
+    pub fn ids(&self) -> [i64; 4] {
+        [self.scarce.0, self.rare.0, self.contested.0, self.free]
+    }
+
+    /// Those that are limited in issues, and to how many.
+    #[must_use]
+    pub fn limited(&self) -> [(i64, usize); 2] {
+        [self.scarce, self.rare]
+    }
+}
+
+/// The shop's side: sends requests to partners, and writes down what is answered.
+#[derive(Clone)]
+pub struct Shop {
+    http: reqwest::Client,
+    doors: Arc<[String]>,
+    credentials: (String, String),
+    /// What was asked and answered.
+    pub journal: Journal,
+}
+
+impl Shop {
+    /// The shop of a merchant, with a journal of its own.
+    #[must_use]
+    pub fn of(fleet: &Fleet, merchant: &Merchant) -> Self {
+        let doors = fleet.doors.iter();
+        Self {
+            http: client(PATIENCE),
+            doors: doors
+                .map(|(_, proxy)| format!("http://{}", proxy.address()))
+                .collect(),
+            credentials: (merchant.client_id.clone(), merchant.secret.clone()),
+            journal: Journal::default(),
+        }
+    }
+
+    /// How many partners there are.
+    #[must_use]
+    pub fn partners(&self) -> usize {
+        self.doors.len()
+    }
+
+    /// Sends a request once.
+    pub async fn send(&self, request: &Request, partner: usize) -> Sending {
+        let url = format!("{}{}", self.doors[partner], request.path);
+        let mut call = self.signed(self.http.post(url)).json(&request.body);
+        if let Some(key) = &request.key {
+            call = call.header("Idempotency-Key", key);
+        }
+        let (at, began) = (Timestamp::now(), Instant::now());
+        let outcome = read(call).await;
+        Sending {
+            at,
+            took: began.elapsed(),
+            partner,
+            outcome,
+        }
+    }
+
+    /// What a GET gives, `None` where it gives no success, and the status.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)], partner: usize) -> (u16, Value) {
+        let url = format!("{}{path}", self.doors[partner]);
+        match read(self.signed(self.http.get(url)).query(query)).await {
+            Outcome::Answer { status, bytes, .. } => {
+                (status, serde_json::from_slice(&bytes).unwrap_or_default())
+            }
+            Outcome::Silence(_) => (0, Value::Null),
+        }
+    }
+
+    fn signed(&self, call: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        call.header("X-Goodpon-Client-Id", &self.credentials.0)
+            .header("X-Goodpon-Client-Secret", &self.credentials.1)
+    }
+}
+
+async fn read(call: reqwest::RequestBuilder) -> Outcome {
+    let whole = async {
+        let answer = call.send().await?;
+        let status = answer.status().as_u16();
+        let replayed = answer.headers().get("Idempotent-Replayed");
+        let replayed = replayed.is_some_and(|value| value == "true");
+        Ok::<_, reqwest::Error>((status, replayed, answer.bytes().await?.to_vec()))
+    };
+    match whole.await {
+        Ok((status, replayed, bytes)) => {
+            let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            Outcome::Answer {
+                status,
+                code: json["error"]["code"].as_str().map(str::to_owned),
+                replayed,
+                bytes,
+            }
+        }
+        Err(error) => Outcome::Silence(match error.is_timeout() {
+            true => "none in time".into(),
+            false => "the connection broke".into(),
+        }),
+    }
+}
+
+/// What all customers of a round share.
+pub struct Crowd {
+    shop: Shop,
+    sale: Sale,
+    round: u32,
+    /// Set once no new customers come.
+    is_closed: AtomicBool,
+    /// Until when open requests are sent again; set once all is well.
+    deadline: Mutex<Option<Instant>>,
+    next: AtomicU64,
+    /// Users of late, whom others may take for theirs.
+    lately: Mutex<Vec<(i64, String)>>,
+    /// Whose coupon somebody uses already.
+    used: Mutex<HashSet<(i64, String)>>,
+}
+
+impl Crowd {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(shop: Shop, sale: Sale, round: u32) -> Arc<Self> {
+        Arc::new(Self {
+            shop,
+            sale,
+            round,
+            is_closed: AtomicBool::new(false),
+            deadline: Mutex::default(),
+            next: AtomicU64::new(0),
+            lately: Mutex::default(),
+            used: Mutex::default(),
+        })
+    }
+
+    /// No new customers come.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// All is well: who has no answer yet must get one soon.
+    pub fn all_is_well(&self) {
+        *self.deadline.lock().unwrap() = Some(Instant::now() + SETTLED_WITHIN);
+    }
+
+    fn is_over(&self) -> bool {
+        let deadline = self.deadline.lock().unwrap();
+        deadline.is_some_and(|deadline| Instant::now() > deadline)
+    }
+
+    /// A name that nobody had.
+    fn new_user(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("r{}-{number}", self.round)
+    }
+
+    /// Comes with one customer after the other until the shop is closed.
+    pub async fn come(self: Arc<Self>, seed: u64) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        while !self.is_closed.load(Ordering::SeqCst) {
+            self.serve_one(&mut rng).await;
+            let pause = rng.random_range(5..60);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    async fn serve_one(&self, rng: &mut StdRng) {
+        let (template, user) = self.who(rng);
+        let key = rng
+            .random_bool(0.75)
+            .then(|| format!("{user}-{:08x}", rng.random::<u32>()));
+        let issue = issue(template, &user, key);
+        let answer = self.settle(issue, rng).await;
+        let mine = (template, user);
+        let uses = answer.is_some_and(|answer| answer.is_success()) && rng.random_bool(0.2);
+        if uses && self.used.lock().unwrap().insert(mine.clone()) {
+            self.use_coupon(mine.0, &mine.1, rng).await;
+        }
+    }
+
+    fn who(&self, rng: &mut StdRng) -> (i64, String) {
+        let mut lately = self.lately.lock().unwrap();
+        if !lately.is_empty() && rng.random_bool(0.12) {
+            return lately[rng.random_range(0..lately.len())].clone();
+        }
+        let template = match rng.random_range(0..100) {
+            0..45 => self.sale.scarce.0,
+            45..52 => self.sale.rare.0,
+            52..75 => self.sale.contested.0,
+            _ => self.sale.free,
+        };
+        let one = (template, self.new_user());
+        lately.push(one.clone());
+        if lately.len() > 40 {
+            lately.remove(0);
+        }
+        one
+    }
+
+    /// Sends a request, again and again if it has a key, until an answer settles it.
+    async fn settle(&self, request: Request, rng: &mut StdRng) -> Option<Outcome> {
+        let page = self.shop.journal.begin(request.clone());
+        loop {
+            let outcome = self.send(&request, &page, rng).await;
+            if outcome.is_final() {
+                return Some(outcome);
+            }
+            // Without a key it is asked again at most a few times, and what came of it stays open.
+            let gives_up = request.key.is_none() && rng.random_bool(0.5);
+            if gives_up || self.is_over() {
+                return None;
+            }
+            let pause = rng.random_range(50..400);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// Sends a request to a partner, or, sometimes, to two at once.
+    async fn send(&self, request: &Request, page: &Page, rng: &mut StdRng) -> Outcome {
+        let partners = self.shop.partners();
+        let partner = rng.random_range(0..partners);
+        if request.key.is_none() || rng.random_bool(0.85) {
+            let sending = self.shop.send(request, partner).await;
+            page.note(sending.clone());
+            return sending.outcome;
+        }
+        let other = (partner + 1) % partners;
+        let (one, two) = tokio::join!(
+            self.shop.send(request, partner),
+            self.shop.send(request, other)
+        );
+        page.note(one.clone());
+        page.note(two.clone());
+        match one.outcome.is_final() {
+            true => one.outcome,
+            false => two.outcome,
+        }
+    }
+
+    /// Redeems a coupon once it is listed, and perhaps takes that back, and so on.
+    async fn use_coupon(&self, template: i64, user: &str, rng: &mut StdRng) {
+        let Some(coupon) = self.listed(template, user, rng).await else {
+            return;
+        };
+        for turn in 0..rng.random_range(1..3) {
+            let order = format!("{user}-o{turn}");
+            let redeem = Request {
+                action: Action::Redeem,
+                path: redeem_path(&coupon),
+                body: redeem_body(user, 20_000, &order),
+                order: order.clone(),
+                ..issue(template, user, Some(format!("{order}-redeem")))
+            };
+            let redeemed = self.settle(redeem, rng).await;
+            if !redeemed.is_some_and(|answer| answer.is_success()) || rng.random_bool(0.4) {
+                return;
+            }
+            let cancel = Request {
+                action: Action::Cancel,
+                path: cancel_path(&coupon),
+                body: cancel_body(&order, "torture"),
+                order: order.clone(),
+                ..issue(template, user, Some(format!("{order}-cancel")))
+            };
+            if self.settle(cancel, rng).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The id of a coupon, once it is written. That it is written in the end is checked elsewhere.
+    async fn listed(&self, template: i64, user: &str, rng: &mut StdRng) -> Option<String> {
+        while !self.is_over() {
+            let partner = rng.random_range(0..self.shop.partners());
+            let (_, told) = self
+                .shop
+                .get("/v1/user-coupons", &[("userId", user)], partner)
+                .await;
+            if let Some(coupon) = coupon_in(&told, template) {
+                return Some(coupon);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        None
+    }
+
+    /// Brings new customers to a limited template until one is told that it is sold out. Whether one was.
+    pub async fn buy_out(&self, template: i64, seed: u64) -> bool {
+        let mut rng = StdRng::seed_from_u64(seed);
+        while !self.is_over() {
+            let user = self.new_user();
+            let key = rng.random_bool(0.5).then(|| format!("{user}-last"));
+            let answer = self.settle(issue(template, &user, key), &mut rng).await;
+            let code = answer.as_ref().and_then(Outcome::code);
+            if code == Some("COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED") {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A request for a coupon.
+#[must_use]
+pub fn issue(template: i64, user: &str, key: Option<String>) -> Request {
+    Request {
+        action: Action::Issue,
+        template,
+        user: user.to_owned(),
+        order: String::new(),
+        path: issue_path(template),
+        body: json!({"userId": user}),
+        key,
+    }
+}
+
+/// The id of a template's coupon in a list of a user's.
+#[must_use]
+pub fn coupon_in(told: &Value, template: i64) -> Option<String> {
+    let coupons = told["data"]["coupons"].as_array()?;
+    let mine = coupons
+        .iter()
+        .find(|coupon| coupon["couponTemplateId"] == template)?;
+    mine["userCouponId"].as_str().map(str::to_owned)
+}

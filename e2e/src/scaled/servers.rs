@@ -1,0 +1,156 @@
+//! Servers of a run's own, which may be killed: a named set of `cargo xtask services`, driven by that program.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// MariaDB or MySQL.
+    Database,
+    /// Valkey.
+    Valkey,
+    /// Kafka.
+    Kafka,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Database, Self::Valkey, Self::Kafka];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Database => "mariadb",
+            Self::Valkey => "valkey",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
+/// What a server has when it starts again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// What it had.
+    Kept,
+    /// Nothing.
+    Lost,
+    /// What it had at its last snapshot.
+    FromSnapshot,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// As a setting of goodpon gives it.
+    pub url: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where a proxy finds it, if it tells clients where to go on.
+    pub behind: SocketAddr,
+    /// Where the proxy must listen then.
+    pub front: SocketAddr,
+}
+
+/// A set of servers. It is stopped, and its data deleted, when this is dropped.
+#[derive(Debug)]
+pub struct Servers {
+    xtask: PathBuf,
+    set: String,
+    places: BTreeMap<Kind, Place>,
+}
+
+impl Servers {
+    /// Brings up a set of that name, with nothing in it.
+    ///
+    /// # Panics
+    /// It cannot be had.
+    pub async fn up(set: &str) -> Self {
+        let xtask = std::env::var_os("GOODPON_XTASK").unwrap_or_else(|| {
+            panic!("GOODPON_XTASK names no program: run `cargo xtask test` or `cargo xtask torture --backend scaled`")
+        });
+        let mut servers = Self {
+            xtask: xtask.into(),
+            set: set.to_owned(),
+            places: BTreeMap::new(),
+        };
+        servers.run(&["down", "--lose-data"]).await;
+        servers.run(&["up"]).await;
+        let told = servers.run(&["status", "--json"]).await;
+        let told: Value = serde_json::from_str(&told).expect("a JSON object");
+        servers.places = Kind::ALL.map(|kind| (kind, place(&told[kind.name()]))).into();
+        servers
+    }
+
+    /// Where a server is.
+    #[must_use]
+    pub fn place(&self, kind: Kind) -> &Place {
+        &self.places[&kind]
+    }
+
+    /// Its file of words to operators.
+    #[must_use]
+    pub fn log(&self, kind: Kind) -> PathBuf {
+        let target = self.xtask.ancestors().nth(2).expect("a target folder");
+        let folder = target.join(format!("services-{}", self.set));
+        folder.join(kind.name()).join("log")
+    }
+
+    /// SIGKILL; the server is gone when this returns.
+    pub async fn kill(&self, kind: Kind) {
+        self.run(&["kill", kind.name()]).await;
+    }
+
+    /// Starts a server, and waits until it answers.
+    pub async fn start(&self, kind: Kind, data: Data) {
+        let mut words = vec!["start", kind.name()];
+        match data {
+            Data::Kept => {}
+            Data::Lost => words.push("--lose-data"),
+            Data::FromSnapshot => words.push("--from-snapshot"),
+        }
+        self.run(&words).await;
+    }
+
+    /// Copies what a server has.
+    pub async fn snapshot(&self, kind: Kind) {
+        self.run(&["snapshot", kind.name()]).await;
+    }
+
+    async fn run(&self, words: &[&str]) -> String {
+        let mut command = Command::new(&self.xtask);
+        command
+            .args(["services", "--set", &self.set])
+            .args(words)
+            .stdin(Stdio::null());
+        let output = command.output().await.expect("the xtask program");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "xtask services {words:?}: {told}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let words = ["services", "--set", &self.set, "down", "--lose-data"];
+        let mut command = std::process::Command::new(&self.xtask);
+        let _ = command.args(words).stdin(Stdio::null()).output();
+    }
+}
+
+fn place(told: &Value) -> Place {
+    let address = |field: &str| {
+        let port = told[field].as_u64().and_then(|port| port.try_into().ok());
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")))
+    };
+    Place {
+        url: told["url"].as_str().expect("a URL").to_owned(),
+        address: address("port"),
+        behind: address("behind"),
+        front: address("front"),
+    }
+}
