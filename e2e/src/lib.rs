@@ -11,6 +11,7 @@ pub mod expect;
 pub mod faults;
 pub mod ledger;
 pub mod raw;
+pub mod scaled;
 pub mod server;
 pub mod snapshot;
 pub mod template;

@@ -129,8 +129,6 @@ pub struct Consumer {
     places: BTreeMap<i32, Place>,
     /// Where the latest batch was from: others come first.
     latest: i32,
-    /// Whether the group went on without this member, until it has a share again.
-    is_outcast: bool,
     try_again: Instant,
     /// What keeps partitions from being read, as it was said.
     trouble: Option<String>,
@@ -145,7 +143,6 @@ impl Consumer {
             start,
             places: BTreeMap::new(),
             latest: -1,
-            is_outcast: false,
             try_again: Instant::now(),
             trouble: None,
         })
@@ -153,6 +150,9 @@ impl Consumer {
 
     /// The next batch, or what else there is to tell, within `timeout`; it may take some seconds more where the
     /// start offset or a broker does.
+    ///
+    /// Who was taken for dead may, for a moment, get batches that another member gets as well: of each batch the
+    /// caller holds the first offset against where the database stands.
     pub fn poll(&mut self, timeout: Duration) -> Polled {
         let deadline = Instant::now() + timeout;
         let mut patience = Duration::ZERO;
@@ -222,7 +222,7 @@ impl Consumer {
             let (changes, heard) = self.log.poll(patience);
             patience = Duration::ZERO;
             for change in changes {
-                apply(change, &mut self.places, &mut self.is_outcast);
+                apply(change, &mut self.places);
             }
             match heard {
                 Heard::Nothing => return,
@@ -246,7 +246,10 @@ impl Consumer {
                     }
                     Some(RDKafkaErrorCode::PollExceeded) => {
                         tracing::warn!("this issuer took too long and loses its partitions");
-                        self.is_outcast = true;
+                        // Others go on with them, also with those that it may get back.
+                        self.places
+                            .values_mut()
+                            .for_each(|place| *place = Place::new());
                     }
                     _ => tracing::debug!("Kafka consumer: {error}"),
                 },
@@ -319,7 +322,7 @@ impl Consumer {
     }
 
     fn next_batch(&mut self) -> Option<Polled> {
-        if self.log.is_paused() || self.is_outcast || self.log.is_lost() {
+        if self.log.is_paused() {
             return None;
         }
         let behind = self.places.range(self.latest.saturating_add(1)..);
@@ -332,13 +335,9 @@ impl Consumer {
     }
 }
 
-fn apply(change: Change, places: &mut BTreeMap<i32, Place>, is_outcast: &mut bool) {
+fn apply(change: Change, places: &mut BTreeMap<i32, Place>) {
     match change {
         Change::Assigned(partitions) => {
-            if std::mem::take(is_outcast) {
-                // Others may have gone on with what it still has.
-                places.values_mut().for_each(|place| *place = Place::new());
-            }
             places.extend(
                 partitions
                     .into_iter()

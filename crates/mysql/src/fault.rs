@@ -42,6 +42,9 @@ const CLOSED_BY_SERVER: [u16; 3] = [1053, 1927, 4031];
 /// What a server says that takes no writes.
 const READ_ONLY: [u16; 3] = [1290, 1792, 1836];
 
+/// What a server says that knows no such user, password or database, or gives that user no right to it.
+const REFUSALS: [u16; 4] = [1044, 1045, 1049, 1142];
+
 /// Errors of the server that say that it cannot serve now: too many connections, shutting down, out of space or
 /// memory, read only, a statement cut off, no such user or database any more.
 const OUTAGES: [u16; 27] = [
@@ -73,6 +76,11 @@ impl Fault {
                 .is_some_and(|code| [DEADLOCK, LOCK_WAIT_TIMEOUT, RECORD_CHANGED].contains(&code)),
             Self::TimedOut | Self::NoConnection | Self::Corrupt(_) | Self::Commit(_) => false,
         }
+    }
+
+    /// Whether the server answers and does not let this user to this database: no waiting helps.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code().is_some_and(|code| REFUSALS.contains(&code))
     }
 
     /// Whether the server, told to commit, did not, and says so. Whoever is interrupted at that moment cannot know.

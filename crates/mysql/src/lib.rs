@@ -72,14 +72,20 @@ pub enum OpenError {
     /// Another process holds the lock for longer than we wait.
     #[error("another process has been migrating the database for minutes: look at its log")]
     MigratedElsewhere,
-    /// The server cannot be reached, or says no.
+    /// The server knows no such user, password or database.
+    #[error("the database server refuses database-url: {0}")]
+    Refused(String),
+    /// The server cannot be reached, or cannot serve now.
     #[error("the database cannot be used: {0}")]
     Database(String),
 }
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
-        Self::Database(fault.to_string())
+        match fault.is_refusal() {
+            true => Self::Refused(fault.to_string()),
+            false => Self::Database(fault.to_string()),
+        }
     }
 }
 

@@ -121,6 +121,8 @@ impl Scaled {
     #[must_use = "dropping it ends the background work"]
     pub fn start_partner(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut loops = self.start_informed(stop);
+        loops.spawn(reconciler::beat(self.clone(), stop.clone()));
+        loops.spawn(reconciler::move_on(self.clone(), stop.clone()));
         loops.spawn(reconciler::run(self.clone(), stop.clone()));
         loops
     }

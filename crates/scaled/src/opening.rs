@@ -61,6 +61,10 @@ impl Scaled {
     }
 
     async fn step(self, template: TemplateId, trouble: Trouble) {
+        let _done = Done {
+            openings: &self.openings,
+            template,
+        };
         let done = self.try_step(template, trouble).await;
         self.gates.forget(template);
         if let Err(error) = &done {
@@ -69,7 +73,6 @@ impl Scaled {
         if !matches!(done, Ok(true)) {
             tokio::time::sleep(REST).await;
         }
-        self.openings.lock().remove(&template);
     }
 
     /// Does one step. Whether there was one to do.
@@ -245,6 +248,18 @@ impl Scaled {
             stored_at: holder.issued_at,
             rest,
         })
+    }
+}
+
+/// Makes room for the next step however this one ends.
+struct Done<'a> {
+    openings: &'a Openings,
+    template: TemplateId,
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.openings.lock().remove(&self.template);
     }
 }
 

@@ -1,9 +1,10 @@
-//! What each partner does beside its requests, each second: it notes that the gates' server lives, publishes again
-//! what was reserved and not confirmed, and drives on the gates that are being moved or whose sale is over.
+//! What each partner does beside its requests, each second: it notes that the gates' server lives ([`beat`]), drives on
+//! the gates that are being moved ([`move_on`]), and publishes again what was reserved and not confirmed ([`run`]).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     gate::{self, Gate, GateState},
@@ -30,14 +31,54 @@ const HELPED: usize = 500;
 /// Gates that are read from the database at a time.
 const PAGE: usize = 1_000;
 
-/// Runs until `stop` is true.
-pub(crate) async fn run(scaled: Scaled, mut stop: watch::Receiver<bool>) {
-    let mut rounds = 0;
-    loop {
-        if let Err(error) = scaled.reconcile(rounds % ALL_EVERY == 0).await {
-            tracing::debug!(%error, "the reconciler cannot work");
+/// Gates that are driven on at a time.
+const DRIVEN: usize = 8;
+
+/// Notes each second that the gates' server lives, until `stop` is true. Nothing else may hold that up.
+pub(crate) async fn beat(scaled: Scaled, stop: watch::Receiver<bool>) {
+    each_second(stop, "the gates' server is not noted to live", |_| {
+        let scaled = scaled.clone();
+        async move {
+            let bound = scaled.valkey.bound()?;
+            bound.prove_writable().await?;
+            scaled.store.beat(bound.server()).await
         }
-        rounds += 1;
+    })
+    .await;
+}
+
+/// Drives on the gates that are being moved, until `stop` is true.
+pub(crate) async fn move_on(scaled: Scaled, stop: watch::Receiver<bool>) {
+    each_second(stop, "gates cannot be moved", |_| {
+        let scaled = scaled.clone();
+        async move { scaled.move_all_on().await }
+    })
+    .await;
+}
+
+/// Publishes again what was reserved and not confirmed, and folds the gates of sales that are over, until `stop` is
+/// true.
+pub(crate) async fn run(scaled: Scaled, stop: watch::Receiver<bool>) {
+    each_second(stop, "the reconciler cannot work", |round| {
+        let scaled = scaled.clone();
+        async move { scaled.reconcile(round % ALL_EVERY == 0).await }
+    })
+    .await;
+}
+
+async fn each_second<F>(
+    mut stop: watch::Receiver<bool>,
+    failed: &str,
+    mut run: impl FnMut(u64) -> F,
+) where
+    F: Future<Output = StoreResult<()>>,
+{
+    let mut round = 0;
+    loop {
+        if let Err(error) = run(round).await {
+            tracing::debug!(%error, "{failed}");
+        }
+        round += 1;
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
@@ -47,20 +88,26 @@ pub(crate) async fn run(scaled: Scaled, mut stop: watch::Receiver<bool>) {
 }
 
 impl Scaled {
+    async fn move_all_on(&self) -> StoreResult<()> {
+        let sealing = self.all_gates_in(GateState::Sealing).await?;
+        let steps = sealing.into_iter().map(|(template, gate)| {
+            let (scaled, trouble) = (
+                self.clone(),
+                Trouble {
+                    epoch: gate.epoch,
+                    is_missing_there: false,
+                },
+            );
+            async move { scaled.drive(template, trouble).await }
+        });
+        let some_at_a_time = futures::stream::iter(steps).buffer_unordered(DRIVEN);
+        some_at_a_time.collect::<()>().await;
+        Ok(())
+    }
+
     /// One round. `all`: over all open gates.
     async fn reconcile(&self, all: bool) -> StoreResult<()> {
-        for (template, gate) in self.all_gates_in(GateState::Sealing).await? {
-            let trouble = Trouble {
-                epoch: gate.epoch,
-                is_missing_there: false,
-            };
-            // It goes on by itself; the next round looks again.
-            let opening = self.drive(template, trouble);
-            let _ = tokio::time::timeout(EVERY, opening).await;
-        }
         let bound = self.valkey.bound()?;
-        bound.prove_writable().await?;
-        self.store.beat(bound.server()).await?;
         let lately: BTreeSet<TemplateId> = self.gates.remembered().into_iter().collect();
         let open = match all {
             true => self.all_gates_in(GateState::Open).await?,

@@ -1,23 +1,45 @@
-//! Crash rounds from the command line: `torture [--rounds N] [--seed N]`. Exit 1 on any violation.
+//! Rounds of torture from the command line: `torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]`.
+//! Exit 1 on any violation.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use goodpon_e2e::Options;
-use goodpon_e2e::torture::{Plan, run};
+use goodpon_e2e::backend::Backend;
+use goodpon_e2e::{Options, scaled, torture};
+
+struct Wish {
+    backend: Backend,
+    rounds: u32,
+    seed: u64,
+    set: String,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let plan = match parse(std::env::args().skip(1)) {
-        Ok(plan) => plan,
+    let wish = match parse(std::env::args().skip(1)) {
+        Ok(wish) => wish,
         Err(why) => {
-            eprintln!("{why}\nusage: torture [--rounds N] [--seed N]");
+            eprintln!(
+                "{why}\nusage: torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]"
+            );
             return ExitCode::from(2);
         }
     };
-    match run(plan, Options::default(), |line| println!("{line}")).await {
+    let rounds = wish.rounds;
+    let progress = |line: &str| println!("{line}");
+    let outcome = match wish.backend {
+        Backend::Embedded => {
+            let plan = torture::Plan::rounds(rounds, wish.seed);
+            torture::run(plan, Options::default().embedded(), progress).await
+        }
+        Backend::Scaled => {
+            let plan = scaled::Plan::random(&wish.set, rounds, wish.seed);
+            scaled::run(&plan, progress).await
+        }
+    };
+    match outcome {
         Ok(()) => {
-            println!("nothing lost, nothing doubled in {} rounds", plan.rounds);
+            println!("nothing lost, nothing doubled in {rounds} rounds");
             ExitCode::SUCCESS
         }
         Err(violations) => {
@@ -27,23 +49,38 @@ async fn main() -> ExitCode {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Plan, String> {
-    let mut plan = Plan::rounds(10, time_seed());
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
+    let mut wish = Wish {
+        backend: Backend::Embedded,
+        rounds: 10,
+        seed: time_seed(),
+        set: "torture".into(),
+    };
     while let Some(flag) = args.next() {
         let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
-        let number: u64 = value
-            .parse()
-            .map_err(|_| format!("{flag}: no number: {value}"))?;
+        let number = || {
+            let number: Result<u64, _> = value.parse();
+            number.map_err(|_| format!("{flag}: no number: {value}"))
+        };
         match flag.as_str() {
-            "--rounds" => {
-                plan.rounds =
-                    u32::try_from(number).map_err(|_| format!("too many rounds: {number}"))?
+            "--backend" => {
+                wish.backend = match value.as_str() {
+                    "embedded" => Backend::Embedded,
+                    "scaled" => Backend::Scaled,
+                    _ => return Err(format!("no back end: {value}")),
+                }
             }
-            "--seed" => plan.seed = number,
+            "--rounds" => {
+                let number = number()?;
+                wish.rounds =
+                    u32::try_from(number).map_err(|_| format!("too many rounds: {number}"))?;
+            }
+            "--seed" => wish.seed = number()?,
+            "--set" => wish.set = value,
             _ => return Err(format!("unknown flag {flag}")),
         }
     }
-    Ok(plan)
+    Ok(wish)
 }
 
 /// A seed that differs from run to run; it is printed, so that a run can be repeated.

@@ -321,6 +321,15 @@ impl Crowd {
         None
     }
 
+    /// Whether a new customer gets a coupon.
+    pub async fn is_served(&self, template: i64, seed: u64) -> bool {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let user = self.new_user();
+        let key = Some(format!("{user}-probe"));
+        let answer = self.settle(issue(template, &user, key), &mut rng).await;
+        answer.is_some_and(|answer| answer.is_success())
+    }
+
     /// Brings new customers to a limited template until one is told that it is sold out. Whether one was.
     pub async fn buy_out(&self, template: i64, seed: u64) -> bool {
         let mut rng = StdRng::seed_from_u64(seed);

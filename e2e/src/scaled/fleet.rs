@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::process::{Process, Role};
 use super::proxy::{Callers, Link, Proxy};
-use super::servers::{Kind, Servers};
+use super::servers::{Kind, Servers, output_of};
 use crate::server::token_in;
 use crate::template::Template;
 
@@ -142,12 +142,12 @@ impl Fleet {
 
     /// Runs a command of goodpon's straight on the servers.
     pub async fn run(&self, words: &[&str]) -> Output {
-        let mut command = tokio::process::Command::from(crate::server::command());
+        let mut command = crate::server::command();
         command
             .args(words)
             .envs(self.env.iter().cloned())
             .stdin(std::process::Stdio::null());
-        command.output().await.expect("goodpon can be run")
+        output_of(command).await
     }
 
     /// The last lines of all logs, and where they are.

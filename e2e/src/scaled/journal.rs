@@ -134,7 +134,7 @@ impl Story {
         outcomes.find(|outcome| outcome.is_final())
     }
 
-    /// How many successes it was told that are no repetitions by its key.
+    /// Whether that is a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.answer().is_some_and(Outcome::is_success)

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tokio::process::Command;
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,17 +126,26 @@ impl Servers {
             .args(["services", "--set", &self.set])
             .args(words)
             .stdin(Stdio::null());
-        let output = command.output().await.expect("the xtask program");
+        let output = output_of(command).await;
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "xtask services {words:?}: {told}");
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 }
 
+/// Runs a command to its end, while others go on.
+///
+/// # Panics
+/// It cannot be run.
+pub async fn output_of(mut command: Command) -> Output {
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    ran.await.expect("no panic").expect("a program that can be run")
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
         let words = ["services", "--set", &self.set, "down", "--lose-data"];
-        let mut command = std::process::Command::new(&self.xtask);
+        let mut command = Command::new(&self.xtask);
         let _ = command.args(words).stdin(Stdio::null()).output();
     }
 }

@@ -72,11 +72,6 @@ impl Log {
         lock(&self.consumer.context().ends).get(&partition).copied()
     }
 
-    /// Whether the group has given this member up, which the library may know before it takes the partitions away.
-    pub(super) fn is_lost(&self) -> bool {
-        self.consumer.assignment_lost()
-    }
-
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused
     }

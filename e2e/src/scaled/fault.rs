@@ -1,0 +1,291 @@
+//! What is done to a fleet under load.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::time::sleep;
+
+use super::fleet::Fleet;
+use super::process::Process;
+use super::proxy::{Link, Mode};
+use super::servers::{Data, Kind};
+
+/// Who of the processes of a kind is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// The first.
+    First,
+    /// The second.
+    Second,
+    /// Both.
+    Both,
+}
+
+/// Whose way to a server is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// Everybody's.
+    All,
+    /// That of the process of this number.
+    One(usize),
+}
+
+/// Something that is broken, and mended after a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9` of partners.
+    KillPartner(Who),
+    /// `kill -9` of issuers.
+    KillIssuer(Who),
+    /// `kill -9` of the dashboard.
+    KillDashboard,
+    /// `kill -9` of Valkey, which comes back with its data.
+    KillValkey,
+    /// `kill -9` of Valkey, which comes back without.
+    LoseValkey,
+    /// Valkey comes back as it was some time ago.
+    RestoreValkey,
+    /// `FLUSHALL`.
+    FlushValkey,
+    /// `kill -9` of Kafka.
+    KillKafka,
+    /// `kill -9` of MariaDB.
+    KillDatabase,
+    /// No issuer runs from before the load begins until after it ends.
+    NoIssuers,
+    /// An issuer more comes, and one goes: partitions move to and fro.
+    Rebalance,
+    /// A process stands still (SIGSTOP) and goes on as if nothing had happened.
+    Freeze(usize),
+    /// A way between a process and a server does this.
+    Way(From, Kind, Mode),
+    /// The way between customers and a partner does this.
+    Door(usize, Mode),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A fault and its times, from the beginning of the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// What is broken.
+    pub fault: Fault,
+    /// When.
+    pub begins: Duration,
+    /// For how long.
+    pub lasts: Duration,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (begins, lasts) = (self.begins.as_millis(), self.lasts.as_millis());
+        write!(f, "{} after {begins} ms for {lasts} ms", self.fault)
+    }
+}
+
+/// What of a fleet a fault has in its hands: two of the same do not fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Partners,
+    Issuers,
+    Dashboard,
+    Server(Kind),
+    Ways,
+}
+
+impl Fault {
+    fn victim(self) -> Victim {
+        match self {
+            Self::KillPartner(_) => Victim::Partners,
+            Self::KillIssuer(_) | Self::NoIssuers | Self::Rebalance => Victim::Issuers,
+            Self::KillDashboard => Victim::Dashboard,
+            Self::KillValkey | Self::LoseValkey | Self::RestoreValkey | Self::FlushValkey => {
+                Victim::Server(Kind::Valkey)
+            }
+            Self::KillKafka => Victim::Server(Kind::Kafka),
+            Self::KillDatabase => Victim::Server(Kind::Database),
+            Self::Freeze(0) => Victim::Dashboard,
+            Self::Freeze(1 | 2) => Victim::Partners,
+            Self::Freeze(_) => Victim::Issuers,
+            Self::Way(..) | Self::Door(..) => Victim::Ways,
+        }
+    }
+
+    fn random(rng: &mut StdRng) -> Self {
+        let who = |rng: &mut StdRng| [Who::First, Who::Second, Who::Both][rng.random_range(0..3)];
+        match rng.random_range(0..26) {
+            0 | 1 => Self::KillPartner(who(rng)),
+            2 | 3 => Self::KillIssuer(who(rng)),
+            4 => Self::KillDashboard,
+            5 | 6 => Self::KillValkey,
+            7 | 8 => Self::LoseValkey,
+            9 | 10 => Self::RestoreValkey,
+            11 | 12 => Self::FlushValkey,
+            13 | 14 => Self::KillKafka,
+            15 | 16 => Self::KillDatabase,
+            17 => Self::NoIssuers,
+            18 => Self::Rebalance,
+            19 => Self::Freeze(rng.random_range(1..5)),
+            20 => Self::Door(rng.random_range(0..2), random_mode(rng)),
+            21 => Self::Way(From::All, Kind::Kafka, random_mode(rng)),
+            _ => {
+                let from = match rng.random_bool(0.4) {
+                    true => From::All,
+                    false => From::One(rng.random_range(1..5)),
+                };
+                let kind = Kind::ALL[rng.random_range(0..3)];
+                Self::Way(from, kind, random_mode(rng))
+            }
+        }
+    }
+
+    /// A time that it may last, in milliseconds.
+    fn random_time(self, rng: &mut StdRng) -> u64 {
+        match self {
+            // Until the group has gone on without it, or a partner's events count no more.
+            Self::Freeze(3 | 4) if rng.random_bool(0.5) => rng.random_range(11_000..13_000),
+            Self::Freeze(_) => rng.random_range(500..9_000),
+            Self::FlushValkey => 0,
+            Self::RestoreValkey => rng.random_range(0..4_000),
+            Self::KillKafka => rng.random_range(0..2_000),
+            Self::NoIssuers => rng.random_range(3_000..7_000),
+            Self::Way(..) | Self::Door(..) => rng.random_range(200..8_000),
+            _ => rng.random_range(0..5_000),
+        }
+    }
+}
+
+fn random_mode(rng: &mut StdRng) -> Mode {
+    match rng.random_range(0..4) {
+        0 => Mode::Cut,
+        1 => Mode::Hold,
+        2 => Mode::Swallow,
+        _ => Mode::Delay(Duration::from_millis(rng.random_range(20..1_500))),
+    }
+}
+
+/// One fault at a random moment, or two that overlap.
+#[must_use]
+pub fn random(rng: &mut StdRng) -> Vec<Planned> {
+    let mut all: Vec<Planned> = Vec::new();
+    let count = if rng.random_bool(0.35) { 2 } else { 1 };
+    while all.len() < count {
+        let fault = Fault::random(rng);
+        let fits = |other: &Planned| other.fault.victim() != fault.victim();
+        if !all.iter().all(fits) {
+            continue;
+        }
+        let begins = match fault {
+            Fault::NoIssuers => 0,
+            _ => rng.random_range(300..2_000),
+        };
+        all.push(Planned {
+            fault,
+            begins: Duration::from_millis(begins),
+            lasts: Duration::from_millis(fault.random_time(rng)),
+        });
+    }
+    all
+}
+
+/// Breaks and mends what is planned; the load has just begun.
+///
+/// # Errors
+/// A process that did not stop well when it was told to.
+pub async fn run(fleet: &Fleet, planned: &Planned) -> Result<(), String> {
+    sleep(planned.begins).await;
+    let lasts = planned.lasts;
+    let servers = &fleet.servers;
+    match planned.fault {
+        Fault::KillPartner(who) => kill(&chosen(fleet, ["partner1", "partner2"], who), lasts).await,
+        Fault::KillIssuer(who) => kill(&chosen(fleet, ["issuer1", "issuer2"], who), lasts).await,
+        Fault::KillDashboard => kill(&[fleet.process("dashboard")], lasts).await,
+        Fault::KillValkey => kill_server(fleet, Kind::Valkey, lasts, Data::Kept).await,
+        Fault::LoseValkey => kill_server(fleet, Kind::Valkey, lasts, Data::Lost).await,
+        Fault::RestoreValkey => {
+            servers.snapshot(Kind::Valkey).await;
+            // The sale goes on beyond what the snapshot knows.
+            sleep(Duration::from_millis(700)).await;
+            kill_server(fleet, Kind::Valkey, lasts, Data::FromSnapshot).await;
+        }
+        Fault::FlushValkey => flush(fleet).await,
+        Fault::KillKafka => kill_server(fleet, Kind::Kafka, lasts, Data::Kept).await,
+        Fault::KillDatabase => kill_server(fleet, Kind::Database, lasts, Data::Kept).await,
+        Fault::NoIssuers => {
+            let issuers = chosen(fleet, ["issuer1", "issuer2"], Who::Both);
+            return replace(&issuers, lasts).await;
+        }
+        Fault::Rebalance => {
+            fleet.spare.start();
+            sleep(lasts / 2).await;
+            replace(&[fleet.process("issuer1")], lasts / 2).await?;
+            fleet.spare.signal("TERM");
+            return fleet.spare.ended().await;
+        }
+        Fault::Freeze(number) => {
+            fleet.processes[number].signal("STOP");
+            sleep(lasts).await;
+            fleet.processes[number].signal("CONT");
+        }
+        Fault::Way(from, kind, mode) => {
+            let processes: Vec<&Process> = match from {
+                From::All => fleet.processes.iter().chain([&fleet.spare]).collect(),
+                From::One(number) => vec![&fleet.processes[number]],
+            };
+            let links: Vec<&Link> = processes.iter().map(|one| one.link(kind)).collect();
+            bend(&links, mode, lasts).await;
+        }
+        Fault::Door(number, mode) => bend(&[&fleet.doors[number].0], mode, lasts).await,
+    }
+    Ok(())
+}
+
+fn chosen<'a>(fleet: &'a Fleet, names: [&str; 2], who: Who) -> Vec<&'a Process> {
+    let [first, second] = names.map(|name| fleet.process(name));
+    match who {
+        Who::First => vec![first],
+        Who::Second => vec![second],
+        Who::Both => vec![first, second],
+    }
+}
+
+async fn kill(processes: &[&Process], lasts: Duration) {
+    processes.iter().for_each(|process| process.kill());
+    sleep(lasts).await;
+    processes.iter().for_each(|process| process.start());
+}
+
+/// Stops them as an operator does, and starts them again.
+async fn replace(processes: &[&Process], lasts: Duration) -> Result<(), String> {
+    processes.iter().for_each(|process| process.signal("TERM"));
+    sleep(lasts).await;
+    for process in processes {
+        process.ended().await?;
+        process.start();
+    }
+    Ok(())
+}
+
+async fn kill_server(fleet: &Fleet, kind: Kind, lasts: Duration, data: Data) {
+    fleet.servers.kill(kind).await;
+    sleep(lasts).await;
+    fleet.servers.start(kind, data).await;
+}
+
+async fn bend(links: &[&Link], mode: Mode, lasts: Duration) {
+    links.iter().for_each(|link| link.set(mode));
+    sleep(lasts).await;
+    links.iter().for_each(|link| link.set(Mode::Pass));
+}
+
+async fn flush(fleet: &Fleet) {
+    let mut valkey = super::books::valkey(fleet).await;
+    let flushed: redis::RedisResult<()> = redis::cmd("FLUSHALL").query_async(&mut valkey).await;
+    flushed.expect("FLUSHALL");
+}

@@ -1,0 +1,169 @@
+//! Rounds: a sale, its customers, something that breaks, and the account once all is well again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::time::sleep;
+
+use super::audit::{self, Violations};
+use super::books;
+use super::customers::{Crowd, Sale, Shop};
+use super::fault::{self, Fault, Planned};
+use super::fleet::{Fleet, Merchant};
+use crate::template::Template;
+
+/// Customers at a time.
+const CUSTOMERS: usize = 32;
+
+/// How long new customers come at least.
+const SALE_LASTS: Duration = Duration::from_millis(3_500);
+
+/// What is to be done to a fleet.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The name of its set of servers.
+    pub set: String,
+    /// Determines every choice but the scheduling of the machine.
+    pub seed: u64,
+    /// The faults of each round.
+    pub rounds: Vec<Vec<Planned>>,
+}
+
+impl Plan {
+    /// So many rounds with random faults.
+    #[must_use]
+    pub fn random(set: &str, rounds: u32, seed: u64) -> Self {
+        // Each round has a seed of its own, so that any can be repeated alone.
+        let faults = |round| fault::random(&mut StdRng::seed_from_u64(seed ^ round));
+        Self {
+            set: set.to_owned(),
+            seed,
+            rounds: (1..=u64::from(rounds)).map(faults).collect(),
+        }
+    }
+}
+
+/// Runs all rounds on a fleet of their own and tells a progress line a round.
+///
+/// # Errors
+/// Every violation of the first round that has one, with what those customers asked and the ends of all logs.
+pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), String> {
+    let count = plan.rounds.len();
+    progress(&format!("{count} rounds, seed {}", plan.seed));
+    let fleet = Fleet::start(&plan.set).await?;
+    let merchant = Merchant::make(&fleet).await;
+    for (number, faults) in (1..).zip(&plan.rounds) {
+        let what: Vec<String> = faults.iter().map(Planned::to_string).collect();
+        let what = what.join(" and ");
+        let began = (Timestamp::now(), Instant::now());
+        let mut rng = StdRng::seed_from_u64(plan.seed.rotate_left(32) ^ u64::from(number));
+        let told = one_round(&fleet, &merchant, number, faults, &mut rng).await;
+        let line = told.map_err(|violations| {
+            let (at, seed) = (began.0, plan.seed);
+            let words = fleet.last_words();
+            format!("round {number}, seed {seed}, begun at {at:.3}: {what}\n{violations}\n{words}")
+        })?;
+        let took = began.1.elapsed().as_secs_f64();
+        progress(&format!("round {number}/{count}: {what}: {line}, {took:.1} s"));
+    }
+    fleet.forget();
+    Ok(())
+}
+
+async fn one_round(
+    fleet: &Fleet,
+    merchant: &Merchant,
+    round: u32,
+    faults: &[Planned],
+    rng: &mut StdRng,
+) -> Result<String, String> {
+    let sale = set_up(merchant, rng).await;
+    let shop = Shop::of(fleet, merchant);
+    let crowd = Crowd::new(shop.clone(), sale, round);
+    let before = faults.iter().any(|planned| planned.fault == Fault::NoIssuers);
+    let mut wrong = Violations::default();
+
+    let breaks = join_all(faults.iter().map(|planned| fault::run(fleet, planned)));
+    let customers: Vec<u64> = (0..CUSTOMERS).map(|_| rng.random()).collect();
+    let sells = async {
+        if before {
+            // The issuers are told to stop first.
+            sleep(Duration::from_millis(300)).await;
+        }
+        let come = |seed| tokio::spawn(Arc::clone(&crowd).come(seed));
+        customers.into_iter().map(come).collect::<Vec<_>>()
+    };
+    let lasts = async {
+        let (broken, customers) = tokio::join!(breaks, sells);
+        (broken, customers)
+    };
+    let ((broken, customers), ()) = tokio::join!(lasts, sleep(SALE_LASTS));
+    for outcome in broken {
+        outcome.unwrap_or_else(|why| wrong.note(why));
+    }
+    sleep(Duration::from_millis(rng.random_range(0..800))).await;
+    crowd.close();
+    let well = fleet.well().await;
+    crowd.all_is_well();
+    for customer in customers {
+        customer.await.expect("a customer");
+    }
+    let mut settled = Ok(());
+    if well.is_ok() {
+        sell_out(&crowd, &sale, rng, &mut wrong).await;
+        settled = books::settled(fleet, &sale.ids()).await;
+    }
+    for outcome in [well, settled] {
+        outcome.unwrap_or_else(|why| wrong.note(why));
+    }
+    let stories = shop.journal.stories();
+    let figures = audit::round(fleet, &sale, &shop, &stories, &mut wrong).await;
+    match wrong.is_empty() {
+        true => Ok(figures),
+        false => Err(wrong.told(&stories)),
+    }
+}
+
+async fn set_up(merchant: &Merchant, rng: &mut StdRng) -> Sale {
+    let limit = |count: usize| i64::try_from(count).expect("a small count");
+    let (scarce, rare, contested) = (
+        rng.random_range(150..700_usize),
+        rng.random_range(3..40_usize),
+        rng.random_range(3..30_usize),
+    );
+    let template = Template::default();
+    let issues = |count| template.clone().issue_limit(limit(count));
+    Sale {
+        scarce: (merchant.publish(&issues(scarce)).await, scarce),
+        rare: (merchant.publish(&issues(rare)).await, rare),
+        contested: (
+            merchant
+                .publish(&template.clone().redeem_limit(limit(contested)))
+                .await,
+            contested,
+        ),
+        free: merchant.publish(&Template::fixed(1500)).await,
+    }
+}
+
+/// Once all is well, every gate serves, and the limited ones until nothing is left.
+async fn sell_out(crowd: &Crowd, sale: &Sale, rng: &mut StdRng, wrong: &mut Violations) {
+    for template in [sale.contested.0, sale.free] {
+        if !crowd.is_served(template, rng.random()).await {
+            wrong.note(format!("template {template} does not serve, though all is well"));
+        }
+    }
+    for (template, limit) in sale.limited() {
+        let buyers = (0..8).map(|_| crowd.buy_out(template, rng.random()));
+        let told = join_all(buyers.collect::<Vec<_>>()).await;
+        if !told.into_iter().all(|is_told| is_told) {
+            wrong.note(format!(
+                "template {template} of {limit} places is not told to be sold out"
+            ));
+        }
+    }
+}
