@@ -76,7 +76,7 @@ pub const SPECS: [Spec; 33] = [
     Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
     Spec::open("database-url", "URL", "", "MySQL 8.4 or MariaDB 10.11, mysql://user:password@host:3306/database; by default an embedded database in the data folder. With it go valkey-url and kafka-brokers")
         .secret(Secrecy::SecretUrl),
-    Spec::open("database-connections", "COUNT", "32", "Connections to MySQL at the most, per process"),
+    Spec::open("database-connections", "COUNT", "16", "Connections to MySQL at the most, per process"),
     Spec::open("valkey-url", "URL", "", "Valkey 8, valkey://user:password@host:6379, or valkeys:// for TLS")
         .secret(Secrecy::SecretUrl),
     Spec::open("kafka-brokers", "HOST:PORT,…", "", "Some of the brokers of Kafka 3.5 or newer"),

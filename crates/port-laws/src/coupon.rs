@@ -343,6 +343,7 @@ pub async fn cancellation_is_refused_in_order(world: &World) {
         refused(other.id, coupon, LOOKALIKES[0]).await,
         CancelRefusal::NotOwnedByMerchant
     );
+    world.clock.advance(MICRO * 2);
     let cancelled = world.cancel(shop.id, coupon, LOOKALIKES[0]).await;
     let expected = Cancellation {
         coupon_id: coupon,
@@ -369,7 +370,7 @@ async fn cancelled_to(
     coupon: CouponId,
     (status, action, reason): (CouponStatus, HistoryAction, Option<&str>),
 ) {
-    world.clock.advance(MICRO);
+    world.clock.advance(MICRO * 2);
     let cancelled = world
         .cancel(shop.id, coupon, "o")
         .await
