@@ -5,6 +5,7 @@ mod audit;
 mod issuer;
 mod laws;
 mod opening;
+mod publish;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +94,18 @@ impl Scene {
             _loops: loops,
             database,
         }
+    }
+
+    /// From now on events go to another log.
+    pub(crate) async fn publish_to(&mut self, cluster: &Cluster) {
+        self.scaled.confirmer.flush().await;
+        let valkey = variable("GOODPON_VALKEY_URL");
+        let (clock, random) = (Arc::clone(&self.clock), Arc::new(FreshRandom::default()));
+        let store = self.store.clone();
+        let scaled = Scaled::open(store, &valkey, cluster, true, clock, random).await;
+        self.scaled = scaled.unwrap();
+        let within = Duration::from_secs(10);
+        self.scaled.valkey.bound_within(within).await.unwrap();
     }
 
     /// Starts an issuer, which ends with this.

@@ -1,0 +1,109 @@
+//! What counts as published.
+
+use std::time::{Duration, Instant};
+
+use goodpon_application::ports::{Clock, StoreError};
+use goodpon_domain::{
+    gate::{Epoch, IssueEvent, valid_until},
+    id::{CouponId, TemplateId},
+    template::Limit,
+};
+use goodpon_kafka::Cluster;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Scene, ran};
+
+fn event(template: TemplateId, valid_until: Timestamp) -> IssueEvent {
+    IssueEvent {
+        coupon_id: CouponId::new(valid_until, 7),
+        template_id: template,
+        epoch: Epoch(1),
+        user_id: "u".into(),
+        accepted_at: valid_until,
+        keyed: None,
+        valid_until,
+    }
+}
+
+fn is_open(outcome: &Result<(), StoreError>) -> bool {
+    let open = |error: &StoreError| {
+        matches!(
+            error,
+            StoreError::Unavailable {
+                may_have_happened: true,
+                ..
+            }
+        )
+    };
+    outcome.as_ref().is_err_and(open)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_counts_only_if_the_log_took_it_in_in_time() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let asked = Instant::now();
+    let read_at = scene
+        .store
+        .read_gate(template)
+        .await
+        .unwrap()
+        .unwrap()
+        .read_at;
+    let fresh = event(template, valid_until(read_at));
+    assert!(scene.scaled.publish(&fresh, asked).await.is_ok());
+    let late = event(template, read_at - SignedDuration::from_secs(1));
+    let outcome = scene.scaled.publish(&late, asked).await;
+    assert!(is_open(&outcome), "{outcome:?}");
+    // By this process's own clock the time is up, whatever the others say.
+    let long_ago = asked.checked_sub(Duration::from_secs(7)).unwrap();
+    let outcome = scene.scaled.publish(&fresh, long_ago).await;
+    assert!(is_open(&outcome), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_acknowledged_is_no_success() {
+    let mut scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    let nowhere = Cluster {
+        brokers: "127.0.0.1:1".into(),
+        ..scene.cluster.clone()
+    };
+    scene.publish_to(&nowhere).await;
+    let asked = Instant::now();
+    let read_at = scene
+        .store
+        .read_gate(template)
+        .await
+        .unwrap()
+        .unwrap()
+        .read_at;
+    let event = event(template, valid_until(read_at));
+    let outcome = scene.scaled.publish(&event, asked).await;
+    assert!(outcome.is_err(), "{outcome:?}");
+    // Who asks for a place hears so at once, and none is given out; what is sure is told.
+    let refused = scene.issue(template, "b").await;
+    assert!(
+        matches!(
+            refused,
+            Err(StoreError::Unavailable {
+                may_have_happened: false,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let again = scene.issue(template, "a").await.unwrap();
+    assert!(ran(again).is_err(), "already issued");
+    let now = scene.clock.now();
+    let bound = scene
+        .scaled
+        .valkey
+        .bound_within(Duration::from_secs(5))
+        .await
+        .unwrap();
+    let look = bound.look(crate::gate_of(template), Epoch(1), Some("b"), None, now);
+    let counts = look.await.unwrap().gate.unwrap();
+    assert_eq!((counts.spent, counts.user), (1, None));
+}
