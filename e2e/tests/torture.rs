@@ -1,15 +1,23 @@
-//! Ten crash rounds; `cargo xtask torture --rounds N` runs any number.
+//! Some rounds of torture; `cargo xtask torture` runs any number.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use goodpon_e2e::Options;
-use goodpon_e2e::torture::{Plan, run};
+use goodpon_e2e::backend::Backend;
+use goodpon_e2e::{Options, scaled, torture};
 
+/// The embedded set is one process, which crashes ten times. Of the scaled-out one each part is killed or cut off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_crashes_lose_nothing() {
-    let outcome = run(Plan::rounds(10, 20_260_101), Options::default(), |line| {
-        println!("{line}")
-    })
-    .await;
+async fn crashes_lose_nothing() {
+    let progress = |line: &str| println!("{line}");
+    let outcome = match Backend::of_this_run() {
+        Backend::Embedded => {
+            let plan = torture::Plan::rounds(10, 20_260_101);
+            torture::run(plan, Options::default(), progress).await
+        }
+        Backend::Scaled => {
+            let plan = scaled::Plan::every_kind("test", 20_260_101);
+            scaled::run(&plan, progress).await
+        }
+    };
     if let Err(violations) = outcome {
         panic!("{violations}");
     }

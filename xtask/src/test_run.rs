@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{
     process::{self, Guarded},
@@ -17,10 +17,25 @@ use crate::{
 /// The environment variable that tells the end-to-end tests which program to drive.
 const PROGRAM_VARIABLE: &str = "GOODPON_BIN";
 
+/// The environment variable that tells them where this program is: they have servers killed by it.
+const XTASK_VARIABLE: &str = "GOODPON_XTASK";
+
+/// Which set of back ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Backend {
+    /// The embedded database: the server is killed.
+    Embedded,
+    /// MySQL, Valkey and Kafka, and each part of Goodpon apart: any of them is killed, or cut off from others.
+    Scaled,
+}
+
 /// How hard to torture.
 #[derive(Args)]
 pub struct Torture {
-    /// How often the server is killed and started again.
+    /// What to torture.
+    #[arg(long, value_enum, default_value = "embedded")]
+    backend: Backend,
+    /// How often something is broken and mended.
     #[arg(long, default_value_t = 10)]
     rounds: u32,
     /// Repeats the random choices of an earlier run.
@@ -46,13 +61,20 @@ pub fn release_program() -> Result<OsString> {
     Ok(target_folder()?.join("release/goodpon").into_os_string())
 }
 
-/// Kills the server under load, again and again, and checks what it kept.
+/// Breaks things under load, again and again, and checks what was kept.
 pub fn torture(options: &Torture) -> Result<()> {
+    let me = std::env::current_exe()?;
     let program = release_program()?;
+    let backend = match options.backend {
+        Backend::Embedded => "embedded",
+        Backend::Scaled => "scaled",
+    };
     let mut command = process::cargo();
     command
         .args(["run", "-p", "goodpon-e2e", "--bin", "torture", "--"])
+        .args(["--backend", backend])
         .args(["--rounds", &options.rounds.to_string()])
+        .env(XTASK_VARIABLE, me)
         .env(PROGRAM_VARIABLE, program);
     if let Some(seed) = options.seed {
         command.args(["--seed", &seed.to_string()]);
@@ -67,15 +89,19 @@ const BACKEND_VARIABLE: &str = "GOODPON_E2E_BACKEND";
 /// go end to end run on both sets of back ends.
 pub fn test() -> Result<()> {
     let began = Instant::now();
-    let services = services::up_with_settings()?;
+    let mut variables = services::up_with_settings()?;
+    // Asked for now: it may be built anew.
+    let me = std::env::current_exe()?;
+    let me = me.to_str().context("this program's path is no UTF-8")?;
+    variables.push((XTASK_VARIABLE, me.to_owned()));
     process::run(process::cargo().args(["build", "--workspace", "--all-targets"]))?;
     let built = began.elapsed();
     let mut tally = Tally::default();
     let all = ["test", "--workspace", "--no-fail-fast"];
     let again = ["test", "-p", "goodpon-e2e", "--no-fail-fast"];
     let runs = [
-        cargo_test(&all, "embedded", &services, &mut tally),
-        cargo_test(&again, "scaled", &services, &mut tally),
+        cargo_test(&all, "embedded", &variables, &mut tally),
+        cargo_test(&again, "scaled", &variables, &mut tally),
     ];
     println!();
     println!(
@@ -99,7 +125,7 @@ pub fn test() -> Result<()> {
 fn cargo_test(
     args: &[&str],
     backend: &str,
-    services: &[(&str, String)],
+    variables: &[(&str, String)],
     tally: &mut Tally,
 ) -> Result<()> {
     let program = target_folder()?.join("debug/goodpon");
@@ -108,7 +134,7 @@ fn cargo_test(
             .args(args)
             .env(PROGRAM_VARIABLE, program)
             .env(BACKEND_VARIABLE, backend)
-            .envs(services.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped()),
     )?;

@@ -92,7 +92,7 @@ pub async fn wait_for(store: &Store) -> Result<(), Failed> {
 }
 
 fn say(asked: u32, what: &str) {
-    if asked % SAY_EVERY == 0 {
+    if asked.is_multiple_of(SAY_EVERY) {
         tracing::warn!("{what}");
     }
 }

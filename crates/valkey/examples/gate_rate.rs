@@ -15,7 +15,7 @@ use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed, UNLIMITED},
     id::{CouponId, TemplateId},
 };
-use goodpon_valkey::{Bound, Folding, Gate, Installation, Taken, Valkey, user_digest};
+use goodpon_valkey::{Folding, Gate, Installation, Taken, Valkey, user_digest};
 use jiff::Timestamp;
 
 const FOR: Duration = Duration::from_secs(5);
@@ -77,15 +77,17 @@ async fn measure(url: &str, installation: &str, run: Run) {
     let began = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..run.tasks {
-        let bound = handles[task % run.connections].bound().unwrap();
-        tasks.spawn(ask(bound, gate, run, Arc::clone(&customers), began));
+        let valkey = handles[task % run.connections].clone();
+        tasks.spawn(ask(valkey, gate, run, Arc::clone(&customers), began));
     }
-    let mut waits: Vec<Duration> = tasks.join_all().await.into_iter().flatten().collect();
+    let answers: Vec<_> = tasks.join_all().await;
+    let failed: usize = answers.iter().map(|(_, failed)| failed).sum();
+    let mut waits: Vec<Duration> = answers.into_iter().flat_map(|(waits, _)| waits).collect();
     let took = began.elapsed();
     waits.sort_unstable();
     let at = |percent: usize| waits[(waits.len() - 1) * percent / 100];
     println!(
-        "{:3} tasks, {} connection(s), {}: {:.0} places/s, p50 {:?}, p99 {:?}",
+        "{:3} tasks, {} connection(s), {}: {:.0} places/s, p50 {:?}, p99 {:?}, {failed} calls failed",
         run.tasks,
         run.connections,
         if run.confirming {
@@ -97,23 +99,27 @@ async fn measure(url: &str, installation: &str, run: Run) {
         at(50),
         at(99)
     );
+    let bound = handles[0].bound_within(FOR).await.unwrap();
     // What is still pending goes with the next epoch.
     bound.load(gate, Epoch(2), &[], &[]).await.unwrap();
     bound.install(gate, Epoch(2), 0, 0, 0).await.unwrap();
     assert_eq!(bound.fold(gate, Epoch(2)).await.unwrap(), Folding::Done);
 }
 
-/// Takes places until the time is over, and tells how long each took.
+/// Takes places until the time is over, and tells how long each took and how many calls failed.
 async fn ask(
-    bound: Bound,
+    valkey: Valkey,
     gate: Gate,
     run: Run,
     customers: Arc<AtomicU64>,
     began: Instant,
-) -> Vec<Duration> {
+) -> (Vec<Duration>, usize) {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let (mut waits, mut published) = (Vec::new(), Vec::new());
+    let (mut waits, mut published, mut failed) = (Vec::new(), Vec::new(), 0);
     while began.elapsed() < FOR {
+        let Ok(bound) = valkey.bound_within(FOR).await else {
+            continue;
+        };
         let customer = customers.fetch_add(1, Ordering::Relaxed);
         let user_id = format!("customer-{customer}");
         let digest = user_digest(&user_id);
@@ -130,19 +136,20 @@ async fn ask(
             valid_until: now,
         };
         let asked = Instant::now();
-        let taken = bound.take(gate, &event, None, now).await.unwrap();
+        let Ok(taken) = bound.take(gate, &event, None, now).await else {
+            failed += 1;
+            continue;
+        };
         waits.push(asked.elapsed());
         assert!(matches!(taken, Taken::Reserved { .. }), "{taken:?}");
         if run.confirming {
             published.push(event);
         }
         if published.len() == BATCH {
-            bound
-                .confirm(gate, Epoch(1), &published, now)
-                .await
-                .unwrap();
+            let confirmed = bound.confirm(gate, Epoch(1), &published, now).await;
+            failed += usize::from(confirmed.is_err());
             published.clear();
         }
     }
-    waits
+    (waits, failed)
 }

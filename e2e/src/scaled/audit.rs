@@ -157,7 +157,10 @@ fn check_answers(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Viol
     for story in stories {
         let request = &story.request;
         let has_one = books.has(request.template, &request.user);
-        let limit = sale.limited().into_iter().find(|(id, _)| *id == request.template);
+        let limit = sale
+            .limited()
+            .into_iter()
+            .find(|(id, _)| *id == request.template);
         let mut finals: BTreeSet<(u16, &[u8])> = BTreeSet::new();
         for outcome in story.sendings.iter().map(|sending| &sending.outcome) {
             let Outcome::Answer { status, .. } = outcome else {
@@ -170,8 +173,9 @@ fn check_answers(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Viol
                 (_, 503, _) => true,
                 (Action::Issue, 200, _) => has_one,
                 (Action::Issue, 400, Some(HAS_ONE)) => has_one,
-                (Action::Issue, 400, Some(SOLD_OUT)) => limit
-                    .is_some_and(|(id, limit)| !has_one && books.count(id) == limit),
+                (Action::Issue, 400, Some(SOLD_OUT)) => {
+                    limit.is_some_and(|(id, limit)| !has_one && books.count(id) == limit)
+                }
                 (Action::Redeem | Action::Cancel, 200 | 409, _) => true,
                 (Action::Redeem, 400, Some(ALL_USED)) => request.template == sale.contested.0,
                 _ => false,
@@ -195,7 +199,9 @@ fn check_limits(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Viola
     for (template, limit) in sale.limited() {
         let count = books.count(template);
         if count != limit {
-            wrong.note(format!("{count} coupons of template {template}, which has {limit}"));
+            wrong.note(format!(
+                "{count} coupons of template {template}, which has {limit}"
+            ));
         }
     }
     let asked: BTreeSet<(i64, &str)> = stories
@@ -225,7 +231,14 @@ fn check_one_success_each(stories: &[Story], wrong: &mut Violations) {
             continue;
         }
         let successes = story.sendings.iter().filter(|sending| {
-            matches!(sending.outcome, Outcome::Answer { status: 200, replayed: false, .. })
+            matches!(
+                sending.outcome,
+                Outcome::Answer {
+                    status: 200,
+                    replayed: false,
+                    ..
+                }
+            )
         });
         *told.entry((request.template, &request.user)).or_default() += successes.count();
     }
@@ -261,7 +274,11 @@ async fn check_gates(fleet: &Fleet, sale: &Sale, books: &Books, wrong: &mut Viol
             continue;
         };
         let count = i64::try_from(books.count(template)).expect("a small count");
-        let (spent, conf, base) = (gate.number("spent"), gate.number("conf"), gate.number("base"));
+        let (spent, conf, base) = (
+            gate.number("spent"),
+            gate.number("conf"),
+            gate.number("base"),
+        );
         let limit = sale.limited().into_iter().find(|(id, _)| *id == template);
         let has_all_places = limit.is_none_or(|(_, limit)| {
             base + gate.number("cap") == i64::try_from(limit).expect("a small count")
@@ -274,7 +291,9 @@ async fn check_gates(fleet: &Fleet, sale: &Sale, books: &Books, wrong: &mut Viol
             && i64::try_from(gate.users) == Ok(count)
             && has_all_places;
         if !is_right {
-            wrong.note(format!("{count} coupons of {template}, whose gate is {gate:?}"));
+            wrong.note(format!(
+                "{count} coupons of {template}, whose gate is {gate:?}"
+            ));
         }
     }
 }
@@ -349,9 +368,9 @@ async fn check_replays(shop: &Shop, stories: &[Story], wrong: &mut Violations) {
             wrong.about(story, &format!("asked again it got {replay}"));
         }
     }
-    let successes = replays.iter().filter(|(story, _)| {
-        story.request.action == Action::Issue && story.is_success()
-    });
+    let successes = replays
+        .iter()
+        .filter(|(story, _)| story.request.action == Action::Issue && story.is_success());
     for (number, (story, _)) in successes.enumerate().take(20) {
         let request = &story.request;
         let mut other = issue(request.template, "somebody else", request.key.clone());

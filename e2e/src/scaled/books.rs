@@ -105,13 +105,15 @@ pub async fn gate(fleet: &Fleet, template: i64) -> Option<Gate> {
     for (command, letter) in [("HLEN", 'p'), ("ZCARD", 'z'), ("HLEN", 'q'), ("SCARD", 'u')] {
         pipe.cmd(command).arg(format!("{front}{letter}:{epoch}"));
     }
-    let (fields, p, z, q, users) = pipe.query_async(&mut valkey).await.expect("Valkey answers");
+    let told = pipe.query_async(&mut valkey).await;
+    let (fields, p, z, q, users): (_, _, _, _, usize) = told.expect("Valkey answers");
     Some(Gate {
         epoch,
         is_open: state == 0,
         fields,
         pending: [p, z, q],
-        users,
+        // One member of it is no user, but the epoch's own mark.
+        users: users.saturating_sub(1),
     })
 }
 

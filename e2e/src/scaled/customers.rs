@@ -196,7 +196,7 @@ impl Crowd {
         let mut rng = StdRng::seed_from_u64(seed);
         while !self.is_closed.load(Ordering::SeqCst) {
             self.serve_one(&mut rng).await;
-            let pause = rng.random_range(5..60);
+            let pause = rng.random_range(5..40);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }

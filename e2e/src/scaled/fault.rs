@@ -1,10 +1,11 @@
 //! What is done to a fleet under load.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rand::Rng;
+use futures::future::join_all;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
 use super::fleet::Fleet;
@@ -63,6 +64,8 @@ pub enum Fault {
     Way(From, Kind, Mode),
     /// The way between customers and a partner does this.
     Door(usize, Mode),
+    /// Now this way and now that one fails for moments, as this seed has it.
+    Storm(u64),
 }
 
 impl fmt::Display for Fault {
@@ -113,13 +116,13 @@ impl Fault {
             Self::Freeze(0) => Victim::Dashboard,
             Self::Freeze(1 | 2) => Victim::Partners,
             Self::Freeze(_) => Victim::Issuers,
-            Self::Way(..) | Self::Door(..) => Victim::Ways,
+            Self::Way(..) | Self::Door(..) | Self::Storm(_) => Victim::Ways,
         }
     }
 
     fn random(rng: &mut StdRng) -> Self {
         let who = |rng: &mut StdRng| [Who::First, Who::Second, Who::Both][rng.random_range(0..3)];
-        match rng.random_range(0..26) {
+        match rng.random_range(0..28) {
             0 | 1 => Self::KillPartner(who(rng)),
             2 | 3 => Self::KillIssuer(who(rng)),
             4 => Self::KillDashboard,
@@ -134,6 +137,7 @@ impl Fault {
             19 => Self::Freeze(rng.random_range(1..5)),
             20 => Self::Door(rng.random_range(0..2), random_mode(rng)),
             21 => Self::Way(From::All, Kind::Kafka, random_mode(rng)),
+            22 | 23 => Self::Storm(rng.random()),
             _ => {
                 let from = match rng.random_bool(0.4) {
                     true => From::All,
@@ -154,7 +158,7 @@ impl Fault {
             Self::FlushValkey => 0,
             Self::RestoreValkey => rng.random_range(0..4_000),
             Self::KillKafka => rng.random_range(0..2_000),
-            Self::NoIssuers => rng.random_range(3_000..7_000),
+            Self::NoIssuers | Self::Storm(_) => rng.random_range(3_000..7_000),
             Self::Way(..) | Self::Door(..) => rng.random_range(200..8_000),
             _ => rng.random_range(0..5_000),
         }
@@ -170,28 +174,126 @@ fn random_mode(rng: &mut StdRng) -> Mode {
     }
 }
 
+/// A gate that is lost, and what keeps events of the lost one on their way: the seal must wait for them.
+fn hard_pair(rng: &mut StdRng) -> [Fault; 2] {
+    let lost = [
+        Fault::KillValkey,
+        Fault::LoseValkey,
+        Fault::RestoreValkey,
+        Fault::FlushValkey,
+    ];
+    let partner = rng.random_range(1..3);
+    let from = [From::All, From::One(partner)][rng.random_range(0..2)];
+    let late = match rng.random_range(0..8) {
+        0..3 => Fault::Way(from, Kind::Kafka, random_mode(rng)),
+        3 | 4 => Fault::Freeze(partner),
+        5 => Fault::KillKafka,
+        6 => Fault::NoIssuers,
+        _ => Fault::KillIssuer(Who::Both),
+    };
+    [lost[rng.random_range(0..4)], late]
+}
+
 /// One fault at a random moment, or two that overlap.
 #[must_use]
 pub fn random(rng: &mut StdRng) -> Vec<Planned> {
-    let mut all: Vec<Planned> = Vec::new();
-    let count = if rng.random_bool(0.35) { 2 } else { 1 };
-    while all.len() < count {
-        let fault = Fault::random(rng);
-        let fits = |other: &Planned| other.fault.victim() != fault.victim();
-        if !all.iter().all(fits) {
-            continue;
+    let mut faults = match rng.random_bool(0.25) {
+        true => hard_pair(rng).to_vec(),
+        false => vec![Fault::random(rng)],
+    };
+    while faults.len() < 2 && rng.random_bool(0.4) {
+        let more = Fault::random(rng);
+        if faults[0].victim() != more.victim() {
+            faults.push(more);
         }
+    }
+    let planned = |fault: Fault| {
         let begins = match fault {
             Fault::NoIssuers => 0,
             _ => rng.random_range(300..2_000),
         };
-        all.push(Planned {
+        Planned {
             fault,
             begins: Duration::from_millis(begins),
             lasts: Duration::from_millis(fault.random_time(rng)),
-        });
-    }
-    all
+        }
+    };
+    faults.into_iter().map(planned).collect()
+}
+
+/// Rounds that have each kind of fault at least once.
+#[must_use]
+pub fn every_kind() -> Vec<Vec<Planned>> {
+    let slow = Mode::Delay(Duration::from_millis(400));
+    let planned = |(fault, begins, lasts)| Planned {
+        fault,
+        begins: Duration::from_millis(begins),
+        lasts: Duration::from_millis(lasts),
+    };
+    let rounds = [
+        vec![
+            (Fault::KillPartner(Who::First), 500, 1_000),
+            (Fault::KillIssuer(Who::Second), 900, 1_500),
+        ],
+        vec![
+            (Fault::KillPartner(Who::Both), 800, 500),
+            (
+                Fault::Way(From::All, Kind::Database, Mode::Swallow),
+                1_000,
+                1_000,
+            ),
+        ],
+        vec![
+            (Fault::KillValkey, 700, 500),
+            (
+                Fault::Way(From::One(1), Kind::Kafka, Mode::Swallow),
+                500,
+                3_000,
+            ),
+        ],
+        vec![
+            (Fault::LoseValkey, 900, 300),
+            (Fault::KillDashboard, 400, 2_000),
+        ],
+        vec![
+            (Fault::RestoreValkey, 600, 500),
+            (
+                Fault::Way(From::All, Kind::Database, Mode::Hold),
+                1_500,
+                2_000,
+            ),
+        ],
+        vec![(Fault::FlushValkey, 900, 0), (Fault::Rebalance, 300, 4_000)],
+        vec![
+            (Fault::KillKafka, 800, 0),
+            (
+                Fault::Way(From::One(2), Kind::Valkey, Mode::Cut),
+                600,
+                3_000,
+            ),
+        ],
+        vec![
+            (Fault::Way(From::All, Kind::Kafka, Mode::Cut), 600, 5_000),
+            (Fault::KillDatabase, 1_200, 1_000),
+        ],
+        vec![(Fault::Way(From::All, Kind::Kafka, slow), 500, 3_000)],
+        vec![(
+            Fault::Way(From::All, Kind::Kafka, Mode::Swallow),
+            700,
+            3_000,
+        )],
+        vec![(Fault::NoIssuers, 0, 3_500)],
+        vec![
+            (Fault::Freeze(2), 600, 7_500),
+            (Fault::Door(0, Mode::Swallow), 800, 1_500),
+        ],
+        vec![(Fault::Storm(1), 400, 3_500)],
+        vec![(Fault::Freeze(3), 800, 12_000)],
+    ];
+    let rounds = rounds.into_iter();
+    rounds
+        .map(|round| round.into_iter().map(planned).collect())
+        .collect()
 }
 
 /// Breaks and mends what is planned; the load has just begun.
@@ -242,6 +344,7 @@ pub async fn run(fleet: &Fleet, planned: &Planned) -> Result<(), String> {
             bend(&links, mode, lasts).await;
         }
         Fault::Door(number, mode) => bend(&[&fleet.doors[number].0], mode, lasts).await,
+        Fault::Storm(seed) => storm(fleet, seed, lasts).await,
     }
     Ok(())
 }
@@ -282,6 +385,22 @@ async fn bend(links: &[&Link], mode: Mode, lasts: Duration) {
     links.iter().for_each(|link| link.set(mode));
     sleep(lasts).await;
     links.iter().for_each(|link| link.set(Mode::Pass));
+}
+
+/// Four gusts at a time, each of which bends one way after the other.
+async fn storm(fleet: &Fleet, seed: u64, lasts: Duration) {
+    let ends = Instant::now() + lasts;
+    let gusts = (0..4).map(async |gust| {
+        let mut rng = StdRng::seed_from_u64(seed ^ gust);
+        while Instant::now() < ends {
+            let number = rng.random_range(0..fleet.processes.len());
+            let kind = Kind::ALL[rng.random_range(0..3)];
+            let moment = Duration::from_millis(rng.random_range(20..900));
+            let link = fleet.processes[number].link(kind);
+            bend(&[link], random_mode(&mut rng), moment).await;
+        }
+    });
+    join_all(gusts).await;
 }
 
 async fn flush(fleet: &Fleet) {

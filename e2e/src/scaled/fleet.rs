@@ -55,9 +55,8 @@ impl Fleet {
         make_database(url).await;
         let database_url = format!("{base}/{NAME}");
         let common = settings(&servers, &database_url);
-        let prepare = async |name: &str, role| {
-            Process::prepare(name, role, &servers, &common, &folder).await
-        };
+        let prepare =
+            async |name: &str, role| Process::prepare(name, role, &servers, &common, &folder).await;
         let processes = vec![
             prepare("dashboard", Role::Dashboard).await,
             prepare("partner1", Role::Partner).await,
@@ -158,7 +157,11 @@ impl Fleet {
         let logs = logs.chain(Kind::ALL.map(|kind| self.servers.log(kind)));
         let mut text = format!("all logs of goodpon are in {}\n", self.folder.display());
         for log in logs {
-            text.push_str(&format!("--- the end of {}\n{}\n", log.display(), tail(&log)));
+            text.push_str(&format!(
+                "--- the end of {}\n{}\n",
+                log.display(),
+                tail(&log)
+            ));
         }
         text
     }
@@ -172,7 +175,10 @@ impl Fleet {
 fn tail(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
+    // Requests are told in the stories.
+    let requests = ["\"target\":\"access\"", "\"message\":\"request refused\""];
+    let is_request = |line: &&str| requests.iter().any(|words| line.contains(words));
+    let lines: Vec<&str> = text.lines().filter(|line| !is_request(line)).collect();
     lines[lines.len().saturating_sub(25)..].join("\n")
 }
 
@@ -254,7 +260,9 @@ impl Merchant {
         let mails = fleet.run(&["mailbox", "--to", EMAIL, "--json"]).await;
         let mails: Value = serde_json::from_slice(&mails.stdout).expect("a JSON array");
         let token = token_in(mails[0]["text"].as_str().expect("a mail"));
-        merchant.post("/auth/verify", &json!({"token": token})).await;
+        merchant
+            .post("/auth/verify", &json!({"token": token}))
+            .await;
         let login = json!({"email": EMAIL, "password": PASSWORD});
         let login = merchant.post("/auth/login", &login).await;
         merchant.token = text(&login["accessToken"]);
@@ -273,7 +281,8 @@ impl Merchant {
         let path = format!("/merchants/{}/coupon-templates", self.id);
         let made = self.post(&path, template.body()).await;
         let id = made["id"].as_i64().expect("an id");
-        self.post(&format!("{path}/{id}/publish"), &Value::Null).await;
+        self.post(&format!("{path}/{id}/publish"), &Value::Null)
+            .await;
         id
     }
 

@@ -5,12 +5,12 @@ mod audit;
 mod books;
 mod customers;
 mod fault;
-mod fleet;
+pub mod fleet;
 mod journal;
-mod process;
-mod proxy;
+pub mod process;
+pub mod proxy;
 mod rounds;
-mod servers;
+pub mod servers;
 
 pub use fault::{Fault, Planned};
 pub use proxy::{Link, Mode, Proxy};

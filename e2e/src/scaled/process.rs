@@ -94,7 +94,10 @@ impl Process {
         env.extend([
             url("GOODPON_DATABASE_URL", direct(Kind::Database), &database.1),
             url("GOODPON_VALKEY_URL", direct(Kind::Valkey), &valkey.1),
-            setting("GOODPON_KAFKA_BROKERS", servers.place(Kind::Kafka).front.to_string()),
+            setting(
+                "GOODPON_KAFKA_BROKERS",
+                servers.place(Kind::Kafka).front.to_string(),
+            ),
             setting("GOODPON_KAFKA_OPTIONS", format!("client.id={name}")),
             setting("GOODPON_ADMIN_ADDR", admin.to_string()),
             setting("GOODPON_DASHBOARD_ADDR", api.to_string()),
@@ -176,7 +179,9 @@ impl Process {
         let waited = tokio::task::spawn_blocking(move || child.wait()).await;
         match waited.expect("no panic").expect("its state") {
             status if status.success() => Ok(()),
-            status => Err(format!("{name} ended with {status} when it was told to stop")),
+            status => Err(format!(
+                "{name} ended with {status} when it was told to stop"
+            )),
         }
     }
 

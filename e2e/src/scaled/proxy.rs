@@ -135,7 +135,13 @@ async fn serve(mut caller: TcpStream, target: SocketAddr, callers: Callers) {
         let (from_server, to_server) = server.split();
         let (asks, answers) = (link.0.subscribe(), link.0.subscribe());
         let asks = pump(from_caller, to_server, asks, Direction::Asks, first);
-        let answers = pump(from_server, to_caller, answers, Direction::Answers, Vec::new());
+        let answers = pump(
+            from_server,
+            to_caller,
+            answers,
+            Direction::Answers,
+            Vec::new(),
+        );
         tokio::select! {
             _ = async { tokio::join!(asks, answers) } => false,
             () = reset(mode) => true,

@@ -17,7 +17,7 @@ use super::fleet::{Fleet, Merchant};
 use crate::template::Template;
 
 /// Customers at a time.
-const CUSTOMERS: usize = 32;
+const CUSTOMERS: usize = 48;
 
 /// How long new customers come at least.
 const SALE_LASTS: Duration = Duration::from_millis(3_500);
@@ -45,6 +45,16 @@ impl Plan {
             rounds: (1..=u64::from(rounds)).map(faults).collect(),
         }
     }
+
+    /// Rounds that have each kind of fault at least once.
+    #[must_use]
+    pub fn every_kind(set: &str, seed: u64) -> Self {
+        Self {
+            set: set.to_owned(),
+            seed,
+            rounds: fault::every_kind(),
+        }
+    }
 }
 
 /// Runs all rounds on a fleet of their own and tells a progress line a round.
@@ -68,7 +78,9 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), Stri
             format!("round {number}, seed {seed}, begun at {at:.3}: {what}\n{violations}\n{words}")
         })?;
         let took = began.1.elapsed().as_secs_f64();
-        progress(&format!("round {number}/{count}: {what}: {line}, {took:.1} s"));
+        progress(&format!(
+            "round {number}/{count}: {what}: {line}, {took:.1} s"
+        ));
     }
     fleet.forget();
     Ok(())
@@ -84,7 +96,9 @@ async fn one_round(
     let sale = set_up(merchant, rng).await;
     let shop = Shop::of(fleet, merchant);
     let crowd = Crowd::new(shop.clone(), sale, round);
-    let before = faults.iter().any(|planned| planned.fault == Fault::NoIssuers);
+    let before = faults
+        .iter()
+        .any(|planned| planned.fault == Fault::NoIssuers);
     let mut wrong = Violations::default();
 
     let breaks = join_all(faults.iter().map(|planned| fault::run(fleet, planned)));
@@ -154,7 +168,9 @@ async fn set_up(merchant: &Merchant, rng: &mut StdRng) -> Sale {
 async fn sell_out(crowd: &Crowd, sale: &Sale, rng: &mut StdRng, wrong: &mut Violations) {
     for template in [sale.contested.0, sale.free] {
         if !crowd.is_served(template, rng.random()).await {
-            wrong.note(format!("template {template} does not serve, though all is well"));
+            wrong.note(format!(
+                "template {template} does not serve, though all is well"
+            ));
         }
     }
     for (template, limit) in sale.limited() {

@@ -81,7 +81,9 @@ impl Servers {
         servers.run(&["up"]).await;
         let told = servers.run(&["status", "--json"]).await;
         let told: Value = serde_json::from_str(&told).expect("a JSON object");
-        servers.places = Kind::ALL.map(|kind| (kind, place(&told[kind.name()]))).into();
+        servers.places = Kind::ALL
+            .map(|kind| (kind, place(&told[kind.name()])))
+            .into();
         servers
     }
 
@@ -139,7 +141,9 @@ impl Servers {
 /// It cannot be run.
 pub async fn output_of(mut command: Command) -> Output {
     let ran = tokio::task::spawn_blocking(move || command.output());
-    ran.await.expect("no panic").expect("a program that can be run")
+    ran.await
+        .expect("no panic")
+        .expect("a program that can be run")
 }
 
 impl Drop for Servers {

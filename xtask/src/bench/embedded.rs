@@ -40,10 +40,7 @@ pub fn run(options: &Options) -> Result<Report> {
         options,
         wrk: Wrk::new(scratch.path())?,
         program,
-        floor: Server::start(
-            &mut Command::new(floor),
-            &scratch.path().join("floor.log"),
-        )?,
+        floor: Server::start(&mut Command::new(floor), &scratch.path().join("floor.log"))?,
         scratch: scratch.path().to_path_buf(),
         report: Report::default(),
         stores: 0,
@@ -99,6 +96,7 @@ impl Bench<'_> {
             address: self.floor.address("partner_addr")?,
             client_id: format!("ck_{:032}", 0),
             client_secret: format!("sk_{:032}", 0),
+            second: None,
         };
         self.floor.empty_log()?;
         self.wrk.run(&Load {
@@ -170,7 +168,16 @@ impl Bench<'_> {
         if self.options.wants(Work::Redeem) {
             let mut coupons = stage.collect(&self.wrk, &self.scratch, users, templates.len())?;
             for connections in CONNECTIONS {
-                let run = Run::redeem(&mut coupons, &templates, connections, self.options.seconds)?;
+                let seconds = self.options.seconds;
+                let warm_up = redeemed(connections, stage::warm_up(seconds));
+                let measured = redeemed(connections, seconds);
+                let run = Run::redeem(
+                    coupons.take(connections, warm_up)?,
+                    coupons.take(connections, measured)?,
+                    &templates,
+                    connections,
+                    seconds,
+                );
                 self.measure(Work::Redeem, &mut stage, &run)?;
             }
         }
@@ -180,12 +187,12 @@ impl Bench<'_> {
     /// How many users get five coupons each: enough for the redemptions of all rows and their warm-ups.
     fn users(&self) -> u64 {
         let seconds = self.options.seconds + stage::warm_up(self.options.seconds);
-        let coupons: usize = CONNECTIONS
+        let coupons: u64 = CONNECTIONS
             .iter()
-            .map(|connections| stage::redeemed(*connections, seconds))
+            .map(|connections| redeemed(*connections, seconds))
             .sum();
         match self.options.wants(Work::Redeem) {
-            true => (coupons as u64).div_ceil(5),
+            true => coupons.div_ceil(5),
             false => 20_000,
         }
     }
@@ -218,12 +225,22 @@ impl Bench<'_> {
         let mut times = Vec::new();
         for _ in 0..3 {
             self.note_memory(&mut stage)?;
-            let Stage { server, shop, data } = stage;
-            server.stop()?;
+            let Stage {
+                servers,
+                shop,
+                data,
+            } = stage;
+            for server in servers {
+                server.stop()?;
+            }
             let server = self.start(&data)?;
             times.push(server.ready_ms);
-            let shop = shop.moved_to(&server)?;
-            stage = Stage { server, shop, data };
+            let shop = shop.moved_to(Addresses::of(&server)?);
+            stage = Stage {
+                servers: vec![server],
+                shop,
+                data,
+            };
         }
         times.sort_unstable();
         self.report.ready_ms = times.get(1).copied();
@@ -235,8 +252,16 @@ impl Bench<'_> {
         self.stores += 1;
         let data = self.scratch.join(format!("store-{}", self.stores));
         let server = self.start(&data)?;
-        let shop = Shop::open(&server, &self.program, &data)?;
-        Ok(Stage { server, shop, data })
+        let shop = Shop::open(Addresses::of(&server)?, || {
+            let mut mailbox = Command::new(&self.program);
+            mailbox.args(["mailbox", "--data-dir"]).arg(&data);
+            mailbox
+        })?;
+        Ok(Stage {
+            servers: vec![server],
+            shop,
+            data,
+        })
     }
 
     fn start(&self, data: &Path) -> Result<Server> {
@@ -259,13 +284,15 @@ impl Bench<'_> {
     /// Stops the server, notes what it needed and throws its store away.
     fn close(&mut self, mut stage: Stage) -> Result<()> {
         self.note_memory(&mut stage)?;
-        stage.server.stop()?;
+        for server in stage.servers {
+            server.stop()?;
+        }
         let _ = fs::remove_file(stage.data.with_extension("log"));
         fs::remove_dir_all(&stage.data).context("cannot remove a measured store")
     }
 
     fn note_memory(&mut self, stage: &mut Stage) -> Result<()> {
-        let memory = stage.server.memory_mb()?.round();
+        let memory = stage.memory_mb()?.round();
         self.report.memory_mb = Some(self.report.memory_mb.unwrap_or(0.0).max(memory));
         Ok(())
     }
@@ -297,25 +324,8 @@ impl Bench<'_> {
         unexpected: u64,
         floor: f64,
     ) {
-        let ok_per_s = if unexpected == 0 { rate(&figures) } else { 0.0 };
-        let row = Row {
-            work,
-            connections,
-            ok_per_s,
-            p50_ms: figures.p50_us as f64 / 1000.0,
-            p99_ms: figures.p99_us as f64 / 1000.0,
-            unexpected,
-            ratio: if floor > 0.0 { ok_per_s / floor } else { 0.0 },
-        };
-        eprintln!(
-            "{:<16} {:>3} connections {:>7.0}/s  p50 {:.2} ms  p99 {:.2} ms  {:.2} of the floor",
-            work.name(),
-            connections,
-            row.ok_per_s,
-            row.p50_ms,
-            row.p99_ms,
-            row.ratio
-        );
+        let row = Row::new(work, connections, &figures, unexpected, floor);
+        row.tell();
         self.report.rows.push(row);
     }
 }

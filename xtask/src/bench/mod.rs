@@ -3,34 +3,43 @@
 //! wrk has two threads and shares the machine with the server. Measured runs read no answer in Lua, because that costs a good part of the rate; what was
 //! answered is known from wrk's count of refusals, from the server's own count by status, from the template's counters and from a sampled body.
 
+mod embedded;
 mod report;
+mod scaled;
 mod server;
 mod shop;
 mod stage;
 mod wrk;
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
-use self::report::{Report, Row, Work};
-use self::server::Server;
-use self::shop::{Limit, Shop};
-use self::stage::{Run, Stage};
-use self::wrk::{Figures, Load, Script, Target, Wrk};
-use crate::{process, test_run};
+use self::report::Work;
+use self::wrk::Figures;
 
 const CONNECTIONS: [u32; 3] = [1, 64, 256];
 /// How long the floor is measured before and after each row.
 const FLOOR_SECONDS: u64 = 2;
 
+/// What stands behind the product's ports.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// The embedded store.
+    Embedded,
+    /// MySQL, Valkey and Kafka, brought up as by `cargo xtask services up`.
+    Scaled,
+}
+
 /// What to measure and where to tell it.
 #[derive(Args)]
 pub struct Options {
+    /// What stands behind the product's ports.
+    #[arg(long, value_enum, default_value_t = Backend::Embedded)]
+    backend: Backend,
     /// Writes the table as Markdown.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -60,325 +69,69 @@ impl Options {
 
 /// Measures, prints the table and writes the files asked for. Fails if an answer was unexpected.
 pub fn run(options: &Options) -> Result<()> {
-    let target = test_run::target_folder()?;
-    // One cargo run for each: together they would be built with each other's features.
-    let program = test_run::release_program()?;
-    process::run(process::cargo().args([
-        "build",
-        "--release",
-        "-p",
-        "goodpon-http",
-        "--example",
-        "floor",
-    ]))?;
-    let scratch = tempfile::Builder::new()
-        .prefix("bench-")
-        .tempdir_in(&target)?;
-    process::clean_up_when_interrupted(scratch.path().to_path_buf())?;
-    let floor = target.join("release/examples/floor");
-    let mut bench = Bench {
-        options,
-        wrk: Wrk::new(scratch.path())?,
-        program,
-        floor: Server::start(&mut Command::new(floor), &scratch.path().join("floor.log"))?,
-        scratch: scratch.path().to_path_buf(),
-        report: Report::default(),
-        stores: 0,
-    };
-    bench.floor()?;
-    for work in [Work::Issue, Work::IssueIdempotent] {
-        bench.issues(work)?;
+    if let Some(work) = options
+        .only
+        .iter()
+        .find(|work| !work.is_of(options.backend))
+    {
+        bail!("{} is not measured on these back ends", work.name());
     }
-    bench.shelf()?;
-    bench.large()?;
-    let report = bench.report;
-    let table = format!("{}\n{}\n", report.table(), conditions(options.seconds));
+    match options.backend {
+        Backend::Embedded => {
+            let report = embedded::run(options)?;
+            tell(options, &report.table(), &report)?;
+            fail_if_spoilt(report.unexpected())
+        }
+        Backend::Scaled => {
+            let report = scaled::run(options)?;
+            tell(options, &report.table(), &report)?;
+            fail_if_spoilt(report.unexpected())
+        }
+    }
+}
+
+/// Prints the table and writes the files asked for.
+fn tell(options: &Options, table: &str, report: &impl Serialize) -> Result<()> {
+    let table = format!("{table}\n{}\n", conditions(options));
     println!("{table}");
     if let Some(file) = &options.markdown {
         fs::write(file, &table).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(file) = &options.json {
-        let json = serde_json::to_string_pretty(&report)?;
+        let json = serde_json::to_string_pretty(report)?;
         fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    let spoilt = report.rows.iter().filter(|row| row.unexpected > 0).count();
-    if spoilt > 0 {
-        bail!("{spoilt} row(s) had unexpected answers and count for nothing");
     }
     Ok(())
 }
 
+fn fail_if_spoilt(rows: usize) -> Result<()> {
+    match rows {
+        0 => Ok(()),
+        _ => bail!("{rows} row(s) had unexpected answers and count for nothing"),
+    }
+}
+
 /// Under what the figures were had.
-fn conditions(seconds: u64) -> String {
+fn conditions(options: &Options) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = cpu.matches("model name").count();
     let model = cpu
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown", |(_, model)| model);
+    let seconds = options.seconds;
+    let all = match options.backend {
+        Backend::Embedded => "",
+        Backend::Scaled => {
+            ", and with MariaDB or MySQL, Valkey and Kafka, one of each; every part of goodpon a process of its own"
+        }
+    };
     format!(
-        "{cores} cores ({model}); the load generator, wrk with {} threads, on the same machine over loopback; {seconds} s a row after {} s of warm-up; \
+        "{cores} cores ({model}); the load generator, wrk with {} threads, on the same machine over loopback{all}; {seconds} s a row after {} s of warm-up; \
          of the floor as measured for {FLOOR_SECONDS} s before and after the row; release build, default settings with rate limits off, access log on, every commit synced.",
         wrk::THREADS,
         stage::warm_up(seconds)
     )
-}
-
-struct Bench<'a> {
-    options: &'a Options,
-    wrk: Wrk,
-    program: OsString,
-    /// The server without a store.
-    floor: Server,
-    scratch: PathBuf,
-    report: Report,
-    /// How many stores were made so far.
-    stores: u32,
-}
-
-impl Bench<'_> {
-    /// The rows of the floor.
-    fn floor(&mut self) -> Result<()> {
-        for connections in CONNECTIONS {
-            self.floor_at(connections, FLOOR_SECONDS)?;
-            let figures = self.floor_at(connections, self.options.seconds)?;
-            let unexpected = figures.refused + figures.broken;
-            self.note(
-                Work::Floor,
-                connections,
-                figures,
-                unexpected,
-                rate(&figures),
-            );
-        }
-        Ok(())
-    }
-
-    /// The same request as for an issue, to the server without a store.
-    fn floor_at(&mut self, connections: u32, seconds: u64) -> Result<Figures> {
-        let target = Target {
-            address: self.floor.address("partner_addr")?,
-            client_id: format!("ck_{:032}", 0),
-            client_secret: format!("sk_{:032}", 0),
-        };
-        self.floor.empty_log()?;
-        self.wrk.run(&Load {
-            target: &target,
-            script: Script::Issue,
-            arguments: stage::issue_arguments(1, 0, 0, false),
-            connections,
-            threads: wrk::THREADS,
-            seconds,
-        })
-    }
-
-    /// Issues to new users, each row on an empty store.
-    fn issues(&mut self, work: Work) -> Result<()> {
-        if !self.options.wants(work) {
-            return Ok(());
-        }
-        for connections in CONNECTIONS {
-            let mut stage = self.stage()?;
-            let template = stage.shop.publish(Limit::Plenty)?;
-            let mut run = Run::issue(template, 0, connections, self.options.seconds);
-            run.idempotent = work == Work::IssueIdempotent;
-            self.measure(work, &mut stage, &run)?;
-            self.close(stage)?;
-        }
-        Ok(())
-    }
-
-    /// All that needs a store with coupons: users with five each, and a template that is sold out.
-    fn shelf(&mut self) -> Result<()> {
-        let works = [
-            Work::SoldOut,
-            Work::AlreadyIssued,
-            Work::Template,
-            Work::List,
-            Work::Redeem,
-        ];
-        if !works.iter().any(|work| self.options.wants(*work)) {
-            return Ok(());
-        }
-        let mut stage = self.stage()?;
-        let users = self.users();
-        let templates = (0..5)
-            .map(|_| stage.shop.publish(Limit::Plenty))
-            .collect::<Result<Vec<_>>>()?;
-        for template in &templates {
-            stage.fill(&self.wrk, *template, users)?;
-        }
-        let sold_out = stage.shop.publish(Limit::Issues(100))?;
-        stage.sell_out(&self.wrk, sold_out, 100)?;
-        let seconds = self.options.seconds;
-        for work in works {
-            for connections in CONNECTIONS {
-                let run = match work {
-                    Work::SoldOut => Run::sold_out(sold_out, connections, seconds),
-                    Work::AlreadyIssued => {
-                        Run::already_issued(templates[0], users, connections, seconds)
-                    }
-                    Work::Template => Run::template(templates[0], connections, seconds),
-                    Work::List => Run::list(users, templates.len(), connections, seconds),
-                    // Redemptions come last and need their coupons collected first.
-                    _ => continue,
-                };
-                if self.options.wants(work) {
-                    self.measure(work, &mut stage, &run)?;
-                }
-            }
-        }
-        if self.options.wants(Work::Redeem) {
-            let mut coupons = stage.collect(&self.wrk, &self.scratch, users, templates.len())?;
-            for connections in CONNECTIONS {
-                let run = Run::redeem(&mut coupons, &templates, connections, self.options.seconds)?;
-                self.measure(Work::Redeem, &mut stage, &run)?;
-            }
-        }
-        self.close(stage)
-    }
-
-    /// How many users get five coupons each: enough for the redemptions of all rows and their warm-ups.
-    fn users(&self) -> u64 {
-        let seconds = self.options.seconds + stage::warm_up(self.options.seconds);
-        let coupons: usize = CONNECTIONS
-            .iter()
-            .map(|connections| stage::redeemed(*connections, seconds))
-            .sum();
-        match self.options.wants(Work::Redeem) {
-            true => (coupons as u64).div_ceil(5),
-            false => 20_000,
-        }
-    }
-
-    /// Start-up on a million coupons, and issues to new users of the same template on 1 and 5 million.
-    fn large(&mut self) -> Result<()> {
-        let works = [(Work::IssueAt1m, 1_000_000), (Work::IssueAt5m, 5_000_000)];
-        if !works.iter().any(|(work, _)| self.options.wants(*work)) {
-            return Ok(());
-        }
-        let mut stage = self.stage()?;
-        let template = stage.shop.publish(Limit::Plenty)?;
-        for (work, coupons) in works {
-            if !self.options.wants(work) {
-                continue;
-            }
-            stage.fill(&self.wrk, template, coupons)?;
-            if work == Work::IssueAt1m {
-                stage = self.start_up_time(stage)?;
-            }
-            let run = Run::issue(template, coupons, 256, self.options.seconds);
-            self.measure(work, &mut stage, &run)?;
-        }
-        self.close(stage)
-    }
-
-    /// Stops and starts the server three times; the middle one of the times to ready stands.
-    fn start_up_time(&mut self, mut stage: Stage) -> Result<Stage> {
-        eprintln!("starting on a million coupons");
-        let mut times = Vec::new();
-        for _ in 0..3 {
-            self.note_memory(&mut stage)?;
-            let Stage { server, shop, data } = stage;
-            server.stop()?;
-            let server = self.start(&data)?;
-            times.push(server.ready_ms);
-            let shop = shop.moved_to(&server)?;
-            stage = Stage { server, shop, data };
-        }
-        times.sort_unstable();
-        self.report.ready_ms = times.get(1).copied();
-        Ok(stage)
-    }
-
-    /// A server on a new, empty store, with a shop.
-    fn stage(&mut self) -> Result<Stage> {
-        self.stores += 1;
-        let data = self.scratch.join(format!("store-{}", self.stores));
-        let server = self.start(&data)?;
-        let shop = Shop::open(&server, &self.program, &data)?;
-        Ok(Stage { server, shop, data })
-    }
-
-    fn start(&self, data: &Path) -> Result<Server> {
-        let mut command = Command::new(&self.program);
-        command.arg("serve").arg("--data-dir").arg(data);
-        for listener in ["dashboard", "partner", "admin"] {
-            command.args([format!("--{listener}-addr"), "127.0.0.1:0".to_owned()]);
-        }
-        for limit in [
-            "partner-per-sec",
-            "sign-up-per-min",
-            "login-per-min",
-            "verify-per-min",
-        ] {
-            command.args([format!("--rate-{limit}"), "0".to_owned()]);
-        }
-        Server::start(&mut command, &data.with_extension("log"))
-    }
-
-    /// Stops the server, notes what it needed and throws its store away.
-    fn close(&mut self, mut stage: Stage) -> Result<()> {
-        self.note_memory(&mut stage)?;
-        stage.server.stop()?;
-        let _ = fs::remove_file(stage.data.with_extension("log"));
-        fs::remove_dir_all(&stage.data).context("cannot remove a measured store")
-    }
-
-    fn note_memory(&mut self, stage: &mut Stage) -> Result<()> {
-        let memory = stage.server.memory_mb()?.round();
-        self.report.memory_mb = Some(self.report.memory_mb.unwrap_or(0.0).max(memory));
-        Ok(())
-    }
-
-    /// One row, between two looks at the floor: the machine's speed changes within a run.
-    fn measure(&mut self, work: Work, stage: &mut Stage, run: &Run) -> Result<()> {
-        let before = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
-        let measured = stage.measure(&self.wrk, run)?;
-        let after = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
-        if let Some(fault) = &measured.fault {
-            eprintln!("{} at {}: {fault}", work.name(), run.connections);
-        }
-        let floor = f64::midpoint(before, after);
-        self.note(
-            work,
-            run.connections,
-            measured.figures,
-            measured.unexpected,
-            floor,
-        );
-        Ok(())
-    }
-
-    fn note(
-        &mut self,
-        work: Work,
-        connections: u32,
-        figures: Figures,
-        unexpected: u64,
-        floor: f64,
-    ) {
-        let ok_per_s = if unexpected == 0 { rate(&figures) } else { 0.0 };
-        let row = Row {
-            work,
-            connections,
-            ok_per_s,
-            p50_ms: figures.p50_us as f64 / 1000.0,
-            p99_ms: figures.p99_us as f64 / 1000.0,
-            unexpected,
-            ratio: if floor > 0.0 { ok_per_s / floor } else { 0.0 },
-        };
-        eprintln!(
-            "{:<16} {:>3} connections {:>7.0}/s  p50 {:.2} ms  p99 {:.2} ms  {:.2} of the floor",
-            work.name(),
-            connections,
-            row.ok_per_s,
-            row.p50_ms,
-            row.p99_ms,
-            row.ratio
-        );
-        self.report.rows.push(row);
-    }
 }
 
 /// Requests a second.

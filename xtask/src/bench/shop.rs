@@ -1,8 +1,6 @@
 //! A shop to measure with, made through the product's own APIs, and what these tell about a run afterwards.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,9 @@ use crate::process;
 const EMAIL: &str = "bench@example.com";
 const PASSWORD: &str = "bench-password";
 
+/// More than any run takes.
+const MANY: u64 = 1_000_000_000;
+
 /// How many a template may give out.
 #[derive(Clone, Copy)]
 pub enum Limit {
@@ -24,13 +25,42 @@ pub enum Limit {
     Plenty,
     /// First come, first served, with so many places.
     Issues(u64),
+    /// Neither of issues nor of redemptions.
+    None,
+    /// Of redemptions, more than any run makes.
+    Redemptions,
+}
+
+/// Where the parts of a server listen.
+pub struct Addresses {
+    pub dashboard: String,
+    pub partner: String,
+    /// Of the process that serves partners.
+    pub admin: String,
+}
+
+impl Addresses {
+    /// Of a server in one process.
+    pub fn of(server: &Server) -> Result<Self> {
+        Self::of_parts(server, server)
+    }
+
+    /// Of one in two.
+    pub fn of_parts(dashboard: &Server, partner: &Server) -> Result<Self> {
+        Ok(Self {
+            dashboard: dashboard.address("dashboard_addr")?,
+            partner: partner.address("partner_addr")?,
+            admin: partner.address("admin_addr")?,
+        })
+    }
 }
 
 /// A verified account's merchant, and the addresses of its server.
 pub struct Shop {
     agent: Agent,
     dashboard: String,
-    admin: String,
+    /// Of each process that serves partners.
+    admins: Vec<String>,
     token: String,
     merchant: i64,
     /// The partner API, as this merchant.
@@ -42,7 +72,8 @@ pub type Answers = BTreeMap<String, u64>;
 
 impl Shop {
     /// Signs up, verifies by the mail, logs in and makes a merchant.
-    pub fn open(server: &Server, program: &OsStr, data: &Path) -> Result<Self> {
+    /// `mailbox` is the command that prints mails.
+    pub fn open(addresses: Addresses, mailbox: impl Fn() -> Command) -> Result<Self> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(20)))
@@ -50,19 +81,20 @@ impl Shop {
             .into();
         let mut shop = Self {
             agent,
-            dashboard: server.address("dashboard_addr")?,
-            admin: server.address("admin_addr")?,
+            dashboard: addresses.dashboard,
+            admins: vec![addresses.admin],
             token: String::new(),
             merchant: 0,
             target: Target {
-                address: server.address("partner_addr")?,
+                address: addresses.partner,
                 client_id: String::new(),
                 client_secret: String::new(),
+                second: None,
             },
         };
         let account = json!({"email": EMAIL, "password": PASSWORD, "name": "bench"});
         shop.dashboard_post("/v1/accounts/sign-up", &account)?;
-        let token = mailed_token(program, data)?;
+        let token = mailed_token(mailbox)?;
         shop.dashboard_post("/v1/auth/verify", &json!({"token": token}))?;
         let session = shop.dashboard_post("/v1/auth/login", &account)?;
         shop.token = text(&session["accessToken"])?;
@@ -74,25 +106,35 @@ impl Shop {
     }
 
     /// The same shop on a server that was started again.
-    pub fn moved_to(mut self, server: &Server) -> Result<Self> {
-        self.dashboard = server.address("dashboard_addr")?;
-        self.admin = server.address("admin_addr")?;
-        self.target.address = server.address("partner_addr")?;
-        Ok(self)
+    pub fn moved_to(mut self, addresses: Addresses) -> Self {
+        self.dashboard = addresses.dashboard;
+        self.admins = vec![addresses.admin];
+        self.target.address = addresses.partner;
+        self
+    }
+
+    /// Takes in a second process that serves partners: half of the load goes to it from now on.
+    pub fn add_partner(&mut self, server: &Server) -> Result<()> {
+        self.admins.push(server.address("admin_addr")?);
+        self.target.second = Some(server.address("partner_addr")?);
+        Ok(())
     }
 
     /// Makes and publishes a template; gives its id.
     pub fn publish(&self, limit: Limit) -> Result<i64> {
-        let places = match limit {
-            Limit::Plenty => 1_000_000_000,
-            Limit::Issues(places) => places,
+        let (limit, issues, redemptions) = match limit {
+            Limit::Plenty => ("ISSUE_COUNT", Some(MANY), None),
+            Limit::Issues(places) => ("ISSUE_COUNT", Some(places), None),
+            Limit::None => ("NONE", None, None),
+            Limit::Redemptions => ("REDEEM_COUNT", None, Some(MANY)),
         };
         let merchant = self.merchant;
         let templates = format!("/v1/merchants/{merchant}/coupon-templates");
         let template = json!({
             "name": "bench", "description": "a coupon to measure with", "minOrderAmount": 10_000,
             "discountType": "FIXED_AMOUNT", "discountValue": 1_000, "issueStartDate": "2020-01-01",
-            "validityDays": 365, "limitType": "ISSUE_COUNT", "maxIssueCount": places,
+            "validityDays": 365, "limitType": limit, "maxIssueCount": issues,
+            "maxRedeemCount": redemptions,
         });
         let made = self.dashboard_post(&templates, &template)?;
         let id = made["id"].as_i64().context("no template id")?;
@@ -149,19 +191,24 @@ impl Shop {
         Ok((answer.status().as_u16(), answer.body_mut().read_json()?))
     }
 
-    /// How many requests the server has answered by status, from its own metrics.
+    /// How many requests were answered by status, from the servers' own metrics.
     pub fn answers(&self) -> Result<Answers> {
-        let url = format!("http://{}/metrics", self.admin);
-        let mut answer = self
-            .agent
-            .get(&url)
-            .call()
-            .context("cannot read /metrics")?;
-        let answers = answers_in(&answer.body_mut().read_to_string()?);
-        if answers.is_empty() {
+        let mut sum = Answers::new();
+        for admin in &self.admins {
+            let url = format!("http://{admin}/metrics");
+            let mut answer = self
+                .agent
+                .get(&url)
+                .call()
+                .context("cannot read /metrics")?;
+            for (status, count) in answers_in(&answer.body_mut().read_to_string()?) {
+                *sum.entry(status).or_default() += count;
+            }
+        }
+        if sum.is_empty() {
             bail!("/metrics has no request counts by status");
         }
-        Ok(answers)
+        Ok(sum)
     }
 
     fn dashboard_post(&self, path: &str, body: &Value) -> Result<Value> {
@@ -187,12 +234,12 @@ fn text(value: &Value) -> Result<String> {
 }
 
 /// The token of the verification mail in the mailbox of a running server.
-fn mailed_token(program: &OsStr, data: &Path) -> Result<String> {
+fn mailed_token(mailbox: impl Fn() -> Command) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let mut command = Command::new(program);
-        command.args(["mailbox", "--to", EMAIL, "--json", "--data-dir"]);
-        let mails: Value = serde_json::from_str(&process::output_of(command.arg(data))?)?;
+        let mut command = mailbox();
+        command.args(["--to", EMAIL, "--json"]);
+        let mails: Value = serde_json::from_str(&process::output_of(&mut command)?)?;
         let body = mails[0]["text"].as_str().unwrap_or_default();
         if let Some((_, rest)) = body.split_once("/verify?token=") {
             return Ok(rest.chars().take_while(char::is_ascii_hexdigit).collect());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use super::rate;
 use super::server::Server;
 use super::shop::{Answers, Shop};
 use super::wrk::{self, Figures, Load, Script, Wrk};
@@ -15,7 +16,7 @@ use super::wrk::{self, Figures, Load, Script, Wrk};
 const FIRST_USER: &str = "user-00000000";
 
 /// Where the counters of users begin that have never been seen: filled users are counted from 0.
-const NEW_USERS: u64 = 1_000_000_000;
+pub const NEW_USERS: u64 = 1_000_000_000;
 /// And of those of the warm-ups.
 const WARM_UP_USERS: u64 = 2_000_000_000;
 /// And of those who get what is sold out.
@@ -26,9 +27,9 @@ const LONGEST_FILL_SECONDS: u64 = 1800;
 
 const COLLECTORS: u32 = 16;
 
-/// A running server, its shop and its data folder.
+/// A running server, its shop and its data folder. Its parts may be processes of their own.
 pub struct Stage {
-    pub server: Server,
+    pub servers: Vec<Server>,
     pub shop: Shop,
     pub data: PathBuf,
 }
@@ -55,6 +56,8 @@ pub struct Run {
     /// Whether each issue bears a fresh `Idempotency-Key`.
     pub idempotent: bool,
     expected: Expected,
+    /// How many requests there is material for.
+    most_requests: Option<u64>,
 }
 
 /// What a row came to.
@@ -91,6 +94,7 @@ impl Run {
             seconds,
             idempotent: false,
             expected: Expected::Success,
+            most_requests: None,
         }
     }
 
@@ -137,26 +141,42 @@ impl Run {
         run
     }
 
-    /// Redeems the coupons of two files, one for the warm-up.
+    /// Redeems the coupons of two files, the first for the warm-up.
     pub fn redeem(
-        coupons: &mut Coupons,
+        warm_up: String,
+        measured: String,
         templates: &[i64],
         connections: u32,
         seconds: u64,
-    ) -> Result<Self> {
-        let warm_up = coupons.take(connections, warm_up(seconds))?;
-        let measured = coupons.take(connections, seconds)?;
+    ) -> Self {
         let mut run = Self::new(Script::Redeem, vec![measured], connections, seconds);
         run.warm_up_arguments = vec![warm_up];
         run.expected = Expected::Counted("currentRedeemCount", templates.to_vec());
-        Ok(run)
+        run
     }
-}
 
-/// More coupons than can be redeemed in so many seconds.
-pub fn redeemed(connections: u32, seconds: u64) -> usize {
-    let a_second = if connections == 1 { 15_000 } else { 50_000 };
-    a_second * usize::try_from(seconds).unwrap_or(usize::MAX)
+    /// The same with a short warm-up, ending before so many requests are made, were they made half as quickly again as
+    /// in the warm-up.
+    pub fn of_at_most(mut self, requests: u64) -> Self {
+        self.most_requests = Some(requests);
+        self
+    }
+
+    fn warm_up_seconds(&self) -> u64 {
+        match self.most_requests {
+            Some(_) => 1,
+            None => warm_up(self.seconds),
+        }
+    }
+
+    fn seconds_after(&self, warm_up: &Figures) -> u64 {
+        let Some(most) = self.most_requests else {
+            return self.seconds;
+        };
+        let seconds = most as f64 / (1.5 * rate(warm_up)).max(1.0);
+        // Rounding down is meant.
+        self.seconds.min(seconds as u64).max(1)
+    }
 }
 
 /// Coupons that can be redeemed, as lines `user coupon`.
@@ -167,9 +187,21 @@ pub struct Coupons {
 }
 
 impl Coupons {
-    /// Moves enough for a run into files of their own, one for each thread of the load; gives their name without the number.
-    fn take(&mut self, connections: u32, seconds: u64) -> Result<String> {
-        let count = redeemed(connections, seconds);
+    /// Those, in no order. Files with them are put into the folder.
+    pub fn new(mut lines: Vec<String>, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        // The tail of an id is random, so that this is a shuffle.
+        lines.sort_by_cached_key(|line| line.bytes().rev().take(12).collect::<Vec<u8>>());
+        Ok(Self {
+            lines,
+            folder: folder.to_path_buf(),
+            files: 0,
+        })
+    }
+
+    /// Moves so many into files of their own, one for each thread of the load; gives their name without the number.
+    pub fn take(&mut self, connections: u32, count: u64) -> Result<String> {
+        let count = usize::try_from(count)?;
         let left = self.lines.len().checked_sub(count);
         let taken = self.lines.split_off(left.context("too few coupons")?);
         self.files += 1;
@@ -186,6 +218,19 @@ impl Coupons {
 }
 
 impl Stage {
+    fn empty_logs(&self) -> Result<()> {
+        self.servers.iter().try_for_each(Server::empty_log)
+    }
+
+    /// The most memory that one of the servers ever held, in MB.
+    pub fn memory_mb(&mut self) -> Result<f64> {
+        let mut most = 0.0_f64;
+        for server in &mut self.servers {
+            most = most.max(server.memory_mb()?);
+        }
+        Ok(most)
+    }
+
     /// Gives the template's coupon to so many users from the first on; whoever has it keeps it.
     pub fn fill(&self, generator: &Wrk, template: i64, users: u64) -> Result<()> {
         self.fill_from(generator, template, 0, users)
@@ -208,7 +253,7 @@ impl Stage {
         };
         let mut told = 0;
         generator.run_until(&load, Duration::from_millis(500), || {
-            self.server.empty_log()?;
+            self.empty_logs()?;
             let count = self.shop.count(template, "currentIssueCount")?;
             if count >= told + 500_000 {
                 told = count;
@@ -242,7 +287,7 @@ impl Stage {
             seconds: LONGEST_FILL_SECONDS,
         };
         generator.run_until(&load, Duration::from_millis(200), || {
-            self.server.empty_log()?;
+            self.empty_logs()?;
             Ok(parts.iter().all(|part| part.exists()))
         })?;
         let mut lines = Vec::new();
@@ -254,13 +299,7 @@ impl Stage {
         if lines.len() as u64 != users * coupons_each as u64 {
             bail!("{users} users list {} coupons", lines.len());
         }
-        // The tail of an id is random, so that this is a shuffle.
-        lines.sort_by_cached_key(|line| line.bytes().rev().take(12).collect::<Vec<u8>>());
-        Ok(Coupons {
-            lines,
-            folder,
-            files: 0,
-        })
+        Coupons::new(lines, &folder)
     }
 
     /// Warms up, measures, and holds the run against the server's own counts.
@@ -271,15 +310,15 @@ impl Stage {
             arguments: with_key(run, &run.warm_up_arguments),
             connections: run.connections,
             threads: wrk::THREADS,
-            seconds: warm_up(run.seconds),
+            seconds: run.warm_up_seconds(),
         };
-        generator.run(&load)?;
+        let warm_up = generator.run(&load)?;
         load.arguments = with_key(run, &run.arguments);
-        load.seconds = run.seconds;
+        load.seconds = run.seconds_after(&warm_up);
         let before = self.state(run)?;
         let figures = generator.run(&load)?;
         let fault = self.fault(run, &figures, &before)?;
-        self.server.empty_log()?;
+        self.empty_logs()?;
         let refusal = matches!(run.expected, Expected::Refusal(..));
         let wrong = if refusal {
             figures.requests - figures.refused

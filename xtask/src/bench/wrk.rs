@@ -20,6 +20,7 @@ const COMMON: &str = include_str!("scripts/common.lua");
 #[derive(Clone, Copy)]
 pub enum Script {
     Issue,
+    Paced,
     Template,
     List,
     Collect,
@@ -30,6 +31,13 @@ impl Script {
     fn parts(self) -> (&'static str, &'static str) {
         match self {
             Self::Issue => ("issue.lua", include_str!("scripts/issue.lua")),
+            Self::Paced => (
+                "paced.lua",
+                concat!(
+                    include_str!("scripts/issue.lua"),
+                    include_str!("scripts/paced.lua")
+                ),
+            ),
             Self::Template => ("template.lua", include_str!("scripts/template.lua")),
             Self::List => ("list.lua", include_str!("scripts/list.lua")),
             Self::Collect => ("collect.lua", include_str!("scripts/collect.lua")),
@@ -49,6 +57,17 @@ pub struct Figures {
     pub p99_us: u64,
 }
 
+impl Figures {
+    /// Those that a text has a line of.
+    pub fn told_in(text: &str) -> Result<Self> {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("FIGURES "))
+            .with_context(|| format!("no figures are told: {text}"))?;
+        serde_json::from_str(line).context("figures of a run")
+    }
+}
+
 /// Where the load goes, and as whom.
 #[derive(Clone)]
 pub struct Target {
@@ -56,6 +75,8 @@ pub struct Target {
     pub address: String,
     pub client_id: String,
     pub client_secret: String,
+    /// The same of a second process, where every other thread goes.
+    pub second: Option<String>,
 }
 
 /// One run.
@@ -83,6 +104,7 @@ impl Wrk {
         fs::create_dir_all(&folder)?;
         let scripts = [
             Script::Issue,
+            Script::Paced,
             Script::Template,
             Script::List,
             Script::Collect,
@@ -127,11 +149,7 @@ impl Wrk {
         if let Some(mut stdout) = wrk.child().stdout.take() {
             std::io::Read::read_to_string(&mut stdout, &mut text)?;
         }
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("FIGURES "))
-            .with_context(|| format!("wrk gave no figures: {text}"))?;
-        serde_json::from_str(line).context("figures of wrk")
+        Figures::told_in(&text)
     }
 
     fn command(&self, load: &Load<'_>) -> Command {
@@ -149,6 +167,9 @@ impl Wrk {
             .args(&load.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        if let Some(second) = &load.target.second {
+            command.env("BENCH_SECOND_ADDRESS", second);
+        }
         command
     }
 }

@@ -27,7 +27,11 @@ pub fn answers() -> bool {
 fn compose(set: &Set) -> Result<Command> {
     let mut command = Command::new("docker");
     command
-        .args(["compose", "--project-name", &format!("goodpon-{}", set.title())])
+        .args([
+            "compose",
+            "--project-name",
+            &format!("goodpon-{}", set.title()),
+        ])
         .arg("--file")
         .arg(process::root().join("xtask/src/services/compose.yaml"));
     for server in SERVERS {

@@ -112,7 +112,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn start(server: &dyn Server, place: &Place, programs: &Path) -> Result<Child> {
     let mut command = server.prepare(place, programs)?;
     let mut log = OpenOptions::new();
-    let log = log.create(true).append(true).open(place.folder.join("log"))?;
+    let log = log
+        .create(true)
+        .append(true)
+        .open(place.folder.join("log"))?;
     // Of its own group: an interrupt in the terminal is not meant for it.
     let child = command
         .stdin(Stdio::null())

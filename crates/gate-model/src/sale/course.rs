@@ -22,7 +22,7 @@ const CRASH_ONE_IN: usize = 2_000;
 const SLOW_ONE_IN: usize = 1_000;
 
 /// One in so many arrives when its partner has given it up and it counts no more.
-const STUCK_ONE_IN: usize = 20_000;
+const STUCK_ONE_IN: usize = 5_000;
 
 /// One in so many customers asks twice at nearly the same time.
 const TWICE_ONE_IN: usize = 50;
@@ -264,7 +264,8 @@ impl Course {
         };
         if is_stuck {
             publication.request = None;
-            self.schedule(at + 12 * SECOND, Event::Append(publication));
+            let stuck_for = 8 * SECOND + self.random.bits() % (22 * SECOND);
+            self.schedule(at + stuck_for, Event::Append(publication));
         }
         let gives_up_after = if is_stuck { 6 * SECOND } else { 2 * SECOND };
         self.unavailable(at + gives_up_after, request);

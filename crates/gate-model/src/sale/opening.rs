@@ -32,7 +32,15 @@ pub(super) struct Opening {
     /// When the servers were last seen.
     seen_at: Micros,
     is_lost: bool,
-    installs_at: Option<Micros>,
+    sealed: Option<Sealed>,
+}
+
+/// An epoch that is on its way to its server.
+#[derive(Debug, Clone, Copy)]
+struct Sealed {
+    installs_at: Micros,
+    places: i64,
+    issued: i64,
 }
 
 impl Course {
@@ -91,9 +99,9 @@ impl Course {
         if !self.opening.is_lost {
             self.opening.seen_at = self.now;
         }
-        if let Some(at) = self.opening.installs_at {
-            if at <= self.now {
-                self.install();
+        if let Some(sealed) = self.opening.sealed {
+            if sealed.installs_at <= self.now {
+                self.install(sealed);
             }
         } else if let Some(view) = self.views.last().cloned() {
             match view.state {
@@ -143,7 +151,13 @@ impl Course {
     /// The rows are final; bringing them to the server takes its time.
     fn seal(&mut self, view: View) {
         let takes = self.issued as u64 * SECOND / LOADED_PER_SECOND;
-        self.opening.installs_at = Some(self.now + takes);
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let (coupons, issued) = (count(self.sale.coupons), count(self.issued));
+        self.opening.sealed = Some(Sealed {
+            installs_at: self.now + takes,
+            places: places_left(Some(coupons), issued, 0),
+            issued,
+        });
         self.views.push(View {
             from: self.now,
             state: GateState::Open,
@@ -151,10 +165,7 @@ impl Course {
         });
     }
 
-    fn install(&mut self) {
-        let (coupons, issued) = (self.sale.coupons, self.issued);
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let places = places_left(Some(count(coupons)), count(issued), 0);
+    fn install(&mut self, sealed: Sealed) {
         let holders = self
             .rows
             .iter()
@@ -164,11 +175,11 @@ impl Course {
         let epoch = self.views.last().map_or(Epoch(1), |view| view.epoch);
         let mut store = self.shards[0].store.clone();
         store.set_clock(i64::try_from(self.now / MILLI).unwrap_or(i64::MAX));
-        self.bring(&mut store, epoch, places, count(issued), &users);
+        self.bring(&mut store, epoch, sealed.places, sealed.issued, &users);
         self.shards.truncate(1);
         self.shards[0].store = store;
-        self.figures.last_places = usize::try_from(places).unwrap_or(0);
-        self.opening.installs_at = None;
+        self.figures.last_places = usize::try_from(sealed.places).unwrap_or(0);
+        self.opening.sealed = None;
         self.opening.is_lost = false;
         self.opening.seen_at = self.now;
     }

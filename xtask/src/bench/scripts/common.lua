@@ -4,6 +4,11 @@ local made = 0
 
 function setup(thread)
   thread:set("number", made)
+  local second = os.getenv("BENCH_SECOND_ADDRESS")
+  if second and made % 2 == 1 then
+    local host, port = second:match("^(.*):(%d+)$")
+    thread.addr = wrk.lookup(host, port)[1]
+  end
   made = made + 1
 end
 

@@ -1,0 +1,193 @@
+//! Scaled out, with one server away: what does not need it goes on, and it is told what is missing.
+//! On servers and processes of its own, whatever set of back ends the run is about.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use goodpon_e2e::Template;
+use goodpon_e2e::scaled::fleet::{Fleet, Merchant, client};
+use goodpon_e2e::scaled::process::Process;
+use goodpon_e2e::scaled::proxy::Mode;
+use goodpon_e2e::scaled::servers::Kind;
+use goodpon_e2e::world::eventually;
+use serde_json::{Value, json};
+
+/// The shop of a merchant, at one partner.
+struct Shop<'a> {
+    http: reqwest::Client,
+    partner: &'a Process,
+    merchant: &'a Merchant,
+}
+
+impl Shop<'_> {
+    async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("http://{}/v1{path}", self.partner.api);
+        let method = method.parse().unwrap();
+        let mut request = self.http.request(method, url);
+        request = request
+            .header("X-Goodpon-Client-Id", &self.merchant.client_id)
+            .header("X-Goodpon-Client-Secret", &self.merchant.secret);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.expect("JSON"))
+    }
+
+    async fn issue(&self, template: i64, user: &str) -> (u16, Value) {
+        let path = format!("/coupon-templates/{template}/issue");
+        self.call("POST", &path, Some(json!({"userId": user})))
+            .await
+    }
+
+    async fn coupons(&self, user: &str) -> (u16, Vec<String>) {
+        let path = format!("/user-coupons?userId={user}");
+        let (status, told) = self.call("GET", &path, None).await;
+        let coupons = told["data"]["coupons"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let ids = coupons
+            .iter()
+            .map(|one| one["userCouponId"].as_str().unwrap().to_owned());
+        (status, ids.collect())
+    }
+
+    async fn redeem(&self, coupon: &str, user: &str) -> u16 {
+        let path = format!("/user-coupons/{coupon}/redeem");
+        let body = json!({"userId": user, "orderAmount": 5000, "orderId": format!("order-{user}")});
+        self.call("POST", &path, Some(body)).await.0
+    }
+
+    async fn template(&self, template: i64) -> u16 {
+        self.call("GET", &format!("/coupon-templates/{template}"), None)
+            .await
+            .0
+    }
+
+    async fn readiness(&self) -> (u16, Value) {
+        readiness(&self.http, self.partner).await
+    }
+
+    /// Issues, and gives the coupon once it is listed.
+    async fn issued(&self, template: i64, user: &str) -> String {
+        eventually("a coupon is issued", || async {
+            [200, 400].contains(&self.issue(template, user).await.0)
+        })
+        .await;
+        eventually("a coupon is listed", || async {
+            !self.coupons(user).await.1.is_empty()
+        })
+        .await;
+        self.coupons(user).await.1.remove(0)
+    }
+}
+
+async fn readiness(http: &reqwest::Client, process: &Process) -> (u16, Value) {
+    let answer = http
+        .get(format!("http://{}/readyz", process.admin))
+        .send()
+        .await
+        .expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_need_it_goes_on() {
+    let fleet = Fleet::start("away").await.expect("a fleet");
+    let merchant = Merchant::make(&fleet).await;
+    let template = merchant.publish(&Template::default()).await;
+    let shop = Shop {
+        http: client(Duration::from_secs(20)),
+        partner: fleet.process("partner1"),
+        merchant: &merchant,
+    };
+    for (kind, name) in [(Kind::Kafka, "kafka"), (Kind::Valkey, "valkey")] {
+        let users = [format!("{name}-1"), format!("{name}-2")];
+        let coupon = shop.issued(template, &users[0]).await;
+        fleet.process("partner1").link(kind).set(Mode::Cut);
+        eventually("it is told", || async {
+            shop.readiness().await.1["status"] == "degraded"
+        })
+        .await;
+        let (status, told) = shop.readiness().await;
+        assert_eq!(status, 200, "{told}");
+        assert_ne!(told["dependencies"][name], "ok", "{told}");
+        assert_eq!(told["dependencies"]["mysql"], "ok", "{told}");
+        let (status, told) = shop.issue(template, &users[1]).await;
+        assert_eq!(
+            (status, &told["error"]["code"]),
+            (503, &json!("SERVICE_UNAVAILABLE"))
+        );
+        assert_eq!(
+            shop.coupons(&users[0]).await.1,
+            [coupon.as_str()],
+            "lists go on without {name}"
+        );
+        assert_eq!(
+            shop.template(template).await,
+            200,
+            "details go on without {name}"
+        );
+        assert_eq!(
+            shop.redeem(&coupon, &users[0]).await,
+            200,
+            "redemptions go on without {name}"
+        );
+        let (status, _) = readiness(&shop.http, fleet.process("partner2")).await;
+        assert_eq!(status, 200, "others are well");
+        fleet.process("partner1").link(kind).set(Mode::Pass);
+        shop.issued(template, &users[1]).await;
+    }
+    let link = fleet.process("partner1").link(Kind::Database);
+    link.set(Mode::Cut);
+    eventually("it is told", || async { shop.readiness().await.0 == 503 }).await;
+    let (_, told) = shop.readiness().await;
+    assert_ne!(told["dependencies"]["mysql"], "ok", "{told}");
+    eventually("nothing is believed for long", || async {
+        shop.issue(template, "nobody").await.0 == 503
+    })
+    .await;
+    assert_eq!(shop.coupons("nobody").await.0, 503);
+    link.set(Mode::Pass);
+    shop.issued(template, "somebody").await;
+    let verified = fleet.run(&["verify"]).await;
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
+    fleet.forget();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_starts_does_not_matter() {
+    let fleet = Fleet::start("order").await.expect("a fleet");
+    let partner = fleet.process("partner1");
+    let http = client(Duration::from_secs(20));
+    for kind in Kind::ALL {
+        partner.kill();
+        partner.link(kind).set(Mode::Cut);
+        partner.start();
+        let answers = async || {
+            let url = format!("http://{}/readyz", partner.admin);
+            let answer = http.get(url).send().await.ok()?;
+            answer.json::<Value>().await.ok()
+        };
+        eventually("it says what it waits for", || async {
+            let told = answers().await.unwrap_or_default();
+            ["unavailable", "degraded"]
+                .iter()
+                .any(|word| told["status"] == *word)
+        })
+        .await;
+        assert!(partner.is_lost().is_none(), "it waits for {kind:?}");
+        partner.link(kind).set(Mode::Pass);
+        eventually("it goes on by itself", || async {
+            answers().await.unwrap_or_default()["status"] == "ok"
+        })
+        .await;
+    }
+    fleet.forget();
+}
