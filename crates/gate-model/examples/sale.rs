@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             Sale { call: 100, ..sale },
         ),
         (
-            "the same, a fiftieth of the customers a second",
+            "50,000 calls a second, a fiftieth of the customers a second",
             Sale {
                 rush: 400 * SECOND,
                 ..sale

@@ -1,11 +1,14 @@
 //! Rounds of torture from the command line: `torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]`.
 //! Exit 1 on any violation.
 
+#![allow(clippy::expect_used)]
+
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use goodpon_e2e::backend::Backend;
 use goodpon_e2e::{Options, scaled, torture};
+use tokio::signal::unix::{SignalKind, signal};
 
 struct Wish {
     backend: Backend,
@@ -27,15 +30,22 @@ async fn main() -> ExitCode {
     };
     let rounds = wish.rounds;
     let progress = |line: &str| println!("{line}");
-    let outcome = match wish.backend {
-        Backend::Embedded => {
-            let plan = torture::Plan::rounds(rounds, wish.seed);
-            torture::run(plan, Options::default().embedded(), progress).await
+    let tortured = async {
+        match wish.backend {
+            Backend::Embedded => {
+                let plan = torture::Plan::rounds(rounds, wish.seed);
+                torture::run(plan, Options::default().embedded(), progress).await
+            }
+            Backend::Scaled => {
+                let plan = scaled::Plan::random(&wish.set, rounds, wish.seed);
+                scaled::run(&plan, progress).await
+            }
         }
-        Backend::Scaled => {
-            let plan = scaled::Plan::random(&wish.set, rounds, wish.seed);
-            scaled::run(&plan, progress).await
-        }
+    };
+    // Whoever interrupts it leaves no processes behind.
+    let outcome = tokio::select! {
+        outcome = tortured => outcome,
+        () = interrupted() => return ExitCode::from(130),
     };
     match outcome {
         Ok(()) => {
@@ -46,6 +56,14 @@ async fn main() -> ExitCode {
             eprintln!("VIOLATIONS in {violations}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn interrupted() {
+    let mut term = signal(SignalKind::terminate()).expect("signals");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
     }
 }
 

@@ -121,23 +121,30 @@ async fn one_round(
     }
     sleep(Duration::from_millis(rng.random_range(0..800))).await;
     crowd.close();
+    // Each number is how long it took, in seconds.
+    let mended = Instant::now();
     let well = fleet.well().await;
+    let well_after = mended.elapsed().as_secs_f64();
     crowd.all_is_well();
     for customer in customers {
         customer.await.expect("a customer");
     }
+    let answered_after = mended.elapsed().as_secs_f64();
     let mut settled = Ok(());
     if well.is_ok() {
         sell_out(&crowd, &sale, rng, &mut wrong).await;
         settled = books::settled(fleet, &sale.ids()).await;
     }
+    let settled_after = mended.elapsed().as_secs_f64();
     for outcome in [well, settled] {
         outcome.unwrap_or_else(|why| wrong.note(why));
     }
     let stories = shop.journal.stories();
     let figures = audit::round(fleet, &sale, &shop, &stories, &mut wrong).await;
     match wrong.is_empty() {
-        true => Ok(figures),
+        true => Ok(format!(
+            "{figures}, well after {well_after:.1} s, all answered after {answered_after:.1}, settled after {settled_after:.1}"
+        )),
         false => Err(wrong.told(&stories)),
     }
 }
