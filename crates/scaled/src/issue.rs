@@ -23,8 +23,13 @@ use crate::{Scaled, gate_of, gates::Seen, opening::Trouble};
 /// How long a request waits for a gate that is closed or whose last places are not yet sure.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long it waits before it asks again.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits before it asks again for the first time; each further time twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+
+/// Requests of a process that ask gates at a time. Beyond that they would queue at the server, and be given places
+/// that nobody waits for any more.
+pub(crate) const AT_GATES: usize = 512;
 
 /// A request on its way: what stays the same however often the gate is asked.
 struct Attempt<'a> {
@@ -33,6 +38,8 @@ struct Attempt<'a> {
     coupon_id: CouponId,
     accepted_at: Timestamp,
     give_up_at: Instant,
+    /// Whether it has asked before.
+    asks_again: bool,
 }
 
 /// What a look at the gate came to.
@@ -95,7 +102,8 @@ impl Scaled {
                 self.opened(attempt, Epoch::default(), false).await;
                 Taking::Later("the gate is being opened")
             }
-            (Some(GateState::Sealing), _) if keyed.is_none() => {
+            // A key that was answered is known without a gate: that is looked at once.
+            (Some(GateState::Sealing), _) if keyed.is_none() || attempt.asks_again => {
                 self.opened(attempt, epoch, false).await;
                 Taking::Later("the gate is being moved")
             }
@@ -203,7 +211,14 @@ impl Scaled {
         if let Some(problem) = self.kafka_problem() {
             return self.known(&event, verdict, problem, &bound).await;
         }
-        let taken = bound.take(gate_of(template), &event, verdict, now).await?;
+        let taken = {
+            let turn = tokio::time::timeout_at(attempt.give_up_at.into(), self.at_gates.acquire());
+            let Ok(_turn) = turn.await else {
+                metrics::counter!("goodpon_gate_turned_away_total").increment(1);
+                return Err(unavailable("too many wait for gates", false));
+            };
+            bound.take(gate_of(template), &event, verdict, now).await?
+        };
         Ok(match taken {
             Taken::Replay(outcome) => Taking::Replay(outcome),
             Taken::Mismatch => Taking::Mismatch,
@@ -352,22 +367,26 @@ impl IssueGate for Scaled {
             key: one.key,
             body: one.body,
         });
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             request: &request,
             keyed,
             coupon_id: CouponId::new(accepted_at, self.random_u64()),
             accepted_at,
             give_up_at: Instant::now() + PATIENCE,
+            asks_again: false,
         };
+        let mut pause = FIRST_PAUSE;
         loop {
             let waits_for = match self.try_issue(&attempt, idempotency.as_ref()).await? {
                 Step::Answer(outcome) => return Ok(outcome),
                 Step::Again => "the gate changes again and again",
                 Step::Later(why) => {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     why
                 }
             };
+            attempt.asks_again = true;
             if Instant::now() >= attempt.give_up_at {
                 return Err(unavailable(waits_for, false));
             }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod confirm;
+mod figures;
 mod gates;
 mod health;
 mod issue;
@@ -26,7 +27,7 @@ use goodpon_domain::{gate::IssueEvent, id::TemplateId};
 use goodpon_kafka::{Cluster, Publisher};
 use goodpon_mysql::Store;
 use goodpon_valkey::{Gate, Valkey};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::{confirm::Confirmer, gates::Gates, opening::Openings, topic::Topic};
@@ -54,6 +55,8 @@ pub struct Inner {
     topic: Topic,
     gates: Arc<Gates>,
     openings: Openings,
+    /// Turns of those who ask gates.
+    at_gates: Semaphore,
     confirmer: Confirmer,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -96,6 +99,7 @@ impl Scaled {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
+        figures::describe();
         let installation = store.installation().await?;
         let partitions = AtomicI32::new(count(&store).await?);
         let valkey = Valkey::open(valkey_url, &installation)?;
@@ -104,6 +108,7 @@ impl Scaled {
             inner: Arc::new(Inner {
                 gates: Arc::new(Gates::new(store.clone())),
                 openings: Openings::default(),
+                at_gates: Semaphore::new(issue::AT_GATES),
                 confirmer: Confirmer::start(valkey.clone(), Arc::clone(&clock)),
                 store,
                 valkey,
