@@ -243,7 +243,9 @@ impl Scaled {
                 Taking::Again
             }
             Taken::Closed(closed) => {
-                self.opened(attempt, epoch, closed.epoch.is_none()).await;
+                // An older one there is as good as none: who was to bring this one has died on the way.
+                let is_missing = closed.epoch.is_none_or(|there| there < epoch);
+                self.opened(attempt, epoch, is_missing).await;
                 Taking::Later("the gate is closed")
             }
         })

@@ -22,8 +22,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Every so many rounds all open gates are looked at, not only those that this process was asked about.
 const ALL_EVERY: u64 = 10;
 
-/// How long a reservation is due before others publish it: its own partner has two seconds in all.
-const DUE_FOR: Duration = Duration::from_secs(1);
+/// How long a reservation must have been due before others publish it. It is first due a second after it was made, and
+/// again a second after each try; a longer time might never come where newcomers try and fail.
+const DUE_FOR: Duration = Duration::ZERO;
 
 /// Pendings of one gate that are helped at a time.
 const HELPED: usize = 500;
