@@ -204,3 +204,25 @@ async fn who_comes_last_helps_and_hears_the_truth() {
     );
     scene.audited().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opener_that_dies_on_its_way_leaves_no_gate_stuck() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let template = scene.template(Limit::IssueCount(2)).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    scene.settled().await;
+    // The next epoch is open in the database, and was never brought to the server, where the one before still stands.
+    scene
+        .database
+        .run("UPDATE issue_gates SET epoch = 2, touched_at = touched_at - 5000000")
+        .await;
+    scene.scaled.gates.forget_all();
+    assert_eq!(scene.issued_in_the_end(template, "b").await, Ok(()));
+    assert_eq!(scene.state(template).await, (Epoch(3), GateState::Open));
+    assert_eq!(
+        scene.issued_in_the_end(template, "c").await,
+        Err(IssueRefusal::SoldOut)
+    );
+    scene.audited().await;
+}
