@@ -479,3 +479,83 @@ fn help_and_version_are_told() {
     }
     assert!(!goodpon(&["no-such-command"], &[]).status.success());
 }
+
+/// What a part says that is started with these settings besides those of real servers; it must end by itself.
+fn refused_start(role: &str, settings: &[(&str, &str)]) -> String {
+    let rooms = goodpon_e2e::backend::Rooms::make();
+    let mut env: Vec<_> = rooms
+        .env()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    env.retain(|(name, _)| !settings.iter().any(|(other, _)| other == name));
+    env.extend(settings);
+    let addresses = [
+        "--partner-addr",
+        "127.0.0.1:0",
+        "--admin-addr",
+        "127.0.0.1:0",
+    ];
+    let output = goodpon(&[&[role], &addresses[..]].concat(), &env);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let told = String::from_utf8_lossy(&output.stderr);
+    told.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn what_no_waiting_helps_against_ends_the_start_with_one_line() {
+    let database = goodpon_e2e::backend::given("GOODPON_DATABASE_URL");
+    let valkey = goodpon_e2e::backend::given("GOODPON_VALKEY_URL");
+    let (before, host) = database.split_once('@').unwrap();
+    let (_, user_and_password) = before.split_once("//").unwrap();
+    let wrong = format!("mysql://nobody:hunter2@{host}");
+    let nowhere = format!(
+        "mysql://{user_and_password}@{}/nowhere",
+        host.split('/').next().unwrap()
+    );
+    let guarded = valkey.replacen("://", "://nobody:hunter2@", 1);
+    for (settings, told) in [
+        (
+            &[("GOODPON_DATABASE_URL", wrong.as_str())][..],
+            "refuses database-url",
+        ),
+        (
+            &[("GOODPON_DATABASE_URL", nowhere.as_str())],
+            "refuses database-url",
+        ),
+        (
+            &[("GOODPON_DATABASE_URL", "postgres://h/d")],
+            "database-url",
+        ),
+        (
+            &[("GOODPON_VALKEY_URL", guarded.as_str())],
+            "wrong user or password",
+        ),
+        (&[("GOODPON_VALKEY_URL", "http://h")], "valkey"),
+        (
+            &[("GOODPON_KAFKA_ACCEPT_RISKS", "false")],
+            "kafka-accept-risks",
+        ),
+        (
+            &[("GOODPON_KAFKA_OPTIONS", "no.such.property=1")],
+            "no.such.property",
+        ),
+    ] {
+        let line = refused_start("partner", settings);
+        assert!(
+            line.starts_with("goodpon: ") && line.contains(told),
+            "{settings:?}: {line}"
+        );
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+    let line = refused_start("dashboard", &[]);
+    assert!(line.contains("jwt-secret"), "{line}");
+    let alone = goodpon(&["partner"], &[]);
+    assert!(text(&alone).contains("database-url"), "{}", text(&alone));
+    let half = goodpon(&["serve"], &[("GOODPON_DATABASE_URL", "mysql://u:p@h/d")]);
+    assert!(
+        text(&half).contains("valkey-url, kafka-brokers is missing"),
+        "{}",
+        text(&half)
+    );
+}

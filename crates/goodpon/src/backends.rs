@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use goodpon_application::audit::Difference;
 use goodpon_application::ports::{DependencyHealth, Health, StoreError, StoreResult};
 use goodpon_mysql::{OpenError, Store};
-use goodpon_scaled::{Scaled, TopicState};
+use goodpon_scaled::Scaled;
 
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
@@ -104,7 +104,7 @@ fn say(asked: u32, what: &str) {
 pub async fn issue_path(store: &Store, servers: &Servers) -> Result<Scaled, Failed> {
     let scaled = wiring::scaled(store, servers).await?;
     if let Err(problem) = scaled.ready_within(WAIT_AT_START).await {
-        if let TopicState::Bad(why) = scaled.topic_state() {
+        if let Some(why) = scaled.refusal() {
             return Err(Failed::new(why));
         }
         tracing::warn!("no coupons are issued yet: {problem}");

@@ -98,10 +98,15 @@ impl Scaled {
         self.topic.look(self.partitions()).await
     }
 
-    /// What was found of the topic last.
+    /// Whether a server answered with what no waiting helps against, and what that was.
     #[must_use]
-    pub fn topic_state(&self) -> TopicState {
-        self.topic.state()
+    pub fn refusal(&self) -> Option<String> {
+        if let TopicState::Bad(why) = self.topic.state() {
+            return Some(why);
+        }
+        let away = self.valkey.bound().err();
+        away.filter(|_| self.valkey.is_refused())
+            .map(|error| error.to_string())
     }
 
     /// Waits until Valkey and Kafka answer, for so long at most.

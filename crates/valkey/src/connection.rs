@@ -22,7 +22,9 @@ use tokio::{
 
 use crate::{
     address::{self, ConfigError},
-    fault, info, names,
+    fault, info,
+    info::WhyNot,
+    names,
     script::{Call, Reply},
 };
 
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     address: String,
     pub(crate) installation: String,
     present: watch::Sender<Result<Bound, Arc<str>>>,
+    is_refused: AtomicBool,
     is_short_of_memory: AtomicBool,
     complained_at: std::sync::Mutex<Option<Instant>>,
 }
@@ -130,6 +133,7 @@ impl Valkey {
             address,
             installation: installation.to_owned(),
             present: watch::Sender::new(Err("not yet connected".into())),
+            is_refused: AtomicBool::new(false),
             is_short_of_memory: AtomicBool::new(false),
             complained_at: std::sync::Mutex::new(None),
         });
@@ -160,6 +164,13 @@ impl Valkey {
         let mut present = self.shared().present.subscribe();
         let _ = timeout(within, present.wait_for(Result::is_ok)).await;
         self.bound()
+    }
+
+    /// Whether the server answered the last try to connect with what no waiting helps against: a wrong password, a
+    /// version or a setting of its own. [`Self::bound`] tells which.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.shared().is_refused.load(Ordering::Relaxed)
     }
 
     /// Whether the server uses 80 % of its memory or more. The gate then spares what comes again by itself.
@@ -228,6 +239,7 @@ async fn keep_bound(shared: Arc<Shared>) {
         match timeout(BOUND_WITHIN, Bound::make(&shared)).await {
             Ok(Ok(bound)) => {
                 pause = FIRST_PAUSE;
+                shared.is_refused.store(false, Ordering::Relaxed);
                 tracing::info!(
                     address = shared.address,
                     server = bound.server(),
@@ -238,7 +250,10 @@ async fn keep_bound(shared: Arc<Shared>) {
                     .send_modify(|present| *present = Ok(bound.clone()));
                 bound.watch_over().await;
             }
-            Ok(Err(reason)) => shared.set_unusable(&reason),
+            Ok(Err(why_not)) => {
+                shared.is_refused.store(why_not.is_final, Ordering::Relaxed);
+                shared.set_unusable(&why_not.reason);
+            }
             Err(_) => shared.set_unusable("it does not answer in time"),
         }
         sleep(pause).await;
@@ -247,7 +262,7 @@ async fn keep_bound(shared: Arc<Shared>) {
 }
 
 impl Bound {
-    async fn make(shared: &Arc<Shared>) -> Result<Self, String> {
+    async fn make(shared: &Arc<Shared>) -> Result<Self, WhyNot> {
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWERS_WITHIN))
             .set_response_timeout(Some(ANSWERS_WITHIN))
@@ -305,7 +320,7 @@ impl Bound {
                 return Ok(());
             }
             Ok(_) => "it is not the server any more that it was".to_owned(),
-            Err(reason) => reason,
+            Err(why_not) => why_not.reason,
         };
         self.give_up(&reason);
         Err(self.shared().unavailable(&reason))

@@ -1,5 +1,6 @@
 //! What goes wrong in talking to a server, and what it leaves open.
 
+use crate::info::WhyNot;
 use goodpon_application::ports::StoreError;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -73,12 +74,17 @@ pub(crate) fn is_unknown_script(error: &RedisError) -> bool {
 }
 
 /// Why no connection could be made, for operators.
-pub(crate) fn why_not_connected(error: &RedisError) -> String {
+pub(crate) fn why_not_connected(error: &RedisError) -> WhyNot {
     match error.code() {
-        Some("NOAUTH") => "it asks for a password, and the URL bears none".to_owned(),
-        Some("NOPERM") => format!("the user may not do what is needed: {}", words(error)),
-        _ if error.kind() == ErrorKind::AuthenticationFailed => "wrong user or password".to_owned(),
-        _ if error.is_timeout() => "it does not answer in time".to_owned(),
-        _ => words(error),
+        Some("NOAUTH") => WhyNot::is_final("it asks for a password, and the URL bears none"),
+        Some("NOPERM") => WhyNot::is_final(format!(
+            "the user may not do what is needed: {}",
+            words(error)
+        )),
+        _ if error.kind() == ErrorKind::AuthenticationFailed => {
+            WhyNot::is_final("wrong user or password")
+        }
+        _ if error.is_timeout() => "it does not answer in time".to_owned().into(),
+        _ => words(error).into(),
     }
 }

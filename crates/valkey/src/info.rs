@@ -21,28 +21,55 @@ impl Usable {
     }
 }
 
+/// Why a server cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WhyNot {
+    pub(crate) reason: String,
+    /// Whether no waiting helps: somebody has to change a setting or the server.
+    pub(crate) is_final: bool,
+}
+
+impl WhyNot {
+    pub(crate) fn is_final(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_final: true,
+        }
+    }
+}
+
+impl From<String> for WhyNot {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            is_final: false,
+        }
+    }
+}
+
 /// Reads the answer to INFO; an error says why no gate can stand there.
-pub(crate) fn examine(info: &str) -> Result<Usable, String> {
+pub(crate) fn examine(info: &str) -> Result<Usable, WhyNot> {
     let field = |name: &str| {
         info.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
     };
     let needed = |name: &str| field(name).ok_or_else(|| format!("INFO does not tell its {name}"));
     if field("loading") == Some("1") {
-        return Err("LOADING: it is still reading its data".into());
+        return Err("LOADING: it is still reading its data".to_owned().into());
     }
     let role = needed("role")?;
     if role != "master" {
-        return Err(format!(
-            "it is a read-only replica (role:{role}); the URL must lead to the primary"
-        ));
+        let reason =
+            format!("it is a read-only replica (role:{role}); the URL must lead to the primary");
+        return Err(reason.into());
     }
-    let warning = check_version(field("valkey_version"), needed("redis_version")?)?;
+    let warning = check_version(field("valkey_version"), needed("redis_version")?)
+        .map_err(WhyNot::is_final)?;
     let policy = needed("maxmemory_policy")?;
     if policy != "noeviction" {
-        return Err(format!(
+        return Err(WhyNot::is_final(format!(
             "it would throw keys away when memory is short (maxmemory-policy {policy}); set noeviction"
-        ));
+        )));
     }
     let number = |name: &str| field(name)?.parse::<f64>().ok();
     let limit = number("maxmemory").filter(|limit| *limit > 0.0);
@@ -110,13 +137,15 @@ mod tests {
         ] {
             let found = examine(&GOOD.replace(good, bad));
             match found {
-                Err(reason) => assert!(!why.is_empty() && reason.contains(why), "{reason}"),
+                Err(WhyNot { reason, .. }) => {
+                    assert!(!why.is_empty() && reason.contains(why), "{reason}");
+                }
                 Ok(usable) => assert!(why.is_empty() && usable.warning.is_some(), "{bad}"),
             }
         }
         let old = GOOD
             .replace("valkey_version:8.1.3\r\n", "")
             .replace("7.2.4", "7.0.15");
-        assert!(examine(&old).unwrap_err().contains("Redis 7.0.15"));
+        assert!(examine(&old).unwrap_err().reason.contains("Redis 7.0.15"));
     }
 }
