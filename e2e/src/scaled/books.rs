@@ -154,7 +154,10 @@ pub async fn settled(fleet: &Fleet, templates: &[i64]) -> Result<(), String> {
 }
 
 /// How far each partition is worked through.
-async fn progress(fleet: &Fleet) -> Vec<i64> {
+///
+/// # Panics
+/// The database does not answer.
+pub async fn progress(fleet: &Fleet) -> Vec<i64> {
     let mut conn = fleet.database.get_conn().await.expect("the database");
     let sql = "SELECT next_offset FROM issue_progress ORDER BY partition_id";
     conn.query(sql).await.expect("the progress")

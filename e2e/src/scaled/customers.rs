@@ -96,15 +96,24 @@ impl Shop {
         }
     }
 
-    /// What a GET gives, `None` where it gives no success, and the status.
-    pub async fn get(&self, path: &str, query: &[(&str, &str)], partner: usize) -> (u16, Value) {
-        let url = format!("{}{path}", self.doors[partner]);
-        match read(self.signed(self.http.get(url)).query(query)).await {
-            Outcome::Answer { status, bytes, .. } => {
-                (status, serde_json::from_slice(&bytes).unwrap_or_default())
-            }
-            Outcome::Silence(_) => (0, Value::Null),
+    /// As [`Shop::send`], and once more where no answer comes: the machine may be busy, or the connection stale.
+    pub async fn send_surely(&self, request: &Request, partner: usize) -> Outcome {
+        match self.send(request, partner).await.outcome {
+            Outcome::Silence(_) => self.send(request, partner).await.outcome,
+            outcome => outcome,
         }
+    }
+
+    /// Status and body of a GET, asked once more where no answer comes; 0 where none comes then.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)], partner: usize) -> (u16, Value) {
+        for _ in 0..2 {
+            let url = format!("{}{path}", self.doors[partner]);
+            let told = read(self.signed(self.http.get(url)).query(query)).await;
+            if let Outcome::Answer { status, bytes, .. } = told {
+                return (status, serde_json::from_slice(&bytes).unwrap_or_default());
+            }
+        }
+        (0, Value::Null)
     }
 
     fn signed(&self, call: reqwest::RequestBuilder) -> reqwest::RequestBuilder {

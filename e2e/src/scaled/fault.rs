@@ -13,6 +13,9 @@ use super::process::Process;
 use super::proxy::{Link, Mode};
 use super::servers::{Data, Kind};
 
+/// Up to how many partitions the log grows.
+const MOST_PARTITIONS: usize = 8;
+
 /// Who of the processes of a kind is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -38,6 +41,8 @@ pub enum From {
 pub enum Fault {
     /// `kill -9` of partners.
     KillPartner(Who),
+    /// Partners are stopped as operators do it, and started again.
+    ReplacePartner(Who),
     /// `kill -9` of issuers.
     KillIssuer(Who),
     /// `kill -9` of the dashboard.
@@ -50,6 +55,10 @@ pub enum Fault {
     RestoreValkey,
     /// `FLUSHALL`.
     FlushValkey,
+    /// Valkey has no memory left.
+    FillValkey,
+    /// Valkey forgets the scripts that it was told.
+    ForgetScripts,
     /// `kill -9` of Kafka.
     KillKafka,
     /// `kill -9` of MariaDB.
@@ -58,6 +67,8 @@ pub enum Fault {
     NoIssuers,
     /// An issuer more comes, and one goes: partitions move to and fro.
     Rebalance,
+    /// The log gets a partition more.
+    GrowTopic,
     /// A process stands still (SIGSTOP) and goes on as if nothing had happened.
     Freeze(usize),
     /// A way between a process and a server does this.
@@ -99,18 +110,23 @@ enum Victim {
     Issuers,
     Dashboard,
     Server(Kind),
+    Topic,
     Ways,
 }
 
 impl Fault {
     fn victim(self) -> Victim {
         match self {
-            Self::KillPartner(_) => Victim::Partners,
+            Self::KillPartner(_) | Self::ReplacePartner(_) => Victim::Partners,
             Self::KillIssuer(_) | Self::NoIssuers | Self::Rebalance => Victim::Issuers,
             Self::KillDashboard => Victim::Dashboard,
-            Self::KillValkey | Self::LoseValkey | Self::RestoreValkey | Self::FlushValkey => {
-                Victim::Server(Kind::Valkey)
-            }
+            Self::KillValkey
+            | Self::LoseValkey
+            | Self::RestoreValkey
+            | Self::FlushValkey
+            | Self::FillValkey
+            | Self::ForgetScripts => Victim::Server(Kind::Valkey),
+            Self::GrowTopic => Victim::Topic,
             Self::KillKafka => Victim::Server(Kind::Kafka),
             Self::KillDatabase => Victim::Server(Kind::Database),
             Self::Freeze(0) => Victim::Dashboard,
@@ -122,7 +138,7 @@ impl Fault {
 
     fn random(rng: &mut StdRng) -> Self {
         let who = |rng: &mut StdRng| [Who::First, Who::Second, Who::Both][rng.random_range(0..3)];
-        match rng.random_range(0..28) {
+        match rng.random_range(0..32) {
             0 | 1 => Self::KillPartner(who(rng)),
             2 | 3 => Self::KillIssuer(who(rng)),
             4 => Self::KillDashboard,
@@ -138,6 +154,10 @@ impl Fault {
             20 => Self::Door(rng.random_range(0..2), random_mode(rng)),
             21 => Self::Way(From::All, Kind::Kafka, random_mode(rng)),
             22 | 23 => Self::Storm(rng.random()),
+            24 => Self::ReplacePartner(who(rng)),
+            25 => Self::FillValkey,
+            26 => Self::ForgetScripts,
+            27 => Self::GrowTopic,
             _ => {
                 let from = match rng.random_bool(0.4) {
                     true => From::All,
@@ -155,10 +175,12 @@ impl Fault {
             // Until the group has gone on without it, or a partner's events count no more.
             Self::Freeze(3 | 4) if rng.random_bool(0.5) => rng.random_range(11_000..13_000),
             Self::Freeze(_) => rng.random_range(500..9_000),
-            Self::FlushValkey => 0,
+            Self::FlushValkey | Self::ForgetScripts | Self::GrowTopic => 0,
             Self::RestoreValkey => rng.random_range(0..4_000),
             Self::KillKafka => rng.random_range(0..2_000),
             Self::NoIssuers | Self::Storm(_) => rng.random_range(3_000..7_000),
+            // Until the next gate has the places of what is held.
+            Self::Way(_, Kind::Kafka, Mode::Hold) => rng.random_range(200..13_000),
             Self::Way(..) | Self::Door(..) => rng.random_range(200..8_000),
             _ => rng.random_range(0..5_000),
         }
@@ -263,7 +285,15 @@ pub fn every_kind() -> Vec<Vec<Planned>> {
                 2_000,
             ),
         ],
-        vec![(Fault::FlushValkey, 900, 0), (Fault::Rebalance, 300, 4_000)],
+        // Events that the lost gate gave places to come to the log when the next one has them.
+        vec![
+            (Fault::FlushValkey, 1_500, 0),
+            (
+                Fault::Way(From::One(1), Kind::Kafka, Mode::Hold),
+                700,
+                12_000,
+            ),
+        ],
         vec![
             (Fault::KillKafka, 800, 0),
             (
@@ -276,18 +306,27 @@ pub fn every_kind() -> Vec<Vec<Planned>> {
             (Fault::Way(From::All, Kind::Kafka, Mode::Cut), 600, 5_000),
             (Fault::KillDatabase, 1_200, 1_000),
         ],
-        vec![(Fault::Way(From::All, Kind::Kafka, slow), 500, 3_000)],
+        vec![
+            (Fault::Way(From::All, Kind::Kafka, slow), 500, 3_000),
+            (Fault::Rebalance, 300, 4_000),
+        ],
         vec![(
             Fault::Way(From::All, Kind::Kafka, Mode::Swallow),
             700,
             3_000,
         )],
-        vec![(Fault::NoIssuers, 0, 3_500)],
+        vec![
+            (Fault::NoIssuers, 0, 3_500),
+            (Fault::FillValkey, 900, 1_500),
+        ],
         vec![
             (Fault::Freeze(2), 600, 7_500),
             (Fault::Door(0, Mode::Swallow), 800, 1_500),
         ],
-        vec![(Fault::Storm(1), 400, 3_500)],
+        vec![
+            (Fault::Storm(1), 400, 3_500),
+            (Fault::ReplacePartner(Who::First), 700, 1_000),
+        ],
         vec![(Fault::Freeze(3), 800, 12_000)],
     ];
     let rounds = rounds.into_iter();
@@ -316,7 +355,18 @@ pub async fn run(fleet: &Fleet, planned: &Planned) -> Result<(), String> {
             sleep(Duration::from_millis(700)).await;
             kill_server(fleet, Kind::Valkey, lasts, Data::FromSnapshot).await;
         }
-        Fault::FlushValkey => flush(fleet).await,
+        Fault::FlushValkey => tell_valkey(fleet, &["FLUSHALL"]).await,
+        Fault::FillValkey => {
+            // The policy is noeviction, and more than this is used already.
+            tell_valkey(fleet, &["CONFIG", "SET", "maxmemory", "100kb"]).await;
+            sleep(lasts).await;
+            tell_valkey(fleet, &["CONFIG", "SET", "maxmemory", "0"]).await;
+        }
+        Fault::ForgetScripts => tell_valkey(fleet, &["SCRIPT", "FLUSH"]).await,
+        Fault::GrowTopic => return grow_topic(fleet).await,
+        Fault::ReplacePartner(who) => {
+            return replace(&chosen(fleet, ["partner1", "partner2"], who), lasts).await;
+        }
         Fault::KillKafka => kill_server(fleet, Kind::Kafka, lasts, Data::Kept).await,
         Fault::KillDatabase => kill_server(fleet, Kind::Database, lasts, Data::Kept).await,
         Fault::NoIssuers => {
@@ -403,8 +453,26 @@ async fn storm(fleet: &Fleet, seed: u64, lasts: Duration) {
     join_all(gusts).await;
 }
 
-async fn flush(fleet: &Fleet) {
+async fn tell_valkey(fleet: &Fleet, words: &[&str]) {
     let mut valkey = super::books::valkey(fleet).await;
-    let flushed: redis::RedisResult<()> = redis::cmd("FLUSHALL").query_async(&mut valkey).await;
-    flushed.expect("FLUSHALL");
+    let (name, arguments) = words.split_first().expect("a command");
+    let told: redis::RedisResult<()> = redis::cmd(name)
+        .arg(arguments)
+        .query_async(&mut valkey)
+        .await;
+    told.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+}
+
+/// One more partition, up to a few.
+async fn grow_topic(fleet: &Fleet) -> Result<(), String> {
+    let partitions = super::books::progress(fleet).await.len();
+    if partitions >= MOST_PARTITIONS {
+        return Ok(());
+    }
+    let more = (partitions + 1).to_string();
+    let grown = fleet.run(&["migrate", "--kafka-partitions", &more]).await;
+    match grown.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&grown.stderr).into_owned()),
+    }
 }

@@ -198,7 +198,8 @@ async fn make_database(url: &str) {
 /// What all processes and commands are told.
 fn settings(servers: &Servers, database_url: &str) -> Vec<(String, String)> {
     let url = |kind| servers.place(kind).url.clone();
-    let levels = "info,goodpon_scaled=debug,goodpon_valkey=debug,goodpon_mysql=debug";
+    let levels =
+        "info,goodpon_scaled=debug,goodpon_valkey=debug,goodpon_mysql=debug,goodpon_kafka=debug";
     let settings = [
         ("DATABASE_URL", database_url.to_owned()),
         ("DATABASE_CONNECTIONS", "12".into()),

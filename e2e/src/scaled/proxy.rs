@@ -200,11 +200,13 @@ async fn pump(
     direction: Direction,
     mut chunk: Vec<u8>,
 ) {
+    let mut swallows = false;
     loop {
         if !chunk.is_empty() {
             passes(&mut mode).await;
-            let is_swallowed = direction == Direction::Answers && *mode.borrow() == Mode::Swallow;
-            if !is_swallowed && to.write_all(&chunk).await.is_err() {
+            // What follows something that was lost never arrives either: connections have no gaps.
+            swallows |= direction == Direction::Answers && *mode.borrow() == Mode::Swallow;
+            if !swallows && to.write_all(&chunk).await.is_err() {
                 return;
             }
         }
@@ -230,4 +232,88 @@ async fn passes(mode: &mut watch::Receiver<Mode>) {
         }
     }
     let _ = mode.wait_for(|mode| *mode != Mode::Hold).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers each byte with the next one, and the way to it.
+    async fn echo(callers: Callers) -> Proxy {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listener = TcpListener::bind(any).await.unwrap();
+        let target = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        stream.write_u8(byte.wrapping_add(1)).await.unwrap();
+                    }
+                });
+            }
+        });
+        Proxy::start(any, target, callers).await
+    }
+
+    async fn answer(stream: &mut TcpStream) -> Option<io::Result<u8>> {
+        timeout(Duration::from_millis(200), stream.read_u8())
+            .await
+            .ok()
+    }
+
+    #[tokio::test]
+    async fn what_is_held_goes_on_when_the_way_is_free_again() {
+        let link = Link::default();
+        let proxy = echo(Callers::Any(link.clone())).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_u8(1).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), 2);
+        link.set(Mode::Hold);
+        stream.write_u8(5).await.unwrap();
+        assert!(answer(&mut stream).await.is_none());
+        link.set(Mode::Pass);
+        assert_eq!(stream.read_u8().await.unwrap(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_cut_resets_those_who_are_there_and_those_who_come() {
+        let link = Link::default();
+        let proxy = echo(Callers::Any(link.clone())).await;
+        let mut before = TcpStream::connect(proxy.address()).await.unwrap();
+        before.write_u8(1).await.unwrap();
+        before.read_u8().await.unwrap();
+        link.set(Mode::Cut);
+        let kind = before.read_u8().await.unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::ConnectionReset);
+        let mut after = TcpStream::connect(proxy.address()).await.unwrap();
+        assert!(after.read_u8().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn behind_an_answer_that_was_swallowed_nothing_comes() {
+        let link = Link::default();
+        let proxy = echo(Callers::Any(link.clone())).await;
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        link.set(Mode::Swallow);
+        stream.write_u8(1).await.unwrap();
+        assert!(answer(&mut stream).await.is_none());
+        link.set(Mode::Pass);
+        stream.write_u8(7).await.unwrap();
+        assert!(stream.read_u8().await.is_err(), "it ends without an answer");
+    }
+
+    #[tokio::test]
+    async fn kafka_clients_have_ways_of_their_own() {
+        let link = Link::default();
+        let links = [("one".to_owned(), link.clone())];
+        let proxy = echo(Callers::KafkaClients(links.into())).await;
+        link.set(Mode::Cut);
+        let first = |name: &[u8]| [&[0, 0, 0, 13, 0, 18, 0, 3, 0, 0, 0, 1, 0, 3], name].concat();
+        let mut one = TcpStream::connect(proxy.address()).await.unwrap();
+        one.write_all(&first(b"one")).await.unwrap();
+        assert!(one.read_u8().await.is_err());
+        let mut two = TcpStream::connect(proxy.address()).await.unwrap();
+        two.write_all(&first(b"two")).await.unwrap();
+        assert_eq!(two.read_u8().await.unwrap(), 1);
+    }
 }

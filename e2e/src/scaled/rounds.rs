@@ -19,6 +19,9 @@ use crate::template::Template;
 /// Customers at a time.
 const CUSTOMERS: usize = 48;
 
+/// Customers for each limited template at the end, at a time.
+const BUYERS: usize = 8;
+
 /// How long new customers come at least.
 const SALE_LASTS: Duration = Duration::from_millis(3_500);
 
@@ -171,22 +174,31 @@ async fn set_up(merchant: &Merchant, rng: &mut StdRng) -> Sale {
     }
 }
 
-/// Once all is well, every gate serves, and the limited ones until nothing is left.
+/// Once all is well, every gate serves, and the limited ones until nothing is left. All at once, for a gate that was
+/// lost opens only when somebody asks, and takes its time.
 async fn sell_out(crowd: &Crowd, sale: &Sale, rng: &mut StdRng, wrong: &mut Violations) {
-    for template in [sale.contested.0, sale.free] {
-        if !crowd.is_served(template, rng.random()).await {
-            wrong.note(format!(
+    let mut seed = || rng.random();
+    let probes = [sale.contested.0, sale.free].map(|template| (template, seed()));
+    let probes = probes.map(
+        async |(template, seed)| match crowd.is_served(template, seed).await {
+            true => None,
+            false => Some(format!(
                 "template {template} does not serve, though all is well"
-            ));
-        }
-    }
-    for (template, limit) in sale.limited() {
-        let buyers = (0..8).map(|_| crowd.buy_out(template, rng.random()));
-        let told = join_all(buyers.collect::<Vec<_>>()).await;
-        if !told.into_iter().all(|is_told| is_told) {
-            wrong.note(format!(
-                "template {template} of {limit} places is not told to be sold out"
-            ));
-        }
+            )),
+        },
+    );
+    let buyers = sale
+        .limited()
+        .map(|(template, _)| [template; BUYERS].map(|one| (one, seed())));
+    let buyers = buyers.into_iter().flatten();
+    let buyers = buyers.map(
+        async |(template, seed)| match crowd.buy_out(template, seed).await {
+            true => None,
+            false => Some(format!("template {template} is not told to be sold out")),
+        },
+    );
+    let (probed, bought) = tokio::join!(join_all(probes), join_all(buyers));
+    for line in probed.into_iter().chain(bought).flatten() {
+        wrong.note(line);
     }
 }

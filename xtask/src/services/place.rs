@@ -150,3 +150,26 @@ fn free_ports(folder: &Path, count: usize) -> Result<Vec<u16>> {
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_set_is_named_by_letters_and_digits() {
+        assert_eq!(Set::named(Some("try2")).unwrap().title(), "services-try2");
+        assert!(Set::named(None).unwrap().is_shared());
+        for name in ["", "../x", "a b", "a-b"] {
+            assert!(Set::named(Some(name)).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn ports_are_free_and_not_of_those_that_systems_give_away() {
+        let ports = free_ports(Path::new("/somewhere"), 4).unwrap();
+        assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+        assert!(ports.windows(2).all(|pair| pair[0] != pair[1]), "{ports:?}");
+    }
+}

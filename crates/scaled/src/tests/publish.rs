@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use goodpon_application::ports::{Clock, StoreError};
+use goodpon_application::ports::{Clock, Health, StoreError};
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, valid_until},
     id::{CouponId, TemplateId},
     template::Limit,
 };
-use goodpon_kafka::Cluster;
+use goodpon_kafka::{Cluster, topic};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Scene, ran};
+use crate::TopicState;
 
 fn event(template: TemplateId, valid_until: Timestamp) -> IssueEvent {
     IssueEvent {
@@ -106,4 +107,43 @@ async fn what_nobody_acknowledged_is_no_success() {
     let look = bound.look(crate::gate_of(template), Epoch(1), Some("b"), None, now);
     let counts = look.await.unwrap().gate.unwrap();
     assert_eq!((counts.spent, counts.user), (1, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_too_few_partitions_gets_no_events() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    // The database counts on one more than the topic has.
+    scene
+        .store
+        .set_up_partitions(super::PARTITIONS + 1)
+        .await
+        .unwrap();
+    scene.scaled.count_partitions().await.unwrap();
+    let found = scene.scaled.look_at_topic().await;
+    assert!(
+        matches!(&found, TopicState::Bad(why) if why.contains("partitions")),
+        "{found:?}"
+    );
+    match scene.issue(template, "b").await {
+        Err(StoreError::Unavailable {
+            reason,
+            may_have_happened: false,
+        }) => assert!(reason.contains("partitions"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let health = Health::check(&scene.scaled).await;
+    let kafka = health.iter().find(|one| one.name == "kafka").unwrap();
+    assert!(
+        kafka.problem.as_ref().unwrap().contains("partitions"),
+        "{kafka:?}"
+    );
+    // Somebody adds it.
+    let cluster = &scene.cluster;
+    topic::grow(cluster, super::PARTITIONS + 1).await.unwrap();
+    while scene.scaled.look_at_topic().await != TopicState::Good {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ran(scene.issue(template, "b").await.unwrap()), Ok(()));
 }
