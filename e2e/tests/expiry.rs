@@ -124,8 +124,13 @@ async fn the_sweep_expires_each_coupon_once() {
         actions(&world.ledger(&[]).await, "EXPIRE").len() >= users.len() - 1
     })
     .await;
-    // Restarting makes it run again at once: it must be safe to repeat.
+    // Restarting makes it run again at once: it must be safe to repeat. Scaled out the clock is right again by then:
+    // the client of Kafka mixes clocks that the shim moves with those that it does not, and stands still.
+    if world.server().rooms().is_some() {
+        shim.clock_ahead(0);
+    }
     world.server().restart();
+    login_again(&mut world).await;
     // Scaled out, a sale that nobody has asked about for days is being folded just then, which takes some seconds.
     eventually("coupons are issued again", || async {
         world.shop.issue(lasting, "after").await.status == 200

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -161,6 +162,8 @@ pub struct Crowd {
     lately: Mutex<Vec<(i64, String)>>,
     /// Whose coupon somebody uses already.
     used: Mutex<HashSet<(i64, String)>>,
+    /// Requests whose customers went away without an answer.
+    away: Mutex<Vec<(Request, Page)>>,
 }
 
 impl Crowd {
@@ -176,6 +179,7 @@ impl Crowd {
             next: AtomicU64::new(0),
             lately: Mutex::default(),
             used: Mutex::default(),
+            away: Mutex::default(),
         })
     }
 
@@ -243,7 +247,7 @@ impl Crowd {
         one
     }
 
-    /// Sends a request, again and again if it has a key, until an answer settles it.
+    /// Sends a request until an answer settles it, or its customer goes away: who has a key comes back later.
     async fn settle(&self, request: Request, rng: &mut StdRng) -> Option<Outcome> {
         let page = self.shop.journal.begin(request.clone());
         loop {
@@ -251,14 +255,34 @@ impl Crowd {
             if outcome.is_final() {
                 return Some(outcome);
             }
-            // Without a key it is asked again at most a few times, and what came of it stays open.
-            let gives_up = request.key.is_none() && rng.random_bool(0.5);
-            if gives_up || self.is_over() {
+            let is_keyed = request.key.is_some();
+            if rng.random_bool(if is_keyed { 0.1 } else { 0.5 }) {
+                if is_keyed {
+                    self.away.lock().unwrap().push((request, page));
+                }
+                return None;
+            }
+            if self.is_over() {
                 return None;
             }
             let pause = rng.random_range(50..400);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
+    }
+
+    /// Those who went away without an answer ask for it, all of them and until they have it.
+    pub async fn come_back(&self, seed: u64) {
+        let away = std::mem::take(&mut *self.away.lock().unwrap());
+        let asks = (0..).zip(away).map(async |(number, (request, page))| {
+            let mut rng = StdRng::seed_from_u64(seed ^ number);
+            while !self.is_over() && !self.send(&request, &page, &mut rng).await.is_final() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        futures::stream::iter(asks)
+            .buffer_unordered(8)
+            .collect::<()>()
+            .await;
     }
 
     /// Sends a request to a partner, or, sometimes, to two at once.
@@ -335,8 +359,15 @@ impl Crowd {
         let mut rng = StdRng::seed_from_u64(seed);
         let user = self.new_user();
         let key = Some(format!("{user}-probe"));
-        let answer = self.settle(issue(template, &user, key), &mut rng).await;
-        answer.is_some_and(|answer| answer.is_success())
+        while !self.is_over() {
+            if let Some(answer) = self
+                .settle(issue(template, &user, key.clone()), &mut rng)
+                .await
+            {
+                return answer.is_success();
+            }
+        }
+        false
     }
 
     /// Brings new customers to a limited template until one is told that it is sold out. Whether one was.

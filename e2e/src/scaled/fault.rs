@@ -110,7 +110,6 @@ enum Victim {
     Issuers,
     Dashboard,
     Server(Kind),
-    Topic,
     Ways,
 }
 
@@ -126,9 +125,8 @@ impl Fault {
             | Self::FlushValkey
             | Self::FillValkey
             | Self::ForgetScripts => Victim::Server(Kind::Valkey),
-            Self::GrowTopic => Victim::Topic,
             Self::KillKafka => Victim::Server(Kind::Kafka),
-            Self::KillDatabase => Victim::Server(Kind::Database),
+            Self::KillDatabase | Self::GrowTopic => Victim::Server(Kind::Database),
             Self::Freeze(0) => Victim::Dashboard,
             Self::Freeze(1 | 2) => Victim::Partners,
             Self::Freeze(_) => Victim::Issuers,
@@ -470,9 +468,15 @@ async fn grow_topic(fleet: &Fleet) -> Result<(), String> {
         return Ok(());
     }
     let more = (partitions + 1).to_string();
-    let grown = fleet.run(&["migrate", "--kafka-partitions", &more]).await;
-    match grown.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&grown.stderr).into_owned()),
+    let mut told = String::new();
+    // Another fault may have its server: an operator tries again.
+    for _ in 0..30 {
+        let grown = fleet.run(&["migrate", "--kafka-partitions", &more]).await;
+        if grown.status.success() {
+            return Ok(());
+        }
+        told = String::from_utf8_lossy(&grown.stderr).into_owned();
+        sleep(Duration::from_secs(1)).await;
     }
+    Err(told)
 }

@@ -137,6 +137,9 @@ async fn one_round(
     if well.is_ok() {
         sell_out(&crowd, &sale, rng, &mut wrong).await;
         settled = books::settled(fleet, &sale.ids()).await;
+        crowd.all_is_well();
+        crowd.come_back(rng.random()).await;
+        settled = settled.and(books::settled(fleet, &sale.ids()).await);
     }
     let settled_after = mended.elapsed().as_secs_f64();
     for outcome in [well, settled] {

@@ -25,7 +25,7 @@ impl Scene {
     }
 
     /// Issues, trying again while the gate is being moved.
-    async fn issued_in_the_end(&self, template: TemplateId, user: &str) -> IssueOutcome {
+    pub(crate) async fn issued_in_the_end(&self, template: TemplateId, user: &str) -> IssueOutcome {
         let give_up_at = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             match self.issue(template, user).await {
