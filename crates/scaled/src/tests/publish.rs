@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use goodpon_application::ports::{Clock, Health, StoreError};
 use goodpon_domain::{
+    coupon::IssueRefusal,
     gate::{Epoch, IssueEvent, valid_until},
     id::{CouponId, TemplateId},
     template::Limit,
@@ -145,6 +146,8 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
     while scene.scaled.look_at_topic().await != TopicState::Good {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Producers hear of it a little later.
-    assert_eq!(scene.issued_in_the_end(template, "b").await, Ok(()));
+    // Producers hear of it a little later; a place that was given out meanwhile is published then.
+    let issued = scene.issued_in_the_end(template, "b").await;
+    let has_one = Err(IssueRefusal::AlreadyIssued);
+    assert!(issued == Ok(()) || issued == has_one, "{issued:?}");
 }
