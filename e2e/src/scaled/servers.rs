@@ -1,8 +1,9 @@
 //! Servers of a run's own, which may be killed: a named set of `cargo xtask services`, driven by that program.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -61,6 +62,8 @@ pub struct Servers {
     xtask: PathBuf,
     set: String,
     places: BTreeMap<Kind, Place>,
+    /// Held as long as the set is used: whoever else wants it waits.
+    _lock: File,
 }
 
 impl Servers {
@@ -72,8 +75,10 @@ impl Servers {
         let xtask = std::env::var_os("GOODPON_XTASK").unwrap_or_else(|| {
             panic!("GOODPON_XTASK names no program: run `cargo xtask test` or `cargo xtask torture --backend scaled`")
         });
+        let xtask = PathBuf::from(xtask);
         let mut servers = Self {
-            xtask: xtask.into(),
+            _lock: lock(&target(&xtask).join(format!("services-{set}.lock"))).await,
+            xtask,
             set: set.to_owned(),
             places: BTreeMap::new(),
         };
@@ -96,8 +101,7 @@ impl Servers {
     /// Its file of words to operators.
     #[must_use]
     pub fn log(&self, kind: Kind) -> PathBuf {
-        let target = self.xtask.ancestors().nth(2).expect("a target folder");
-        let folder = target.join(format!("services-{}", self.set));
+        let folder = target(&self.xtask).join(format!("services-{}", self.set));
         folder.join(kind.name()).join("log")
     }
 
@@ -133,6 +137,18 @@ impl Servers {
         assert!(output.status.success(), "xtask services {words:?}: {told}");
         String::from_utf8(output.stdout).expect("UTF-8")
     }
+}
+
+/// The target folder that the program was built in.
+fn target(xtask: &Path) -> &Path {
+    xtask.ancestors().nth(2).expect("a target folder")
+}
+
+/// Waits until nobody else has the file.
+async fn lock(path: &Path) -> File {
+    let file = File::create(path).expect("a lock file");
+    let wait = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+    wait.await.expect("no panic").expect("a lock")
 }
 
 /// Runs a command to its end, while others go on.
