@@ -8,6 +8,7 @@ pub mod coupon;
 pub mod credentials;
 pub mod history;
 pub mod idempotency;
+pub mod in_flight;
 pub mod issue_log;
 pub mod mail;
 pub mod merchant;

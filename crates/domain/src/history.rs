@@ -32,6 +32,16 @@ impl HistoryAction {
             Self::Discard => CouponStatus::Discarded,
         }
     }
+
+    /// Whether such an entry bears an order id, and whether a reason (contract §2.2).
+    pub const fn bears(self) -> (bool, bool) {
+        match self {
+            Self::Issue | Self::Expire => (false, false),
+            Self::Redeem => (true, false),
+            Self::CancelRedemption => (true, true),
+            Self::Discard => (false, true),
+        }
+    }
 }
 
 /// An entry as merchants see it (contract §2.2).

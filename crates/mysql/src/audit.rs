@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use goodpon_application::audit::Difference;
+use goodpon_application::audit::{self, Difference};
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     history::HistoryAction,
@@ -396,7 +396,7 @@ impl Audit {
 
     fn check_bearing(&mut self, line: &Line) {
         let bears = (line.order_id.is_some(), line.reason.is_some());
-        let expected = bearing(line.action);
+        let expected = line.action.bears();
         if bears != expected {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
             let subject = format!("history entry {} bears", line.position.id);
@@ -408,35 +408,8 @@ impl Audit {
         let mut templates: Vec<_> = std::mem::take(&mut self.templates).into_values().collect();
         templates.sort_by_key(|(template, _)| template.id);
         for (template, tally) in templates {
-            let subject = |what: &str| format!("template {} {what}", template.id);
-            if template.issue_count != tally.issued {
-                self.differ(subject("issue_count"), tally.issued, template.issue_count);
-            }
-            if template.redeem_count != tally.redeemed {
-                self.differ(
-                    subject("redeem_count"),
-                    tally.redeemed,
-                    template.redeem_count,
-                );
-            }
-            let limit = template.terms.limit;
-            if let Some(max) = limit.max_issue_count().filter(|&max| tally.issued > max) {
-                self.differ(subject("coupons"), format!("at most {max}"), tally.issued);
-            }
-            if let Some(max) = limit.max_redeem_count().filter(|&max| tally.redeemed > max) {
-                let most = format!("at most {max}");
-                self.differ(subject("redeemed coupons"), most, tally.redeemed);
-            }
+            let told = audit::of_template(&template, tally.issued, tally.redeemed);
+            self.differences.extend(told);
         }
-    }
-}
-
-/// Whether entries of that action bear an order id and a reason (contract §2.2).
-fn bearing(action: HistoryAction) -> (bool, bool) {
-    match action {
-        HistoryAction::Issue | HistoryAction::Expire => (false, false),
-        HistoryAction::Redeem => (true, false),
-        HistoryAction::CancelRedemption => (true, true),
-        HistoryAction::Discard => (false, true),
     }
 }

@@ -1,23 +1,15 @@
 //! Remembered answers, stored as one with what they tell: of redemptions and cancellations. An issue's record is its
 //! coupon.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use goodpon_application::{
     idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
     ports::StoreResult,
 };
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::{
     Store, codec::micros, columns::Columns, fault::Result, script::Script, session::Session,
 };
-
-/// How long a request waits for another one with its key before it is told to come again.
-const WAIT_FOR_FIRST: Duration = Duration::from_secs(1);
 
 /// An answer under its key, old or not.
 pub(crate) struct Record {
@@ -112,68 +104,6 @@ pub(crate) fn remember<T>(
     );
 }
 
-/// The keys whose requests are on their way through this process, and what tells those who wait of their end.
-#[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<[u8; 16], Option<watch::Sender<()>>>>);
-
-/// Held by the request that was first; dropped when it is answered or given up.
-pub(crate) struct Claim {
-    key: [u8; 16],
-    keys: Arc<InFlight>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.keys.lock().remove(&self.key);
-    }
-}
-
-impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<watch::Sender<()>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn try_claim(
-        self: &Arc<Self>,
-        key: [u8; 16],
-    ) -> std::result::Result<Claim, watch::Receiver<()>> {
-        use std::collections::hash_map::Entry;
-        match self.lock().entry(key) {
-            Entry::Occupied(mut first) => {
-                let end = first.get_mut().get_or_insert_with(|| watch::channel(()).0);
-                Err(end.subscribe())
-            }
-            Entry::Vacant(place) => {
-                // Few keys are ever waited for: what that takes is made by the first who waits.
-                place.insert(None);
-                Ok(Claim {
-                    key,
-                    keys: Arc::clone(self),
-                })
-            }
-        }
-    }
-
-    /// Claims the key, waiting a little for another request that has it. `None`: that one still runs.
-    async fn claim(self: &Arc<Self>, key: [u8; 16]) -> Option<Claim> {
-        let mut first = match self.try_claim(key) {
-            Ok(claim) => return Some(claim),
-            Err(first) => first,
-        };
-        let wait = async {
-            loop {
-                // Errs as soon as the claim is dropped; nothing is ever sent.
-                while first.changed().await.is_ok() {}
-                match self.try_claim(key) {
-                    Ok(claim) => return claim,
-                    Err(next) => first = next,
-                }
-            }
-        };
-        tokio::time::timeout(WAIT_FOR_FIRST, wait).await.ok()
-    }
-}
-
 impl Store {
     /// Runs a request that may bear a key. In this process at most one of a key is on its way at a time; across
     /// processes the record's own key decides.
@@ -194,7 +124,7 @@ impl Store {
 
     /// What is known of a key, changing nothing.
     pub(crate) async fn peek_key(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
-        if self.inner.in_flight.lock().contains_key(&key) {
+        if self.inner.in_flight.contains(key) {
             return Ok(Peek::Processing);
         }
         let read = async |session: &mut Session<'_>| {

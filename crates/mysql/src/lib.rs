@@ -34,11 +34,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goodpon_application::in_flight::InFlight;
 use goodpon_application::ports::{Clock, Random, StoreError};
 use goodpon_domain::business_time::BusinessZone;
 use mysql_async::{Opts, OptsBuilder};
 
-use crate::{fault::Fault, idempotency::InFlight, pool::Pool};
+use crate::{fault::Fault, pool::Pool};
 
 pub use delivery::SharedOutbox;
 pub use gate::{GateRead, Holder, Opening, SALE_OVER_AFTER, Sealed};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goodpon_application::audit::Difference;
+use goodpon_application::audit::{self, Difference};
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     history::HistoryAction,
@@ -260,9 +260,9 @@ impl Audit {
         };
         let action = history_action::read(row, 4)?;
         let bears: (bool, bool) = (row.get(6)?, row.get(7)?);
-        if bears != bearing(action) {
+        if bears != action.bears() {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
-            self.differ(subject("bears")?, text(bearing(action)), text(bears));
+            self.differ(subject("bears")?, text(action.bears()), text(bears));
         }
         let coupon: CouponId = coupon_id(row, 5)?;
         if !row.get::<_, bool>(8)? {
@@ -308,25 +308,8 @@ impl Audit {
         let mut templates: Vec<_> = std::mem::take(&mut self.templates).into_values().collect();
         templates.sort_by_key(|(template, _)| template.id);
         for (template, tally) in templates {
-            let subject = |what: &str| format!("template {} {what}", template.id);
-            if template.issue_count != tally.issued {
-                self.differ(subject("issue_count"), tally.issued, template.issue_count);
-            }
-            if template.redeem_count != tally.redeemed {
-                self.differ(
-                    subject("redeem_count"),
-                    tally.redeemed,
-                    template.redeem_count,
-                );
-            }
-            let limit = template.terms.limit;
-            if let Some(max) = limit.max_issue_count().filter(|&max| tally.issued > max) {
-                self.differ(subject("coupons"), format!("at most {max}"), tally.issued);
-            }
-            if let Some(max) = limit.max_redeem_count().filter(|&max| tally.redeemed > max) {
-                let most = format!("at most {max}");
-                self.differ(subject("redeemed coupons"), most, tally.redeemed);
-            }
+            let told = audit::of_template(&template, tally.issued, tally.redeemed);
+            self.differences.extend(told);
         }
     }
 }
@@ -337,16 +320,6 @@ fn schema_objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, 
         .prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
-}
-
-/// Whether entries of that action bear an order id and a reason (contract §2.2).
-fn bearing(action: HistoryAction) -> (bool, bool) {
-    match action {
-        HistoryAction::Issue | HistoryAction::Expire => (false, false),
-        HistoryAction::Redeem => (true, false),
-        HistoryAction::CancelRedemption => (true, true),
-        HistoryAction::Discard => (false, true),
-    }
 }
 
 #[cfg(test)]

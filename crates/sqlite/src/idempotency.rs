@@ -1,8 +1,6 @@
 //! Remembered answers, stored as one with what they tell.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use goodpon_application::{
@@ -11,12 +9,8 @@ use goodpon_application::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::watch;
 
 use crate::{Store, codec::micros, key_index::Key, writer::Tx};
-
-/// How long a request waits for another one with its key before it is told to come again.
-const WAIT_FOR_FIRST: Duration = Duration::from_secs(1);
 
 struct Record {
     body: [u8; 16],
@@ -144,65 +138,6 @@ fn once<S, R>(
     }
 }
 
-/// The keys whose requests are on their way through this process, and what tells those who wait of their end.
-#[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<[u8; 16], Option<watch::Sender<()>>>>);
-
-/// Held by the request that was first; dropped when it is answered, whether its caller still waits or not.
-pub(crate) struct Claim {
-    key: [u8; 16],
-    keys: Arc<InFlight>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.keys.lock().remove(&self.key);
-    }
-}
-
-impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Option<watch::Sender<()>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn try_claim(self: &Arc<Self>, key: [u8; 16]) -> Result<Claim, watch::Receiver<()>> {
-        use std::collections::hash_map::Entry;
-        match self.lock().entry(key) {
-            Entry::Occupied(mut first) => {
-                let end = first.get_mut().get_or_insert_with(|| watch::channel(()).0);
-                Err(end.subscribe())
-            }
-            Entry::Vacant(place) => {
-                // Few keys are ever waited for: what that takes is made by the first who waits.
-                place.insert(None);
-                Ok(Claim {
-                    key,
-                    keys: Arc::clone(self),
-                })
-            }
-        }
-    }
-
-    /// Claims the key, waiting a little for another request that has it. `None`: that one still runs.
-    async fn claim(self: &Arc<Self>, key: [u8; 16]) -> Option<Claim> {
-        let mut first = match self.try_claim(key) {
-            Ok(claim) => return Some(claim),
-            Err(first) => first,
-        };
-        let wait = async {
-            loop {
-                // Errs as soon as the claim is dropped; nothing is ever sent.
-                while first.changed().await.is_ok() {}
-                match self.try_claim(key) {
-                    Ok(claim) => return claim,
-                    Err(next) => first = next,
-                }
-            }
-        };
-        tokio::time::timeout(WAIT_FOR_FIRST, wait).await.ok()
-    }
-}
-
 impl Store {
     /// Writes a request that may bear a key: at most one of a key is on its way at a time.
     pub(crate) async fn write_once<S: Send + 'static, R: Send + 'static>(
@@ -226,7 +161,7 @@ impl Store {
 
     /// What is known of a key, changing nothing.
     pub(crate) fn peek_key(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
-        if self.inner.in_flight.lock().contains_key(&key) {
+        if self.inner.in_flight.contains(key) {
             return Ok(Peek::Processing);
         }
         let now = self.inner.clock.now();

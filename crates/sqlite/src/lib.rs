@@ -40,6 +40,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use goodpon_application::in_flight::InFlight;
 use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
 use goodpon_domain::business_time::BusinessZone;
 use rusqlite::{Connection, ErrorCode};
@@ -107,7 +108,7 @@ struct Inner {
     folder: PathBuf,
     readers: reader::Readers,
     templates: Arc<template_cache::TemplateCache>,
-    in_flight: Arc<idempotency::InFlight>,
+    in_flight: Arc<InFlight>,
     waiting_keys: Arc<Waiting<Keys>>,
     waiting_holders: Arc<Waiting<Holders>>,
     waiting_states: Arc<Waiting<States>>,
