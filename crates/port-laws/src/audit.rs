@@ -85,6 +85,21 @@ impl Stage {
         }
     }
 
+    /// What the mix must have in it, however chance and the time of its writing fall: a coupon for the discard,
+    /// and one that is redeemed and cancelled, of users whom the actors leave alone.
+    async fn set_sure(&self, world: &World) {
+        let users = sure_users();
+        world.issued(&self.shop, self.doomed, &users[0]).await;
+        let coupon = world.issued(&self.shop, self.templates[4], &users[1]).await;
+        let order = order(&users[1], ORDERS[0], 5_000);
+        world.redeem(self.shop.id, coupon.id, order).await.unwrap();
+        let cancelled = world.cancel(self.shop.id, coupon.id, ORDERS[0]).await;
+        cancelled.unwrap();
+        self.issued.fetch_add(2, Ordering::SeqCst);
+        self.redeemed.fetch_add(1, Ordering::SeqCst);
+        self.cancelled.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// A key for what is asked, the same for two actors that ask the same; or none.
     fn key<T>(&self, choices: &mut Choices, asked: impl Hash) -> Option<Idempotency<T>> {
         let slot = choices.below(4);
@@ -181,6 +196,10 @@ impl Stage {
     }
 }
 
+fn sure_users() -> [String; 2] {
+    ["sure-of-a-discard", "sure-of-a-cancellation"].map(String::from)
+}
+
 /// Counts a request that went through now. One that is replayed, or that meets itself, does nothing.
 fn note<T, R>(outcome: Outcome<Result<T, R>>, count: &AtomicUsize) {
     match outcome {
@@ -248,6 +267,7 @@ fn replay(
 pub async fn any_mix_of_actions_adds_up(world: &World) {
     let stage = Arc::new(Stage::set(world).await);
     world.clock.step_by(1);
+    stage.set_sure(world).await;
     at_once(world, ACTORS, |world, actor| {
         let stage = Arc::clone(&stage);
         async move { stage.act(&world, actor).await }
@@ -320,10 +340,9 @@ async fn hands_agree(
     coupons: &BTreeMap<CouponId, (TemplateId, CouponStatus)>,
 ) {
     let mut held = HashSet::new();
-    for number in 0..USERS {
-        let hand = world
-            .in_hand(stage.shop.id, &format!("user-{number}"))
-            .await;
+    let actors_users = (0..USERS).map(|number| format!("user-{number}"));
+    for user in actors_users.chain(sure_users()) {
+        let hand = world.in_hand(stage.shop.id, &user).await;
         held.extend(hand.into_iter().map(|coupon| coupon.id));
     }
     let issued = coupons
