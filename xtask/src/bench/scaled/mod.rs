@@ -48,7 +48,7 @@ fn redeemable(connections: u32) -> (u64, u64) {
 pub fn run(options: &Options) -> Result<Report> {
     let target = test_run::target_folder()?;
     let program = test_run::release_program()?;
-    let examples = ["build", "--release", "-p", "goodpon-scaled", "--examples"];
+    let examples = ["build", "--release", "-p", "goodpon", "--examples"];
     process::run(process::cargo().args(examples))?;
     let servers = Servers {
         program,

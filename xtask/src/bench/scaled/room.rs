@@ -20,7 +20,7 @@ const JWT_SECRET: &str = "measured, and for nothing else: 32 bytes";
 /// The servers, and the programs that work on them.
 pub struct Servers {
     pub program: OsString,
-    /// `bench_room` of goodpon-scaled.
+    /// `bench_room` of goodpon.
     pub helper: PathBuf,
     /// The settings of goodpon that name the servers.
     pub settings: Vec<(&'static str, String)>,

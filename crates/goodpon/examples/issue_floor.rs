@@ -3,8 +3,8 @@
 //!
 //! `issue_floor script TASKS SECONDS`: so many tasks ask the gate for a place, each for one user after the other.
 //! `issue_floor publish TASKS SECONDS`: and append the event to the log, and wait until it is there.
-//! `issue_floor http`: both behind bare HTTP (hyper's HTTP/1 under axum), which reads a POST with JSON and answers the
-//! envelope of success, until SIGTERM.
+//! `issue_floor http`: both behind bare HTTP (the product's own serve loop with no layer around it), which reads a POST
+//! with JSON and answers the envelope of success, until SIGTERM.
 //!
 //! `GOODPON_VALKEY_URL` and `GOODPON_KAFKA_BROKERS` name the servers. Gates are installed by the product's own script
 //! under a name of their own and, with the topic, cleared away at the end.
@@ -24,12 +24,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, UNLIMITED, valid_until},
     id::{CouponId, TemplateId},
 };
+use goodpon_http::serve::{Limits, serve};
 use goodpon_kafka::{Cluster, Publisher, partition_of, topic};
 use goodpon_valkey::{Gate, Installation, Taken, Valkey};
 use jiff::Timestamp;
@@ -180,7 +180,7 @@ async fn main() -> Outcome<()> {
             let seconds = Duration::from_secs(seconds.parse()?);
             measure(&floor, tasks.parse()?, seconds).await
         }
-        _ => serve(&floor).await,
+        _ => serve_http(&floor).await,
     };
     clear::keys(&valkey_url, &name).await?;
     if has_log {
@@ -238,7 +238,7 @@ async fn run(floor: &Arc<Floor>, tasks: u64, time: Duration) -> Outcome<Vec<Dura
 
 /// Serves issues until SIGTERM. Each template of a greater id than all before it has its gate opened with its first
 /// issue, and from then on the others' are closed.
-async fn serve(floor: &Arc<Floor>) -> Outcome<()> {
+async fn serve_http(floor: &Arc<Floor>) -> Outcome<()> {
     let router = Router::new()
         .route("/v1/coupon-templates/{couponTemplateId}/issue", post(issue))
         .with_state(Arc::clone(floor));
@@ -249,14 +249,16 @@ async fn serve(floor: &Arc<Floor>) -> Outcome<()> {
         r#"{{"message":"ready","partner_addr":"{}"}}"#,
         listener.local_addr()?
     );
-    let listener = listener.tap_io(|stream| {
-        // Without it answers are late, which shows.
-        let _ = stream.set_nodelay(true);
-    });
-    tokio::select! {
-        served = async { axum::serve(listener, router).await } => Ok(served?),
-        _ = end.recv() => Ok(()),
-    }
+    let limits = Limits {
+        max_connections: 10_000,
+        header_timeout: Duration::from_secs(10),
+        shutdown_timeout: Duration::ZERO,
+    };
+    let ended = async move {
+        end.recv().await;
+    };
+    serve(listener, router, limits, ended).await;
+    Ok(())
 }
 
 #[derive(Deserialize)]
