@@ -52,6 +52,11 @@ if redis.call('SISMEMBER', u, user) == 1 then
   return refuse('A', 'A', true)
 end
 
+-- What follows rests on the numbers.
+if not is_whole(gate, u, p, z) then
+  return ruin(g)
+end
+
 -- 7
 if gate.spent < gate.cap then
   local spent = redis.call('HINCRBY', g, 'spent', 1)

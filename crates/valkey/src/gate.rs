@@ -104,7 +104,7 @@ impl Bound {
         Ok(match (reply.letter()?, verdict) {
             (b'Y', _) => Taken::Replay(codec::outcome(reply.letter()?)?),
             (b'M', _) => Taken::Mismatch,
-            (b'C', _) => Taken::Closed(self.closed(&mut reply)?),
+            (b'C', _) => Taken::Closed(self.closed(gate, &mut reply)?),
             (b'R', _) => Taken::Reserved {
                 spent: reply.integer()?,
             },
@@ -163,7 +163,7 @@ impl Bound {
         }
         let mut reply = self.run(call).await?;
         if reply.letter()? == b'C' {
-            self.closed(&mut reply)?;
+            self.closed(gate, &mut reply)?;
             return Ok(vec![false; events.len()]);
         }
         events.iter().map(|_| Ok(reply.integer()? == 1)).collect()
@@ -194,7 +194,7 @@ impl Bound {
         Ok(match reply.letter()? {
             b'Y' => Taken::Replay(codec::outcome(reply.letter()?)?),
             b'M' => Taken::Mismatch,
-            b'C' => Taken::Closed(self.closed(&mut reply)?),
+            b'C' => Taken::Closed(self.closed(gate, &mut reply)?),
             b'N' => Taken::Refused(verdict),
             _ => return Err(corrupt("an unknown answer to a verdict")),
         })
@@ -202,10 +202,15 @@ impl Bound {
 
     /// Reads the rest of a script's word that the gate is closed. Where it found itself on another server than the
     /// one that the connection was made to, the pair is given up.
-    pub(crate) fn closed(&self, reply: &mut Reply) -> StoreResult<Closed> {
+    pub(crate) fn closed(&self, gate: Gate, reply: &mut Reply) -> StoreResult<Closed> {
         let epoch = reply.decimal()?.map(Epoch);
-        if reply.integer()? == 1 {
-            self.give_up("a script found it to be another server than it was");
+        match reply.integer()? {
+            1 => self.give_up("a script found it to be another server than it was"),
+            2 => tracing::error!(
+                template = %gate.template,
+                "Valkey has thrown away a part of this template's gate: the rest of it went too, and it is opened anew"
+            ),
+            _ => {}
         }
         Ok(Closed { epoch })
     }

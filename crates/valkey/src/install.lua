@@ -1,5 +1,5 @@
 -- Installs an epoch with its places, once all of its users are there.
--- KEYS  g, u of the epoch, then u, p, z and q of the epoch that is there, if one is
+-- KEYS  g, u of the epoch, then u, p, z and q of older epochs, of the one that is there too
 -- ARGV  1 the connection's server  2 epoch  3 cap  4 base  5 number of users loaded  6 the epoch that is there, or ''
 local g, u = unpack(KEYS)
 local server, epoch, cap, base, loaded, before = unpack(ARGV)
@@ -23,10 +23,8 @@ if count ~= tonumber(loaded) then
 end
 
 redis.call('DEL', g)
-redis.call('HSET', g, 'epoch', epoch, 'server', server, 'cap', cap, 'base', base, 'spent', 0, 'conf', 0,
+redis.call('HSET', g, 'epoch', epoch, 'server', server, 'cap', cap, 'base', base, 'spent', 0, 'conf', 0, 'users', count + 1,
   'checked_ms', string.format('%.0f', clock_ms()))
 redis.call('PERSIST', u)
-if #KEYS > 2 then
-  redis.call('UNLINK', unpack(KEYS, 3))
-end
+redis.call('UNLINK', unpack(KEYS, 3))
 return { 'D' }

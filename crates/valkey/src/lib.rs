@@ -9,12 +9,15 @@
 //!
 //! | key | what |
 //! | --- | --- |
-//! | `g` | hash: epoch, server, cap, base (coupons at its opening), spent, conf (known to count), checked_ms, confirmed_at |
+//! | `g` | hash: epoch, server, cap, base (coupons at its opening), users (in `u` then), spent, conf (known to count), checked_ms, confirmed_at |
 //! | `u:<epoch>` | set of the digests of users who have a coupon, and the epoch's number as the mark of its load |
 //! | `p:<epoch>` | hash: user to event, of places that are not yet known to count |
 //! | `z:<epoch>` | sorted set: those users by when they are next due for help, in the server's milliseconds |
 //! | `q:<epoch>` | hash: idempotency key to user, of the same |
 //! | `k:<key>` | a finished answer, for 24 hours: a fact, bound to no epoch and no server |
+//!
+//! A gate whose parts do not fit its counts has lost something: the script that finds it so takes it away, and it is
+//! opened anew like one that was lost whole.
 //!
 //! The scripts stand beside this file; the numbers in `gate.lua` are those of its rules, in their order. Each may be
 //! run again after a reply was lost.

@@ -111,7 +111,7 @@ impl Bound {
         let mut about_gate = reply.list()?;
         let gate = match about_gate.letter()? {
             b'D' => Ok(read_counts(about_gate)?),
-            b'C' => Err(self.closed(&mut about_gate)?),
+            b'C' => Err(self.closed(gate, &mut about_gate)?),
             _ => return Err(corrupt("an unknown answer to a look")),
         };
         Ok(Look { key, gate })
@@ -160,7 +160,7 @@ impl Bound {
     ) -> StoreResult<Result<Vec<IssueEvent>, Closed>> {
         let names = Names::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
-        keys.extend(['p', 'z'].map(|letter| names.of_epoch(letter, epoch)));
+        keys.extend(['u', 'p', 'z'].map(|letter| names.of_epoch(letter, epoch)));
         let call = PENDING
             .call(&keys)
             .arg(self.server())
@@ -169,7 +169,7 @@ impl Bound {
             .arg(limit);
         let mut reply = self.run(call).await?;
         if reply.letter()? == b'C' {
-            return Ok(Err(self.closed(&mut reply)?));
+            return Ok(Err(self.closed(gate, &mut reply)?));
         }
         let events = (0..reply.len())
             .map(|_| codec::read_event(&reply.bytes()?, gate.template, epoch, valid_until));

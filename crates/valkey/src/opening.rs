@@ -123,8 +123,11 @@ impl Bound {
         // The names of what goes must be told; which epoch is there is known from the script's own answer.
         loop {
             let mut keys = vec![names.gate(), names.of_epoch('u', epoch)];
-            if let Some(before) = before {
-                keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, before)));
+            // A gate that was lost may have left the rest of its epoch behind.
+            let last = Epoch(epoch.0 - 1);
+            for older in [Some(last), before.filter(|before| *before != last)] {
+                let older = older.into_iter();
+                keys.extend(older.flat_map(|e| ['u', 'p', 'z', 'q'].map(|l| names.of_epoch(l, e))));
             }
             let call = INSTALL
                 .call(&keys)

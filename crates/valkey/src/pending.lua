@@ -1,13 +1,16 @@
 -- Reservations that nobody has confirmed for a while, oldest first. Each is then due again in a second.
--- KEYS  g, p, z of the epoch
+-- KEYS  g, u, p, z of the epoch
 -- ARGV  1 the connection's server  2 epoch  3 due for so many milliseconds at least  4 how many at most
-local g, p, z = unpack(KEYS)
+local g, u, p, z = unpack(KEYS)
 local server, epoch, age, limit = unpack(ARGV)
 
 local now_ms = clock_ms()
-local _, shut = open(g, server, epoch, now_ms, true)
+local gate, shut = open(g, server, epoch, now_ms, true)
 if shut then
   return shut
+end
+if not is_whole(gate, u, p, z) then
+  return ruin(g)
 end
 
 local answer = { 'D' }

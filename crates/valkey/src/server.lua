@@ -11,14 +11,33 @@ local function clock_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- A gate of which anything was thrown away is none: it would give a place twice, or keep one back. It goes, as if the
+-- server had lost all of it, and the template's next epoch is made of what is written.
+local function ruin(g)
+  redis.call('UNLINK', g)
+  return { 'C', '', 2 }
+end
+
+-- Whether users and reservations are as many as the gate has counted.
+local function is_whole(gate, u, p, z)
+  local pending = gate.spent - gate.conf
+  return redis.call('SCARD', u) == gate.users + gate.conf and redis.call('HLEN', p) == pending
+    and redis.call('ZCARD', z) == pending
+end
+
 -- The protocol's second rule. Where the gate is open to who believes to talk to `server` about `epoch`, its fields;
 -- else nil and the answer: the epoch that is there, and 1 if this server is not the one that the connection was made
--- to. A check that lies in the future was made by another server's clock.
-local function open(g, server, epoch, now_ms, may_note)
-  local field =
-    redis.call('HMGET', g, 'epoch', 'server', 'checked_ms', 'cap', 'spent', 'conf', 'base', 'confirmed_at')
-  if not field[1] then
-    return nil, { 'C', '', 0 }
+-- to, or 2 if the gate was ruined. A check that lies in the future was made by another server's clock.
+local function open(g, server, epoch, now_ms, may_write)
+  local field = redis.call('HMGET', g, 'epoch', 'server', 'checked_ms', 'cap', 'spent', 'conf', 'base', 'users',
+    'confirmed_at')
+  for i = 1, 8 do
+    if not field[i] then
+      if may_write and redis.call('EXISTS', g) == 1 then
+        return nil, ruin(g)
+      end
+      return nil, { 'C', '', 0 }
+    end
   end
   if field[2] ~= server or field[1] ~= epoch then
     return nil, { 'C', field[1], 0 }
@@ -28,10 +47,10 @@ local function open(g, server, epoch, now_ms, may_note)
     if identity() ~= server then
       return nil, { 'C', field[1], 1 }
     end
-    if may_note then
+    if may_write then
       redis.call('HSET', g, 'checked_ms', string.format('%.0f', now_ms))
     end
   end
   return { cap = tonumber(field[4]), spent = tonumber(field[5]), conf = tonumber(field[6]), base = tonumber(field[7]),
-    confirmed_at = field[8] or '' }
+    users = tonumber(field[8]), confirmed_at = field[9] or '' }
 end

@@ -259,6 +259,15 @@ impl Scene {
         assert!(deleted.unwrap() > 0);
     }
 
+    /// One of the keys of a gate is lost, by its letter.
+    pub(crate) async fn forget_part(&self, template: TemplateId, letter: &str) {
+        let (mut connection, keys) = self.keys(template).await;
+        let is_it = |key: &&String| key.split(':').any(|part| part == letter);
+        let key = keys.iter().find(is_it).expect("such a key").as_str();
+        let del = redis::cmd("DEL").arg(key).to_owned();
+        assert_eq!(del.query_async::<i64>(&mut connection).await.unwrap(), 1);
+    }
+
     /// Sets a field of a gate's, if there is a value.
     pub(crate) async fn set_in_gate(&self, template: TemplateId, field: &str, value: i64) {
         let (mut connection, keys) = self.keys(template).await;

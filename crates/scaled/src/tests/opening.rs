@@ -75,6 +75,31 @@ async fn a_gate_that_lost_its_data_is_opened_anew_with_what_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_lost_a_part_of_its_data_is_opened_anew() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let lose = async |letter| {
+        let template = scene.template(Limit::IssueCount(3)).await;
+        assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+        // Its partner died before it was published: nothing was promised.
+        scene.take_and_die(template, "lost").await;
+        scene.forget_part(template, letter).await;
+        for user in ["b", "c"] {
+            assert_eq!(scene.issued_in_the_end(template, user).await, Ok(()));
+        }
+        let refusal = scene.issued_in_the_end(template, "a").await;
+        assert_eq!(refusal, Err(IssueRefusal::AlreadyIssued), "{letter}");
+        let refusal = scene.issued_in_the_end(template, "d").await;
+        assert_eq!(refusal, Err(IssueRefusal::SoldOut), "{letter}");
+        assert_eq!(scene.state(template).await, (Epoch(2), GateState::Open));
+        // A gate and its users, and nothing of the epoch before.
+        assert_eq!(scene.keys_of_gate(template).await, 2, "{letter}");
+    };
+    tokio::join!(lose("g"), lose("u"), lose("p"), lose("z"));
+    scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_opened_before_all_older_events_are_worked_through() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(3)).await;

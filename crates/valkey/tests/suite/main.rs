@@ -5,6 +5,7 @@
 
 mod connection;
 mod crowd;
+mod damage;
 mod differential;
 mod gate;
 mod identity;

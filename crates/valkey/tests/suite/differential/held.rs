@@ -111,6 +111,8 @@ fn digest(bytes: Vec<u8>) -> Digest {
 }
 
 fn of_gate(gate: &Installed) -> Held {
+    // Those who were there at the installation, and its mark.
+    let users = gate.holders.len() as i64 - gate.confirmed + 1;
     let fields = [
         ("epoch", gate.epoch.to_string()),
         ("server", gate.server.clone()),
@@ -118,6 +120,7 @@ fn of_gate(gate: &Installed) -> Held {
         ("base", gate.base.to_string()),
         ("spent", gate.spent.to_string()),
         ("conf", gate.confirmed.to_string()),
+        ("users", users.to_string()),
     ];
     let pending = gate.pending.iter();
     Held {
