@@ -17,6 +17,7 @@ struct Shop<'a> {
     http: reqwest::Client,
     partner: &'a Process,
     merchant: &'a Merchant,
+    secret: String,
 }
 
 impl Shop<'_> {
@@ -26,7 +27,7 @@ impl Shop<'_> {
         let mut request = self.http.request(method, url);
         request = request
             .header("X-Goodpon-Client-Id", &self.merchant.client_id)
-            .header("X-Goodpon-Client-Secret", &self.merchant.secret);
+            .header("X-Goodpon-Client-Secret", &self.secret);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -93,6 +94,17 @@ async fn readiness(http: &reqwest::Client, process: &Process) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
+/// The dashboard makes it, and the partner has known the merchant's secrets for a moment.
+async fn a_new_secret_is_good_at_once(shop: &Shop<'_>, template: i64) {
+    assert_eq!(shop.template(template).await, 200);
+    let renewed = Shop {
+        http: shop.http.clone(),
+        secret: shop.merchant.add_secret().await,
+        ..*shop
+    };
+    assert_eq!(renewed.template(template).await, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_need_it_goes_on() {
     let fleet = Fleet::start("away").await.expect("a fleet");
@@ -102,7 +114,9 @@ async fn what_does_not_need_it_goes_on() {
         http: client(Duration::from_secs(20)),
         partner: fleet.process("partner1"),
         merchant: &merchant,
+        secret: merchant.secret.clone(),
     };
+    a_new_secret_is_good_at_once(&shop, template).await;
     for (kind, name) in [(Kind::Kafka, "kafka"), (Kind::Valkey, "valkey")] {
         let users = [format!("{name}-1"), format!("{name}-2")];
         let coupon = shop.issued(template, &users[0]).await;

@@ -44,24 +44,30 @@ impl CredentialCache {
     }
 }
 
-/// The merchant whose client id and unexpired secret these are.
+/// The merchant whose client id and unexpired secret these are. A secret that what is remembered does not have may be
+/// newer than that, made by another process: the store is asked before it is refused.
 pub async fn authenticate(
     app: &App,
     client_id: &str,
     secret: &str,
 ) -> Result<MerchantId, Failure<InvalidCredentials>> {
-    let credentials = match app.credentials.get(client_id) {
-        Some(credentials) => credentials,
-        None => {
-            // The age counts from before the read, so that what the read missed is not believed for longer.
-            let asked = Instant::now();
-            let found = app.merchants.credentials(client_id).await?;
-            let found = Arc::new(found.ok_or(Failure::Refused(InvalidCredentials))?);
-            let entry = (asked, Arc::clone(&found));
-            app.credentials.0.insert(client_id.to_owned(), entry);
-            found
-        }
-    };
+    if let Some(credentials) = app.credentials.get(client_id)
+        && has_secret(app, &credentials, secret)
+    {
+        return Ok(credentials.merchant_id);
+    }
+    // The age counts from before the read, so that what the read missed is not believed for longer.
+    let asked = Instant::now();
+    let found = app.merchants.credentials(client_id).await?;
+    let found = Arc::new(found.ok_or(Failure::Refused(InvalidCredentials))?);
+    let entry = (asked, Arc::clone(&found));
+    app.credentials.0.insert(client_id.to_owned(), entry);
+    has_secret(app, &found, secret)
+        .then_some(found.merchant_id)
+        .ok_or(Failure::Refused(InvalidCredentials))
+}
+
+fn has_secret(app: &App, credentials: &Credentials, secret: &str) -> bool {
     let given = Sha256::digest(secret.as_bytes());
     let now = app.clock.now();
     let good = credentials
@@ -72,8 +78,6 @@ pub async fn authenticate(
             good | digest.ct_eq(given.as_slice())
         });
     bool::from(good)
-        .then_some(credentials.merchant_id)
-        .ok_or(Failure::Refused(InvalidCredentials))
 }
 
 /// 32 lowercase hex digits of 128 unpredictable bits.

@@ -101,8 +101,16 @@ fn decode_event(rest: &mut Rest<'_>) -> Result<IssueEvent, String> {
             }),
             mark => return Err(format!("the key's mark is {mark}")),
         },
-        user_id: rest.text("the user")?,
+        user_id: user_id(rest.text("the user")?)?,
     })
+}
+
+/// A user id that a shop can have given (contract: 1 to 255 characters).
+fn user_id(text: String) -> Result<String, String> {
+    match text.chars().count() {
+        1..=255 => Ok(text),
+        count => Err(format!("a user id of {count} characters")),
+    }
 }
 
 /// The time of so many microseconds since 1970, if there is one.
@@ -195,7 +203,7 @@ mod tests {
             -2_000_000_000_000_000i64..9_000_000_000_000_000,
             0i64..60_000_000,
         );
-        (any::<([u8; 16], i64, i64)>(), times, keyed, "\\PC{0,40}").prop_map(
+        (any::<([u8; 16], i64, i64)>(), times, keyed, "\\PC{1,40}").prop_map(
             |((coupon, template, epoch), (accepted, life), keyed, user_id)| IssueEvent {
                 coupon_id: CouponId::from_bytes(coupon),
                 template_id: TemplateId(template),
@@ -262,6 +270,15 @@ mod tests {
         bytes = from_hex(YESTERDAY);
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(wrong(&bytes), "the user is no UTF-8");
+        for count in [0, 256] {
+            let user_id = "é".repeat(count);
+            let event = IssueEvent {
+                user_id,
+                ..yesterday()
+            };
+            let expected = format!("a user id of {count} characters");
+            assert_eq!(wrong(&encode(&event)), expected);
+        }
         bytes = from_hex(YESTERDAY);
         bytes[42] = 0x7f;
         assert!(

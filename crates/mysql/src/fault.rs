@@ -32,6 +32,10 @@ pub(crate) enum Fault {
 pub(crate) type Result<T> = std::result::Result<T, Fault>;
 
 const DUPLICATE_KEY: u16 = 1062;
+/// What a server says of a value that a column does not take: missing, out of range, not of its character set, too
+/// long, against a check (by MySQL's number and by MariaDB's).
+const VALUES: [u16; 6] = [1048, 1264, 1366, 1406, 3819, 4025];
+
 const DEADLOCK: u16 = 1213;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const RECORD_CHANGED: u16 = 1020;
@@ -63,6 +67,11 @@ impl Fault {
     /// Whether a row was refused because a unique key has it already.
     pub(crate) fn is_duplicate(&self) -> bool {
         self.code() == Some(DUPLICATE_KEY)
+    }
+
+    /// Whether a row was refused for what it says, or because a unique key has it already.
+    pub(crate) fn is_about_a_row(&self) -> bool {
+        self.is_duplicate() || self.code().is_some_and(|code| VALUES.contains(&code))
     }
 
     /// Whether the whole transaction may be run again at once: nothing of it was committed, and it may well succeed.

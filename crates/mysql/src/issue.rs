@@ -47,7 +47,7 @@ pub struct Tally {
     pub void: usize,
     /// Of users who had a coupon already: copies, above all.
     pub held: usize,
-    /// Kept for an operator: unreadable, or of a template that is gone.
+    /// Kept for an operator: unreadable, of a template that is gone, or what the database does not take.
     pub parked: usize,
     /// Of those, beyond the limit: this cannot happen while the rules hold.
     pub over_limit: usize,
@@ -56,6 +56,7 @@ pub struct Tally {
 /// A coupon that is about to be written, with its template's reason where it is discarded at once.
 struct NewCoupon<'a> {
     coupon: Coupon,
+    record: &'a Record,
     event: &'a IssueEvent,
     discard_reason: Option<&'a str>,
 }
@@ -191,28 +192,39 @@ async fn write(
                 let Some(template) = template else { continue };
                 holders.insert(holder);
                 *new += 1;
-                coupons.push(new_coupon(event, template, status, store));
+                coupons.push(new_coupon(record, event, template, status, store));
             }
         }
     }
-    tally.written = coupons.len();
-    write_coupons(session, &coupons).await?;
+    let refused = write_coupons(session, &coupons).await?;
+    for (one, reason) in &refused {
+        let raw = keep(one.event);
+        parked::park_event(session, partition, one.record, one.event, reason, &raw).await?;
+    }
+    tally.written = coupons.len() - refused.len();
+    tally.parked += refused.len();
     Ok(tally)
 }
 
-/// Writes coupons with their entries, and counts them.
-async fn write_coupons(session: &mut Session<'_>, coupons: &[NewCoupon<'_>]) -> Result<()> {
-    insert_coupons(session, coupons).await?;
-    insert_entries(session, coupons).await?;
+/// A coupon that the database does not take, and why.
+type Refused<'c, 'a> = (&'c NewCoupon<'a>, &'static str);
+
+/// Writes coupons with their entries, and counts them. Answers which of them cannot be written.
+async fn write_coupons<'c, 'a>(
+    session: &mut Session<'_>,
+    coupons: &'c [NewCoupon<'a>],
+) -> Result<Vec<Refused<'c, 'a>>> {
+    let (inserted, refused) = insert_coupons(session, coupons).await?;
+    insert_entries(session, &inserted).await?;
     let mut new = BTreeMap::<TemplateId, i64>::new();
-    for one in coupons {
+    for one in inserted {
         *new.entry(one.coupon.template_id).or_default() += 1;
     }
     for (template, new) in new {
         let sql = "UPDATE coupon_templates SET issue_count = issue_count + ? WHERE id = ?";
         session.run(sql, (new, template.0)).await?;
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Writes a parked event, or tells how it stands: its user has a coupon, or it cannot be written either.
@@ -242,8 +254,12 @@ pub(crate) async fn write_parked(
             _ => Err("its template is gone"),
         });
     };
-    write_coupons(session, &[new_coupon(event, template, status, store)]).await?;
-    Ok(Ok(Settled::Written))
+    let coupons = [new_coupon(record, event, template, status, store)];
+    let refused = write_coupons(session, &coupons).await?;
+    Ok(match refused.first() {
+        Some((_, reason)) => Err(*reason),
+        None => Ok(Settled::Written),
+    })
 }
 
 /// The templates of all events that count, locked in the order of their ids: so issuers do not block each other for
@@ -303,6 +319,7 @@ async fn holders<'a>(
 }
 
 fn new_coupon<'a>(
+    record: &'a Record,
     event: &'a IssueEvent,
     template: &'a Template,
     status: CouponStatus,
@@ -323,6 +340,7 @@ fn new_coupon<'a>(
                 .expiry(event.accepted_at, &store.inner.zone),
             order_id: None,
         },
+        record,
         event,
         discard_reason: is_discarded
             .then(|| template.discard_reason.as_deref().unwrap_or_default()),
@@ -351,40 +369,89 @@ fn in_sizes<'a, T>(all: &'a [T], mark: &'static str) -> impl Iterator<Item = (St
     })
 }
 
-async fn insert_coupons(session: &mut Session<'_>, coupons: &[NewCoupon<'_>]) -> Result<()> {
-    for (marks, some) in in_sizes(coupons, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)") {
-        let sql = format!(
-            "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changed_at,
-                                  issue_key, issue_body)
-             VALUES {marks}"
-        );
-        let mut values: Vec<Value> = Vec::with_capacity(some.len() * 10);
-        for new in some {
-            let coupon = &new.coupon;
-            let changed_at = new.discarded_at(session.now).unwrap_or(coupon.issued_at);
-            values.extend([
-                Value::from(coupon.id.to_bytes()),
-                coupon.merchant_id.0.into(),
-                coupon.template_id.0.into(),
-                coupon.user_id.as_str().into(),
-                coupon_status::code(coupon.status).into(),
-                micros(coupon.issued_at).into(),
-                coupon.expires_at.map(micros).into(),
-                micros(changed_at).into(),
-                new.event.keyed.map(|keyed| keyed.key).into(),
-                new.event.keyed.map(|keyed| keyed.body).into(),
-            ]);
+/// A coupon's mark in a statement.
+const COUPON: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Inserts coupons, and answers which of them are there then and which the database does not take: one that is at
+/// fault must not keep those beside it back.
+async fn insert_coupons<'c, 'a>(
+    session: &mut Session<'_>,
+    coupons: &'c [NewCoupon<'a>],
+) -> Result<(Vec<&'c NewCoupon<'a>>, Vec<Refused<'c, 'a>>)> {
+    let (mut inserted, mut refused) = (Vec::with_capacity(coupons.len()), Vec::new());
+    for (marks, some) in in_sizes(coupons, COUPON) {
+        match insert_together(session, &marks, some).await {
+            Ok(()) => inserted.extend(some),
+            // What failed is undone, and the transaction goes on.
+            Err(fault) if fault.is_about_a_row() => {
+                for one in some {
+                    match insert_together(session, COUPON, std::slice::from_ref(one)).await {
+                        Ok(()) => inserted.push(one),
+                        Err(fault) => refused.push((one, why_refused(session, one, fault).await?)),
+                    }
+                }
+            }
+            Err(fault) => return Err(fault),
         }
-        match session.run(&sql, values).await {
-            // The unique key has the last word: run anew, the look at the holders finds the row.
-            Err(fault) if fault.is_duplicate() => return Err(Fault::Overtaken),
-            done => done?,
-        };
     }
+    Ok((inserted, refused))
+}
+
+async fn insert_together(
+    session: &mut Session<'_>,
+    marks: &str,
+    coupons: &[NewCoupon<'_>],
+) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changed_at,
+                              issue_key, issue_body)
+         VALUES {marks}"
+    );
+    let mut values: Vec<Value> = Vec::with_capacity(coupons.len() * 10);
+    for new in coupons {
+        let coupon = &new.coupon;
+        let changed_at = new.discarded_at(session.now).unwrap_or(coupon.issued_at);
+        values.extend([
+            Value::from(coupon.id.to_bytes()),
+            coupon.merchant_id.0.into(),
+            coupon.template_id.0.into(),
+            coupon.user_id.as_str().into(),
+            coupon_status::code(coupon.status).into(),
+            micros(coupon.issued_at).into(),
+            coupon.expires_at.map(micros).into(),
+            micros(changed_at).into(),
+            new.event.keyed.map(|keyed| keyed.key).into(),
+            new.event.keyed.map(|keyed| keyed.body).into(),
+        ]);
+    }
+    session.run(&sql, values).await?;
     Ok(())
 }
 
-async fn insert_entries(session: &mut Session<'_>, coupons: &[NewCoupon<'_>]) -> Result<()> {
+/// Why a coupon can never be inserted, if it was refused for what it is.
+async fn why_refused(
+    session: &mut Session<'_>,
+    new: &NewCoupon<'_>,
+    fault: Fault,
+) -> Result<&'static str> {
+    if !fault.is_about_a_row() {
+        return Err(fault);
+    }
+    if !fault.is_duplicate() {
+        return Ok("the database does not take what it says");
+    }
+    let coupon = &new.coupon;
+    let sql = "SELECT 1 FROM coupons WHERE id = ? AND NOT (template_id = ? AND user_id = ?)";
+    let values = (coupon.id.to_bytes(), coupon.template_id.0, &coupon.user_id);
+    let other: Option<i64> = session.first(sql, values, |row| row.read()).await?;
+    match other {
+        Some(_) => Ok("its coupon's id is that of another coupon"),
+        // Its user has a coupon, then. Run anew, the look at the holders finds it.
+        None => Err(Fault::Overtaken),
+    }
+}
+
+async fn insert_entries(session: &mut Session<'_>, coupons: &[&NewCoupon<'_>]) -> Result<()> {
     // The coupon's id serves as the ISSUE entry's too.
     let issues = coupons.iter().map(|new| {
         let id = HistoryId::from_bytes(new.coupon.id.to_bytes());

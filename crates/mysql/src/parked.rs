@@ -83,11 +83,9 @@ pub(crate) async fn park_unreadable(
     record: &Record,
     unreadable: &Unreadable,
 ) -> Result<()> {
-    // A user id that no shop can have given would not fit its column; then nobody is known.
-    let fits = |user: &&str| user.chars().count() <= 255;
     let row = Row {
         template: unreadable.template_id.map(|template| template.0),
-        user: unreadable.user_id.as_deref().filter(fits),
+        user: unreadable.user_id.as_deref(),
         reason: &unreadable.reason,
         raw: &unreadable.raw,
     };
@@ -119,6 +117,8 @@ async fn park(
     row: Row<'_>,
 ) -> Result<()> {
     let reason: String = row.reason.chars().take(255).collect();
+    // A user id that no shop can have given would not fit its column; then nobody is known.
+    let user = row.user.filter(|user| user.chars().count() <= 255);
     let sql = "INSERT INTO parked_events
                (partition_id, log_offset, template_id, user_id, reason, raw, appended_at, parked_at)
                VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
@@ -128,7 +128,7 @@ async fn park(
         partition,
         record.offset,
         row.template,
-        row.user,
+        user,
         reason,
         row.raw,
         appended_at,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use goodpon_application::issue_log::{Content, Record, Unreadable};
+use goodpon_application::{
+    issue_log::{Content, Record, Unreadable},
+    ports::StoreError,
+};
 use goodpon_kafka::{Cluster, Consumer, ConsumerSettings, Error, Polled, Publisher};
 use goodpon_mysql::{Store, Tally, Written};
 use tokio::runtime::Handle;
@@ -157,7 +160,16 @@ impl Work {
             }
             Err(error) => {
                 self.metrics.failures.increment(1);
-                tracing::warn!(partition, %error, "coupons cannot be written: waiting for the database");
+                match &error {
+                    StoreError::Unavailable { .. } => tracing::warn!(
+                        partition, %error,
+                        "coupons cannot be written: waiting for the database"
+                    ),
+                    StoreError::Unexpected(_) => tracing::error!(
+                        partition, %error,
+                        "coupons cannot be written, and waiting hardly helps: this partition stands still"
+                    ),
+                }
                 self.consumer.seek(partition, first);
                 self.consumer.pause_all();
                 self.rests_until = Some(Instant::now() + REST);

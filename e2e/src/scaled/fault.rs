@@ -55,6 +55,8 @@ pub enum Fault {
     RestoreValkey,
     /// `FLUSHALL`.
     FlushValkey,
+    /// Every gate loses one of its keys, of this letter.
+    LosePart(char),
     /// Valkey has no memory left.
     FillValkey,
     /// Valkey forgets the scripts that it was told.
@@ -123,6 +125,7 @@ impl Fault {
             | Self::LoseValkey
             | Self::RestoreValkey
             | Self::FlushValkey
+            | Self::LosePart(_)
             | Self::FillValkey
             | Self::ForgetScripts => Victim::Server(Kind::Valkey),
             Self::KillKafka => Victim::Server(Kind::Kafka),
@@ -136,7 +139,7 @@ impl Fault {
 
     fn random(rng: &mut StdRng) -> Self {
         let who = |rng: &mut StdRng| [Who::First, Who::Second, Who::Both][rng.random_range(0..3)];
-        match rng.random_range(0..32) {
+        match rng.random_range(0..34) {
             0 | 1 => Self::KillPartner(who(rng)),
             2 | 3 => Self::KillIssuer(who(rng)),
             4 => Self::KillDashboard,
@@ -156,6 +159,7 @@ impl Fault {
             25 => Self::FillValkey,
             26 => Self::ForgetScripts,
             27 => Self::GrowTopic,
+            28 | 29 => Self::LosePart(['g', 'u', 'p', 'z'][rng.random_range(0..4)]),
             _ => {
                 let from = match rng.random_bool(0.4) {
                     true => From::All,
@@ -173,7 +177,7 @@ impl Fault {
             // Until the group has gone on without it, or a partner's events count no more.
             Self::Freeze(3 | 4) if rng.random_bool(0.5) => rng.random_range(11_000..13_000),
             Self::Freeze(_) => rng.random_range(500..9_000),
-            Self::FlushValkey | Self::ForgetScripts | Self::GrowTopic => 0,
+            Self::FlushValkey | Self::LosePart(_) | Self::ForgetScripts | Self::GrowTopic => 0,
             Self::RestoreValkey => rng.random_range(0..4_000),
             Self::KillKafka => rng.random_range(0..2_000),
             Self::NoIssuers | Self::Storm(_) => rng.random_range(3_000..7_000),
@@ -326,6 +330,14 @@ pub fn every_kind() -> Vec<Vec<Planned>> {
             (Fault::ReplacePartner(Who::First), 700, 1_000),
         ],
         vec![(Fault::Freeze(3), 800, 12_000)],
+        vec![
+            (Fault::LosePart('u'), 900, 0),
+            (Fault::Door(1, Mode::Swallow), 700, 1_000),
+        ],
+        vec![
+            (Fault::LosePart('p'), 900, 0),
+            (Fault::KillPartner(Who::First), 850, 500),
+        ],
     ];
     let rounds = rounds.into_iter();
     rounds
@@ -360,6 +372,7 @@ pub async fn run(fleet: &Fleet, planned: &Planned) -> Result<(), String> {
             sleep(lasts).await;
             tell_valkey(fleet, &["CONFIG", "SET", "maxmemory", "0"]).await;
         }
+        Fault::LosePart(letter) => lose_part(fleet, letter).await,
         Fault::ForgetScripts => tell_valkey(fleet, &["SCRIPT", "FLUSH"]).await,
         Fault::GrowTopic => return grow_topic(fleet).await,
         Fault::ReplacePartner(who) => {
@@ -449,6 +462,21 @@ async fn storm(fleet: &Fleet, seed: u64, lasts: Duration) {
         }
     });
     join_all(gusts).await;
+}
+
+async fn lose_part(fleet: &Fleet, letter: char) {
+    let mut valkey = super::books::valkey(fleet).await;
+    for pattern in [
+        format!("goodpon:{{*}}:{letter}"),
+        format!("goodpon:{{*}}:{letter}:*"),
+    ] {
+        let keys = redis::cmd("KEYS").arg(pattern).to_owned();
+        let keys: Vec<Vec<u8>> = keys.query_async(&mut valkey).await.expect("its keys");
+        for key in keys {
+            let del = redis::cmd("DEL").arg(key).to_owned();
+            del.exec_async(&mut valkey).await.expect("a key less");
+        }
+    }
 }
 
 async fn tell_valkey(fleet: &Fleet, words: &[&str]) {

@@ -287,6 +287,15 @@ impl Merchant {
         id
     }
 
+    /// Makes one more secret.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn add_secret(&self) -> String {
+        let path = format!("/merchants/{}/client-secrets", self.id);
+        text(&self.post(&path, &json!({})).await["secret"])
+    }
+
     async fn post(&self, path: &str, body: &Value) -> Value {
         let mut request = self.http.post(format!("{}{path}", self.base));
         if !self.token.is_empty() {

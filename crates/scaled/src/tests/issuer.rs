@@ -177,6 +177,49 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_does_not_take_is_parked_alone() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(9)).await;
+    let first = scene.event(template, "first");
+    let of_another = |user: &str| IssueEvent {
+        coupon_id: first.coupon_id,
+        ..scene.event(template, user)
+    };
+    let (twin, stranger) = (of_another("twin"), of_another("stranger"));
+    let endless = scene.event(template, &"x".repeat(300));
+    let begun = [
+        record(0, at(1), Content::Event(first.clone())),
+        // In the same statement as the one whose id it has.
+        record(1, at(1), Content::Event(twin)),
+    ];
+    let tally = |written, parked| Tally {
+        written,
+        parked,
+        ..Tally::default()
+    };
+    assert_eq!(scene.written(0, &begun).await, done(tally(1, 1)));
+    let batch = [
+        record(2, at(2), Content::Event(scene.event(template, "a"))),
+        record(3, at(2), Content::Event(stranger.clone())),
+        record(4, at(2), Content::Event(endless)),
+        record(5, at(2), Content::Event(scene.event(template, "b"))),
+    ];
+    assert_eq!(scene.written(0, &batch).await, done(tally(2, 2)));
+    assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [3]);
+    let parked = scene.store.parked(100).await.unwrap();
+    let parked: Vec<_> = parked
+        .iter()
+        .map(|one| (one.offset, one.user_id.as_deref()))
+        .collect();
+    assert_eq!(
+        parked,
+        [(1, Some("twin")), (3, Some("stranger")), (4, None)]
+    );
+    let stays = scene.store.retry_parked(0, 3, &stranger).await.unwrap();
+    assert!(matches!(stays, Err(StaysParked::Because(_))), "{stays:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retried_event_becomes_a_coupon() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
