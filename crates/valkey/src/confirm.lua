@@ -3,8 +3,8 @@
 -- ARGV  1 the connection's server  2 epoch  3 now, then for each event: user, coupon id, which of KEYS is its k or '0'
 -- Answers for each event whether its reservation was there. It runs even where memory is used up: it hardly needs any,
 -- and newcomers wait for it.
-local g, u, p, z, q = unpack(KEYS)
-local server, epoch, now = unpack(ARGV)
+local g, u, p, z, q = unpack(KEYS, 1, 5)
+local server, epoch, now = unpack(ARGV, 1, 3)
 
 local _, shut = open(g, server, epoch, clock_ms(), true)
 if shut then

@@ -1,7 +1,7 @@
 -- Installs an epoch with its places, once all of its users are there.
 -- KEYS  g, u of the epoch, then u, p, z and q of older epochs, of the one that is there too
 -- ARGV  1 the connection's server  2 epoch  3 cap  4 base  5 number of users loaded  6 the epoch that is there, or ''
-local g, u = unpack(KEYS)
+local g, u = unpack(KEYS, 1, 2)
 local server, epoch, cap, base, loaded, before = unpack(ARGV)
 
 if identity() ~= server then

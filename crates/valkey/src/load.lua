@@ -4,8 +4,8 @@
 --       then for each success: what its k holds, and for how many milliseconds it is still to be kept
 -- The epoch's number in `u` is no user (those are 16 bytes): by it the installation knows that what was loaded was
 -- not lost on the way, even where there was nobody to load.
-local g, u = unpack(KEYS)
-local server, epoch, users = unpack(ARGV)
+local g, u = unpack(KEYS, 1, 2)
+local server, epoch, users = unpack(ARGV, 1, 3)
 users = tonumber(users)
 
 if identity() ~= server then

@@ -2,7 +2,7 @@
 -- KEYS  g, u, p of the epoch
 -- ARGV  1 the connection's server  2 epoch, then the users
 local g, u, p = unpack(KEYS)
-local server, epoch = unpack(ARGV)
+local server, epoch = unpack(ARGV, 1, 2)
 
 local _, shut = open(g, server, epoch, clock_ms(), false)
 if shut then

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use goodpon_application::{
     idempotency::Outcome,
+    issue_log::{Content, Record},
     ports::{IssueOutcome, StoreError},
 };
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, GateState},
+    gate::{Epoch, GateState, IssueEvent, Keyed},
     id::TemplateId,
     template::Limit,
 };
+use goodpon_mysql::Written;
 use jiff::SignedDuration;
 
 use super::{Scene, ran};
@@ -97,6 +99,46 @@ async fn a_gate_that_lost_a_part_of_its_data_is_opened_anew() {
     };
     tokio::join!(lose("g"), lose("u"), lose("p"), lose("z"));
     scene.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_opens_with_more_coupons_than_a_page_has() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(6_002)).await;
+    let key = |number: i64| {
+        let mut key = [3; 16];
+        key[8..].copy_from_slice(&number.to_be_bytes());
+        key
+    };
+    let records: Vec<_> = (0..6_001)
+        .map(|number| {
+            let event = scene.event(template, &format!("user-{number}"));
+            let keyed = Some(Keyed {
+                key: key(number),
+                body: [1; 16],
+            });
+            Record {
+                offset: number,
+                appended_at: event.accepted_at,
+                content: Content::Event(IssueEvent { keyed, ..event }),
+            }
+        })
+        .collect();
+    for batch in records.chunks(500) {
+        let written = scene.store.write_issues(0, batch, goodpon_kafka::keep);
+        assert!(matches!(written.await.unwrap(), Written::Done(_)));
+    }
+    let _issuer = scene.issuer();
+    let refusal = scene.issued_in_the_end(template, "user-6000").await;
+    assert_eq!(refusal, Err(IssueRefusal::AlreadyIssued));
+    for number in [0, 4_999, 5_000, 6_000] {
+        let user = format!("user-{number}");
+        let again = scene.issue_keyed(template, &user, key(number)).await;
+        assert!(matches!(again, Ok(Outcome::Replayed(_))), "{again:?}");
+    }
+    assert_eq!(scene.issued_in_the_end(template, "last").await, Ok(()));
+    let refusal = scene.issued_in_the_end(template, "late").await;
+    assert_eq!(refusal, Err(IssueRefusal::SoldOut));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use goodpon_domain::{coupon::IssueRefusal, gate::Epoch};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, IssueEvent, Keyed},
+    id::CouponId,
+};
 use goodpon_valkey::{Folding, Installation, KeptSuccess, Taken, user_digest};
 
 use crate::scene::{GATE, Scene, event, hours, keyed, now};
@@ -55,6 +59,51 @@ async fn a_gate_opens_with_all_that_was_loaded() {
         again.epoch = Epoch(3);
         assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())));
     }
+}
+
+fn numbered(number: u32) -> Keyed {
+    let mut key = [0; 16];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    Keyed { key, body: key }
+}
+
+/// A script has more arguments then than Lua can take apart at once.
+#[tokio::test]
+async fn batches_may_be_large() {
+    let scene = Scene::empty().await;
+    let names: Vec<String> = (0..5_000).map(|number| format!("user-{number}")).collect();
+    let users: Vec<_> = names.iter().map(|name| user_digest(name)).collect();
+    let successes: Vec<_> = (0..5_000)
+        .map(|number| KeptSuccess {
+            keyed: numbered(number),
+            ..kept(0, 0)
+        })
+        .collect();
+    let loaded = scene.bound.load(GATE, Epoch(1), &users, &successes).await;
+    assert_eq!(loaded.unwrap(), Installation::Done);
+    let installed = scene
+        .bound
+        .install(GATE, Epoch(1), 9_000, 5_000, 5_000)
+        .await;
+    assert_eq!(installed.unwrap(), Installation::Done);
+    let wish = |number: u32| IssueEvent {
+        keyed: Some(numbered(number)),
+        coupon_id: CouponId::from_bytes(numbered(number).key),
+        ..event(&format!("user-{number}"), 0, None)
+    };
+    let known = scene.take(&wish(4_999)).await;
+    assert_eq!(known, Taken::Replay(Ok(())));
+    let mut events = Vec::new();
+    for number in 5_000..8_000 {
+        let event = wish(number);
+        assert!(matches!(scene.take(&event).await, Taken::Reserved { .. }));
+        events.push(event);
+    }
+    let confirmed = scene.confirm(&events).await;
+    assert!(confirmed.iter().all(|confirmed| *confirmed));
+    let strangers = scene.bound.strangers(GATE, Epoch(1), &users).await;
+    assert_eq!(strangers.unwrap(), 0);
+    assert_eq!(scene.take(&events[7]).await, Taken::Replay(Ok(())));
 }
 
 #[tokio::test]
