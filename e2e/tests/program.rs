@@ -513,6 +513,7 @@ fn what_no_waiting_helps_against_ends_the_start_with_one_line() {
         "mysql://{user_and_password}@{}/nowhere",
         host.split('/').next().unwrap()
     );
+    let numbered = format!("{valkey}/3");
     let guarded = valkey.replacen("://", "://nobody:hunter2@", 1);
     for (settings, told) in [
         (
@@ -532,6 +533,10 @@ fn what_no_waiting_helps_against_ends_the_start_with_one_line() {
             "wrong user or password",
         ),
         (&[("GOODPON_VALKEY_URL", "http://h")], "valkey"),
+        (
+            &[("GOODPON_VALKEY_URL", numbered.as_str())],
+            "names a database",
+        ),
         (
             &[("GOODPON_KAFKA_ACCEPT_RISKS", "false")],
             "kafka-accept-risks",

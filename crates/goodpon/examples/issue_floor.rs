@@ -160,7 +160,7 @@ async fn main() -> Outcome<()> {
         "script" => None,
         _ => {
             topic::create(&cluster, PARTITIONS, 1).await?;
-            let publisher = Publisher::start(&cluster)?;
+            let publisher = Publisher::start(&cluster, &name)?;
             publisher.wait_until_up(PATIENCE).await?;
             Some(publisher)
         }

@@ -67,6 +67,10 @@ enum Command {
     Migrate {
         #[command(flatten)]
         flags: Flags,
+        /// Where the topic has lost accepted issues that were not worked through, or was made anew, go on with what it
+        /// has: customers who were told that they have those coupons do not get them
+        #[arg(long)]
+        skip_lost: bool,
     },
     /// List, retry or discard events of a scaled-out set that no coupon could be made of.
     Parked {
@@ -78,7 +82,7 @@ enum Command {
     /// Recompute every counter, limit and state; exit code 1 with differences, 2 if it could not run.
     Verify {
         #[command(flatten)]
-        store: StoreFlags,
+        flags: Flags,
     },
     /// Copy the database to FILE, also while it is served, and check the copy.
     Backup {
@@ -102,7 +106,7 @@ enum Command {
     /// Print mails, newest first, also while it is served.
     Mailbox {
         #[command(flatten)]
-        store: StoreFlags,
+        flags: Flags,
         /// Only those to this address.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
@@ -173,10 +177,10 @@ fn run(command: Command) -> Result<String, Failed> {
         Command::Dashboard { flags } => serve_part(&flags, Role::Dashboard),
         Command::Partner { flags } => serve_part(&flags, Role::Partner),
         Command::Issuer { flags } => serve_part(&flags, Role::Issuer),
-        Command::Migrate { flags } => maintenance::migrate(&checked(&flags)?),
+        Command::Migrate { flags, skip_lost } => maintenance::migrate(&checked(&flags)?, skip_lost),
         Command::Parked { flags, action } => parked::run(&checked(&flags)?, &action),
-        Command::Verify { store } => {
-            let settings = store.settings();
+        Command::Verify { flags } => {
+            let settings = checked(&flags);
             let settings =
                 settings.map_err(|failed| failed.with_code(maintenance::COULD_NOT_RUN))?;
             maintenance::verify(&settings)
@@ -184,8 +188,8 @@ fn run(command: Command) -> Result<String, Failed> {
         Command::Backup { store, file } => maintenance::backup(&store.settings()?, &file),
         Command::Restore { store, file } => maintenance::restore(&store.settings()?, &file),
         Command::Openapi { api } => openapi(api),
-        Command::Mailbox { store, to, json } => {
-            maintenance::mailbox(&store.settings()?, to.as_deref(), json)
+        Command::Mailbox { flags, to, json } => {
+            maintenance::mailbox(&checked(&flags)?, to.as_deref(), json)
         }
         Command::Config { flags, json } => {
             let all = resolve(&flags)?;

@@ -3,17 +3,19 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use goodpon_application::audit::Difference;
 use goodpon_application::mail::{MailState, StoredMail};
-use goodpon_application::ports::{Health, Outbox};
+use goodpon_application::ports::{Health, Outbox, StoreResult};
 use goodpon_kafka::topic;
+use goodpon_scaled::{TopicState, look_at_topic};
 use serde_json::{Value, json};
 
 use crate::backends::Place;
-use crate::config::Settings;
+use crate::config::{Servers, Settings};
 use crate::failed::Failed;
 use crate::wiring;
 
-/// The exit code of `verify` where it could not even look.
+/// The exit code of `verify` where it could not look, or not at all of it.
 pub const COULD_NOT_RUN: u8 = 2;
 
 /// Mails that are shown at the most.
@@ -22,41 +24,73 @@ const SHOWN_MAILS: usize = 1000;
 /// Recomputes all that is stored twice, and tells each difference.
 ///
 /// # Errors
-/// There are differences (exit code 1), or it could not run (exit code 2).
+/// There are differences (exit code 1), or it could not run to its end (exit code 2).
 pub fn verify(settings: &Settings) -> Result<String, Failed> {
-    let looked = wait_for(async {
-        let place = Place::open(settings).await?;
-        let differences = match (&place, &settings.servers) {
-            (Place::Folder(store), _) => store.audit().await,
-            (Place::Server(store), None) => store.audit().await,
-            (Place::Server(store), Some(servers)) => {
-                let scaled = wiring::scaled(store, servers).await?;
-                scaled.audit().await
-            }
-        };
-        let name = place.name(&settings.data_dir);
-        Ok::<_, Failed>((differences.map_err(Failed::new)?, name))
-    });
-    let (differences, name) = looked.map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
-    if differences.is_empty() {
-        return Ok("No differences: every counter, limit and state is borne out by coupons and histories.\n".into());
-    }
+    let looked = wait_for(look(settings));
+    let Looked {
+        place,
+        mut differences,
+        gates,
+    } = looked.map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
+    let unasked = match gates {
+        Ok(more) => {
+            differences.extend(more);
+            None
+        }
+        Err(error) => Some(error),
+    };
     let mut found = String::new();
     for difference in &differences {
         // Writing into a String does not fail.
         let _ = writeln!(found, "{difference}");
     }
-    let count = differences.len();
-    let summary = format!("{count} differences in {name}; restore a backup or report them");
-    Err(Failed::new(summary).with_output(found))
+    if let Some(error) = unasked {
+        let why = format!("the gates cannot be held against the coupons now: {error}");
+        return Err(Failed::new(why).with_code(COULD_NOT_RUN).with_output(found));
+    }
+    match differences.len() {
+        0 => Ok("No differences: every counter, limit and state is borne out by coupons and histories.\n".into()),
+        count => Err(Failed::new(format!(
+            "{count} differences in {place}; restore a backup or report them"
+        ))
+        .with_output(found)),
+    }
+}
+
+/// What there is to tell of a store.
+struct Looked {
+    place: String,
+    /// Of its records.
+    differences: Vec<Difference>,
+    /// Of the gates over them, unless these cannot be asked.
+    gates: StoreResult<Vec<Difference>>,
+}
+
+async fn look(settings: &Settings) -> Result<Looked, Failed> {
+    let place = Place::open(settings).await?;
+    let name = place.name(&settings.data_dir);
+    let (differences, gates) = match (&place, &settings.servers) {
+        (Place::Folder(store), _) => (store.audit().await, Ok(Vec::new())),
+        (Place::Server(store), None) => (store.audit().await, Ok(Vec::new())),
+        (Place::Server(store), Some(servers)) => {
+            let scaled = wiring::scaled(store, servers).await?;
+            (store.audit().await, scaled.audit_gates().await)
+        }
+    };
+    Ok(Looked {
+        place: name,
+        differences: differences.map_err(Failed::new)?,
+        gates,
+    })
 }
 
 /// Brings the database up to date, and makes the topic: what a scaled-out set needs before its first start, and after
-/// an update. Any number may run at once.
+/// an update. Any number may run at once. `skip_lost`: issuers go on with what the topic has, also where it has lost
+/// what they were to go on with.
 ///
 /// # Errors
-/// A server does not answer or says no.
-pub fn migrate(settings: &Settings) -> Result<String, Failed> {
+/// A server does not answer or says no, or the topic was there and no partner would use it.
+pub fn migrate(settings: &Settings, skip_lost: bool) -> Result<String, Failed> {
     let Some(servers) = &settings.servers else {
         return Err(Failed::new(
             "there is nothing to migrate: the embedded database is brought up to date by `goodpon serve`",
@@ -65,22 +99,61 @@ pub fn migrate(settings: &Settings) -> Result<String, Failed> {
     wait_for(async {
         let store = wiring::records(servers, &settings.zone)?;
         store.migrate().await.map_err(Failed::new)?;
-        let cluster = &servers.cluster;
-        let made = topic::create(cluster, servers.partitions, servers.replication).await;
-        made.map_err(Failed::new)?;
-        topic::grow(cluster, servers.partitions)
-            .await
-            .map_err(Failed::new)?;
+        let partitions = prepare_topic(servers).await?;
         // Partners use only what has progress, so this comes last.
         store
-            .set_up_partitions(servers.partitions)
+            .set_up_partitions(partitions)
             .await
             .map_err(Failed::new)?;
+        let kept = match partitions > servers.partitions {
+            true => format!(
+                " (kafka-partitions is {}, but partitions cannot be taken away)",
+                servers.partitions
+            ),
+            false => String::new(),
+        };
+        let skipped = match skip_lost {
+            true => skip_what_is_lost(&store, servers).await?,
+            false => String::new(),
+        };
         Ok(format!(
-            "The database is up to date, and the topic {} has {} partitions.\n",
-            cluster.topic, servers.partitions
+            "The database is up to date, and the topic {} has {partitions} partitions{kept}.\n{skipped}",
+            servers.cluster.topic
         ))
     })
+}
+
+/// Goes on with each partition where the topic has something to go on with. Tells where that is elsewhere.
+async fn skip_what_is_lost(
+    store: &goodpon_mysql::Store,
+    servers: &Servers,
+) -> Result<String, Failed> {
+    let mut told = String::new();
+    for (partition, next) in store.progress().await.map_err(Failed::new)? {
+        let bounds = topic::bounds(&servers.cluster, partition).await;
+        let (first, end) = bounds.map_err(Failed::new)?;
+        let there = next.max(first).min(end);
+        if there != next {
+            let moved = store.skip_lost(partition, next, there).await;
+            if moved.map_err(Failed::new)? {
+                told += &format!("Partition {partition} goes on at {there} instead of {next}.\n");
+            }
+        }
+    }
+    Ok(told)
+}
+
+/// Makes the topic, or looks whether the one that is there will do, and lets it grow. Gives how many partitions it has.
+async fn prepare_topic(servers: &Servers) -> Result<i32, Failed> {
+    let cluster = &servers.cluster;
+    let made = topic::create(cluster, servers.partitions, servers.replication).await;
+    made.map_err(Failed::new)?;
+    match look_at_topic(cluster, 1, servers.accept_risks).await {
+        TopicState::Good => {}
+        TopicState::Bad(why) | TopicState::Unknown(why) => return Err(Failed::new(why)),
+    }
+    let grown = topic::grow(cluster, servers.partitions).await;
+    grown.map_err(Failed::new)
 }
 
 /// Copies the database to `file`, also while it is served.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::{Args, Subcommand};
+use goodpon_application::ports::StoreResult;
 use goodpon_kafka::{Content, reread};
 use goodpon_mysql::{Parked, Settled, StaysParked, Store};
 use serde_json::json;
@@ -93,14 +94,9 @@ async fn retry(store: &Store, which: &Which) -> Result<String, Failed> {
     let (mut told, mut stay) = (String::new(), 0);
     for parked in chosen(store, which).await? {
         let (partition, offset) = (parked.partition, parked.offset);
-        let outcome = match reread(&parked.raw) {
-            Content::Event(event) => store
-                .retry_parked(partition, offset, &event)
-                .await
-                .map_err(|error| Failed::new(error).with_output(told.clone()))?,
-            Content::Tick => Err(StaysParked::Because("it is no issue".into())),
-            Content::Unreadable { reason, .. } => Err(StaysParked::Because(reason)),
-        };
+        let outcome = retry_one(store, partition, offset)
+            .await
+            .map_err(|error| Failed::new(error).with_output(told.clone()))?;
         let word = match outcome {
             Ok(Settled::Written) => "became a coupon".to_owned(),
             Ok(Settled::Held) => "its user has a coupon already".to_owned(),
@@ -117,6 +113,24 @@ async fn retry(store: &Store, which: &Which) -> Result<String, Failed> {
     match stay {
         0 => Ok(told),
         count => Err(Failed::new(format!("{count} events stay parked")).with_output(told)),
+    }
+}
+
+async fn retry_one(
+    store: &Store,
+    partition: i32,
+    offset: i64,
+) -> StoreResult<Result<Settled, StaysParked>> {
+    let Some(raw) = store.parked_raw(partition, offset).await? else {
+        return Ok(Err(StaysParked::NotFound));
+    };
+    match reread(&raw, &store.installation().await?) {
+        Content::Event(event) => store.retry_parked(partition, offset, &event).await,
+        Content::Tick => Ok(Err(StaysParked::Because("it is no issue".into()))),
+        Content::Foreign(_) => Ok(Err(StaysParked::Because(
+            "it is another installation's".into(),
+        ))),
+        Content::Unreadable { reason, .. } => Ok(Err(StaysParked::Because(reason))),
     }
 }
 

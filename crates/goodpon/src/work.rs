@@ -52,7 +52,8 @@ impl Work {
                 false => scaled.start_informed(stop),
             });
             if role.has_issuer() {
-                let started = Issuer::start(store.clone(), &servers.cluster, stop);
+                let started =
+                    Issuer::start(store.clone(), &servers.cluster, scaled.installation(), stop);
                 issuer = Some(started.map_err(Failed::new)?);
             }
         }

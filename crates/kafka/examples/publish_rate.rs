@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn measure(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
-    let publisher = Arc::new(Publisher::start(cluster)?);
+    let publisher = Arc::new(Publisher::start(cluster, "publish-rate")?);
     publisher.wait_until_up(DEADLINE).await?;
     for tasks in [1, 64, 256] {
         run(&publisher, tasks, WARM_UP).await?;

@@ -41,6 +41,8 @@ pub type StartOffset = Box<dyn FnMut(i32) -> Result<i64, String> + Send>;
 pub struct ConsumerSettings {
     /// Where it is.
     pub cluster: Cluster,
+    /// The installation that reads: what another one says is foreign to it.
+    pub installation: String,
     /// The group whose members share the partitions.
     pub group: String,
     /// The largest batch, 1 to 500 records.
@@ -54,9 +56,14 @@ pub struct ConsumerSettings {
 impl ConsumerSettings {
     /// The usual ones: 500 records, 10 s, 30 s.
     #[must_use]
-    pub fn new(cluster: Cluster, group: impl Into<String>) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        installation: impl Into<String>,
+        group: impl Into<String>,
+    ) -> Self {
         Self {
             cluster,
+            installation: installation.into(),
             group: group.into(),
             max: MAX_BATCH,
             session: Duration::from_secs(10),
@@ -124,6 +131,7 @@ pub enum Polled {
 /// [`ConsumerSettings::longest_pause`].
 pub struct Consumer {
     log: Log,
+    installation: String,
     max: usize,
     start: StartOffset,
     places: BTreeMap<i32, Place>,
@@ -139,6 +147,7 @@ impl Consumer {
     pub fn join(settings: &ConsumerSettings, start: StartOffset) -> Result<Self, Error> {
         Ok(Self {
             log: Log::join(&settings.config()?, &settings.cluster.topic)?,
+            installation: settings.installation.clone(),
             max: settings.max.clamp(1, MAX_BATCH),
             start,
             places: BTreeMap::new(),
@@ -233,7 +242,7 @@ impl Consumer {
                     if let Some(place) = place
                         && place.expects(message.offset(), Instant::now())
                     {
-                        place.take(Record::read(&message));
+                        place.take(Record::read(&message, &self.installation));
                     }
                 }
                 Heard::Trouble(error) => match error.rdkafka_error_code() {

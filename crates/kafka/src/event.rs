@@ -1,9 +1,9 @@
-//! What events and ticks are in bytes. Version 1, big-endian, times in microseconds since 1970:
+//! What events and ticks are in bytes. Big-endian, times in microseconds since 1970:
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 1 | version: 1 |
-//! | 1 | kind: 1 an event, 2 a tick, which ends here |
+//! | 1 | version: 1 or 2 |
+//! | 1 | kind: 1 an event, 2 a tick, which is of version 1 and ends here |
 //! | 16 | coupon id |
 //! | 8 | template id |
 //! | 8 | epoch |
@@ -11,9 +11,13 @@
 //! | 8 | valid until |
 //! | 1 (+ 32) | 0 without idempotency key; 1 and the digests of key and body |
 //! | 4 + n | the user id's length and its bytes, UTF-8 |
+//! | 4 + n | version 2 only: the length of the installation's name and its bytes, UTF-8 |
 //!
-//! Nothing may follow. Template, user and valid until also stand in headers, as text, so that whose place it is can
-//! be told of a body that cannot be read. Bytes once written must be read for ever: a change is a new version.
+//! Nothing may follow. The log has events of version 2: installations that share a topic by mistake tell theirs by the
+//! name. What a database keeps of its own is of version 1, and ticks are anybody's.
+//!
+//! Template, user, valid until and installation also stand in headers, as text, so that whose place it is can be told
+//! of a body that cannot be read. Bytes once written must be read for ever: a change is a new version.
 
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed},
@@ -22,6 +26,7 @@ use goodpon_domain::{
 use jiff::Timestamp;
 
 const VERSION: u8 = 1;
+const VERSION_WITH_INSTALLATION: u8 = 2;
 const EVENT: u8 = 1;
 const TICK: u8 = 2;
 
@@ -31,18 +36,28 @@ pub(crate) const TEMPLATE_HEADER: &str = "template";
 pub(crate) const USER_HEADER: &str = "user";
 /// The header that bears the microseconds of `valid_until` in decimal.
 pub(crate) const VALID_UNTIL_HEADER: &str = "valid-until";
+/// The header that bears the name of the installation.
+pub(crate) const INSTALLATION_HEADER: &str = "installation";
 
 /// A body that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Body {
-    Event(IssueEvent),
+    Event {
+        event: IssueEvent,
+        /// Whose it is, if it says so.
+        installation: Option<String>,
+    },
     Tick,
 }
 
-/// The body of an event.
-pub(crate) fn encode(event: &IssueEvent) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(87 + event.user_id.len());
-    bytes.extend([VERSION, EVENT]);
+/// The body of an event, of version 2 where an installation is named.
+pub(crate) fn encode(event: &IssueEvent, installation: Option<&str>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(107 + event.user_id.len());
+    let version = match installation {
+        None => VERSION,
+        Some(_) => VERSION_WITH_INSTALLATION,
+    };
+    bytes.extend([version, EVENT]);
     bytes.extend(event.coupon_id.to_bytes());
     bytes.extend(event.template_id.0.to_be_bytes());
     bytes.extend(event.epoch.0.to_be_bytes());
@@ -56,10 +71,15 @@ pub(crate) fn encode(event: &IssueEvent) -> Vec<u8> {
             bytes.extend(body);
         }
     }
-    // Brokers refuse records of more than a mebibyte long before a length does not fit.
-    let length = u32::try_from(event.user_id.len()).unwrap_or(u32::MAX);
-    bytes.extend(length.to_be_bytes());
-    bytes.extend(event.user_id.as_bytes());
+    for text in [Some(event.user_id.as_str()), installation]
+        .into_iter()
+        .flatten()
+    {
+        // Brokers refuse records of more than a mebibyte long before a length does not fit.
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(text.as_bytes());
+    }
     bytes
 }
 
@@ -72,13 +92,19 @@ pub(crate) fn encode_tick() -> Vec<u8> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Body, String> {
     let mut rest = Rest(bytes);
     let version = rest.byte("the version")?;
-    if version != VERSION {
+    if ![VERSION, VERSION_WITH_INSTALLATION].contains(&version) {
         return Err(format!("format version {version} is not known"));
     }
-    let body = match rest.byte("the kind")? {
-        EVENT => Body::Event(decode_event(&mut rest)?),
-        TICK => Body::Tick,
-        kind => return Err(format!("kind {kind} is not known")),
+    let body = match (version, rest.byte("the kind")?) {
+        (VERSION, TICK) => Body::Tick,
+        (_, EVENT) => Body::Event {
+            event: decode_event(&mut rest)?,
+            installation: match version {
+                VERSION => None,
+                _ => Some(rest.text("the installation")?),
+            },
+        },
+        (_, kind) => return Err(format!("kind {kind} is not known")),
     };
     match rest.0.len() {
         0 => Ok(body),
@@ -175,6 +201,20 @@ mod tests {
                              00064f1c6f961b5501000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00\
                              000008ed9a8cec9b902d37";
 
+    /// The same of version 2: it names its installation. This text must never change either.
+    const YESTERDAY_NAMED: &str = "02010196f3a1c2007abc8def0123456789ab000000000000002a000000000000000700064f1c6f3a8d15\
+                                   00064f1c6f961b5501000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00\
+                                   000008ed9a8cec9b902d370000001030303166633361376630653164326333";
+
+    const INSTALLATION: &str = "001fc3a7f0e1d2c3";
+
+    fn body(event: IssueEvent, installation: Option<&str>) -> Body {
+        Body::Event {
+            event,
+            installation: installation.map(str::to_owned),
+        }
+    }
+
     fn yesterday() -> IssueEvent {
         IssueEvent {
             coupon_id: CouponId::parse("0196f3a1c2007abc8def0123456789ab").unwrap(),
@@ -218,25 +258,35 @@ mod tests {
 
     #[test]
     fn what_yesterday_wrote_is_read_today() {
-        assert_eq!(decode(&from_hex(YESTERDAY)), Ok(Body::Event(yesterday())));
+        let read = |text| decode(&from_hex(text));
+        assert_eq!(read(YESTERDAY), Ok(body(yesterday(), None)));
+        let named = body(yesterday(), Some(INSTALLATION));
+        assert_eq!(read(YESTERDAY_NAMED), Ok(named));
         assert_eq!(decode(&[1, 2]), Ok(Body::Tick));
     }
 
     #[test]
     fn today_writes_what_yesterday_wrote() {
-        assert_eq!(encode(&yesterday()), from_hex(YESTERDAY));
+        assert_eq!(encode(&yesterday(), None), from_hex(YESTERDAY));
+        let named = encode(&yesterday(), Some(INSTALLATION));
+        assert_eq!(named, from_hex(YESTERDAY_NAMED));
         assert_eq!(encode_tick(), [1, 2]);
     }
 
     proptest! {
         #[test]
-        fn events_survive(event in event()) {
-            prop_assert_eq!(decode(&encode(&event)), Ok(Body::Event(event)));
+        fn events_survive(event in event(), installation: Option<String>) {
+            let installation = installation.as_deref();
+            prop_assert_eq!(decode(&encode(&event, installation)), Ok(body(event, installation)));
         }
 
         #[test]
-        fn nothing_may_be_missing_and_nothing_may_follow(event in event(), junk: u8) {
-            let mut bytes = encode(&event);
+        fn nothing_may_be_missing_and_nothing_may_follow(
+            event in event(),
+            installation: Option<String>,
+            junk: u8,
+        ) {
+            let mut bytes = encode(&event, installation.as_deref());
             for length in 0..bytes.len() {
                 prop_assert!(decode(&bytes[..length]).is_err(), "cut off after {}", length);
             }
@@ -248,12 +298,16 @@ mod tests {
         #[test]
         fn no_bytes_break_the_reader(bytes: Vec<u8>, tail: Vec<u8>) {
             let _ = decode(&bytes);
-            let _ = decode(&[&[VERSION, EVENT], &bytes[..]].concat());
-            let mut changed = from_hex(YESTERDAY);
-            for (at, byte) in tail.iter().enumerate().take(changed.len()) {
-                changed[at] ^= byte;
+            for version in [VERSION, VERSION_WITH_INSTALLATION] {
+                let _ = decode(&[&[version, EVENT], &bytes[..]].concat());
             }
-            let _ = decode(&changed);
+            for text in [YESTERDAY, YESTERDAY_NAMED] {
+                let mut changed = from_hex(text);
+                for (at, byte) in tail.iter().enumerate().take(changed.len()) {
+                    changed[at] ^= byte;
+                }
+                let _ = decode(&changed);
+            }
         }
     }
 
@@ -261,7 +315,8 @@ mod tests {
     fn what_is_wrong_is_said() {
         let wrong = |bytes: &[u8]| decode(bytes).unwrap_err();
         assert_eq!(wrong(&[]), "it ends before the end of the version");
-        assert_eq!(wrong(&[2, 1]), "format version 2 is not known");
+        assert_eq!(wrong(&[3, 1]), "format version 3 is not known");
+        assert_eq!(wrong(&[2, 2]), "kind 2 is not known");
         assert_eq!(wrong(&[1, 3]), "kind 3 is not known");
         assert_eq!(wrong(&[1, 2, 0, 0]), "2 bytes too many");
         let mut bytes = from_hex(YESTERDAY);
@@ -270,6 +325,9 @@ mod tests {
         bytes = from_hex(YESTERDAY);
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(wrong(&bytes), "the user is no UTF-8");
+        bytes = from_hex(YESTERDAY_NAMED);
+        *bytes.last_mut().unwrap() = 0xff;
+        assert_eq!(wrong(&bytes), "the installation is no UTF-8");
         for count in [0, 256] {
             let user_id = "é".repeat(count);
             let event = IssueEvent {
@@ -277,7 +335,7 @@ mod tests {
                 ..yesterday()
             };
             let expected = format!("a user id of {count} characters");
-            assert_eq!(wrong(&encode(&event)), expected);
+            assert_eq!(wrong(&encode(&event, None)), expected);
         }
         bytes = from_hex(YESTERDAY);
         bytes[42] = 0x7f;

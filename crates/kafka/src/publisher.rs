@@ -70,13 +70,15 @@ type Producer = ThreadedProducer<Context>;
 /// Appends to the log. Share one in a process: it batches what comes at the same time.
 pub struct Publisher {
     shared: Arc<Shared>,
+    installation: String,
     health: watch::Receiver<Health>,
     metrics: Metrics,
 }
 
 impl Publisher {
-    /// Begins to connect and returns at once, also where no broker answers: [`Self::is_up`] tells.
-    pub fn start(cluster: &Cluster) -> Result<Self, Error> {
+    /// Begins to connect and returns at once, also where no broker answers: [`Self::is_up`] tells. Events bear the
+    /// installation's name.
+    pub fn start(cluster: &Cluster, installation: impl Into<String>) -> Result<Self, Error> {
         let (tell, health) = watch::channel(Err("Kafka was not asked yet".to_owned()));
         let signs = Arc::new(Signs::default());
         let shared = Arc::new(Shared {
@@ -91,6 +93,7 @@ impl Publisher {
             .map_err(|error| Error::Settings(format!("no thread to be had: {error}")))?;
         Ok(Self {
             shared,
+            installation: installation.into(),
             health,
             metrics: Metrics::default(),
         })
@@ -106,9 +109,10 @@ impl Publisher {
         partition: i32,
         deadline: Duration,
     ) -> Result<Appended, PublishError> {
-        let headers = record::headers(event);
-        self.append(partition, &event::encode(event), Some(headers), deadline)
-            .await
+        let installation = Some(self.installation.as_str());
+        let headers = record::headers(event, installation);
+        let body = event::encode(event, installation);
+        self.append(partition, &body, Some(headers), deadline).await
     }
 
     /// Appends a record that says nothing but moves the partition's log time.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use rdkafka::message::{self, Header, Headers, Message, OwnedHeaders};
 
 use crate::event::{
-    self, Body, Rest, TEMPLATE_HEADER, USER_HEADER, VALID_UNTIL_HEADER, decode, time,
+    self, Body, INSTALLATION_HEADER, Rest, TEMPLATE_HEADER, USER_HEADER, VALID_UNTIL_HEADER,
+    decode, time,
 };
 
 /// A record, and where and when the log took it in.
@@ -31,6 +32,8 @@ pub enum Content {
     Event(IssueEvent),
     /// Nothing but that the log's time goes on.
     Tick,
+    /// What another installation says, of this name: two of them share a topic, by mistake.
+    Foreign(String),
     /// What nobody here understands.
     Unreadable {
         /// Why.
@@ -47,7 +50,8 @@ pub enum Content {
 }
 
 impl Record {
-    pub(crate) fn read(message: &impl Message) -> Self {
+    /// Reads a record for an installation.
+    pub(crate) fn read(message: &impl Message, installation: &str) -> Self {
         let (appended_at, doubt) = match appended_at(message.timestamp()) {
             Some(at) => (at, None),
             None => (
@@ -59,7 +63,9 @@ impl Record {
             partition: message.partition(),
             offset: message.offset(),
             appended_at,
-            content: read(message.payload(), doubt, || all(message.headers())),
+            content: read(message.payload(), installation, doubt, || {
+                all(message.headers())
+            }),
         }
     }
 }
@@ -82,7 +88,7 @@ fn all<H: Headers>(headers: Option<&H>) -> Vec<Header<'_, &[u8]>> {
 }
 
 /// The headers of an event.
-pub(crate) fn headers(event: &IssueEvent) -> OwnedHeaders {
+pub(crate) fn headers(event: &IssueEvent, installation: Option<&str>) -> OwnedHeaders {
     let template = event.template_id.to_string();
     let valid_until = event.valid_until.as_microsecond().to_string();
     [
@@ -91,8 +97,9 @@ pub(crate) fn headers(event: &IssueEvent) -> OwnedHeaders {
         (VALID_UNTIL_HEADER, valid_until.as_str()),
     ]
     .into_iter()
+    .chain(installation.map(|name| (INSTALLATION_HEADER, name)))
     .fold(
-        OwnedHeaders::new_with_capacity(3),
+        OwnedHeaders::new_with_capacity(4),
         |headers, (key, value)| {
             headers.insert(Header {
                 key,
@@ -102,18 +109,19 @@ pub(crate) fn headers(event: &IssueEvent) -> OwnedHeaders {
     )
 }
 
-/// An event as it is kept of an unreadable record: to be read again later with [`reread`].
+/// An event as it is kept of an unreadable record: to be read again later with [`reread`]. It names no installation:
+/// it is of the one that keeps it.
 #[must_use]
 pub fn keep(event: &IssueEvent) -> Vec<u8> {
-    let headers = headers(event);
-    pack(Some(&event::encode(event)), &all(Some(&headers)))
+    let headers = headers(event, None);
+    pack(Some(&event::encode(event, None)), &all(Some(&headers)))
 }
 
-/// Reads again what was kept of an unreadable record: a later version may know more.
+/// Reads again, for an installation, what was kept of an unreadable record: a later version may know more.
 #[must_use]
-pub fn reread(raw: &[u8]) -> Content {
+pub fn reread(raw: &[u8], installation: &str) -> Content {
     match unpack(raw) {
-        Ok((payload, headers)) => read(payload, None, || headers),
+        Ok((payload, headers)) => read(payload, installation, None, || headers),
         Err(reason) => Content::Unreadable {
             reason: format!("what was kept of a record: {reason}"),
             template: None,
@@ -124,9 +132,11 @@ pub fn reread(raw: &[u8]) -> Content {
     }
 }
 
-/// Reads a payload; unreadable in any case if there is a `doubt` already. Only then are the headers looked at.
+/// Reads a payload for an installation; unreadable in any case if there is a `doubt` already. Only then are the headers
+/// looked at. What does not say whose it is is taken as the installation's own.
 fn read<'a>(
     payload: Option<&[u8]>,
+    own: &str,
     doubt: Option<String>,
     headers: impl FnOnce() -> Vec<Header<'a, &'a [u8]>>,
 ) -> Content {
@@ -136,10 +146,17 @@ fn read<'a>(
         (None, Some(payload)) => decode(payload),
     };
     match body {
-        Ok(Body::Event(event)) => Content::Event(event),
+        Ok(Body::Event {
+            installation: Some(other),
+            ..
+        }) if other != own => Content::Foreign(other),
+        Ok(Body::Event { event, .. }) => Content::Event(event),
         Ok(Body::Tick) => Content::Tick,
         Err(reason) => {
             let headers = headers();
+            if let Some(other) = text(&headers, INSTALLATION_HEADER).filter(|name| *name != own) {
+                return Content::Foreign(other.to_owned());
+            }
             let number = |key| text(&headers, key).and_then(|text| text.parse().ok());
             Content::Unreadable {
                 reason,

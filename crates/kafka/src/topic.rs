@@ -101,11 +101,13 @@ pub async fn create(cluster: &Cluster, partitions: i32, replication: i32) -> Res
         Ok(()) | Err(Refusal::Code(RDKafkaErrorCode::TopicAlreadyExists)) => {}
         Err(refusal) => return Err(refusal.into_error(&what)),
     }
-    admin.wait_for(1, &what).await
+    admin.wait_for(1, &what).await?;
+    Ok(())
 }
 
-/// Gives the topic more partitions. None are taken away; one that has so many already is left alone.
-pub async fn grow(cluster: &Cluster, partitions: i32) -> Result<(), Error> {
+/// Gives the topic more partitions, and tells how many it has then. None are taken away; one that has so many already
+/// is left alone.
+pub async fn grow(cluster: &Cluster, partitions: i32) -> Result<i32, Error> {
     let admin = Admin::connect(cluster).await?;
     let what = format!("give the topic {} {partitions} partitions", cluster.topic);
     let there = admin.partitions().await?.len();
@@ -148,6 +150,23 @@ pub async fn check(cluster: &Cluster, wanted: i32) -> Result<Vec<Finding>, Error
     }
     findings.extend(faults_of(&config));
     Ok(findings)
+}
+
+/// Which offsets a partition of a topic has: its first, and the one behind its last.
+///
+/// # Errors
+/// No broker answers in time, or there is no such partition.
+pub async fn bounds(cluster: &Cluster, partition: i32) -> Result<(i64, i64), Error> {
+    let admin = Admin::connect(cluster).await?;
+    let topic = cluster.topic.clone();
+    let asked = move || {
+        let client = admin.client.inner();
+        client.fetch_watermarks(&topic, partition, PATIENCE)
+    };
+    tokio::task::spawn_blocking(asked)
+        .await
+        .map_err(|error| cluster.unreachable(error))?
+        .map_err(|error| cluster.unreachable(reason(&error)))
 }
 
 /// What is wrong with the topic's properties.
@@ -237,13 +256,17 @@ impl Admin {
             .collect())
     }
 
-    /// Waits until the brokers tell of so many partitions: they hear of news one after the other.
-    async fn wait_for(&self, partitions: usize, what: &str) -> Result<(), Error> {
+    /// Waits until the brokers tell of so many partitions, or more: they hear of news one after the other. Gives how
+    /// many there are.
+    async fn wait_for(&self, partitions: usize, what: &str) -> Result<i32, Error> {
         let wait = async {
-            while self.partitions().await?.len() < partitions {
+            loop {
+                let there = self.partitions().await?.len();
+                if there >= partitions {
+                    return Ok(i32::try_from(there).unwrap_or(i32::MAX));
+                }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            Ok(())
         };
         tokio::time::timeout(PATIENCE, wait)
             .await

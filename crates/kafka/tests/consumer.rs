@@ -19,7 +19,7 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
-use support::{LONG, NOBODY, TestTopic, at, batch, event, fill, offsets, records};
+use support::{LONG, NOBODY, OWN, TestTopic, at, batch, event, fill, offsets, records};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_keep_their_order_in_each_partition() {
@@ -187,7 +187,7 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
     });
     let of_tomorrow = FutureRecord::<(), _>::to(&topic.0.topic)
         .partition(0)
-        .payload(&[2, 1, 0])
+        .payload(&[3, 1, 0])
         .headers(headers);
     producer.send(of_tomorrow, LONG).await.unwrap();
     let empty = FutureRecord::<str, [u8]>::to(&topic.0.topic)
@@ -209,11 +209,11 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
     else {
         panic!("{:?}", read[1]);
     };
-    assert_eq!(reason, "format version 2 is not known");
+    assert_eq!(reason, "format version 3 is not known");
     assert_eq!(*template, Some(event(0).template_id));
     assert_eq!(user.as_deref(), Some("회원-9"));
     assert_eq!(valid_until.unwrap().as_microsecond(), 1_800_000_000_000_000);
-    assert_eq!(reread(raw), read[1].content);
+    assert_eq!(reread(raw, OWN), read[1].content);
     let Content::Unreadable { reason, user, .. } = &read[2].content else {
         panic!("{:?}", read[2]);
     };
@@ -257,7 +257,7 @@ async fn new_partitions_are_found() {
 
 #[test]
 fn without_a_broker_it_is_idle_and_ends() {
-    let settings = ConsumerSettings::new(at(NOBODY), "group");
+    let settings = ConsumerSettings::new(at(NOBODY), OWN, "group");
     let mut consumer = Consumer::join(&settings, Box::new(|_| Ok(0))).unwrap();
     assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
     assert!(consumer.assigned().is_empty() && consumer.lag().is_empty());
@@ -267,11 +267,11 @@ fn without_a_broker_it_is_idle_and_ends() {
 
 #[test]
 fn settings_that_cannot_be_are_refused() {
-    let mut settings = ConsumerSettings::new(at(NOBODY), "group");
+    let mut settings = ConsumerSettings::new(at(NOBODY), OWN, "group");
     settings.longest_pause = settings.session / 2;
     let told = Consumer::join(&settings, Box::new(|_| Ok(0))).err();
     assert!(matches!(told, Some(Error::Settings(_))), "{told:?}");
-    settings = ConsumerSettings::new(at(NOBODY), "group");
+    settings = ConsumerSettings::new(at(NOBODY), OWN, "group");
     settings.cluster.extra = vec![("group.instance.id".into(), "one".into())];
     let told = Consumer::join(&settings, Box::new(|_| Ok(0))).err();
     assert_eq!(

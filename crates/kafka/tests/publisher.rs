@@ -15,7 +15,7 @@ use rdkafka::{
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use support::{LONG, NOBODY, TestTopic, admin, at, batch, cluster, event, records};
+use support::{LONG, NOBODY, OWN, TestTopic, admin, at, batch, cluster, event, records};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_acknowledgement_tells_place_and_time_of_the_record() {
@@ -52,7 +52,7 @@ async fn what_had_to_be_sent_twice_is_there_once_and_bears_the_first_time() {
     let proxy = Proxy::before(&topic.0.brokers).await;
     let mut behind = topic.0.clone();
     behind.brokers.clone_from(&proxy.address);
-    let publisher = Publisher::start(&behind).unwrap();
+    let publisher = Publisher::start(&behind, OWN).unwrap();
     publisher.wait_until_up(LONG).await.unwrap();
     publisher.publish(&event(0), 0, LONG).await.unwrap();
     let mut told = Vec::new();
@@ -145,7 +145,7 @@ async fn a_log_that_tells_no_time_is_never_taken_for_good() {
 
 #[tokio::test]
 async fn without_a_broker_a_publish_ends_at_its_deadline() {
-    let publisher = Publisher::start(&at(NOBODY)).unwrap();
+    let publisher = Publisher::start(&at(NOBODY), OWN).unwrap();
     let deadline = Duration::from_millis(300);
     let event = event(1);
     let open = publisher.publish(&event, 0, deadline);
@@ -162,7 +162,7 @@ async fn without_a_broker_a_publish_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn without_a_broker_a_publish_ends_by_itself_before_its_event_is_void() {
-    let publisher = Publisher::start(&at(NOBODY)).unwrap();
+    let publisher = Publisher::start(&at(NOBODY), OWN).unwrap();
     let open = publisher.publish(&event(1), 0, LONG).await;
     let Err(PublishError::Open(reason)) = open else {
         panic!("{open:?}");
@@ -172,7 +172,7 @@ async fn without_a_broker_a_publish_ends_by_itself_before_its_event_is_void() {
 
 #[tokio::test]
 async fn without_a_broker_it_is_not_up_and_says_why() {
-    let publisher = Publisher::start(&at(NOBODY)).unwrap();
+    let publisher = Publisher::start(&at(NOBODY), OWN).unwrap();
     assert_eq!(publisher.is_up(), Err("Kafka was not asked yet".into()));
     let problem = publisher
         .wait_until_up(Duration::from_secs(5))
@@ -189,7 +189,7 @@ async fn without_a_broker_it_is_not_up_and_says_why() {
 #[tokio::test]
 async fn a_topic_that_comes_late_is_waited_for() {
     let topic = TestTopic(cluster());
-    let publisher = Publisher::start(&topic.0).unwrap();
+    let publisher = Publisher::start(&topic.0, OWN).unwrap();
     let problem = publisher
         .wait_until_up(Duration::from_secs(3))
         .await
@@ -207,7 +207,7 @@ async fn a_topic_that_comes_late_is_waited_for() {
 async fn a_full_queue_refuses() {
     let mut cluster = at(NOBODY);
     cluster.extra = vec![("queue.buffering.max.messages".into(), "1".into())];
-    let publisher = Publisher::start(&cluster).unwrap();
+    let publisher = Publisher::start(&cluster, OWN).unwrap();
     let (first, second) = (event(1), event(2));
     let (_, refused) = tokio::join!(
         publisher.publish(&first, 0, Duration::from_millis(100)),
@@ -229,7 +229,7 @@ async fn a_producer_that_ended_for_good_is_made_anew() {
         RDKafkaApiKey::InitProducerId,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED],
     );
-    let publisher = Publisher::start(&cluster).unwrap();
+    let publisher = Publisher::start(&cluster, OWN).unwrap();
     let first = publisher.publish(&event(1), 0, LONG).await;
     assert!(first.is_err(), "{first:?}");
     let goes_again = async {
@@ -240,4 +240,20 @@ async fn a_producer_that_ended_for_good_is_made_anew() {
     tokio::time::timeout(LONG, goes_again)
         .await
         .expect("it stays dead");
+}
+
+#[tokio::test]
+async fn what_another_installation_publishes_is_foreign_also_where_it_cannot_be_read() {
+    for (kind, is_readable) in [("LogAppendTime", true), ("CreateTime", false)] {
+        let topic = TestTopic::with(&[("message.timestamp.type", kind)]).await;
+        let other = Publisher::start(&topic.0, "other").unwrap();
+        other.wait_until_up(LONG).await.unwrap();
+        let appended = other.publish(&event(1), 0, LONG).await;
+        assert_eq!(appended.is_ok(), is_readable, "{appended:?}");
+        let read = batch(&mut topic.consumer()).1.remove(0);
+        assert_eq!(read.content, Content::Foreign("other".into()));
+        if let Ok(appended) = appended {
+            assert_eq!(read.appended_at, appended.appended_at, "it tells the time");
+        }
+    }
 }

@@ -163,7 +163,8 @@ impl Store {
     }
 
     /// Gives an open gate up (O2): no event of it counts for long any more, and nobody reads it as open from now on.
-    /// `is_missing_there`: its server answers, but has not got it. Whether it was done.
+    /// `next` is the epoch that is to come, greater than all that were. `is_missing_there`: its server answers, but has
+    /// not got it. Whether it was done.
     ///
     /// # Errors
     /// The database cannot be written; it may have happened all the same.
@@ -171,6 +172,7 @@ impl Store {
         &self,
         template: TemplateId,
         epoch: Epoch,
+        next: Epoch,
         is_missing_there: bool,
     ) -> StoreResult<bool> {
         self.transact(|session| {
@@ -186,7 +188,7 @@ impl Store {
                 if !may_bump(&gate, seen_at, is_missing_there, now) {
                     return Ok(false);
                 }
-                bump(session, template, epoch).await?;
+                bump(session, template, epoch, next).await?;
                 Ok(true)
             })
         })
@@ -205,7 +207,7 @@ impl Store {
                 if !gate.as_ref().is_some_and(is_open) || !is_over(session, template).await? {
                     return Ok(false);
                 }
-                bump(session, template, epoch).await?;
+                bump(session, template, epoch, epoch.next()).await?;
                 Ok(true)
             })
         })
@@ -451,12 +453,16 @@ impl Store {
     }
 }
 
-async fn bump(session: &mut Session<'_>, template: TemplateId, epoch: Epoch) -> Result<u64> {
+async fn bump(
+    session: &mut Session<'_>,
+    template: TemplateId,
+    epoch: Epoch,
+    next: Epoch,
+) -> Result<u64> {
     let sql = "UPDATE issue_gates SET epoch = ?, state = ?, server = NULL, bumped_at = NULL
                WHERE template_id = ? AND epoch = ? AND state = ?";
     let sealing = gate_state::code(GateState::Sealing);
     let open = gate_state::code(GateState::Open);
-    let next = epoch.next();
     session
         .run(sql, (next.0, sealing, template.0, epoch.0, open))
         .await

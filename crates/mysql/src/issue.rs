@@ -99,6 +99,18 @@ impl Store {
         Ok(rows.into_iter().collect())
     }
 
+    /// Goes on with a partition elsewhere than after what was worked through: the log does not have what is between.
+    /// Whether it was still to go on with `from`.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn skip_lost(&self, partition: i32, from: i64, to: i64) -> StoreResult<bool> {
+        let sql =
+            "UPDATE issue_progress SET next_offset = ? WHERE partition_id = ? AND next_offset = ?";
+        let changed = self.transact(|session| Box::pin(session.run(sql, (to, partition, from))));
+        Ok(changed.await? > 0)
+    }
+
     /// Writes a batch of one partition: `records` follow each other without a gap. `keep` writes an event that is to be
     /// parked, in the form that a record has which is parked because nobody could read it.
     ///

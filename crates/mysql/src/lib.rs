@@ -51,7 +51,7 @@ pub use parked::{Parked, Settled, StaysParked};
 pub enum OpenError {
     /// The URL is none of ours.
     #[error(
-        "database-url is not a MySQL URL ({0}): it must read mysql://user:password@host:3306/database"
+        "database-url is not a MySQL URL ({0}): it must read mysql://user:password@host:3306/database, with special characters of user and password percent-encoded"
     )]
     Url(String),
     /// The server is older than what we work on.
@@ -104,10 +104,12 @@ struct Inner {
     in_flight: Arc<InFlight>,
 }
 
-/// What every connection is told first. Locks are waited for only shortly, for whoever waits is an HTTP request.
-const SETTINGS: [&str; 4] = [
+/// What every connection is told first. Locks are waited for only shortly, for whoever waits is an HTTP request; and
+/// whoever stands still in the middle of a transaction loses it, for others wait for what it has locked.
+const SETTINGS: [&str; 5] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION innodb_lock_wait_timeout = 2",
+    "SET SESSION wait_timeout = 10",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 ];
@@ -128,6 +130,15 @@ impl Store {
         random: Arc<dyn Random>,
         zone: BusinessZone,
     ) -> Result<Self, OpenError> {
+        let (_, behind_scheme) = url.split_once("://").unwrap_or(("", url));
+        let (_, behind_host) = behind_scheme
+            .split_once(['/', '?', '#'])
+            .unwrap_or_default();
+        if behind_host.contains('@') {
+            // The driver would take its beginning for a host, and quote its rest as a parameter.
+            let reason = "there is a /, ? or # in its user or password";
+            return Err(OpenError::Url(reason.into()));
+        }
         let opts = Opts::from_url(url).map_err(|error| OpenError::Url(error.to_string()))?;
         if opts.db_name().is_none_or(str::is_empty) {
             return Err(OpenError::Url("it names no database".into()));

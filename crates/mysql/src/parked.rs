@@ -35,8 +35,6 @@ pub struct Parked {
     pub appended_at: Timestamp,
     /// When it was parked.
     pub parked_at: Timestamp,
-    /// All of it, to be read again.
-    pub raw: Vec<u8>,
 }
 
 /// How an operator settles a parked event.
@@ -155,7 +153,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn parked(&self, limit: usize) -> StoreResult<Vec<Parked>> {
-        let sql = "SELECT partition_id, log_offset, template_id, user_id, reason, appended_at, parked_at, raw
+        let sql = "SELECT partition_id, log_offset, template_id, user_id, reason, appended_at, parked_at
                    FROM parked_events WHERE settled_at IS NULL ORDER BY parked_at, partition_id, log_offset LIMIT ?";
         self.read(|session| {
             Box::pin(async move { session.rows(sql, (row_limit(limit),), read).await })
@@ -168,10 +166,27 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn parked_at(&self, partition: i32, offset: i64) -> StoreResult<Option<Parked>> {
-        let sql = "SELECT partition_id, log_offset, template_id, user_id, reason, appended_at, parked_at, raw
+        let sql = "SELECT partition_id, log_offset, template_id, user_id, reason, appended_at, parked_at
                    FROM parked_events WHERE partition_id = ? AND log_offset = ? AND settled_at IS NULL";
         self.read(|session| {
             Box::pin(async move { session.first(sql, (partition, offset), read).await })
+        })
+        .await
+    }
+
+    /// All of the one at that place, to be read again, if it waits. Up to a mebibyte or so: for one at a time.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn parked_raw(&self, partition: i32, offset: i64) -> StoreResult<Option<Vec<u8>>> {
+        let sql = "SELECT raw FROM parked_events
+                   WHERE partition_id = ? AND log_offset = ? AND settled_at IS NULL";
+        self.read(|session| {
+            Box::pin(async move {
+                session
+                    .first(sql, (partition, offset), |row| row.read())
+                    .await
+            })
         })
         .await
     }
@@ -257,7 +272,6 @@ fn read(row: &mut Columns) -> Result<Parked> {
         reason: row.read()?,
         appended_at: row.timestamp()?,
         parked_at: row.timestamp()?,
-        raw: row.read()?,
     })
 }
 

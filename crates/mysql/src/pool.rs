@@ -19,8 +19,8 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long its answer is waited for. A way that was cut in silence gives none.
 const ASKED_WITHIN: Duration = Duration::from_millis(500);
 
-/// A connection that was idle for longer is closed, when another is given back.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+/// A connection that was idle for longer is closed, when another is given back. The server closes it after ten.
+const KEPT_FOR: Duration = Duration::from_secs(8);
 
 /// The connections of a store.
 pub(crate) struct Pool {

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use goodpon_application::{audit::Difference, ports::StoreResult};
+use futures::future::try_join_all;
+use goodpon_application::{
+    audit::Difference,
+    ports::{StoreError, StoreResult},
+};
 use goodpon_domain::{
     gate::{Gate, GateState},
     id::TemplateId,
 };
+use goodpon_kafka::Appended;
 use goodpon_valkey::{Bound, Counts, user_digest};
 use tokio::time::Instant;
 
 use crate::{Scaled, gate_of};
 
-/// How long Valkey may take to answer.
+/// How long Valkey and Kafka may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the issuers may take to write what was confirmed before.
+/// How long the issuers may take to work through what is in the log.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Holders that are looked at together.
@@ -23,17 +28,11 @@ const PAGE: usize = 5_000;
 
 impl Scaled {
     /// Holds every open gate against the coupons of its template, also while they change.
-    pub(crate) async fn audit_gates(&self) -> StoreResult<Vec<Difference>> {
-        let bound = match self.valkey.bound_within(ANSWERS_WITHIN).await {
-            Ok(bound) => bound,
-            Err(error) => {
-                return Ok(vec![Difference {
-                    subject: "the gates".into(),
-                    expected: "a Valkey that answers".into(),
-                    found: error.to_string(),
-                }]);
-            }
-        };
+    ///
+    /// # Errors
+    /// A server cannot be asked, or no issuer writes what was accepted: then nothing can be said.
+    pub async fn audit_gates(&self) -> StoreResult<Vec<Difference>> {
+        let bound = self.valkey.bound_within(ANSWERS_WITHIN).await?;
         let mut differences = Vec::new();
         for (template, gate) in self.all_gates_in(GateState::Open).await? {
             // One that is elsewhere is about to be opened anew, from the records.
@@ -111,15 +110,45 @@ impl Scaled {
         Ok(counts.first().copied().unwrap_or_default())
     }
 
-    /// The coupons written, once they are `least` or time is up. Parked events count as written here: they keep their
-    /// places.
+    /// The coupons written: at least `least`, or all that there will be of what was confirmed before. Parked events
+    /// count as written here: they keep their places.
     async fn written_in_time(&self, template: TemplateId, least: i64) -> StoreResult<i64> {
+        let count = async || -> StoreResult<i64> {
+            Ok(self.written(template).await? + self.store.parked_places(template).await?)
+        };
+        let written = count().await?;
+        if written >= least {
+            return Ok(written);
+        }
+        self.log_worked_through().await?;
+        count().await
+    }
+
+    /// Waits until the issuers have worked through all that is in the log now.
+    async fn log_worked_through(&self) -> StoreResult<()> {
+        let unavailable = |reason| StoreError::Unavailable {
+            reason,
+            may_have_happened: false,
+        };
+        let up = self.publisher.wait_until_up(ANSWERS_WITHIN).await;
+        up.map_err(unavailable)?;
+        let partitions = self.store.progress().await?.into_keys();
+        let ticks = partitions.map(|one| self.publisher.tick(one, ANSWERS_WITHIN));
+        let ends = try_join_all(ticks)
+            .await
+            .map_err(|error| unavailable(format!("Kafka: {error}")))?;
         let give_up_at = Instant::now() + WRITTEN_WITHIN;
         loop {
-            let written =
-                self.written(template).await? + self.store.parked_places(template).await?;
-            if written >= least || Instant::now() >= give_up_at {
-                return Ok(written);
+            let progress = self.store.progress().await?;
+            let is_behind = |end: &&Appended| progress.get(&end.partition) <= Some(&end.offset);
+            let Some(end) = ends.iter().find(is_behind) else {
+                return Ok(());
+            };
+            if Instant::now() >= give_up_at {
+                return Err(unavailable(format!(
+                    "coupons are not written yet: no issuer has worked through partition {}",
+                    end.partition
+                )));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

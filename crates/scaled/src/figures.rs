@@ -46,7 +46,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "goodpon_issuer_records_total",
-        "Records of the log that issuers worked through, by what became of them"
+        "Records of the log that issuers worked through, by what became of them; foreign are those of another installation that uses the topic by mistake"
     );
     describe_histogram!(
         "goodpon_issuer_batch_seconds",

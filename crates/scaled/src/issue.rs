@@ -128,7 +128,12 @@ impl Scaled {
         let trouble = Trouble {
             epoch,
             is_missing_there,
+            ahead: None,
         };
+        self.mended(attempt, trouble).await;
+    }
+
+    async fn mended(&self, attempt: &Attempt<'_>, trouble: Trouble) {
         let step = self.drive(attempt.request.template_id, trouble);
         let _ = tokio::time::timeout_at(attempt.give_up_at.into(), step).await;
     }
@@ -237,15 +242,21 @@ impl Scaled {
                 self.confirm_now(vec![pending]).await;
                 Taking::Again
             }
-            Taken::Closed(closed) if closed.epoch.is_some_and(|there| there > epoch) => {
-                // What was read is older than the gate.
-                self.gates.forget(template);
-                Taking::Again
-            }
             Taken::Closed(closed) => {
-                // An older one there is as good as none: who was to bring this one has died on the way.
-                let is_missing = closed.epoch.is_none_or(|there| there < epoch);
-                self.opened(attempt, epoch, is_missing).await;
+                // What was read may be older than the gate.
+                let ahead = closed.epoch.filter(|there| *there > epoch);
+                if ahead.is_some() && !attempt.asks_again {
+                    self.gates.forget(template);
+                    return Ok(Taking::Again);
+                }
+                let trouble = Trouble {
+                    epoch,
+                    // An older one there is as good as none: who was to bring this one has died on the way. So is a
+                    // greater one that the database does not know of: nobody will ever ask it.
+                    is_missing_there: closed.epoch != Some(epoch),
+                    ahead,
+                };
+                self.mended(attempt, trouble).await;
                 Taking::Later("the gate is closed")
             }
         })
@@ -296,6 +307,13 @@ impl Scaled {
             metrics::counter!("goodpon_events_unacknowledged_total").increment(1);
             unavailable(error.to_string(), true)
         })?;
+        let worked_through = self.worked_through(partition);
+        if appended.offset < worked_through {
+            let why = self
+                .topic
+                .went_back(partition, appended.offset, worked_through);
+            return Err(unavailable(why, true));
+        }
         let spare = event.valid_until.duration_since(appended.appended_at);
         metrics::histogram!("goodpon_event_spare_seconds").record(spare.as_secs_f64());
         if !gate::counts(appended.appended_at, event.valid_until) || asked.elapsed() >= lifetime {

@@ -14,9 +14,9 @@ use goodpon_mysql::{Store, Tally, Written};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// The group whose members share the partitions of a topic.
-fn group(topic: &str) -> String {
-    format!("goodpon-issuer.{topic}")
+/// The group whose members share the partitions of a topic: the issuers of one installation.
+fn group(topic: &str, installation: &str) -> String {
+    format!("goodpon-issuer.{topic}.{installation}")
 }
 
 /// How long a poll waits for records.
@@ -28,6 +28,9 @@ const REST: Duration = Duration::from_millis(500);
 /// How often each partition is told that time goes on.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is told at most that another installation uses the topic.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
 /// How long a tick may take to be acknowledged.
 const TICK_WITHIN: Duration = Duration::from_secs(4);
 
@@ -38,18 +41,23 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Joins the group of issuers of `cluster`'s topic. It ends soon after `stop` turns true.
+    /// Joins the group of the installation's issuers of `cluster`'s topic. It ends soon after `stop` turns true.
     ///
     /// # Errors
     /// A setting of Kafka is wrong.
     pub fn start(
         store: Store,
         cluster: &Cluster,
+        installation: &str,
         stop: &watch::Receiver<bool>,
     ) -> Result<Self, Error> {
         let runtime = Handle::current();
-        let publisher = Arc::new(Publisher::start(cluster)?);
-        let settings = ConsumerSettings::new(cluster.clone(), group(&cluster.topic));
+        let publisher = Arc::new(Publisher::start(cluster, installation)?);
+        let settings = ConsumerSettings::new(
+            cluster.clone(),
+            installation,
+            group(&cluster.topic, installation),
+        );
         let starts = {
             let (store, runtime) = (store.clone(), runtime.clone());
             move |partition| {
@@ -70,6 +78,7 @@ impl Issuer {
             stop: stop.clone(),
             metrics: Metrics::default(),
             ticked: None,
+            warned: None,
             rests_until: None,
         };
         let thread = thread::Builder::new()
@@ -94,6 +103,7 @@ struct Work {
     stop: watch::Receiver<bool>,
     metrics: Metrics,
     ticked: Option<Instant>,
+    warned: Option<Instant>,
     /// Until when the database is left alone, after a failure.
     rests_until: Option<Instant>,
 }
@@ -117,13 +127,21 @@ impl Work {
                     first_there,
                     end,
                 } => {
+                    // An operator may have said where to go on.
+                    let progress = self.runtime.block_on(self.store.progress());
+                    let next = progress.ok().and_then(|all| all.get(&partition).copied());
+                    if let Some(next) = next.filter(|next| *next != wanted) {
+                        self.consumer.seek(partition, next);
+                        continue;
+                    }
                     self.metrics.truncated.increment(1);
                     tracing::error!(
                         partition,
                         wanted,
                         first_there,
                         end,
-                        "the log has lost what was not worked through, or was made anew: this partition stands still"
+                        "the log has lost what was not worked through, or was made anew: this partition stands still \
+                         (`goodpon migrate --skip-lost` goes on without it)"
                     );
                 }
                 Polled::Idle => {}
@@ -132,6 +150,7 @@ impl Work {
     }
 
     fn write(&mut self, partition: i32, records: Vec<goodpon_kafka::Record>) {
+        let foreign = Foreign::among(&records);
         let records: Vec<Record> = records.into_iter().map(read).collect();
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return;
@@ -147,6 +166,9 @@ impl Work {
                 self.metrics.batch_seconds.record(began.elapsed());
                 self.metrics.count(&tally);
                 tell(partition, &tally);
+                if let Some(foreign) = foreign {
+                    self.tell_foreign(partition, &foreign);
+                }
                 self.consumer.commit(partition, next);
             }
             Ok(Written::Elsewhere { next_offset }) => {
@@ -175,6 +197,20 @@ impl Work {
                 self.rests_until = Some(Instant::now() + REST);
             }
         }
+    }
+
+    /// Tells that another installation uses the topic: not of each of its events.
+    fn tell_foreign(&mut self, partition: i32, foreign: &Foreign) {
+        self.metrics.foreign.increment(foreign.count as u64);
+        if self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return;
+        }
+        self.warned = Some(Instant::now());
+        tracing::warn!(
+            partition,
+            installation = foreign.installation,
+            "another installation publishes to this topic: its events are left to it; give each installation a kafka-topic of its own"
+        );
     }
 
     /// Lets the log's time move where nobody issues: without it no gate could be sealed.
@@ -217,14 +253,35 @@ fn tell(partition: i32, tally: &Tally) {
     }
 }
 
-/// What Kafka gave, as the store takes it.
+/// What another installation has in a batch.
+struct Foreign {
+    count: usize,
+    /// One that is named.
+    installation: String,
+}
+
+impl Foreign {
+    fn among(records: &[goodpon_kafka::Record]) -> Option<Self> {
+        let mut names = records.iter().filter_map(|record| match &record.content {
+            goodpon_kafka::Content::Foreign(name) => Some(name),
+            _ => None,
+        });
+        let installation = names.next()?.clone();
+        Some(Self {
+            count: 1 + names.count(),
+            installation,
+        })
+    }
+}
+
+/// What Kafka gave, as the store takes it. To it, what another installation says only tells the time.
 fn read(record: goodpon_kafka::Record) -> Record {
     Record {
         offset: record.offset,
         appended_at: record.appended_at,
         content: match record.content {
             goodpon_kafka::Content::Event(event) => Content::Event(event),
-            goodpon_kafka::Content::Tick => Content::Tick,
+            goodpon_kafka::Content::Tick | goodpon_kafka::Content::Foreign(_) => Content::Tick,
             goodpon_kafka::Content::Unreadable {
                 reason,
                 template,
@@ -250,6 +307,7 @@ struct Metrics {
     held: metrics::Counter,
     void: metrics::Counter,
     parked: metrics::Counter,
+    foreign: metrics::Counter,
 }
 
 impl Default for Metrics {
@@ -264,6 +322,7 @@ impl Default for Metrics {
             held: records("held"),
             void: records("void"),
             parked: records("parked"),
+            foreign: records("foreign"),
         }
     }
 }

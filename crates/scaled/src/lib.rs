@@ -18,9 +18,9 @@ mod templates;
 mod tests;
 mod topic;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
 use goodpon_domain::{gate::IssueEvent, id::TemplateId};
@@ -34,7 +34,7 @@ use crate::{confirm::Confirmer, gates::Gates, opening::Openings, topic::Topic};
 
 pub use health::IssuerHealth;
 pub use issuer::Issuer;
-pub use topic::TopicState;
+pub use topic::{TopicState, look_at as look_at_topic};
 
 /// Templates have one gate each, as yet.
 fn gate_of(template: TemplateId) -> Gate {
@@ -49,6 +49,8 @@ pub struct Scaled {
 
 /// What [`Scaled`] is made of.
 pub struct Inner {
+    /// The name that the database bears: keys and events bear it too.
+    installation: String,
     store: Store,
     valkey: Valkey,
     publisher: Publisher,
@@ -60,7 +62,8 @@ pub struct Inner {
     confirmer: Confirmer,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    partitions: AtomicI32,
+    /// How far the log was worked through in each of its partitions, a second ago or so.
+    progress: RwLock<BTreeMap<i32, i64>>,
 }
 
 impl Deref for Scaled {
@@ -101,11 +104,12 @@ impl Scaled {
     ) -> Result<Self, OpenError> {
         figures::describe();
         let installation = store.installation().await?;
-        let partitions = AtomicI32::new(count(&store).await?);
+        let progress = RwLock::new(store.progress().await?);
         let valkey = Valkey::open(valkey_url, &installation)?;
-        let publisher = Publisher::start(cluster)?;
+        let publisher = Publisher::start(cluster, &installation)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                installation,
                 gates: Arc::new(Gates::new(store.clone())),
                 openings: Openings::default(),
                 at_gates: Semaphore::new(issue::AT_GATES),
@@ -116,9 +120,15 @@ impl Scaled {
                 topic: Topic::new(cluster.clone(), accept_risks),
                 clock,
                 random,
-                partitions,
+                progress,
             }),
         })
+    }
+
+    /// The name of the installation that this is of.
+    #[must_use]
+    pub fn installation(&self) -> &str {
+        &self.installation
     }
 
     /// Starts what a process does that serves partners, beside its requests: it reconciles, and stays informed. It
@@ -127,6 +137,7 @@ impl Scaled {
     pub fn start_partner(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut loops = self.start_informed(stop);
         loops.spawn(reconciler::beat(self.clone(), stop.clone()));
+        loops.spawn(reconciler::follow_log(self.clone(), stop.clone()));
         loops.spawn(reconciler::move_on(self.clone(), stop.clone()));
         loops.spawn(reconciler::run(self.clone(), stop.clone()));
         loops
@@ -148,13 +159,24 @@ impl Scaled {
 
     /// How many partitions events are spread over.
     fn partitions(&self) -> i32 {
-        self.partitions.load(Ordering::Relaxed)
+        let progress = self.progress.read().unwrap_or_else(PoisonError::into_inner);
+        i32::try_from(progress.len()).unwrap_or(i32::MAX)
     }
 
-    /// Looks anew how many partitions there are: they may have become more.
-    async fn count_partitions(&self) -> StoreResult<()> {
-        let partitions = count(&self.store).await?;
-        self.partitions.store(partitions, Ordering::Relaxed);
+    /// Up to which offset a partition was worked through, at least.
+    fn worked_through(&self, partition: i32) -> i64 {
+        let progress = self.progress.read().unwrap_or_else(PoisonError::into_inner);
+        progress.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// Looks anew how far the log was worked through, and how many partitions there are: they may have become more.
+    async fn read_progress(&self) -> StoreResult<()> {
+        let latest = self.store.progress().await?;
+        let mut progress = self
+            .progress
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *progress = latest;
         Ok(())
     }
 
@@ -163,9 +185,4 @@ impl Scaled {
         self.random.fill(&mut bytes);
         u64::from_be_bytes(bytes)
     }
-}
-
-async fn count(store: &Store) -> StoreResult<i32> {
-    let progress = store.progress().await?;
-    Ok(i32::try_from(progress.len()).unwrap_or(i32::MAX))
 }

@@ -34,6 +34,8 @@ pub(crate) struct Trouble {
     pub(crate) epoch: Epoch,
     /// Whether its server answers, but has not got it.
     pub(crate) is_missing_there: bool,
+    /// A greater one that is there. If the database still does not know of it, it was restored from an older copy.
+    pub(crate) ahead: Option<Epoch>,
 }
 
 /// The openings that run in this process: one for each template at a time.
@@ -118,16 +120,14 @@ impl Scaled {
             self.store.beat(bound.server()).await?;
         }
         let is_missing = is_here && trouble.is_missing_there;
-        if !self
-            .store
-            .bump_gate(template, gate.epoch, is_missing)
-            .await?
-        {
+        let next = gate.epoch.max(trouble.ahead.unwrap_or_default()).next();
+        let bumped = self.store.bump_gate(template, gate.epoch, next, is_missing);
+        if !bumped.await? {
             return Ok(false);
         }
         metrics::counter!("goodpon_gate_bumps_total").increment(1);
-        tracing::warn!(%template, epoch = %gate.epoch, server = gate.server, "the gate is lost: its next epoch is to be opened");
-        self.store.stamp_gate(template, gate.epoch.next()).await?;
+        tracing::warn!(%template, epoch = %gate.epoch, %next, server = gate.server, "the gate is lost: its next epoch is to be opened");
+        self.store.stamp_gate(template, next).await?;
         Ok(true)
     }
 

@@ -48,6 +48,19 @@ pub(crate) async fn beat(scaled: Scaled, stop: watch::Receiver<bool>) {
     .await;
 }
 
+/// Follows each second how far the log was worked through, until `stop` is true.
+pub(crate) async fn follow_log(scaled: Scaled, stop: watch::Receiver<bool>) {
+    each_second(
+        stop,
+        "how far the log was worked through cannot be read",
+        |_| {
+            let scaled = scaled.clone();
+            async move { scaled.read_progress().await }
+        },
+    )
+    .await;
+}
+
 /// Drives on the gates that are being moved, until `stop` is true.
 pub(crate) async fn move_on(scaled: Scaled, stop: watch::Receiver<bool>) {
     each_second(stop, "gates cannot be moved", |_| {
@@ -97,6 +110,7 @@ impl Scaled {
                 Trouble {
                     epoch: gate.epoch,
                     is_missing_there: false,
+                    ahead: None,
                 },
             );
             async move { scaled.drive(template, trouble).await }

@@ -49,6 +49,21 @@ impl Topic {
         state.clone()
     }
 
+    /// Notes that the log took an event in where events were worked through already: it was made anew, or went back.
+    /// No issuer would come by there.
+    pub(crate) fn went_back(&self, partition: i32, offset: i64, worked_through: i64) -> String {
+        let name = &self.cluster.topic;
+        let why = format!(
+            "the Kafka topic {name} has lost events or was made anew: partition {partition} takes them in at {offset}, and was worked through up to {worked_through} (`goodpon migrate --skip-lost` goes on without what is lost)"
+        );
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*state, TopicState::Bad(_)) {
+            tracing::error!("{why}: no coupons are issued");
+            *state = TopicState::Bad(why.clone());
+        }
+        why
+    }
+
     async fn look(&self, partitions: i32) -> TopicState {
         let state = match topic::check(&self.cluster, partitions).await {
             Ok(findings) => self.judge(&findings),
@@ -92,6 +107,12 @@ impl Topic {
     }
 }
 
+/// Looks at a topic as a partner does before it publishes there; at least `partitions` are needed.
+pub async fn look_at(cluster: &Cluster, partitions: i32, accept_risks: bool) -> TopicState {
+    let topic = Topic::new(cluster.clone(), accept_risks);
+    topic.look(partitions).await
+}
+
 impl Scaled {
     /// Looks at the topic now, and tells what is found.
     pub async fn look_at_topic(&self) -> TopicState {
@@ -131,7 +152,7 @@ impl Scaled {
 /// Looks at the topic now and then, until `stop` is true.
 pub(crate) async fn watch(scaled: Scaled, mut stop: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = scaled.count_partitions().await {
+        if let Err(error) = scaled.read_progress().await {
             tracing::debug!(%error, "the partitions cannot be counted");
         }
         let before = scaled.topic.state();

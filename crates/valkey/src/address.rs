@@ -13,7 +13,7 @@ pub enum ConfigError {
     Installation,
 }
 
-/// A client for `valkey://[[user]:password@]host[:6379][/database]`, or with `valkeys://` over TLS; `redis://` and
+/// A client for `valkey://[[user]:password@]host[:6379]`, or with `valkeys://` over TLS; `redis://` and
 /// `rediss://` mean the same. It connects to nothing yet. The text is the address without user and password.
 pub(crate) fn client(url: &str) -> Result<(redis::Client, String), ConfigError> {
     let schemes = ["valkey://", "valkeys://", "redis://", "rediss://"];
@@ -23,18 +23,18 @@ pub(crate) fn client(url: &str) -> Result<(redis::Client, String), ConfigError> 
         ));
     }
     let parsed = redis::parse_redis_url(url).ok_or(ConfigError::Url(
-        "is no URL: valkey://[[user]:password@]host[:port][/database], with special characters of the password percent-encoded",
+        "is no URL: valkey://[[user]:password@]host[:port], with special characters of the password percent-encoded",
     ))?;
     if !parsed.has_host() || parsed.host_str().is_none_or(str::is_empty) {
         return Err(ConfigError::Url("names no host"));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
-        return Err(ConfigError::Url("takes no ? or # behind the database"));
+        return Err(ConfigError::Url("takes no ? or # behind the host"));
     }
-    let database = parsed.path().trim_start_matches('/');
-    if !database.is_empty() && database.parse::<u16>().is_err() {
+    // Processes with different numbers would share a server, which the gates belong to, and not its keys.
+    if !matches!(parsed.path(), "" | "/" | "/0") {
         return Err(ConfigError::Url(
-            "has a database that is no number from 0 to 65535",
+            "names a database: leave it out, only 0 is used, and keys tell installations on one server apart",
         ));
     }
     let info = url.into_connection_info().map_err(|_| {
@@ -78,7 +78,7 @@ mod tests {
     fn servers_are_named_by_urls() {
         for (url, address) in [
             ("valkey://cache", "cache:6379"),
-            ("valkey://cache:7000/3", "cache:7000"),
+            ("valkey://cache:7000/0", "cache:7000"),
             ("redis://:secret@cache", "cache:6379"),
             ("valkeys://us%40er:se%2Fcret@cache:1", "cache:1"),
             ("rediss://[::1]:6380/", "::1:6380"),
@@ -105,6 +105,7 @@ mod tests {
             "valkey://:se/cret@cache",
             "valkey://:secret@cache:70000",
             "valkey://:secret@cache/first",
+            "valkey://:secret@cache/3",
             "valkey://:secret@cache/-1",
             "valkey://:secret@cache?protocol=resp3",
             "valkeys://:secret@cache#insecure",

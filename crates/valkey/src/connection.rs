@@ -107,7 +107,7 @@ impl fmt::Debug for Bound {
 }
 
 impl Valkey {
-    /// Begins to connect, and keeps at it. `url` is `valkey://[[user]:password@]host[:port][/database]`, with
+    /// Begins to connect, and keeps at it. `url` is `valkey://[[user]:password@]host[:port]`, with
     /// `valkeys://` over TLS; `installation` tells those that share a server apart.
     ///
     /// # Errors

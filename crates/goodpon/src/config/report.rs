@@ -31,17 +31,18 @@ fn in_force<'a>(all: &'a Resolved, spec: &Spec) -> Result<(String, &'a Source), 
     Ok((shown(spec, value), source))
 }
 
-/// `scheme://user:password@host` with the password masked; an URL without a readable form is masked whole.
+/// `scheme://user:password@host` with the password masked; what stands alone before the `@` may be one, too. An URL
+/// without a readable form is masked whole.
 fn mask_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return MASK.to_owned();
     };
     match rest.rsplit_once('@') {
         None => url.to_owned(),
-        Some((login, host)) => {
-            let user = login.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:{MASK}@{host}")
-        }
+        Some((login, host)) => match login.split_once(':') {
+            Some((user, _)) => format!("{scheme}://{user}:{MASK}@{host}"),
+            None => format!("{scheme}://{MASK}@{host}"),
+        },
     }
 }
 
@@ -156,5 +157,16 @@ mod tests {
     fn a_url_of_no_form_is_masked_whole() {
         assert_eq!(mask_password("me:hunter2"), MASK);
         assert_eq!(mask_password("smtp://mail.example"), "smtp://mail.example");
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_masked_and_none_is_made_up() {
+        for (url, shown) in [
+            ("valkey://hunter2@cache", "valkey://********@cache"),
+            ("valkey://:hunter2@cache", "valkey://:********@cache"),
+            ("mysql://me:hunter2@db/d", "mysql://me:********@db/d"),
+        ] {
+            assert_eq!(mask_password(url), shown);
+        }
     }
 }

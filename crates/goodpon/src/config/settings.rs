@@ -177,13 +177,17 @@ fn read<T, E: Display>(
             true => String::new(),
             false => format!(" {text:?}"),
         };
-        let place = match source {
-            // As it is written there.
-            Source::File(_) => format!("{} in {source}", name.replace('-', "_")),
-            _ => source.to_string(),
-        };
-        ConfigError(format!("bad value{shown} for {name} ({place}): {error}"))
+        bad_value(&shown, name, source, &error)
     })
+}
+
+fn bad_value(shown: &str, name: &str, source: &Source, error: &dyn Display) -> ConfigError {
+    let place = match source {
+        // As it is written there.
+        Source::File(_) => format!("{} in {source}", name.replace('-', "_")),
+        _ => source.to_string(),
+    };
+    ConfigError(format!("bad value{shown} for {name} ({place}): {error}"))
 }
 
 /// As [`read`], for settings whose default is not to be there.
@@ -277,7 +281,7 @@ fn servers(all: &Resolved) -> Result<Option<Servers>, ConfigError> {
         database_connections: connections as usize,
         valkey_url: read(all, "valkey-url", not_empty)?,
         cluster: Cluster {
-            brokers: read(all, "kafka-brokers", not_empty)?,
+            brokers: brokers(all)?,
             topic: read(all, "kafka-topic", topic)?,
             extra: read(all, "kafka-options", properties)?,
         },
@@ -285,6 +289,26 @@ fn servers(all: &Resolved) -> Result<Option<Servers>, ConfigError> {
         replication: count("kafka-replication", 1..=100)?,
         accept_risks: read(all, "kafka-accept-risks", yes_or_no)?,
     }))
+}
+
+/// A list of `HOST:PORT`. What else it holds may be a password, so its error does not show it.
+fn brokers(all: &Resolved) -> Result<String, ConfigError> {
+    let (text, source) = all.get("kafka-brokers")?;
+    let mut words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .peekable();
+    let has_one = words.peek().is_some();
+    match has_one && words.all(|word| !word.contains('@') && !word.contains("//")) {
+        true => Ok(text.to_owned()),
+        false => Err(bad_value(
+            "",
+            "kafka-brokers",
+            source,
+            &"must be HOST:PORT, with commas between several; user and password go into kafka-options",
+        )),
+    }
 }
 
 fn topic(text: &str) -> Result<String, &'static str> {
@@ -413,6 +437,39 @@ mod tests {
                 error.contains(name) && !error.contains("hunter2"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn brokers_are_hosts_and_ports_and_nothing_else_is_shown() {
+        let given = |brokers: &str| {
+            let values = [
+                ("database-url", "mysql://u:p@h/d"),
+                ("valkey-url", "valkey://h"),
+                ("kafka-brokers", brokers),
+            ];
+            let values = values.map(|(name, value)| (name, value.to_owned()));
+            let flags = Flags {
+                values: values.into(),
+                file: None,
+            };
+            Settings::check(&resolve(&flags, []).unwrap())
+        };
+        for brokers in ["a", "a:9092, b:9093", "[::1]:9092"] {
+            let servers = given(brokers).map(|all| all.servers.unwrap());
+            assert_eq!(servers.unwrap().cluster.brokers, brokers);
+        }
+        for brokers in [
+            ",",
+            " ",
+            "SASL://user:hunter2@h:9092",
+            "a:9092,user:hunter2@h",
+            "SASL://hunter2",
+        ] {
+            let error = given(brokers).err().expect(brokers).0;
+            let start = "bad value for kafka-brokers (flag): must be HOST:PORT";
+            assert!(error.starts_with(start), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

@@ -5,6 +5,9 @@ use rdkafka::message::{OwnedMessage, Timestamp as Stamp};
 use super::*;
 use crate::event::{encode, encode_tick};
 
+const OWN: &str = "0123456789abcdef";
+const OTHER: &str = "fedcba9876543210";
+
 const APPENDED: i64 = 1_800_000_000_123;
 
 fn event() -> IssueEvent {
@@ -19,7 +22,7 @@ fn event() -> IssueEvent {
     }
 }
 
-fn message(payload: Option<Vec<u8>>, stamp: Stamp) -> OwnedMessage {
+fn message(payload: Option<Vec<u8>>, stamp: Stamp, named: Option<&str>) -> OwnedMessage {
     OwnedMessage::new(
         payload,
         None,
@@ -27,12 +30,13 @@ fn message(payload: Option<Vec<u8>>, stamp: Stamp) -> OwnedMessage {
         stamp,
         5,
         99,
-        Some(headers(&event())),
+        Some(headers(&event(), named)),
     )
 }
 
 fn read_at_its_time(payload: Option<Vec<u8>>) -> Record {
-    Record::read(&message(payload, Stamp::LogAppendTime(APPENDED)))
+    let message = message(payload, Stamp::LogAppendTime(APPENDED), None);
+    Record::read(&message, OWN)
 }
 
 #[test]
@@ -43,10 +47,10 @@ fn an_event_and_a_tick_bear_place_and_time() {
         appended_at: Timestamp::from_millisecond(APPENDED).unwrap(),
         content,
     };
-    assert_eq!(
-        read_at_its_time(Some(encode(&event()))),
-        record(Content::Event(event()))
-    );
+    for named in [None, Some(OWN)] {
+        let read = read_at_its_time(Some(encode(&event(), named)));
+        assert_eq!(read, record(Content::Event(event())), "{named:?}");
+    }
     assert_eq!(read_at_its_time(Some(encode_tick())), record(Content::Tick));
 }
 
@@ -72,7 +76,7 @@ fn whose_place_it_is_can_be_told_of_a_body_that_cannot_be_read() {
         assert_eq!(user, Some(event().user_id));
         assert_eq!(valid_until, Some(event().valid_until));
         assert_eq!(
-            reread(&raw),
+            reread(&raw, OWN),
             read_at_its_time(payload).content,
             "it can be read again"
         );
@@ -86,17 +90,64 @@ fn a_record_without_the_logs_time_is_unreadable_however_good_its_body() {
         Stamp::NotAvailable,
         Stamp::LogAppendTime(-1),
     ] {
-        let record = Record::read(&message(Some(encode(&event())), stamp));
+        let body = encode(&event(), Some(OWN));
+        let record = Record::read(&message(Some(body), stamp, Some(OWN)), OWN);
         assert_eq!(record.appended_at, Timestamp::UNIX_EPOCH);
         let Content::Unreadable { raw, .. } = record.content else {
             panic!("{stamp:?} was believed");
         };
         assert_eq!(
-            reread(&raw),
+            reread(&raw, OWN),
             Content::Event(event()),
             "what it said was kept"
         );
     }
+}
+
+#[test]
+fn what_another_installation_says_is_foreign_whether_or_not_it_can_be_read() {
+    let good = Stamp::LogAppendTime(APPENDED);
+    for (payload, stamp) in [
+        (Some(encode(&event(), Some(OTHER))), good),
+        (Some(encode(&event(), Some(OTHER))), Stamp::NotAvailable),
+        (Some(vec![9, 1]), good),
+        (None, good),
+    ] {
+        let message = message(payload.clone(), stamp, Some(OTHER));
+        let foreign = Content::Foreign(OTHER.into());
+        assert_eq!(Record::read(&message, OWN).content, foreign, "{payload:?}");
+        assert_ne!(Record::read(&message, OTHER).content, foreign);
+    }
+}
+
+#[test]
+fn what_is_kept_is_of_the_installation_that_keeps_it() {
+    let kept = keep(&event());
+    assert_eq!(reread(&kept, OWN), Content::Event(event()));
+    // Its headers had been lost, so that it was parked in the wrong place.
+    let stray = pack(Some(&encode(&event(), Some(OTHER))), &[]);
+    assert_eq!(reread(&stray, OWN), Content::Foreign(OTHER.into()));
+    assert_eq!(reread(&stray, OTHER), Content::Event(event()));
+}
+
+#[test]
+fn events_parked_before_installations_had_names_are_read() {
+    // A version 1 with the headers that it had then: it must be read for ever.
+    let mut raw = vec![1, 1, 0, 0, 0, 63];
+    raw.extend(encode(&event(), None));
+    for (key, value) in [
+        ("template", "42"),
+        ("user", "회원 7"),
+        ("valid-until", "1800000006000000"),
+    ] {
+        for (mark, text) in [(&[][..], key), (&[1][..], value)] {
+            raw.extend(mark);
+            raw.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+            raw.extend(text.as_bytes());
+        }
+    }
+    assert_eq!(reread(&raw, OWN), Content::Event(event()));
+    assert_eq!(keep(&event()), raw);
 }
 
 #[test]
@@ -105,12 +156,13 @@ fn headers_that_say_nothing_are_left_out() {
         (TEMPLATE_HEADER, &b"many"[..]),
         (USER_HEADER, &b"\xff"[..]),
         (VALID_UNTIL_HEADER, &b"9223372036854775807"[..]),
+        (INSTALLATION_HEADER, &b"\xff"[..]),
     ];
     let headers = headers.map(|(key, value)| Header {
         key,
         value: Some(value),
     });
-    let content = read(None, None, || headers.to_vec());
+    let content = read(None, OWN, None, || headers.to_vec());
     assert!(
         matches!(
             content,
@@ -136,7 +188,7 @@ fn a_header_that_the_client_library_panics_at_costs_the_headers_only() {
             panic!("its key is no UTF-8");
         }
     }
-    let content = read(Some(&[9]), None, || all(Some(&Broken)));
+    let content = read(Some(&[9]), OWN, None, || all(Some(&Broken)));
     assert!(
         matches!(content, Content::Unreadable { user: None, .. }),
         "{content:?}"
@@ -156,14 +208,14 @@ proptest! {
 
     #[test]
     fn no_bytes_break_the_second_reading(raw: Vec<u8>) {
-        let _ = reread(&raw);
-        let _ = reread(&[&[PACKED], &raw[..]].concat());
+        let _ = reread(&raw, OWN);
+        let _ = reread(&[&[PACKED], &raw[..]].concat(), OWN);
     }
 }
 
 #[test]
 fn what_was_kept_and_damaged_is_said_to_be_so() {
-    let Content::Unreadable { reason, raw, .. } = reread(&[2]) else {
+    let Content::Unreadable { reason, raw, .. } = reread(&[2], OWN) else {
         panic!("a later version was read");
     };
     assert_eq!(reason, "what was kept of a record: version 2 is not known");

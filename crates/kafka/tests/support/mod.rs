@@ -26,6 +26,8 @@ use rdkafka::{
 pub const LONG: Duration = Duration::from_secs(20);
 /// Nobody listens there.
 pub const NOBODY: &str = "127.0.0.1:1";
+/// The installation that writes and reads.
+pub const OWN: &str = "0123456789abcdef";
 
 pub fn brokers() -> String {
     std::env::var("GOODPON_KAFKA_BROKERS").expect(
@@ -84,13 +86,13 @@ impl TestTopic {
     }
 
     pub async fn publisher(&self) -> Publisher {
-        let publisher = Publisher::start(&self.0).unwrap();
+        let publisher = Publisher::start(&self.0, OWN).unwrap();
         publisher.wait_until_up(LONG).await.unwrap();
         publisher
     }
 
     pub fn settings(&self) -> ConsumerSettings {
-        ConsumerSettings::new(self.0.clone(), self.0.topic.clone())
+        ConsumerSettings::new(self.0.clone(), OWN, self.0.topic.clone())
     }
 
     /// A consumer that begins at the beginning.

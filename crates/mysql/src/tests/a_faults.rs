@@ -229,9 +229,33 @@ async fn connections_that_fell_silent_while_idle_are_left() {
     drop(join_all((0..4).map(|_| store.scan_session())).await);
     assert_eq!(store.inner.pool.idle_and_free(), (4, 4));
     proxy.silence_all();
-    store.inner.pool.age_idle(Duration::from_secs(10));
+    store.inner.pool.age_idle(Duration::from_secs(5));
     assert_eq!(written(&store).await, []);
     assert_eq!(store.inner.pool.idle_and_free(), (1, 4));
+}
+
+/// As a process that is stopped and not ended does.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_still_in_a_transaction_keeps_nobody_waiting_for_good() {
+    let (store, _database) = numbers(4).await;
+    let mut still = store.scan_session().await.unwrap();
+    still.begin().await.unwrap();
+    still
+        .run("INSERT INTO numbers VALUES (1, 1)", ())
+        .await
+        .unwrap();
+    let add = "INSERT INTO numbers VALUES (1, 2)";
+    let give_up_at = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let run = store.transact(|session| Box::pin(session.run(add, ())));
+        match run.await {
+            Ok(_) => break,
+            Err(error) => assert!(is_outage(&error, false), "{error:?}"),
+        }
+        assert!(tokio::time::Instant::now() < give_up_at, "it waits still");
+    }
+    assert!(still.commit().await.is_err());
+    assert_eq!(written(&store).await, [(1, 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,16 +39,30 @@ async fn a_newer_schema_is_left_alone() {
     }
 }
 
+fn at(url: &str) -> Result<crate::Store, OpenError> {
+    let random = std::sync::Arc::new(goodpon_port_laws::FreshRandom::default());
+    crate::Store::new(url, 1, World::clock(), random, World::zone())
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_encoded_is_hinted_at_and_not_told() {
+    for url in [
+        "mysql://u:hun/ter2@127.0.0.1:1/d",
+        "mysql://u:12/hunter2@127.0.0.1:1/d",
+        "mysql://u:hun#ter2@127.0.0.1:1/d",
+        "mysql://u:12?hunter2@127.0.0.1:1/d",
+        "mysql://u:hunter2:x@127.0.0.1:x/d",
+    ] {
+        let told = at(url).err().expect(url).to_string();
+        assert!(told.contains("percent-encoded"), "{told}");
+        assert!(!told.contains("hun") && !told.contains("ter2"), "{told}");
+    }
+    assert!(at("mysql://u:hun%2Fter2@127.0.0.1:1/d").is_ok());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_is_told_in_one_line() {
-    let clock = World::clock();
-    let store = crate::Store::new(
-        "mysql://u:hunter2@127.0.0.1:1/d",
-        1,
-        clock,
-        std::sync::Arc::new(goodpon_port_laws::FreshRandom::default()),
-        World::zone(),
-    );
+    let store = at("mysql://u:hunter2@127.0.0.1:1/d");
     let told = store.unwrap().check().await.unwrap_err().to_string();
     assert!(told.starts_with("the database cannot be used: "), "{told}");
     assert!(!told.contains("hunter2") && !told.contains('\n'), "{told}");

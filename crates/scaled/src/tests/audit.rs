@@ -1,6 +1,8 @@
 //! What `goodpon verify` tells of gates.
 
+use goodpon_application::ports::StoreError;
 use goodpon_domain::template::Limit;
+use goodpon_kafka::Cluster;
 
 use super::{Scene, ran};
 
@@ -55,4 +57,30 @@ async fn counts_that_cannot_be_are_named() {
             "{field} {value}: {told:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_written_yet_is_no_difference() {
+    let mut scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(5)).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    scene.scaled.confirmer.flush().await;
+    let why = async |scene: &Scene| match scene.scaled.audit_gates().await {
+        Err(StoreError::Unavailable { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let told = why(&scene).await;
+    assert!(told.contains("no issuer has worked through"), "{told}");
+    let cluster = scene.cluster.clone();
+    scene
+        .publish_to(&Cluster {
+            brokers: "127.0.0.1:1".into(),
+            ..cluster.clone()
+        })
+        .await;
+    let told = why(&scene).await;
+    assert!(told.contains("no Kafka broker answers"), "{told}");
+    scene.publish_to(&cluster).await;
+    let _issuer = scene.issuer();
+    assert!(scene.scaled.audit_gates().await.unwrap().is_empty());
 }

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Scene, ran};
 
 impl Scene {
-    fn event(&self, template: TemplateId, user: &str) -> IssueEvent {
+    pub(super) fn event(&self, template: TemplateId, user: &str) -> IssueEvent {
         let now = self.clock.now();
         IssueEvent {
             coupon_id: CouponId::new(now, self.scaled.random_u64()),
@@ -149,7 +149,8 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
     let offsets: Vec<_> = parked.iter().map(|one| one.offset).collect();
     assert_eq!(offsets, [0, 2, 3, 6]);
     for one in &parked[..1] {
-        let event = match goodpon_kafka::reread(&one.raw) {
+        let raw = scene.store.parked_raw(0, one.offset).await.unwrap();
+        let event = match goodpon_kafka::reread(&raw.unwrap(), scene.scaled.installation()) {
             goodpon_kafka::Content::Event(event) => event,
             other => panic!("{other:?}"),
         };
@@ -167,6 +168,7 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
     assert_eq!(held, Ok(Settled::Held));
     let again = scene.store.retry_parked(0, 2, &event).await.unwrap();
     assert_eq!(again, Err(StaysParked::NotFound));
+    assert_eq!(scene.store.parked_raw(0, 2).await.unwrap(), None);
     let over = scene
         .store
         .retry_parked(0, 3, &scene.event(template, "e"))
@@ -282,4 +284,36 @@ async fn an_issuer_does_not_go_by_kafkas_offsets() {
     tokio::time::timeout(Duration::from_secs(1), scene.audited())
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn installations_that_share_a_topic_each_write_their_own() {
+    let one = Scene::new().await;
+    let other = one.beside().await;
+    let templates = [
+        one.template(Limit::None).await,
+        other.template(Limit::None).await,
+    ];
+    assert_eq!(templates[0], templates[1], "what could be taken for one");
+    let _both = [one.issuer(), other.issuer()];
+    let issues = (0..100).map(|number| {
+        let (scene, name) = [(&one, "one"), (&other, "other")][number % 2];
+        async move {
+            let issued = scene.issue(templates[0], &format!("{name}-{number}")).await;
+            assert_eq!(ran(issued.unwrap()), Ok(()));
+        }
+    });
+    futures::future::join_all(issues).await;
+    for (scene, name) in [(&one, "one"), (&other, "other")] {
+        let settled = tokio::time::timeout(Duration::from_secs(30), scene.settled());
+        assert!(settled.await.is_ok(), "{name} does not read all of the log");
+        let holders = scene.store.holders(templates[0], "", 1_000).await.unwrap();
+        assert_eq!(holders.len(), 50);
+        let strange = holders.iter().find(|one| !one.user_id.starts_with(name));
+        assert_eq!(strange.map(|one| &one.user_id), None, "in {name}");
+        assert!(scene.store.parked(1).await.unwrap().is_empty());
+    }
+    // Neither is told of what is the other's.
+    one.audited().await;
+    other.audited().await;
 }

@@ -58,6 +58,15 @@ fn variable(name: &str) -> String {
 impl Scene {
     /// With a partner's loops, but no issuer.
     pub(crate) async fn new() -> Self {
+        Self::on_topic(None).await
+    }
+
+    /// Another installation, which uses the same topic.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::on_topic(Some(&self.cluster.topic)).await
+    }
+
+    async fn on_topic(topic: Option<&str>) -> Self {
         let database = Database::create().await;
         let (clock, random) = (World::clock(), Arc::new(FreshRandom::default()));
         let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -67,9 +76,10 @@ impl Scene {
         let store = Store::new(&url, 16, as_clock.clone(), as_random.clone(), zone).unwrap();
         store.migrate().await.unwrap();
         store.set_up_partitions(PARTITIONS).await.unwrap();
+        let own = format!("law-{}", store.installation().await.unwrap());
         let cluster = Cluster {
             brokers: variable("GOODPON_KAFKA_BROKERS"),
-            topic: format!("law-{}", store.installation().await.unwrap()),
+            topic: topic.map_or(own, str::to_owned),
             extra: Vec::new(),
         };
         topic::create(&cluster, PARTITIONS, 1).await.unwrap();
@@ -110,7 +120,9 @@ impl Scene {
 
     /// Starts an issuer, which ends with this.
     pub(crate) fn issuer(&self) -> Issuer {
-        Issuer::start(self.store.clone(), &self.cluster, &self.issuers.subscribe()).unwrap()
+        let installation = self.scaled.installation();
+        let stop = self.issuers.subscribe();
+        Issuer::start(self.store.clone(), &self.cluster, installation, &stop).unwrap()
     }
 
     /// Lets all issuers end; those that are started later do not.

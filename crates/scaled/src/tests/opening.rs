@@ -293,3 +293,21 @@ async fn an_opener_that_dies_on_its_way_leaves_no_gate_stuck() {
     );
     scene.audited().await;
 }
+
+/// As one that was restored from a copy does: what was opened since it does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_set_back_opens_its_gates_anew() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    let template = scene.template(Limit::IssueCount(2)).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    scene.settled().await;
+    scene.set_in_gate(template, "epoch", 7).await;
+    assert_eq!(scene.issued_in_the_end(template, "b").await, Ok(()));
+    assert_eq!(scene.state(template).await, (Epoch(8), GateState::Open));
+    assert_eq!(
+        scene.issued_in_the_end(template, "c").await,
+        Err(IssueRefusal::SoldOut)
+    );
+    scene.audited().await;
+}

@@ -121,7 +121,7 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
         .set_up_partitions(super::PARTITIONS + 1)
         .await
         .unwrap();
-    scene.scaled.count_partitions().await.unwrap();
+    scene.scaled.read_progress().await.unwrap();
     let found = scene.scaled.look_at_topic().await;
     assert!(
         matches!(&found, TopicState::Bad(why) if why.contains("partitions")),
@@ -150,4 +150,34 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
     let issued = scene.issued_in_the_end(template, "b").await;
     let has_one = Err(IssueRefusal::AlreadyIssued);
     assert!(issued == Ok(()) || issued == has_one, "{issued:?}");
+}
+
+/// No issuer comes by where it was already: what is taken in there would never be a coupon.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_made_anew_accepts_nothing() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::IssueCount(5)).await;
+    assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    let worked_through = async |offset: i64| {
+        let sql = format!("UPDATE issue_progress SET next_offset = {offset}");
+        scene.database.run(&sql).await;
+    };
+    worked_through(1_000).await;
+    scene.scaled.read_progress().await.unwrap();
+    for _ in 0..2 {
+        match scene.issue(template, "b").await {
+            Err(StoreError::Unavailable { reason, .. }) => {
+                assert!(reason.contains("made anew"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(scene.scaled.kafka_problem().is_some());
+    worked_through(0).await;
+    scene.scaled.read_progress().await.unwrap();
+    assert_eq!(scene.scaled.look_at_topic().await, TopicState::Good);
+    let _issuer = scene.issuer();
+    let refusal = scene.issued_in_the_end(template, "b").await;
+    assert!(matches!(refusal, Ok(()) | Err(IssueRefusal::AlreadyIssued)));
+    scene.audited().await;
 }

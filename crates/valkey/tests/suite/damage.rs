@@ -99,6 +99,18 @@ async fn it_is_missing_to_whoever_looks_for_what_is_pending() {
 }
 
 #[tokio::test]
+async fn it_is_missing_to_whoever_looks_at_it() {
+    let fields = LOSSES.into_iter().filter(|loss| !loss.contains(' '));
+    for field in fields.chain(["users"]) {
+        let scene = damaged(field).await;
+        let looked = scene.bound.look(GATE, Epoch(1), None, None, now()).await;
+        assert_eq!(looked.unwrap().gate, Err(MISSING), "{field}");
+        let strangers = scene.bound.strangers(GATE, Epoch(1), &[[9; 16]]).await;
+        assert_eq!(strangers.unwrap(), 0, "{field}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_sure_is_told_all_the_same() {
     for loss in ["DEL p", "DEL z"] {
         let scene = damaged(loss).await;
