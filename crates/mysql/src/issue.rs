@@ -21,6 +21,7 @@ use crate::{
     Store,
     codec::{coupon_status, history_action, micros},
     fault::{Fault, Result},
+    gate,
     parked::{self, Settled},
     session::Session,
     template,
@@ -100,15 +101,26 @@ impl Store {
     }
 
     /// Goes on with a partition elsewhere than after what was worked through: the log does not have what is between.
-    /// Whether it was still to go on with `from`.
+    /// All gates are given up, for they count on it. Whether it was still to go on with `from`.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn skip_lost(&self, partition: i32, from: i64, to: i64) -> StoreResult<bool> {
-        let sql =
-            "UPDATE issue_progress SET next_offset = ? WHERE partition_id = ? AND next_offset = ?";
-        let changed = self.transact(|session| Box::pin(session.run(sql, (to, partition, from))));
-        Ok(changed.await? > 0)
+        self.transact(|session| {
+            Box::pin(async move {
+                let sql = "UPDATE issue_progress SET next_offset = ? WHERE partition_id = ? AND next_offset = ?";
+                if session.run(sql, (to, partition, from)).await? == 0 {
+                    return Ok(false);
+                }
+                // Other events come to the places of those that were parked before.
+                let sql = "UPDATE parked_events SET log_offset = -1 - log_offset
+                           WHERE partition_id = ? AND log_offset >= ?";
+                session.run(sql, (partition, to)).await?;
+                gate::bump_all(session).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     /// Writes a batch of one partition: `records` follow each other without a gap. `keep` writes an event that is to be

@@ -157,9 +157,19 @@ impl Scaled {
         Ok(match taken {
             Taken::Replay(outcome) => Taking::Replay(outcome),
             Taken::Mismatch => Taking::Mismatch,
-            Taken::Closed(_) => {
+            Taken::Closed(_) if !attempt.asks_again => {
                 self.gates.forget(template);
                 Taking::Again
+            }
+            Taken::Closed(closed) => {
+                // There is a gate that the database still does not know of: it was set back.
+                let trouble = Trouble {
+                    epoch,
+                    is_missing_there: true,
+                    ahead: closed.epoch,
+                };
+                self.mended(attempt, trouble).await;
+                Taking::Later("the gate is closed")
             }
             _ => Taking::Ran(Err(refusal)),
         })
@@ -302,12 +312,13 @@ impl Scaled {
         let rest = lifetime.saturating_sub(asked.elapsed());
         let partitions = self.partitions();
         let partition = goodpon_kafka::partition_of(&event.user_id, partitions);
+        // Read before it is sent: an issuer may be faster than the acknowledgement.
+        let worked_through = self.worked_through(partition);
         let acked = self.publisher.publish(event, partition, rest).await;
         let appended = acked.map_err(|error| {
             metrics::counter!("goodpon_events_unacknowledged_total").increment(1);
             unavailable(error.to_string(), true)
         })?;
-        let worked_through = self.worked_through(partition);
         if appended.offset < worked_through {
             let why = self
                 .topic

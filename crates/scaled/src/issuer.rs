@@ -127,10 +127,11 @@ impl Work {
                     first_there,
                     end,
                 } => {
-                    // An operator may have said where to go on.
+                    // An operator may have said where to go on, or the log has come to be so long again: what was
+                    // taken in meanwhile was refused.
                     let progress = self.runtime.block_on(self.store.progress());
                     let next = progress.ok().and_then(|all| all.get(&partition).copied());
-                    if let Some(next) = next.filter(|next| *next != wanted) {
+                    if let Some(next) = next.filter(|next| (first_there..=end).contains(next)) {
                         self.consumer.seek(partition, next);
                         continue;
                     }

@@ -213,14 +213,16 @@ impl Scaled {
     ) -> StoreResult<Result<usize, Installation>> {
         let gate = gate_of(template);
         let mut users: Vec<[u8; 16]> = Vec::new();
+        let mut touched = Instant::now();
         for user in self.store.parked_users(template).await? {
             if !self.store.is_holder(template, &user).await? {
                 users.push(user_digest(&user));
             }
+            self.touch(template, epoch, &mut touched).await?;
         }
         let mut loaded = users.len();
         let mut refused = bound.load(gate, epoch, &users, &[]).await?;
-        let (mut after, mut touched) = (String::new(), Instant::now());
+        let mut after = String::new();
         while refused == Installation::Done {
             let page = self.store.holders(template, &after, PAGE).await?;
             let Some(last) = page.last() else {
@@ -231,12 +233,23 @@ impl Scaled {
             let users: Vec<_> = page.iter().map(|one| user_digest(&one.user_id)).collect();
             let successes: Vec<_> = page.iter().filter_map(|one| self.success(one)).collect();
             refused = bound.load(gate, epoch, &users, &successes).await?;
-            if touched.elapsed() >= TOUCH_EVERY {
-                self.store.touch_gate(template, epoch).await?;
-                touched = Instant::now();
-            }
+            self.touch(template, epoch, &mut touched).await?;
         }
         Ok(Err(refused))
+    }
+
+    /// Tells others each second that somebody is at it.
+    async fn touch(
+        &self,
+        template: TemplateId,
+        epoch: Epoch,
+        touched: &mut Instant,
+    ) -> StoreResult<()> {
+        if touched.elapsed() >= TOUCH_EVERY {
+            self.store.touch_gate(template, epoch).await?;
+            *touched = Instant::now();
+        }
+        Ok(())
     }
 
     /// What a key must be answered with for the rest of its day.

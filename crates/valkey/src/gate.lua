@@ -54,7 +54,7 @@ end
 
 -- What follows rests on the numbers.
 if not is_whole(gate, u, p, z) then
-  return ruin(g)
+  return ruin()
 end
 
 -- 7

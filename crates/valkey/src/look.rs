@@ -160,7 +160,7 @@ impl Bound {
     ) -> StoreResult<Result<Vec<IssueEvent>, Closed>> {
         let names = Names::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
-        keys.extend(['u', 'p', 'z'].map(|letter| names.of_epoch(letter, epoch)));
+        keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
         let call = PENDING
             .call(&keys)
             .arg(self.server())

@@ -1,5 +1,5 @@
 -- Reservations that nobody has confirmed for a while, oldest first. Each is then due again in a second.
--- KEYS  g, u, p, z of the epoch
+-- KEYS  g, u, p, z, q of the epoch
 -- ARGV  1 the connection's server  2 epoch  3 due for so many milliseconds at least  4 how many at most
 local g, u, p, z = unpack(KEYS)
 local server, epoch, age, limit = unpack(ARGV)
@@ -10,7 +10,7 @@ if shut then
   return shut
 end
 if not is_whole(gate, u, p, z) then
-  return ruin(g)
+  return ruin()
 end
 
 local answer = { 'D' }

@@ -12,9 +12,10 @@ local function clock_ms()
 end
 
 -- A gate of which anything was thrown away is none: it would give a place twice, or keep one back. It goes, as if the
--- server had lost all of it, and the template's next epoch is made of what is written.
-local function ruin(g)
-  redis.call('UNLINK', g)
+-- server had lost all of it, and the template's next epoch is made of what is written. Who calls this has g, u, p, z
+-- and q as the first of KEYS.
+local function ruin()
+  redis.call('UNLINK', unpack(KEYS, 1, 5))
   return { 'C', '', 2 }
 end
 
@@ -34,7 +35,7 @@ local function open(g, server, epoch, now_ms, may_write)
   for i = 1, 8 do
     if not field[i] then
       if may_write and redis.call('EXISTS', g) == 1 then
-        return nil, ruin(g)
+        return nil, ruin()
       end
       return nil, { 'C', '', 0 }
     end

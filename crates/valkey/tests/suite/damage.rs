@@ -84,6 +84,8 @@ async fn it_is_missing_to_whoever_wants_a_place() {
             .run(&format!("EXISTS {}", Scene::name("g")))
             .await;
         assert_eq!(there, 0, "{loss}");
+        let left: Vec<String> = scene.server.run("KEYS *:1").await;
+        assert!(left.is_empty(), "{loss}: {left:?}");
     }
 }
 
