@@ -274,8 +274,8 @@ impl Shared {
 
 fn new_producer(cluster: &Cluster, signs: &Arc<Signs>) -> Result<Producer, Error> {
     let config = cluster.config(
-        // Five requests at most are under way, and meanwhile the next batch comes together by itself: with any delay
-        // both rate and latency were worse, from one publish at a time to 256.
+        // Five requests at most are under way, and meanwhile the next batch comes together by itself: with a delay of
+        // 1 ms one publish at a time took ten times as long, 64 were slower, and 256 gained nothing.
         &[("linger.ms", "0"), ("queue.buffering.max.kbytes", "131072")],
         &[
             ("enable.idempotence", "true"),
