@@ -23,6 +23,7 @@ fn configuration(folder: &str, port: u16, user: &str) -> String {
         "[mysqld]
 {user}
 datadir={folder}/data
+tmpdir={folder}/tmp
 socket={folder}/socket
 pid-file={folder}/mariadbd.pid
 bind-address=127.0.0.1
@@ -74,6 +75,9 @@ impl Server for MariaDb {
         let path = place.folder.to_str();
         let path = path.context("the target folder's path is no UTF-8")?;
         fs::write(&file, configuration(path, place.port, &as_root("")))?;
+        // A server that starts throws away the temporary tables that it finds: each has a folder of its own for them.
+        let temporary = place.folder.join("tmp");
+        fs::create_dir_all(&temporary)?;
         if !place.data().join("mysql").is_dir() {
             let program = local::program("mariadb-install-db").context("no mariadb-install-db")?;
             let mut install = Command::new(program);
@@ -83,7 +87,8 @@ impl Server for MariaDb {
                     "--skip-test-db",
                     "--auth-root-authentication-method=normal",
                 ])
-                .arg(format!("--datadir={path}/data"));
+                .arg(format!("--datadir={path}/data"))
+                .env("TMPDIR", &temporary);
             let user = as_root("--");
             if !user.is_empty() {
                 install.arg(user);
