@@ -79,7 +79,7 @@ enum Command {
         #[command(subcommand)]
         action: parked::Action,
     },
-    /// Recompute every counter, limit and state; exit code 1 with differences, 2 if it could not run.
+    /// Recompute every counter, limit and state; exit code 1 with differences, 2 if it could not look at all of it.
     Verify {
         #[command(flatten)]
         flags: Flags,

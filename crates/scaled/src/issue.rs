@@ -99,12 +99,12 @@ impl Scaled {
                 self.try_folded(attempt, epoch, read, now).await?
             }
             (None, _) => {
-                self.opened(attempt, Epoch::default(), false).await;
+                self.opened(attempt, Epoch::default()).await;
                 Taking::Later("the gate is being opened")
             }
             // A key that was answered is known without a gate: that is looked at once.
             (Some(GateState::Sealing), _) if keyed.is_none() || attempt.asks_again => {
-                self.opened(attempt, epoch, false).await;
+                self.opened(attempt, epoch).await;
                 Taking::Later("the gate is being moved")
             }
             (Some(_), _) => self.try_open(attempt, epoch, &seen, verdict, now).await?,
@@ -124,15 +124,16 @@ impl Scaled {
     }
 
     /// Does what is due at the gate, or waits for who does it, as long as there is patience.
-    async fn opened(&self, attempt: &Attempt<'_>, epoch: Epoch, is_missing_there: bool) {
+    async fn opened(&self, attempt: &Attempt<'_>, epoch: Epoch) {
         let trouble = Trouble {
             epoch,
-            is_missing_there,
+            is_missing_there: false,
             ahead: None,
         };
         self.mended(attempt, trouble).await;
     }
 
+    /// As [`Self::opened`], of a gate that was found closed.
     async fn mended(&self, attempt: &Attempt<'_>, trouble: Trouble) {
         let step = self.drive(attempt.request.template_id, trouble);
         let _ = tokio::time::timeout_at(attempt.give_up_at.into(), step).await;
@@ -195,7 +196,7 @@ impl Scaled {
             }
             Some(refusal) => Ok(Taking::Ran(Err(refusal))),
             None => {
-                self.opened(attempt, epoch, false).await;
+                self.opened(attempt, epoch).await;
                 Ok(Taking::Later("the gate is being opened again"))
             }
         }
