@@ -31,6 +31,8 @@ pub(crate) enum Fault {
 /// A result within a session.
 pub(crate) type Result<T> = std::result::Result<T, Fault>;
 
+const DUPLICATE_COLUMN: u16 = 1060;
+const DUPLICATE_KEY_NAME: u16 = 1061;
 const DUPLICATE_KEY: u16 = 1062;
 /// What a server says of a value that a column does not take: missing, out of range, not of its character set, too
 /// long, against a check (by MySQL's number and by MariaDB's).
@@ -67,6 +69,12 @@ impl Fault {
     /// Whether a row was refused because a unique key has it already.
     pub(crate) fn is_duplicate(&self) -> bool {
         self.code() == Some(DUPLICATE_KEY)
+    }
+
+    /// Whether a column or key was to be added that the table has.
+    pub(crate) fn is_already_there(&self) -> bool {
+        self.code()
+            .is_some_and(|code| [DUPLICATE_COLUMN, DUPLICATE_KEY_NAME].contains(&code))
     }
 
     /// Whether a row was refused for what it says, or because a unique key has it already.

@@ -9,7 +9,10 @@ use crate::{
 
 /// Each step brings the schema from its index to its index + 1. Steps are never changed, only added. Since DDL commits
 /// by itself, every statement of a step may be run again.
-const STEPS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_known_faults.sql"),
+];
 
 /// The schema version that this program works on.
 pub(crate) const VERSION: usize = STEPS.len();
@@ -135,7 +138,11 @@ async fn migrate(
     session.say(table).await?;
     for (number, step) in STEPS.iter().enumerate().skip(found) {
         for statement in statements(&step.replace("{bin}", flavour.byte_for_byte())) {
-            session.say(&statement).await?;
+            match session.say(&statement).await {
+                // An earlier start was cut off behind it.
+                Err(fault) if fault.is_already_there() => {}
+                done => done?,
+            }
         }
         let reached = "INSERT INTO schema_version (version, reached_at) VALUES (?, ?)";
         session.run(reached, (number + 1, now)).await?;

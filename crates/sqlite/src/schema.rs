@@ -6,7 +6,10 @@ use crate::OpenError;
 
 /// Each step brings the schema from its index to its index + 1 (`PRAGMA user_version`). Steps are never changed,
 /// only added.
-const STEPS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_known_faults.sql"),
+];
 
 /// The schema version that this program writes.
 pub(crate) const VERSION: usize = STEPS.len();

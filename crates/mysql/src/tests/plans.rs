@@ -79,7 +79,7 @@ async fn fill(conn: &mut Conn) {
     let old = "FROM coupons WHERE merchant_id = 1 AND template_id < 20";
     conn.query_drop(format!(
         "INSERT INTO idempotency_records SELECT id, id, 200, '', issued_at {old};
-         INSERT INTO verification_tokens SELECT CONCAT(id, id), 1, issued_at {old};
+         INSERT INTO verification_tokens (digest, account_id, created_at) SELECT CONCAT(id, id), 1, issued_at {old};
          INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, sent_at)
              SELECT 'a', 'a', '', '', '', issued_at, issued_at {old};
          ANALYZE TABLE coupons, coupon_histories, coupon_templates, idempotency_records, verification_tokens, mails"

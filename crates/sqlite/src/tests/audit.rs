@@ -76,7 +76,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("UPDATE coupon_histories SET template_id = 1 WHERE action = 4", " template"),
     ("DELETE FROM coupon_histories WHERE action = 0 AND template_id = 3", " ISSUE entries"),
     (
-        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason
+        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason, NULL, NULL
          FROM coupon_histories WHERE action = 0 AND template_id = 3",
         " action",
     ),
@@ -91,12 +91,12 @@ const PLANTED: &[(&str, &str)] = &[
     ("UPDATE coupon_histories SET recorded_at = recorded_at + 864000000000 WHERE action = 1", " entries"),
     ("UPDATE coupons SET expires_at = NULL WHERE user_id = 'expired'", " entries"),
     (
-        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason
+        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason, NULL, NULL
          FROM coupon_histories WHERE action = 3",
         " entries",
     ),
     (
-        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason
+        "INSERT INTO coupon_histories SELECT template_id, recorded_at + 1, randomblob(16), merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason, NULL, NULL
          FROM coupon_histories WHERE action = 4",
         " entries",
     ),

@@ -46,13 +46,7 @@ async fn a_schema_that_is_too_new_is_refused() {
         Store::open_read_only(folder.path(), clock).err().unwrap(),
     ] {
         assert!(
-            matches!(
-                refused,
-                OpenError::SchemaTooNew {
-                    found: 99,
-                    known: 1
-                }
-            ),
+            matches!(refused, OpenError::SchemaTooNew { found: 99, .. }),
             "{refused}"
         );
     }

@@ -1,0 +1,22 @@
+-- generation is 64 random bits that access tokens carry; 0 until it is drawn, which the first login does. The first
+-- one of an account is also good for tokens without a generation.
+ALTER TABLE accounts ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN is_first_generation INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX accounts_unverified ON accounts (created_at) WHERE verified = 0;
+
+-- When the token verified its account. A spent one is kept for a day, so that its link can say so.
+ALTER TABLE verification_tokens ADD COLUMN spent_at INTEGER;
+
+-- kind 1 is a verification mail asked for again, or by another sign-up of the same address; 0 is the first.
+-- token_ends_at is when the token in the mail is void at the latest; null once it was blanked, or without one.
+-- origin is the network whose request wrote the mail, null if that is not known.
+ALTER TABLE mails ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mails ADD COLUMN token_ends_at INTEGER;
+ALTER TABLE mails ADD COLUMN origin TEXT;
+UPDATE mails SET token_ends_at = created_at + 1800000000;
+CREATE INDEX mails_with_token ON mails (token_ends_at) WHERE token_ends_at IS NOT NULL;
+CREATE INDEX mails_waiting_by_origin ON mails (origin) WHERE origin IS NOT NULL AND next_try_at IS NOT NULL;
+
+-- Both in REDEEM entries, the discount also in CANCEL_REDEMPTION entries; null in others, and in those written before.
+ALTER TABLE coupon_histories ADD COLUMN order_amount INTEGER;
+ALTER TABLE coupon_histories ADD COLUMN discount_amount INTEGER;
