@@ -1,0 +1,291 @@
+//! Who runs the tasks, keeps their list, and is asked for their failures.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::looping::{self, Loop};
+use crate::report::{Report, State, TaskStatus};
+use crate::task::{OnFailure, OnStop, Rests, Task};
+use crate::thread::{self, Thread};
+use crate::{Ended, end_at_once};
+
+/// Why the process has to end: one line names the task and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The task that failed.
+    pub task: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} broke down: {}", self.task, self.reason)
+    }
+}
+
+/// Runs tasks, each as it states. Cheap to clone; all clones are one. Threads need no runtime, loops are spawned on the
+/// current one.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    /// In the order of their start.
+    tasks: Mutex<Vec<Watched>>,
+    stop: watch::Sender<bool>,
+    failed: watch::Sender<Option<Failure>>,
+}
+
+/// A task in the supervisor's list.
+struct Watched {
+    report: Report,
+    ended: watch::Receiver<bool>,
+    cut_off: Option<tokio::task::AbortHandle>,
+    wake: Option<thread::Waker>,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Supervisor {
+    /// One without tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        static DESCRIBED: Once = Once::new();
+        DESCRIBED.call_once(|| {
+            metrics::describe_gauge!(
+                "goodpon_task_up",
+                "1 while the background task runs, 0 while it rests after a failure or has ended"
+            );
+            metrics::describe_counter!(
+                "goodpon_task_restarts_total",
+                "Times that the background task was run anew after a failure"
+            );
+        });
+        Self(Arc::new(Inner {
+            tasks: Mutex::default(),
+            stop: watch::channel(false).0,
+            failed: watch::channel(None).0,
+        }))
+    }
+
+    /// Runs a loop on the current runtime. `start` makes each run; it is called anew after a failure of a task that
+    /// restarts. A run is handed its [`Report`] and the [stop](Self::stopping). A panic leaves what the run shared with
+    /// others as it was in that moment.
+    pub fn spawn<F>(
+        &self,
+        task: Task,
+        mut start: impl FnMut(Report, watch::Receiver<bool>) -> F + Send + 'static,
+    ) -> Loop
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let report = Report::new(task);
+        let (over, ended) = watch::channel(false);
+        let (supervisor, running) = (self.clone(), report.clone());
+        let handle = tokio::spawn(async move {
+            let stop = supervisor.stopping();
+            let make = || start(running.clone(), stop.clone());
+            looping::run(&supervisor, &running, make).await;
+            let _ = over.send(true);
+        });
+        let cut_off = handle.abort_handle();
+        self.tasks().push(Watched {
+            report,
+            ended: ended.clone(),
+            cut_off: Some(cut_off),
+            wake: None,
+        });
+        Loop::new(ended)
+    }
+
+    /// Runs `body` on a thread of its own, anew on the same thread after a failure of a task that restarts. A thread
+    /// whose task is waited for asks [`Self::stopping`] for the stop; one that ends by itself is ended by its owner.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn spawn_thread(
+        &self,
+        task: Task,
+        body: impl FnMut(&Report) -> Ended + Send + 'static,
+    ) -> std::io::Result<Thread> {
+        let report = Report::new(task);
+        let (thread, ended) = Thread::start(self.clone(), report.clone(), body)?;
+        self.tasks().push(Watched {
+            report,
+            ended,
+            cut_off: None,
+            wake: Some(thread.waker()),
+        });
+        Ok(thread)
+    }
+
+    /// Turns true with the stop.
+    #[must_use]
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stop.subscribe()
+    }
+
+    /// Whether [`Self::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.0.stop.borrow()
+    }
+
+    /// Asks all tasks to end. Nothing is run anew from now on.
+    pub fn stop(&self) {
+        self.0.stop.send_replace(true);
+        for watched in self.tasks().iter() {
+            if let Some(wake) = &watched.wake {
+                wake.wake();
+            }
+        }
+    }
+
+    /// Waits until every task that a stop waits for has ended, for `within` at most; then drops the loops that still run,
+    /// but for those that end by themselves. Names the tasks that were waited for in vain. To be called after
+    /// [`Self::stop`].
+    pub async fn finish(&self, within: Duration) -> Vec<&'static str> {
+        let deadline = Instant::now() + within;
+        let mut waited_for = Vec::new();
+        for watched in self.tasks().iter() {
+            if watched.report.task().on_stop == OnStop::Wait {
+                waited_for.push((watched.report.task().name, watched.ended.clone()));
+            }
+        }
+        let mut late = Vec::new();
+        for (name, mut ended) in waited_for {
+            // A sender that is gone was dropped with its task.
+            let over = ended.wait_for(|ended| *ended);
+            if tokio::time::timeout_at(deadline, over).await.is_err() {
+                late.push(name);
+            }
+        }
+        for watched in self.tasks().iter() {
+            let leave_alone = watched.report.task().on_stop == OnStop::LeaveAlone;
+            if let Some(cut_off) = watched.cut_off.as_ref().filter(|_| !leave_alone) {
+                cut_off.abort();
+            }
+        }
+        late
+    }
+
+    /// Waits until a task has failed whose failure ends the process, and says which and why: the first of them.
+    pub async fn failed(&self) -> Failure {
+        let mut failed = self.0.failed.subscribe();
+        loop {
+            if let Some(failure) = self.failure() {
+                return failure;
+            }
+            if failed.changed().await.is_err() {
+                // The sender lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The first failure that ends the process, if there was one.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.failed.borrow().clone()
+    }
+
+    /// How every task stands, in the order of their start.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<TaskStatus> {
+        let tasks = self.tasks();
+        tasks
+            .iter()
+            .map(|watched| watched.report.status())
+            .collect()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how a run ended and says what follows.
+    pub(crate) fn judge(
+        &self,
+        report: &Report,
+        ended: Ended,
+        ran: Duration,
+        rests: &mut Rests,
+    ) -> Next {
+        let task = report.task();
+        let may_return = self.is_stopping() || task.on_stop == OnStop::LeaveAlone;
+        let reason = match ended {
+            Ok(()) if may_return => {
+                report.set_state(State::Ended);
+                return Next::Over;
+            }
+            Ok(()) => "it ended although nobody asked it to".to_owned(),
+            Err(reason) => reason,
+        };
+        report.trouble(&reason);
+        match task.on_failure {
+            OnFailure::Restart if self.is_stopping() => {
+                tracing::error!(
+                    task = task.name,
+                    reason,
+                    "background task failed at the stop"
+                );
+                report.set_state(State::Failed);
+                Next::Over
+            }
+            OnFailure::Restart => {
+                let rest = rests.after(ran);
+                let rest_s = rest.as_secs();
+                tracing::error!(
+                    task = task.name,
+                    reason,
+                    rest_s,
+                    "background task failed and is run anew after a rest"
+                );
+                report.set_state(State::Resting);
+                Next::AnewAfter(rest)
+            }
+            OnFailure::Exit => {
+                tracing::error!(
+                    task = task.name,
+                    reason,
+                    "background task failed: goodpon ends"
+                );
+                report.set_state(State::Failed);
+                self.0.failed.send_if_modified(|failed| {
+                    let first = failed.is_none();
+                    failed.get_or_insert(Failure {
+                        task: task.name,
+                        reason,
+                    });
+                    first
+                });
+                Next::Over
+            }
+            OnFailure::ExitAtOnce => end_at_once(&format!("{} broke down: {reason}", task.name)),
+        }
+    }
+}
+
+/// What follows the end of a run.
+pub(crate) enum Next {
+    Over,
+    AnewAfter(Duration),
+}
+
+/// The text of a panic. The hook has logged it with its place.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("without a text"))
+}
