@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use goodpon_domain::template::Template;
+use goodpon_domain::{
+    history::{Amounts, HistoryAction},
+    template::{Discount, Template},
+};
 
 /// Something stored that the ledger does not bear out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,4 +52,50 @@ pub fn of_template(template: &Template, issued: i64, redeemed: i64) -> Vec<Diffe
         differ("redeemed coupons", format!("at most {max}"), redeemed);
     }
     differences
+}
+
+/// What is wrong with the amounts that an entry bears: what was expected, and what was found. That a cancellation's
+/// discount is that of its redemption is [`cancels`]. `may_lack`: the entry may have been written by a program that
+/// kept no amounts.
+pub fn of_amounts(
+    action: HistoryAction,
+    amounts: Amounts,
+    discount: Option<Discount>,
+    may_lack: bool,
+) -> Option<(String, String)> {
+    let expected = match (action, amounts.order, amounts.discount) {
+        (HistoryAction::Redeem, Some(order), Some(off)) => {
+            let gives = discount.map_or(off, |discount| discount.amount_off(order));
+            if off == gives && (0..=order).contains(&off) {
+                return None;
+            }
+            format!("a discount of {gives}, from 0 to the order amount")
+        }
+        (HistoryAction::Redeem | HistoryAction::CancelRedemption, None, None) if may_lack => {
+            return None;
+        }
+        (HistoryAction::Redeem, ..) => "an order amount and a discount".into(),
+        (HistoryAction::CancelRedemption, None, _) => return None,
+        (HistoryAction::CancelRedemption, ..) => "a discount alone".into(),
+        (_, None, None) => return None,
+        _ => "none".into(),
+    };
+    Some((expected, amounts_text(amounts)))
+}
+
+/// What is wrong with the amounts of a cancellation of a redemption with those: it bears the same discount. A program
+/// that kept no amounts may have cancelled a redemption with amounts, and one that keeps them one without.
+pub fn cancels(redeemed: Amounts, amounts: Amounts, may_lack: bool) -> Option<(String, String)> {
+    let is_right =
+        amounts.discount == redeemed.discount || (may_lack && amounts.discount.is_none());
+    (!is_right).then(|| (amounts_text(redeemed.cancelled()), amounts_text(amounts)))
+}
+
+fn amounts_text(amounts: Amounts) -> String {
+    let text = |amount: Option<i64>| amount.map_or("none".into(), |amount| amount.to_string());
+    format!(
+        "order amount: {}, discount: {}",
+        text(amounts.order),
+        text(amounts.discount)
+    )
 }

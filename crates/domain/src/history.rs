@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    coupon::CouponStatus,
+    coupon::{CouponStatus, Redemption},
     id::{CouponId, HistoryId, TemplateId},
 };
 
@@ -44,7 +44,34 @@ impl HistoryAction {
     }
 }
 
-/// An entry as merchants see it (contract §2.2).
+/// The money that an entry tells of. Entries written before amounts were kept have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// What the order amounted to, with REDEEM only.
+    pub order: Option<i64>,
+    /// What was taken off, with REDEEM and CANCEL_REDEMPTION only.
+    pub discount: Option<i64>,
+}
+
+impl Amounts {
+    /// Those of the entry that tells of a redemption.
+    pub fn of(redemption: &Redemption) -> Self {
+        Self {
+            order: Some(redemption.original_price),
+            discount: Some(redemption.discount_amount),
+        }
+    }
+
+    /// Those of the entry that tells of the cancellation of a redemption with these: the discount alone.
+    pub fn cancelled(self) -> Self {
+        Self {
+            order: None,
+            discount: self.discount,
+        }
+    }
+}
+
+/// An entry as merchants see it (contract §2.2), with what is kept of it beyond that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// Sorts entries of one instant.
@@ -57,6 +84,8 @@ pub struct HistoryEntry {
     pub order_id: Option<String>,
     /// The reason, with CANCEL_REDEMPTION and DISCARD only.
     pub reason: Option<String>,
+    /// The money it tells of, which merchants do not see.
+    pub amounts: Amounts,
     /// The coupon it happened to.
     pub coupon_id: CouponId,
     /// Whose coupon that is.

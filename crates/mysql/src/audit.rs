@@ -13,6 +13,7 @@ use goodpon_domain::{
     id::{CouponId, HistoryId, TemplateId},
     template::{Limit, Template, TemplateStatus},
 };
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     codec::row_limit,
@@ -148,6 +149,8 @@ impl Passed {
 struct Audit {
     templates: HashMap<TemplateId, (Template, Tally)>,
     differences: Vec<Difference>,
+    /// Entries recorded before may have been written by a program that kept no amounts.
+    amounts_lack_before: Timestamp,
 }
 
 /// Tells every difference between what is stored and what the ledger says, as the session's snapshot shows it.
@@ -157,9 +160,26 @@ pub(crate) async fn run(session: &mut Session<'_>) -> Result<Vec<Difference>> {
     audit.read_templates(session).await?;
     audit.read_walks(session).await?;
     audit.check_slots(session).await?;
+    audit.amounts_lack_before = amounts_lack_before(session).await?;
     audit.check_coupons(session).await?;
     audit.check_templates();
     Ok(audit.differences)
+}
+
+/// How long programs of the version before may go on beside this one.
+const UPDATE_TAKES: SignedDuration = SignedDuration::from_hours(24);
+
+/// Until when entries without amounts may have been recorded: a day after the step that added them was made. None are
+/// in a schema that was made with them.
+async fn amounts_lack_before(session: &mut Session<'_>) -> Result<Timestamp> {
+    let sql =
+        "SELECT two.reached_at FROM schema_version two JOIN schema_version one ON one.version = 1
+               WHERE two.version = 2 AND two.reached_at > one.reached_at";
+    let found = session.first(sql, (), Columns::timestamp).await?;
+    Ok(match found {
+        None => Timestamp::MIN,
+        Some(updated) => updated.checked_add(UPDATE_TAKES).unwrap_or(Timestamp::MAX),
+    })
 }
 
 impl Audit {
@@ -330,6 +350,11 @@ impl Audit {
             match line {
                 Ok(line) if key.coupon == coupon.id => {
                     self.check_entry(&line, coupon, replay.is_its_issue(&line));
+                    let may_lack = line.position.recorded_at < self.amounts_lack_before;
+                    if let Some((expected, found)) = replay.take_amounts(&line, may_lack) {
+                        let subject = format!("history entry {} amounts", line.position.id);
+                        self.differ(subject, expected, found);
+                    }
                     replay.take(&line);
                 }
                 line => self.check_stray(key, line, CouponId::from_bytes([0; 16])),
@@ -401,6 +426,14 @@ impl Audit {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
             let subject = format!("history entry {} bears", line.position.id);
             self.differ(subject, text(expected), text(bears));
+        }
+        let template = self.templates.get(&line.template);
+        let discount = template.map(|(template, _)| template.terms.discount);
+        let may_lack = line.position.recorded_at < self.amounts_lack_before;
+        let wrong = audit::of_amounts(line.action, line.amounts, discount, may_lack);
+        if let Some((expected, found)) = wrong {
+            let subject = format!("history entry {} amounts", line.position.id);
+            self.differ(subject, expected, found);
         }
     }
 

@@ -1,6 +1,9 @@
 //! A row, read column by column.
 
-use goodpon_domain::id::{CouponId, HistoryId};
+use goodpon_domain::{
+    history::Amounts,
+    id::{CouponId, HistoryId},
+};
 use jiff::Timestamp;
 use mysql_async::{Row, prelude::FromValue};
 
@@ -42,6 +45,14 @@ impl Columns {
                 .map_err(|_| Fault::Corrupt("time beyond the calendar"))
         };
         micros.map(time).transpose()
+    }
+
+    /// The next two columns: an entry's order amount and discount.
+    pub(crate) fn amounts(&mut self) -> Result<Amounts> {
+        Ok(Amounts {
+            order: self.read()?,
+            discount: self.read()?,
+        })
     }
 
     /// The next column: so many bytes.

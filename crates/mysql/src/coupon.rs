@@ -13,7 +13,7 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{self, Coupon, CouponStatus},
-    history::HistoryAction,
+    history::{Amounts, HistoryAction},
     id::{CouponId, HistoryId, MerchantId, TemplateId},
     template::{Limit, LimitType, Template},
     wallet::HeldCoupon,
@@ -73,6 +73,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) action: HistoryAction,
     pub(crate) order_id: Option<&'a str>,
     pub(crate) reason: Option<&'a str>,
+    pub(crate) amounts: Amounts,
 }
 
 /// Adds to `script` a coupon's change and the entries that tell of it, all recorded at `at`, the first under `id` and
@@ -106,8 +107,9 @@ pub(crate) fn change(
     for entry in entries {
         script.say(
             "INSERT INTO coupon_histories
-                 (merchant_id, recorded_at, id, template_id, action, coupon_id, order_id, reason)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                 (merchant_id, recorded_at, id, template_id, action, coupon_id, order_id, reason, order_amount,
+                  discount_amount)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 coupon.merchant_id.0.into(),
                 at.into(),
@@ -117,6 +119,8 @@ pub(crate) fn change(
                 (&coupon_id).into(),
                 entry.order_id.into(),
                 entry.reason.into(),
+                entry.amounts.order.into(),
+                entry.amounts.discount.into(),
             ],
         );
         id = id.next();
@@ -237,9 +241,9 @@ pub(crate) async fn redeem(
     let coupon = stored.map(|stored| &stored.coupon);
     let outcome = coupon::redeem(coupon, template, merchant, order, at);
     let mut script = Script::default();
-    let done = stored.zip(template).filter(|_| outcome.is_ok());
-    let is_limited = done.is_some_and(|(_, template)| has_redeem_limit(template));
-    if let Some((stored, template)) = done {
+    let done = stored.zip(template).zip(outcome.as_ref().ok());
+    let is_limited = done.is_some_and(|((_, template), _)| has_redeem_limit(template));
+    if let Some(((stored, template), redemption)) = done {
         if is_limited {
             // What was decided above without a lock is decided again with one.
             script.must(
@@ -255,6 +259,7 @@ pub(crate) async fn redeem(
             action: HistoryAction::Redeem,
             order_id: Some(&order.id),
             reason: None,
+            amounts: Amounts::of(redemption),
         };
         change(&mut script, stored, at, session.history_id(at), &[entry]);
     }
@@ -265,7 +270,7 @@ pub(crate) async fn redeem(
         &outcome,
         now,
     );
-    if let Some((stored, _)) = done.filter(|_| !is_limited) {
+    if let Some(((stored, _), _)) = done.filter(|_| !is_limited) {
         count_in_slot(&mut script, &stored.coupon, 1);
     }
     session.together(&script).await?;
@@ -274,6 +279,25 @@ pub(crate) async fn redeem(
 
 fn has_redeem_limit(template: &Template) -> bool {
     matches!(template.terms.limit, Limit::RedeemCount(_))
+}
+
+/// The statement of [`redeemed_amounts`]: of a coupon and the time of its last entry.
+pub(crate) fn redeemed_sql() -> String {
+    format!(
+        "SELECT order_amount, discount_amount FROM coupon_histories FORCE INDEX (coupon_histories_by_coupon)
+         WHERE coupon_id = ? AND recorded_at = ? AND action = {}",
+        history_action::code(HistoryAction::Redeem),
+    )
+}
+
+/// The amounts of a redeemed coupon's last entry, which is its REDEEM.
+async fn redeemed_amounts(session: &mut Session<'_>, stored: &Stored) -> Result<Amounts> {
+    static SQL: LazyLock<String> = LazyLock::new(redeemed_sql);
+    let values = (stored.coupon.id.to_bytes(), micros(stored.changed_at));
+    let read = |row: &mut Columns| row.amounts();
+    let found = session.first(&SQL, values, read).await?;
+    // An entry that is missing is damage, which the audit tells.
+    Ok(found.unwrap_or_default())
 }
 
 /// To be run with the rows locked, the template's too: a discard must not be committed between the look at its status
@@ -305,6 +329,7 @@ async fn cancel(
             action: HistoryAction::CancelRedemption,
             order_id: Some(&request.order_id),
             reason: Some(&request.reason),
+            amounts: redeemed_amounts(session, stored).await?.cancelled(),
         }];
         entries.extend(cancellation.aftermath().map(|action| {
             Entry {
@@ -314,6 +339,7 @@ async fn cancel(
                     .discard_reason
                     .as_deref()
                     .filter(|_| action == HistoryAction::Discard),
+                amounts: Amounts::default(),
             }
         }));
         change(&mut script, stored, at, session.history_id(at), &entries);

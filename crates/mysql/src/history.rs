@@ -56,8 +56,8 @@ impl Page<'_> {
         let mut query = Query::default();
         query.add(
             &format!(
-                "SELECT STRAIGHT_JOIN h.recorded_at, h.id, h.action, h.order_id, h.reason, h.coupon_id, c.user_id,
-                        h.template_id, t.name
+                "SELECT STRAIGHT_JOIN h.recorded_at, h.id, h.action, h.order_id, h.reason, h.order_amount,
+                        h.discount_amount, h.coupon_id, c.user_id, h.template_id, t.name
                  FROM coupon_histories h FORCE INDEX ({index})
                  JOIN coupons c ON c.id = h.coupon_id
                  JOIN coupon_templates t ON t.id = h.template_id
@@ -144,7 +144,7 @@ impl Page<'_> {
     pub(crate) fn entries_query(&self, coupons: &[CouponId]) -> Query {
         let mut one = Query::default();
         one.add(
-            "SELECT h.recorded_at, h.id, h.action, h.order_id, h.reason, h.coupon_id
+            "SELECT h.recorded_at, h.id, h.action, h.order_id, h.reason, h.order_amount, h.discount_amount, h.coupon_id
              FROM coupon_histories h FORCE INDEX (coupon_histories_by_coupon) WHERE h.coupon_id = ?",
             [],
         );
@@ -197,7 +197,7 @@ async fn user_page(
         let read = |row: &mut Columns| {
             let position = read_position(row)?;
             let (action, order_id) = (history_action::read(row)?, row.read()?);
-            let (reason, coupon_id) = (row.read()?, row.coupon_id()?);
+            let (reason, amounts, coupon_id) = (row.read()?, row.amounts()?, row.coupon_id()?);
             let coupon = some.iter().find(|coupon| coupon.id == coupon_id);
             Ok(coupon.map(|coupon| HistoryEntry {
                 id: position.id,
@@ -205,6 +205,7 @@ async fn user_page(
                 recorded_at: position.recorded_at,
                 order_id,
                 reason,
+                amounts,
                 coupon_id,
                 user_id: user.to_owned(),
                 template_id: coupon.template,
@@ -249,6 +250,7 @@ fn read(row: &mut Columns) -> Result<HistoryEntry> {
         recorded_at,
         order_id: row.read()?,
         reason: row.read()?,
+        amounts: row.amounts()?,
         coupon_id: row.coupon_id()?,
         user_id: row.read()?,
         template_id: TemplateId(row.read()?),

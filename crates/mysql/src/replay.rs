@@ -1,8 +1,9 @@
 //! Replays coupons from the ledger, for the audit: what state do a coupon's entries make?
 
+use goodpon_application::audit;
 use goodpon_domain::{
     coupon::CouponStatus,
-    history::{HistoryAction, HistoryPosition},
+    history::{Amounts, HistoryAction, HistoryPosition},
     id::{MerchantId, TemplateId},
 };
 
@@ -17,11 +18,13 @@ pub(crate) struct Line {
     pub(crate) template: TemplateId,
     pub(crate) order_id: Option<String>,
     pub(crate) reason: Option<String>,
+    pub(crate) amounts: Amounts,
 }
 
 /// The columns that [`read`] reads, of `coupon_histories` as `h`.
 pub(crate) const COLUMNS: &str =
-    "h.recorded_at, h.id, h.action, h.merchant_id, h.template_id, h.order_id, h.reason";
+    "h.recorded_at, h.id, h.action, h.merchant_id, h.template_id, h.order_id, h.reason, h.order_amount,
+    h.discount_amount";
 
 /// Reads [`COLUMNS`].
 pub(crate) fn read(row: &mut Columns) -> Result<Line> {
@@ -35,6 +38,7 @@ pub(crate) fn read(row: &mut Columns) -> Result<Line> {
         template: TemplateId(row.read()?),
         order_id: row.read()?,
         reason: row.read()?,
+        amounts: row.amounts()?,
     })
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Replay<'a> {
     stored: &'a Stored,
     status: CouponStatus,
     order_id: Option<String>,
+    /// Those of the last REDEEM.
+    redeemed: Amounts,
     last: Option<(HistoryPosition, HistoryAction)>,
     /// How many of them are the ISSUE that tells of the coupon.
     pub(crate) issues: usize,
@@ -58,6 +64,7 @@ impl<'a> Replay<'a> {
             stored,
             status: CouponStatus::Issued,
             order_id: None,
+            redeemed: Amounts::default(),
             last: None,
             issues: 0,
             difference: None,
@@ -70,6 +77,19 @@ impl<'a> Replay<'a> {
         line.action == HistoryAction::Issue
             && line.position.recorded_at == coupon.issued_at
             && line.position.id.to_bytes() == coupon.id.to_bytes()
+    }
+
+    /// Takes one more entry's amounts, or tells that it cancels a redemption with others. `may_lack`: it may have been
+    /// written by a program that kept none.
+    pub(crate) fn take_amounts(&mut self, line: &Line, may_lack: bool) -> Option<(String, String)> {
+        match line.action {
+            HistoryAction::Redeem => self.redeemed = line.amounts,
+            HistoryAction::CancelRedemption => {
+                return audit::cancels(self.redeemed, line.amounts, may_lack);
+            }
+            HistoryAction::Issue | HistoryAction::Expire | HistoryAction::Discard => {}
+        }
+        None
     }
 
     /// Takes one more entry, in the order of their places. Behind a first difference no more is looked for.

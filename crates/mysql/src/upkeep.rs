@@ -7,7 +7,10 @@ use goodpon_application::{
     ports::{StoreResult, Upkeep},
 };
 use goodpon_domain::{
-    coupon::CouponStatus, history::HistoryAction, id::TemplateId, template::TemplateStatus,
+    coupon::CouponStatus,
+    history::{Amounts, HistoryAction},
+    id::TemplateId,
+    template::TemplateStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use mysql_async::Value;
@@ -138,6 +141,7 @@ async fn settle(
             action,
             order_id: None,
             reason,
+            amounts: Amounts::default(),
         };
         coupon::change(&mut script, stored, at, session.history_id(at), &[entry]);
     }

@@ -3,11 +3,12 @@
 use goodpon_application::history::{Direction, HistoryFilter};
 use goodpon_domain::{
     history::{
+        Amounts,
         HistoryAction::{CancelRedemption, Discard, Expire, Issue, Redeem},
         HistoryEntry, HistoryPosition,
     },
     id::{MerchantId, TemplateId},
-    template::Terms,
+    template::{Discount, Terms},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -363,5 +364,47 @@ pub async fn descending_pages_are_not_disturbed(world: &World) {
     assert!(is_ascending(&read), "no entry twice");
     let missed = before.iter().filter(|entry| !read.contains(entry)).count();
     assert_eq!(missed, 0, "entries that were there and were skipped");
+    world.audited().await;
+}
+
+/// A REDEEM keeps what its order amounted to and what was taken off, and its cancellation the latter, also where the
+/// coupon is redeemed again for another order. No other entry has amounts.
+pub async fn entries_keep_their_amounts(world: &World) {
+    let shop = world.shop().await;
+    let terms = Terms {
+        discount: Discount::Percentage {
+            percent: 15,
+            max: 2_000,
+        },
+        ..world.ending_in(HOUR)
+    };
+    let id = world.published(&shop, terms).await;
+    let coupon = world.issued(&shop, id, "u").await.id;
+    let mut expected = vec![(Issue, None, None)];
+    for (amount, off) in [(9_999, 1_499), (0, 0), (1_000_000_000_000, 2_000)] {
+        let id = format!("order of {amount}");
+        let redeemed = world.redeem(shop.id, coupon, order("u", &id, amount)).await;
+        redeemed.expect("an issued coupon can be redeemed");
+        let refused = world.cancel(shop.id, coupon, "another").await;
+        assert!(refused.is_err(), "leaves no entry");
+        world.cancel(shop.id, coupon, &id).await.unwrap();
+        expected.push((Redeem, Some(amount), Some(off)));
+        expected.push((CancelRedemption, None, Some(off)));
+    }
+    world.clock.advance(HOUR * 2);
+    world.swept().await;
+    expected.push((Expire, None, None));
+    let ledger = world.ledger(shop.id).await;
+    let amounts = |entry: &HistoryEntry| {
+        let Amounts { order, discount } = entry.amounts;
+        (entry.action, order, discount)
+    };
+    assert_eq!(ledger.iter().map(amounts).collect::<Vec<_>>(), expected);
+    let of_user = HistoryFilter {
+        user_id: Some("u".into()),
+        ..HistoryFilter::default()
+    };
+    let page = pages(world, shop.id, &of_user, Direction::Ascending, 3).await;
+    assert_eq!(page, ledger, "a user's page has them as well");
     world.audited().await;
 }

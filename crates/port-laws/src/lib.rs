@@ -106,6 +106,7 @@ macro_rules! port_laws {
         $crate::port_laws!(@noun $factory, history: [
             filters_tell_what_a_plain_search_tells,
             entries_bear_what_belongs_to_them,
+            entries_keep_their_amounts,
             entries_of_one_instant_keep_their_order,
             ascending_pages_skip_nothing_that_arrives,
             ascending_pages_skip_nothing_of_one_instant,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use goodpon_application::audit::{self, Difference};
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
-    history::HistoryAction,
+    history::{Amounts, HistoryAction},
     id::{CouponId, MerchantId, TemplateId},
     template::{Template, TemplateStatus},
 };
@@ -43,6 +43,10 @@ fn differences(snapshot: &Connection) -> rusqlite::Result<Vec<Difference>> {
             .insert(template.id, (template, Tally::default()));
         Ok(())
     })?;
+    audit.amounts_lack_until =
+        snapshot.query_row("SELECT lack_until FROM ledger_amounts", [], |row| {
+            row.get(0)
+        })?;
     audit.check_coupons(snapshot)?;
     audit.check_holders(snapshot)?;
     audit.check_keys(snapshot)?;
@@ -61,6 +65,8 @@ struct Tally {
 struct Audit {
     templates: HashMap<TemplateId, (Template, Tally)>,
     differences: Vec<Difference>,
+    /// Entries recorded up to then were written by a program that kept no amounts.
+    amounts_lack_until: i64,
 }
 
 impl Audit {
@@ -120,7 +126,7 @@ impl Audit {
         )?;
         let entered_below = late_index::entered_below::<States>(connection)?;
         let mut steps = connection.prepare(replay::STEPS)?;
-        let mut replays = Replays::new(&mut steps, entered_below)?;
+        let mut replays = Replays::new(&mut steps, entered_below, self.amounts_lack_until)?;
         let mut rows = coupons.query([])?;
         while let Some(row) = rows.next()? {
             let stored = match coupon_state::read(row) {
@@ -131,12 +137,12 @@ impl Audit {
                     continue;
                 }
             };
-            let (status, fault) = replays.of(&stored)?;
+            let (status, faults) = replays.of(&stored)?;
             let coupon = Coupon {
                 status,
                 ..stored.coupon
             };
-            if let Some((what, expected, found)) = fault {
+            for (what, expected, found) in faults {
                 self.differ(format!("coupon {} {what}", coupon.id), expected, found);
             }
             self.count(&coupon);
@@ -243,7 +249,7 @@ impl Audit {
         let mut entries = connection.prepare(
             "SELECT h.template_id, h.recorded_at, h.id, h.merchant_id, h.action, h.coupon_id,
                     h.order_id IS NOT NULL, h.reason IS NOT NULL,
-                    c.id IS NOT NULL, c.template_id, c.merchant_id, c.issued_at
+                    c.id IS NOT NULL, c.template_id, c.merchant_id, c.issued_at, h.order_amount, h.discount_amount
              FROM coupon_histories h NOT INDEXED LEFT JOIN coupons c ON c.id = h.coupon_id",
         )?;
         let mut rows = entries.query([])?;
@@ -263,6 +269,16 @@ impl Audit {
         if bears != action.bears() {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
             self.differ(subject("bears")?, text(action.bears()), text(bears));
+        }
+        let amounts = Amounts {
+            order: row.get(12)?,
+            discount: row.get(13)?,
+        };
+        let template = self.templates.get(&TemplateId(row.get(0)?));
+        let discount = template.map(|(template, _)| template.terms.discount);
+        let may_lack = row.get::<_, i64>(1)? <= self.amounts_lack_until;
+        if let Some((expected, found)) = audit::of_amounts(action, amounts, discount, may_lack) {
+            self.differ(subject("amounts")?, expected, found);
         }
         let coupon: CouponId = coupon_id(row, 5)?;
         if !row.get::<_, bool>(8)? {
@@ -314,10 +330,14 @@ impl Audit {
     }
 }
 
-/// The statement that made each table and index, by name.
+/// The statement that made each table and index, by name; without the two tables that Litestream keeps in a database
+/// that it replicates.
 fn schema_objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     connection
-        .prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")?
+        .prepare(
+            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+             AND name NOT IN ('_litestream_seq', '_litestream_lock')",
+        )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }

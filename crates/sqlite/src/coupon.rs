@@ -9,12 +9,12 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{self, Coupon, CouponStatus},
-    history::HistoryAction,
+    history::{Amounts, HistoryAction},
     id::{CouponId, HistoryId, MerchantId, TemplateId},
     template::{Owned, Template},
     wallet::HeldCoupon,
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Inner, Store,
@@ -54,6 +54,7 @@ pub(crate) struct Entry<'a> {
     coupon: &'a Coupon,
     order_id: Option<&'a str>,
     reason: Option<&'a str>,
+    amounts: Amounts,
 }
 
 impl<'a> Entry<'a> {
@@ -63,6 +64,7 @@ impl<'a> Entry<'a> {
             coupon,
             order_id: None,
             reason: None,
+            amounts: Amounts::default(),
         }
     }
 
@@ -75,6 +77,10 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn reason(self, reason: Option<&'a str>) -> Self {
         Self { reason, ..self }
+    }
+
+    pub(crate) fn amounts(self, amounts: Amounts) -> Self {
+        Self { amounts, ..self }
     }
 
     /// Writes it as of the transaction's instant, behind the coupon's last entry if that is not the ISSUE.
@@ -92,8 +98,9 @@ impl<'a> Entry<'a> {
         tx.connection
             .prepare_cached(
                 "INSERT INTO coupon_histories
-                 (template_id, recorded_at, id, merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 (template_id, recorded_at, id, merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason,
+                  order_amount, discount_amount)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 self.coupon.template_id.0,
@@ -107,6 +114,8 @@ impl<'a> Entry<'a> {
                 behind.map(|change| change.place.1),
                 self.order_id,
                 self.reason,
+                self.amounts.order,
+                self.amounts.discount,
             ])?;
         Ok(Change { number, place })
     }
@@ -130,14 +139,41 @@ fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Result<RedeemOu
     let (merchant, order) = (request.merchant_id, &request.order);
     let coupon = found.as_ref().map(|stored| &stored.coupon);
     let outcome = coupon::redeem(coupon, template.as_ref(), merchant, order, tx.now);
-    if let (Ok(_), Some(stored)) = (&outcome, &found) {
-        let entry = Entry::new(HistoryAction::Redeem, &stored.coupon).order(&order.id);
+    if let (Ok(redemption), Some(stored)) = (&outcome, &found) {
+        let entry = Entry::new(HistoryAction::Redeem, &stored.coupon)
+            .order(&order.id)
+            .amounts(Amounts::of(redemption));
         change(tx, stored, [entry])?;
         if let Some(template) = tx.template(stored.coupon.template_id)? {
             template.redeem_count += 1;
         }
     }
     Ok(outcome)
+}
+
+/// The amounts of a coupon's last entry, which in a coupon that is redeemed is its REDEEM.
+fn last_amounts(tx: &Tx<'_>, stored: &Stored) -> rusqlite::Result<Amounts> {
+    let Some(Change { place, .. }) = stored.change else {
+        return Ok(Amounts::default());
+    };
+    let found = tx
+        .connection
+        .prepare_cached(
+            "SELECT order_amount, discount_amount FROM coupon_histories
+             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3",
+        )?
+        .query_row(
+            params![stored.coupon.template_id.0, place.0, place.1],
+            |row| {
+                Ok(Amounts {
+                    order: row.get(0)?,
+                    discount: row.get(1)?,
+                })
+            },
+        )
+        .optional()?;
+    // An entry that is missing is damage, which the audit tells.
+    Ok(found.unwrap_or_default())
 }
 
 fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOutcome> {
@@ -154,7 +190,8 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
         let coupon = &stored.coupon;
         let cancelled = Entry::new(HistoryAction::CancelRedemption, coupon)
             .order(&request.order_id)
-            .reason(Some(&request.reason));
+            .reason(Some(&request.reason))
+            .amounts(last_amounts(tx, stored)?.cancelled());
         let aftermath = cancellation.aftermath().map(|action| {
             let discard_reason = template.as_ref().and_then(|t| t.discard_reason.as_deref());
             let reason = discard_reason.filter(|_| action == HistoryAction::Discard);

@@ -13,7 +13,7 @@ use goodpon_application::{
     ports::{Histories, StoreResult},
 };
 use goodpon_domain::{
-    history::{HistoryAction, HistoryEntry, HistoryPosition},
+    history::{Amounts, HistoryAction, HistoryEntry, HistoryPosition},
     id::{CouponId, MerchantId, TemplateId},
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
@@ -36,7 +36,11 @@ struct Line {
     template_id: TemplateId,
     order_id: Option<String>,
     reason: Option<String>,
+    amounts: Amounts,
 }
+
+/// The columns that [`read`] reads.
+const COLUMNS: &str = "template_id, recorded_at, id, action, coupon_id, order_id, reason, order_amount, discount_amount";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
     Ok(Line {
@@ -49,6 +53,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
         coupon_id: coupon_id(row, 4)?,
         order_id: row.get(5)?,
         reason: row.get(6)?,
+        amounts: Amounts {
+            order: row.get(7)?,
+            discount: row.get(8)?,
+        },
     })
 }
 
@@ -126,7 +134,7 @@ fn sql(is_of_order: bool, direction: Direction) -> String {
         Direction::Descending => "DESC",
     };
     format!(
-        "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason FROM coupon_histories {index}
+        "SELECT {COLUMNS} FROM coupon_histories {index}
          WHERE template_id = :template {condition}
          AND (recorded_at, id) > (:above_at, :above_id) AND (recorded_at, id) < (:below_at, :below_id)
          ORDER BY recorded_at {order}, id {order} LIMIT :limit"
@@ -185,7 +193,8 @@ fn sources(
 
 /// The entry at a place of a coupon's, its number, and where the one before it stands.
 const ENTRY: &str =
-    "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason, number, previous_at, previous_id
+    "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason, order_amount, discount_amount,
+         number, previous_at, previous_id
      FROM coupon_histories WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?4";
 
 /// All entries of a coupon, its ISSUE at last.
@@ -194,7 +203,8 @@ fn entries_of(connection: &Connection, stored: &Stored) -> rusqlite::Result<Vec<
     let mut statement = connection.prepare_cached(ENTRY)?;
     let mut look_up = |place: Place| {
         let key = params![coupon.template_id.0, place.0, place.1, coupon.id.to_bytes()];
-        let found = |row: &Row<'_>| Ok((read(row)?, row.get(7)?, Place::read_optional(row, 8, 9)?));
+        let found =
+            |row: &Row<'_>| Ok((read(row)?, row.get(9)?, Place::read_optional(row, 10, 11)?));
         statement.query_row(key, found).optional()
     };
     let mut lines = Vec::new();
@@ -377,6 +387,7 @@ fn complete(connection: &Connection, lines: Vec<Line>) -> rusqlite::Result<Vec<H
             recorded_at: line.position.recorded_at,
             order_id: line.order_id,
             reason: line.reason,
+            amounts: line.amounts,
             coupon_id: line.coupon_id,
             user_id: user.query_row([line.coupon_id.to_bytes()], |row| row.get(0))?,
             template_id: line.template_id,

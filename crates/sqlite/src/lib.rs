@@ -80,6 +80,16 @@ pub enum OpenError {
     /// There is no database in it.
     #[error("there is no Goodpon database in {0}: give the --data-dir that `goodpon serve` uses")]
     Missing(PathBuf),
+    /// An older program wrote it, and it was not opened for writing since.
+    #[error(
+        "the database has schema version {found}, and this goodpon works on {known}: run `goodpon serve` once to update it"
+    )]
+    SchemaTooOld {
+        /// What is there.
+        found: usize,
+        /// What this program works on.
+        known: usize,
+    },
     /// A newer program wrote it.
     #[error(
         "the database has schema version {found}, and this goodpon knows versions up to {known}: run the newer goodpon that wrote it"
@@ -206,8 +216,15 @@ impl Store {
                 known: schema::VERSION,
             });
         }
-        if found < schema::VERSION {
-            return Err(OpenError::Missing(folder.to_owned()));
+        match found {
+            0 => return Err(OpenError::Missing(folder.to_owned())),
+            found if found < schema::VERSION => {
+                return Err(OpenError::SchemaTooOld {
+                    found,
+                    known: schema::VERSION,
+                });
+            }
+            _ => {}
         }
         Ok(Self {
             inner: Arc::new(Inner {

@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 
+use goodpon_application::audit;
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
-    history::HistoryAction,
+    history::{Amounts, HistoryAction},
     id::CouponId,
 };
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ struct Step {
     action: HistoryAction,
     recorded_at: Timestamp,
     order_id: Option<String>,
+    amounts: Amounts,
     change: Change,
     previous: Option<Place>,
 }
@@ -30,7 +32,8 @@ struct Step {
 /// All entries but the ISSUEs, coupon by coupon as the coupons are sorted, each coupon's in the order of their
 /// numbers. SQLite sorts them with the help of a file: there may be very many.
 pub(crate) const STEPS: &str =
-    "SELECT coupon_id, action, recorded_at, id, number, previous_at, previous_id, order_id, lower(hex(id))
+    "SELECT coupon_id, action, recorded_at, id, number, previous_at, previous_id, order_id, lower(hex(id)),
+            order_amount, discount_amount
      FROM coupon_histories NOT INDEXED WHERE action <> 0 ORDER BY coupon_id, number";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
@@ -39,6 +42,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
         action: history_action::read(row, 1)?,
         recorded_at: timestamp(row, 2)?,
         order_id: row.get(7)?,
+        amounts: Amounts {
+            order: row.get(9)?,
+            discount: row.get(10)?,
+        },
         change: Change {
             number: row.get(4)?,
             place: Place::read(row, 2, 3)?,
@@ -53,6 +60,8 @@ pub(crate) struct Replays<'a> {
     next: Option<Step>,
     /// Before this place all entries are in the coupons' rows.
     entered_below: Place,
+    /// Entries up to then may lack their amounts.
+    amounts_lack_until: i64,
     /// Entries that no version of this program writes, with what is wrong with them.
     unreadable: Vec<(String, String)>,
 }
@@ -65,11 +74,13 @@ impl<'a> Replays<'a> {
     pub(crate) fn new(
         steps: &'a mut Statement<'_>,
         entered_below: Option<Place>,
+        amounts_lack_until: i64,
     ) -> rusqlite::Result<Self> {
         let mut replays = Self {
             steps: steps.query([])?,
             next: None,
             entered_below: entered_below.unwrap_or(Place::BEGINNING),
+            amounts_lack_until,
             unreadable: Vec::new(),
         };
         replays.advance()?;
@@ -99,13 +110,11 @@ impl<'a> Replays<'a> {
 
     /// The state that the entries of a coupon make, and what is wrong with them or with what its row has taken up of
     /// them. To be asked for coupons in the order of their ids.
-    pub(crate) fn of(
-        &mut self,
-        stored: &Stored,
-    ) -> rusqlite::Result<(CouponStatus, Option<Fault>)> {
+    pub(crate) fn of(&mut self, stored: &Stored) -> rusqlite::Result<(CouponStatus, Vec<Fault>)> {
         let id = stored.coupon.id;
         let mut replay = Replay::new(stored);
         let mut fault = replay.compare(None);
+        let mut of_amounts = None;
         while let Some(step) = &self.next {
             match step.coupon.to_bytes().cmp(&id.to_bytes()) {
                 Ordering::Greater => break,
@@ -114,6 +123,8 @@ impl<'a> Replays<'a> {
                 Ordering::Equal => {
                     let step = self.advance()?;
                     if let (Some(step), None) = (step, &fault) {
+                        let may_lack = step.change.place.0 <= self.amounts_lack_until;
+                        of_amounts = of_amounts.or_else(|| replay.take_amounts(&step, may_lack));
                         fault = replay.take(step);
                     }
                 }
@@ -124,7 +135,7 @@ impl<'a> Replays<'a> {
             None => replay.status,
             Some(_) => stored.coupon.status,
         };
-        Ok((status, fault))
+        Ok((status, fault.into_iter().chain(of_amounts).collect()))
     }
 }
 
@@ -133,6 +144,8 @@ struct Replay<'a> {
     stored: &'a Stored,
     status: CouponStatus,
     order_id: Option<String>,
+    /// Those of the last REDEEM.
+    redeemed: Amounts,
     last: Option<Change>,
 }
 
@@ -142,12 +155,26 @@ impl<'a> Replay<'a> {
             stored,
             status: CouponStatus::Issued,
             order_id: None,
+            redeemed: Amounts::default(),
             last: None,
         }
     }
 
     fn last_number(&self) -> i64 {
         self.last.map_or(0, |change| change.number)
+    }
+
+    /// Takes one more entry's amounts, or tells that it cancels a redemption with others.
+    fn take_amounts(&mut self, step: &Step, may_lack: bool) -> Option<Fault> {
+        match step.action {
+            HistoryAction::Redeem => self.redeemed = step.amounts,
+            HistoryAction::CancelRedemption => {
+                let differ = audit::cancels(self.redeemed, step.amounts, may_lack);
+                return differ.map(|(expected, found)| ("amounts", expected, found));
+            }
+            HistoryAction::Issue | HistoryAction::Expire | HistoryAction::Discard => {}
+        }
+        None
     }
 
     /// Takes one more entry, or tells what is wrong.

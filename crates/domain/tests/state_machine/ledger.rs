@@ -6,7 +6,7 @@ use goodpon_domain::{
         CancelRefusal, Coupon, CouponStatus, IssueRefusal, Order, RedeemRefusal, admit, cancel,
         redeem, take_place,
     },
-    history::{HistoryAction, HistoryEntry},
+    history::{Amounts, HistoryAction, HistoryEntry},
     id::{CouponId, HistoryId},
     template::{
         DiscardRefusal, DiscountType, Draft, LimitType, Owned, PublishRefusal, Template,
@@ -100,6 +100,7 @@ impl Ledger {
             recorded_at: now,
             order_id: order,
             reason,
+            amounts: Amounts::default(),
             coupon_id: coupon.id,
             user_id: coupon.user_id.clone(),
             template_id: coupon.template_id,

@@ -190,6 +190,36 @@ fn of_entries(cast: &Cast) -> Vec<Damage> {
             "history entry ",
         ),
         damage(
+            entry(redeemed, 1, "order_amount = NULL, discount_amount = NULL"),
+            entry(redeemed, 1, "order_amount = 5000, discount_amount = 1000"),
+            "history entry ",
+        ),
+        damage(
+            entry(redeemed, 1, "discount_amount = 999"),
+            entry(redeemed, 1, "discount_amount = 1000"),
+            "history entry ",
+        ),
+        damage(
+            entry(cancelled, 2, "discount_amount = NULL"),
+            entry(cancelled, 2, "discount_amount = 1000"),
+            "history entry ",
+        ),
+        damage(
+            entry(cancelled, 2, "discount_amount = 999"),
+            entry(cancelled, 2, "discount_amount = 1000"),
+            "history entry ",
+        ),
+        damage(
+            entry(cancelled, 2, "order_amount = 5000"),
+            entry(cancelled, 2, "order_amount = NULL"),
+            "history entry ",
+        ),
+        damage(
+            entry(expired, 3, "discount_amount = 0"),
+            entry(expired, 3, "discount_amount = NULL"),
+            "history entry ",
+        ),
+        damage(
             entry(redeemed, 1, "merchant_id = 2"),
             entry(redeemed, 1, "merchant_id = 1"),
             "history entry ",
@@ -317,4 +347,25 @@ async fn each_kind_of_damage_is_told() {
         scene.sql(&mend).await;
         assert_eq!(scene.audit().await, clean, "after {mend}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_before_an_update_may_lack_their_amounts() {
+    let scene = Scene::new().await;
+    let cast = cast(&scene).await;
+    let forget = "UPDATE coupon_histories SET order_amount = NULL, discount_amount = NULL";
+    scene.sql(forget).await;
+    assert_eq!(scene.audit().await.len(), 3, "each REDEEM");
+    // As if the second step had been made a day before, or just after the entries.
+    let reached =
+        |at: &str| format!("UPDATE schema_version SET reached_at = {at} WHERE version = 2");
+    let newest = "(SELECT MAX(recorded_at) FROM coupon_histories)";
+    scene.sql(&reached(newest)).await;
+    assert_eq!(scene.audit().await, [""; 0]);
+    let only = format!(
+        "UPDATE coupon_histories SET order_amount = 5000 WHERE action = 1 AND coupon_id = x'{}'",
+        cast.redeemed
+    );
+    scene.sql(&only).await;
+    assert_eq!(scene.audit().await.len(), 1, "one amount without the other");
 }

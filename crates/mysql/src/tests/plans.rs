@@ -160,6 +160,10 @@ async fn coupons_are_found_by_their_keys() {
         3,
     )
     .await;
+    let at = BEGAN + 7 * USERS + 10 + 1_000_000_000;
+    let redeemed = vec![id.into(), at.into()];
+    let by_coupon = ["coupon_histories_by_coupon"];
+    check(conn, &coupon::redeemed_sql(), redeemed, &by_coupon, 3).await;
     let held = coupon::held_sql();
     let of_user = vec![MERCHANT.0.into(), "u7".into()];
     check(

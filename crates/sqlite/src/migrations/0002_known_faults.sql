@@ -20,3 +20,8 @@ CREATE INDEX mails_waiting_by_origin ON mails (origin) WHERE origin IS NOT NULL 
 -- Both in REDEEM entries, the discount also in CANCEL_REDEMPTION entries; null in others, and in those written before.
 ALTER TABLE coupon_histories ADD COLUMN order_amount INTEGER;
 ALTER TABLE coupon_histories ADD COLUMN discount_amount INTEGER;
+-- Entries recorded up to then were written by programs that kept no amounts; those of a new store all have them.
+CREATE TABLE ledger_amounts (lack_until INTEGER NOT NULL) STRICT;
+INSERT INTO ledger_amounts SELECT coalesce(max((
+    SELECT max(recorded_at) FROM coupon_histories WHERE template_id = t.id
+)), 0) FROM coupon_templates t;

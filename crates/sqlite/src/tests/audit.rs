@@ -47,6 +47,24 @@ async fn an_eventful_store_has_no_difference() {
     assert_eq!(scene.store.audit().await.unwrap(), []);
 }
 
+/// A database that Litestream replicates has two tables of its, and is whole all the same.
+#[tokio::test]
+async fn the_tables_of_litestream_are_no_difference() {
+    let scene = eventful().await;
+    scene
+        .raw()
+        .execute_batch(
+            "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER);
+             CREATE TABLE _litestream_lock (id INTEGER);",
+        )
+        .unwrap();
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+    let other = "CREATE TABLE _litestream_other (id INTEGER)";
+    scene.raw().execute_batch(other).unwrap();
+    let found = scene.store.audit().await.unwrap();
+    assert_eq!(found[0].subject, "schema _litestream_other");
+}
+
 /// What is planted, and what the subject of a difference must contain.
 const PLANTED: &[(&str, &str)] = &[
     ("UPDATE coupon_templates SET issue_count = issue_count + 1 WHERE id = 1", "template 1 issue_count"),
@@ -126,6 +144,15 @@ const PLANTED: &[(&str, &str)] = &[
     ("UPDATE template_walks SET passed_at = passed_at + 864000000000", " sweep"),
     ("UPDATE coupon_histories SET reason = 'x' WHERE action = 0", " bears"),
     ("UPDATE coupon_histories SET reason = NULL WHERE action = 4", " bears"),
+    ("UPDATE coupon_histories SET order_amount = NULL, discount_amount = NULL WHERE action = 1 AND order_id = 'order 2'", " amounts"),
+    ("UPDATE coupon_histories SET order_amount = NULL WHERE action = 1 AND order_id = 'order 2'", " amounts"),
+    ("UPDATE coupon_histories SET discount_amount = discount_amount - 1 WHERE action = 1 AND order_id = 'order 2'", " amounts"),
+    ("UPDATE coupon_histories SET order_amount = -1, discount_amount = -1 WHERE action = 1 AND order_id = 'order 2'", " amounts"),
+    ("UPDATE coupon_histories SET order_amount = 5000 WHERE action = 2", " amounts"),
+    ("UPDATE coupon_histories SET discount_amount = NULL WHERE action = 2 AND order_id = 'order 3'", " amounts"),
+    ("UPDATE coupon_histories SET discount_amount = 1 WHERE action = 2 AND order_id = 'order 3'", " amounts"),
+    ("UPDATE coupon_histories SET discount_amount = 0 WHERE action = 0", " amounts"),
+    ("UPDATE coupon_histories SET order_amount = 0 WHERE action = 3", " amounts"),
 ];
 
 #[tokio::test]

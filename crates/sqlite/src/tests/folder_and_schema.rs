@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use goodpon_application::ports::{Coupons, Health, Outbox, StoreError};
 use goodpon_domain::{account::EmailKey, template::Limit};
+use jiff::SignedDuration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -191,4 +192,84 @@ async fn an_unsound_backup_is_not_restored() {
         matches!(newer, BackupError::Folder(OpenError::SchemaTooNew { .. })),
         "{newer}"
     );
+}
+
+/// A store of the first schema, with a coupon that is redeemed for `order 1`, and what became of it since.
+#[tokio::test]
+async fn entries_of_before_may_lack_their_amounts() {
+    let scene = Scene::with(0).await;
+    let template = scene.template(Limit::None).await;
+    let old = scene.issued(template, "old").await;
+    scene.redeem(old, "old", "order 1").await;
+    let Scene {
+        store,
+        folder,
+        clock,
+        merchant,
+    } = scene;
+    store.close();
+    let path = folder.path().join(DATABASE_FILE);
+    as_of_the_first_schema(&path);
+    let refused = Store::open_read_only(folder.path(), Arc::clone(&clock) as _);
+    let told = refused.err().unwrap().to_string();
+    assert!(told.contains("run `goodpon serve` once"), "{told}");
+    let store = open(&folder, &clock).unwrap();
+    let scene = Scene {
+        store,
+        clock,
+        merchant,
+        folder,
+    };
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+    scene.clock.advance(SignedDuration::from_secs(1));
+    scene.cancel(old, "order 1").await;
+    scene.redeem(old, "old", "order 2").await;
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+    let forget = "UPDATE coupon_histories SET order_amount = NULL, discount_amount = NULL WHERE order_id = 'order 2'";
+    scene.raw().execute_batch(forget).unwrap();
+    let found = scene.store.audit().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].subject.ends_with(" amounts"), "{found:#?}");
+}
+
+/// Makes a database of today's schema one of the first.
+fn as_of_the_first_schema(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    let first = include_str!("../migrations/0001_initial.sql");
+    let plain = Connection::open_in_memory().unwrap();
+    plain.execute_batch(first).unwrap();
+    let columns = |connection: &Connection, table: &str| -> Vec<String> {
+        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.map(Result::unwrap).collect()
+    };
+    let objects = |connection: &Connection, kind: &str| -> Vec<String> {
+        let sql = format!(
+            "SELECT name FROM sqlite_schema WHERE type = '{kind}' AND name NOT LIKE 'sqlite_%'"
+        );
+        let mut statement = connection.prepare(&sql).unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.map(Result::unwrap).collect()
+    };
+    for kind in ["index", "table"] {
+        let known = objects(&plain, kind);
+        for new in objects(&connection, kind) {
+            if !known.contains(&new) {
+                connection
+                    .execute_batch(&format!("DROP {kind} {new}"))
+                    .unwrap();
+            }
+        }
+    }
+    for table in objects(&plain, "table") {
+        let known = columns(&plain, &table);
+        for new in columns(&connection, &table) {
+            if !known.contains(&new) {
+                let drop = format!("ALTER TABLE {table} DROP COLUMN {new}");
+                connection.execute_batch(&drop).unwrap();
+            }
+        }
+    }
+    connection.pragma_update(None, "user_version", 1).unwrap();
 }
