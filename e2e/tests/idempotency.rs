@@ -184,6 +184,36 @@ async fn the_scope_is_client_method_path_and_key() {
 }
 
 #[tokio::test]
+async fn two_spellings_of_one_path_are_one_scope() {
+    let world = SHARED.world().await;
+    let template = world.publish(&Template::default()).await;
+    let body = r#"{"userId":"spelt"}"#;
+    let issue = issue_path(template);
+    let first = post(&world, &issue, b"k-spelt", body).await;
+    first.ok();
+    let zeros = format!("/v1/coupon-templates/000{template}/issue");
+    assert_replay(&first, &post(&world, &zeros, b"k-spelt", body).await);
+
+    let coupon = world.shop.coupon_of(template, "spelt").await;
+    let (encoded, rest) = coupon.split_at(1);
+    let encoded = format!("%{:02x}{rest}", encoded.as_bytes()[0]);
+    let body = r#"{"userId":"spelt","orderAmount":15000,"orderId":"o"}"#;
+    let first = post(&world, &redeem_path(&encoded), b"k-spelt", body).await;
+    first.ok();
+    assert_replay(
+        &first,
+        &post(&world, &redeem_path(&coupon), b"k-spelt", body).await,
+    );
+    let body = r#"{"orderId":"o","cancelReason":""}"#;
+    let first = post(&world, &cancel_path(&coupon), b"k-spelt", body).await;
+    first.ok();
+    assert_replay(
+        &first,
+        &post(&world, &cancel_path(&encoded), b"k-spelt", body).await,
+    );
+}
+
+#[tokio::test]
 async fn a_key_has_1_to_300_bytes() {
     let world = SHARED.world().await;
     let template = world.publish(&Template::default()).await;

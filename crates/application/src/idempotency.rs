@@ -23,7 +23,8 @@ pub struct Answer {
 
 /// The idempotency of one request whose outcome is a `T`.
 pub struct Idempotency<T> {
-    /// Digest of client id, method, path and key.
+    /// Digest of client id, method, path and key. The path is the plain one of its resource, however the request spelt
+    /// it: two spellings are one scope (contract §3.1).
     pub key: [u8; 16],
     /// Digest of the body.
     pub body: [u8; 16],
@@ -46,13 +47,13 @@ impl<T> Idempotency<T> {
     pub fn new(
         client_id: &[u8],
         method: &str,
-        path: &str,
+        path: &[u8],
         key: &[u8],
         body: &[u8],
         render: Arc<dyn Fn(&T) -> Answer + Send + Sync>,
     ) -> Self {
         Self {
-            key: digest(&[client_id, method.as_bytes(), path.as_bytes(), key]),
+            key: digest(&[client_id, method.as_bytes(), path, key]),
             body: digest(&[body]),
             render,
         }

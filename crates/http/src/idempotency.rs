@@ -17,12 +17,13 @@ pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_BYTES: usize = 300;
 
-/// The request's key, if it bears one.
+/// The request's key, if it bears one. It stands once.
 fn key(headers: &HeaderMap) -> Result<Option<&HeaderValue>, ApiError> {
-    match headers.get(KEY) {
-        Some(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(key)),
-        Some(_) => Err(ApiError::new(ErrorCode::InvalidIdempotencyKey)),
-        None => Ok(None),
+    let mut keys = headers.get_all(KEY).iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(key)),
+        (Some(_), _) => Err(ApiError::new(ErrorCode::InvalidIdempotencyKey)),
     }
 }
 
@@ -61,7 +62,7 @@ where
         Idempotency::new(
             caller.client_id(),
             caller.parts.method.as_str(),
-            caller.parts.uri.path(),
+            &caller.fields().plain_path(),
             key.as_bytes(),
             &caller.body,
             Arc::new(move |outcome: &T| kept(&render(outcome))),

@@ -67,6 +67,7 @@ impl<'a> Fields<'a> {
     pub fn with_body(mut self, bytes: &'a [u8]) -> Self {
         // Values stay raw text: numbers are read to the digit, and what nobody asks for is only skipped,
         // without recursion, however deep it nests.
+        let bytes = without_mark(bytes);
         let object = std::str::from_utf8(bytes).ok().map(serde_json::from_str);
         match object {
             Some(Ok(members)) => self.body = members,
@@ -78,10 +79,25 @@ impl<'a> Fields<'a> {
     /// Adds a body that may be left out: nothing but white space is an object without members.
     #[must_use]
     pub fn with_optional_body(self, bytes: &'a [u8]) -> Self {
-        if bytes.trim_ascii().is_empty() {
+        if without_mark(bytes).trim_ascii().is_empty() {
             return self;
         }
         self.with_body(bytes)
+    }
+
+    /// The path with each variable decoded, and numbers without leading zeros: the same for all spellings of one
+    /// resource, and the path as it stands for the plain one.
+    pub fn plain_path(&self) -> Cow<'a, [u8]> {
+        let segments = || self.pattern.split('/').zip(self.path.split('/'));
+        let plain = |(segment, raw): (&str, &'a str)| match variable(segment) {
+            Some(_) => plain_value(raw),
+            None => Cow::Borrowed(raw.as_bytes()),
+        };
+        if segments().all(|pair| *plain(pair) == *pair.1.as_bytes()) {
+            return Cow::Borrowed(self.path.as_bytes());
+        }
+        let plain: Vec<_> = segments().map(plain).collect();
+        Cow::Owned(plain.join(&b'/'))
     }
 
     /// The path variable `name`, percent-decoded.
@@ -97,26 +113,26 @@ impl<'a> Fields<'a> {
         Reader::new(given, name, &mut self.faults)
     }
 
-    /// The query parameter `name`, percent-decoded, a `+` being a blank. Given twice, the first counts;
-    /// an empty one is absent.
+    /// The query parameter `name`, percent-decoded, a `+` being a blank. An empty one is absent; one that stands twice is
+    /// at fault.
     pub fn query(&mut self, name: &'static str) -> Reader<'_, 'a> {
-        let raw = self
+        let values = self
             .query
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(key, _)| *key == name || decode(key, true).is_some_and(|key| key == name))
-            .map_or("", |(_, raw)| raw);
-        let given = match raw {
+            .filter(|(key, _)| *key == name || decode(key, true).is_some_and(|key| key == name))
+            .map(|(_, raw)| raw);
+        let given = only(values, |raw| match raw {
             "" => Given::Absent,
             raw => Given::decoded(decode(raw, true)),
-        };
+        });
         Reader::new(given, name, &mut self.faults)
     }
 
-    /// The body's member `name`. Given twice, the last counts; null is absent.
+    /// The body's member `name`. Null is absent; one that stands twice is at fault.
     pub fn body(&mut self, name: &'static str) -> Reader<'_, 'a> {
-        let raw = self.body.0.iter().rev().find(|(key, _)| key == name);
-        let given = raw.map_or(Given::Absent, |(_, raw)| Given::json(raw.get()));
+        let members = self.body.0.iter().filter(|(key, _)| key == name);
+        let given = only(members, |(_, raw)| Given::json(raw.get()));
         Reader::new(given, name, &mut self.faults)
     }
 
@@ -144,8 +160,36 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Of several values none is picked: a reader before us, such as a proxy, may have picked another.
+fn only<'a, T>(
+    mut values: impl Iterator<Item = T>,
+    read: impl FnOnce(T) -> Given<'a>,
+) -> Given<'a> {
+    match (values.next(), values.next()) {
+        (None, _) => Given::Absent,
+        (Some(value), None) => read(value),
+        (Some(_), Some(_)) => Given::Other,
+    }
+}
+
+/// A byte order mark before a body is passed over (contract §1, Envelope).
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 fn variable(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+fn plain_value(raw: &str) -> Cow<'_, [u8]> {
+    let decoded: Cow<'_, [u8]> = percent_decode_str(raw).into();
+    let number = std::str::from_utf8(&decoded)
+        .ok()
+        .and_then(reader::whole_id);
+    match number {
+        Some(number) => Cow::Owned(number.to_string().into_bytes()),
+        None => decoded,
+    }
 }
 
 /// `None` where the bytes are no UTF-8.

@@ -132,7 +132,7 @@ impl Load {
                 status: 200,
                 body: Bytes::from_static(br#"{"result":"SUCCESS","data":"","error":null}"#),
             });
-            let path = "/v1/coupon-templates/1/issue";
+            let path = b"/v1/coupon-templates/1/issue";
             Idempotency::new(b"ck_probe", "POST", path, &key, &key, render)
         });
         let outcome = self.store.issue(request, idempotency).await.unwrap();

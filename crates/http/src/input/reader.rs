@@ -138,11 +138,7 @@ impl<'f, 'a> Reader<'f, 'a> {
 
     /// A 64-bit id in plain decimal. Whether one of 0 or below exists is for the use case to say.
     pub fn id(self) -> Option<i64> {
-        // `parse` alone would take a leading plus.
-        self.read(|given| {
-            let text = given.as_text()?;
-            (!text.starts_with('+')).then(|| text.parse().ok())?
-        })
+        self.read(|given| whole_id(given.as_text()?))
     }
 
     /// An id that may be absent.
@@ -234,6 +230,12 @@ impl<'f, 'a> Reader<'f, 'a> {
         }
         read(self).map(Some)
     }
+}
+
+/// A 64-bit id in plain decimal.
+pub(super) fn whole_id(text: &str) -> Option<i64> {
+    // `parse` alone would take a leading plus.
+    (!text.starts_with('+')).then(|| text.parse().ok())?
 }
 
 fn checked_text(text: Cow<'_, str>, characters: RangeInclusive<usize>) -> Option<Cow<'_, str>> {

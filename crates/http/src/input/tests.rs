@@ -53,7 +53,8 @@ fn texts() {
         (r#"{"a":15000}"#, "15000"),
         (r#"{"a":1.50}"#, "1.50"),
         (r#"{"a":-1e5}"#, "-1e5"),
-        (r#"{"a":"x","a":"last"}"#, "last"),
+        ("\u{feff}{\"a\":\"kim\"}", "kim"),
+        (r#"{"b":1,"b":2,"a":"kim"}"#, "kim"),
     ] {
         assert_eq!(text(json), Ok(value.to_owned()), "{json}");
     }
@@ -104,12 +105,76 @@ fn bodies_that_are_no_object_name_no_field() {
         "{\"a\":\"\0\"}",
         "{\"a\":\"\n\"}",
         "{\"a\":\"\\x\"}",
-        "\u{feff}{\"a\":\"x\"}",
+        "\u{feff}\u{feff}{\"a\":\"x\"}",
+        "{\"a\":\"x\"}\u{feff}",
+        "\u{feff}",
     ] {
         assert_eq!(text(json), Err(None), "{json}");
     }
     assert_eq!(bytes(b"{\"a\":\"\xff\"}", |a| a.id()), Err(None));
     assert_eq!(bytes(b"{\"a\":\"\xed\xa0\x80\"}", |a| a.id()), Err(None));
+}
+
+#[test]
+fn of_several_values_none_is_picked() {
+    for json in [r#"{"a":"x","a":"x"}"#, r#"{"a":null,"\u0061":"x"}"#] {
+        assert_eq!(text(json), at_fault(), "{json}");
+    }
+    for query in ["/?a=x&a=x", "/?a=&a=x", "/?a&%61=x"] {
+        let uri = uri(query);
+        let mut fields = Fields::new(&uri, "/");
+        let value = fields.query("a").optional_text(1..=5);
+        assert_eq!(
+            fields.finish(|| value).map_err(names),
+            at_fault(),
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn two_spellings_of_a_path_are_one() {
+    let plain = |pattern: &str, path: &str| {
+        let uri = uri(path);
+        Fields::new(&uri, pattern).plain_path().into_owned()
+    };
+    let issue = "/v1/coupon-templates/{couponTemplateId}/issue";
+    for path in ["7", "007", "%37", "%30%37", "0%30007"] {
+        let path = format!("/v1/coupon-templates/{path}/issue");
+        assert_eq!(
+            plain(issue, &path),
+            b"/v1/coupon-templates/7/issue",
+            "{path}"
+        );
+    }
+    let redeem = "/v1/user-coupons/{userCouponId}/redeem";
+    let id = "0198f2a4c1d37e5ab8c9d0e1f2a3b4c5";
+    for spelt in [
+        id.to_owned(),
+        id.replace('0', "%30"),
+        id.replace('a', "%61"),
+    ] {
+        let path = format!("/v1/user-coupons/{spelt}/redeem");
+        assert_eq!(
+            plain(redeem, &path),
+            format!("/v1/user-coupons/{id}/redeem").into_bytes()
+        );
+    }
+    let odd = [
+        "%ff",
+        "%25ff",
+        "%2F",
+        "+7",
+        "99999999999999999999",
+        "A",
+        "a",
+    ];
+    let odd: Vec<_> = odd
+        .iter()
+        .map(|id| plain(redeem, &format!("/v1/user-coupons/{id}/redeem")))
+        .collect();
+    let distinct: std::collections::HashSet<_> = odd.iter().collect();
+    assert_eq!(distinct.len(), odd.len());
 }
 
 #[test]
@@ -271,7 +336,7 @@ fn path_variables_are_decoded_and_survive_a_prefix() {
 
 #[test]
 fn query_parameters() {
-    let uri = uri("/?a=x+y%2B%ED%95%9C&b=&c&d=1&d=2&%65=5&f=%00&g=1.5e4&=z&h=%zz");
+    let uri = uri("/?a=x+y%2B%ED%95%9C&b=&c&d=1&%65=5&f=%00&g=1.5e4&=z&h=%zz");
     let mut fields = Fields::new(&uri, "/");
     assert_eq!(fields.query("a").text(1..=5).as_deref(), Some("x y+한"));
     assert_eq!(fields.query("b").optional_whole(0..=9), Some(None));
