@@ -1,4 +1,4 @@
-//! Request bodies: at most 64 KiB (contract §1, Limits), and read within a time.
+//! Request bodies: at most 64 KiB (contract §1, Limits), read within a time, and so much of all of them at once.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,11 +8,21 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{ApiError, ErrorCode};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+
+/// What the bodies of all requests of this process may hold together, in bytes. They are read before anybody is
+/// authenticated (contract §1, Order of checks), so strangers could fill the memory with them.
+const MAX_BUFFERED: usize = 64 * 1024 * 1024;
+
+/// Up to this size a body is not counted: the number of connections bounds those.
+const SMALL: usize = 4 * 1024;
+
+static BUFFERED: Semaphore = Semaphore::const_new(MAX_BUFFERED);
 
 /// How much of a body that is too large is read and thrown away, so that a client which sends all of it
 /// before it listens still gets to see the 413.
@@ -22,20 +32,31 @@ const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 ///
 /// # Errors
 /// PAYLOAD_TOO_LARGE beyond [`MAX_BODY`], told by `Content-Length` before anything is read;
-/// BAD_REQUEST where the body has not come whole within `limit`, or breaks off. The connection ends after
-/// those two.
+/// BAD_REQUEST where the body has not come whole within `limit`, or breaks off; SERVICE_UNAVAILABLE where the bodies of
+/// other requests hold all the memory that there is for them. The connection ends after each.
 pub async fn read(headers: &HeaderMap, body: Body, limit: Duration) -> Result<Bytes, ApiError> {
+    read_within(&BUFFERED, headers, body, limit).await
+}
+
+async fn read_within(
+    room: &'static Semaphore,
+    headers: &HeaderMap,
+    body: Body,
+    limit: Duration,
+) -> Result<Bytes, ApiError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut held = Held::nothing(room);
+    if let Err(error) = held.admit(told, told) {
         // Who waits for a 100 has sent nothing yet and shall not begin.
         if !headers.contains_key(EXPECT) {
             discard(body, limit);
         }
-        return Err(ApiError::new(ErrorCode::PayloadTooLarge));
+        return Err(error);
     }
-    let mut collected = pin!(collect(body, limit));
+    let mut collected = pin!(collect(body, limit, held));
     // Most bodies came with the head: they need no timer.
     if let std::task::Poll::Ready(bytes) = futures::poll!(&mut collected) {
         return bytes;
@@ -46,16 +67,18 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: Duration) -> Result<By
     }
 }
 
-async fn collect(mut body: Body, limit: Duration) -> Result<Bytes, ApiError> {
+async fn collect(mut body: Body, limit: Duration, mut held: Held) -> Result<Bytes, ApiError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| ApiError::bad_request())?.into_data() else {
             continue;
         };
-        if first.len() + rest.len() + data.len() > MAX_BODY {
+        let length = first.len() + rest.len() + data.len();
+        // A body in chunks does not tell how long it will be.
+        if let Err(error) = held.admit(length, MAX_BODY) {
             discard(body, limit);
-            return Err(ApiError::new(ErrorCode::PayloadTooLarge));
+            return Err(error);
         }
         if first.is_empty() {
             first = data;
@@ -66,10 +89,61 @@ async fn collect(mut body: Body, limit: Duration) -> Result<Bytes, ApiError> {
             break;
         }
     }
-    if rest.is_empty() {
-        return Ok(first);
+    held.bytes = match rest.is_empty() {
+        true => first,
+        false => [first, rest.freeze()].concat().into(),
+    };
+    Ok(held.into_bytes())
+}
+
+/// A body, and its part of the memory that there is for all of them.
+struct Held {
+    bytes: Bytes,
+    room: &'static Semaphore,
+    part: Option<SemaphorePermit<'static>>,
+}
+
+impl Held {
+    fn nothing(room: &'static Semaphore) -> Self {
+        Self {
+            bytes: Bytes::new(),
+            room,
+            part: None,
+        }
     }
-    Ok([first, rest.freeze()].concat().into())
+
+    /// Lets a body in that has reached `length` and may reach `at_most`: reserves that, once.
+    fn admit(&mut self, length: usize, at_most: usize) -> Result<(), ApiError> {
+        if length > MAX_BODY {
+            return Err(ApiError::new(ErrorCode::PayloadTooLarge));
+        }
+        if length <= SMALL || self.part.is_some() {
+            return Ok(());
+        }
+        let size = u32::try_from(at_most).unwrap_or(u32::MAX);
+        match self.room.try_acquire_many(size) {
+            Ok(part) => self.part = Some(part),
+            Err(_) => {
+                let cause = "bodies of other requests hold all the memory for them";
+                return Err(ApiError::unavailable(cause));
+            }
+        }
+        Ok(())
+    }
+
+    /// The memory is given back with the last of these bytes.
+    fn into_bytes(self) -> Bytes {
+        match self.part {
+            Some(_) => Bytes::from_owner(self),
+            None => self.bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Reads on beside the answer. The connection can be used again after the end of the body, and closes
@@ -129,6 +203,30 @@ mod tests {
             let refused = read_plain(body).await;
             assert_eq!(refused, Err(ErrorCode::PayloadTooLarge));
         }
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_are_bounded() {
+        static ROOM: Semaphore = Semaphore::const_new(2 * MAX_BODY);
+        async fn read(body: Body) -> Result<Bytes, ErrorCode> {
+            let read = read_within(&ROOM, &HeaderMap::new(), body, LIMIT).await;
+            read.map_err(|error| error.code)
+        }
+        let told = read(Body::from(vec![0; MAX_BODY])).await.unwrap();
+        let chunked = read(chunks(5, 1024)).await.unwrap();
+        assert_eq!(ROOM.available_permits(), 0);
+        for body in [Body::from(vec![0; SMALL + 1]), chunks(5, 1024)] {
+            assert_eq!(read(body).await, Err(ErrorCode::ServiceUnavailable));
+        }
+        // What is too large is so whatever the others hold, and small ones are let in.
+        let large = read(Body::from(vec![0; MAX_BODY + 1])).await;
+        assert_eq!(large, Err(ErrorCode::PayloadTooLarge));
+        assert!(read(Body::from("kim")).await.is_ok());
+        let slice = told.slice(..1);
+        drop((told, chunked));
+        assert_eq!(ROOM.available_permits(), MAX_BODY);
+        drop(slice);
+        assert_eq!(ROOM.available_permits(), 2 * MAX_BODY);
     }
 
     #[tokio::test(start_paused = true)]
