@@ -17,6 +17,37 @@ pub struct RawAnswer {
     pub text: String,
 }
 
+impl RawAnswer {
+    fn of(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let status = text
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0);
+        Self { status, text }
+    }
+
+    /// The value of a header of the first answer, if it is there; its name in lowercase.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let head = self.text.split("\r\n\r\n").next()?;
+        head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The code in the envelope, empty where there is none.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        let after = self.text.split_once(r#""code":""#);
+        after
+            .and_then(|(_, rest)| rest.split('"').next())
+            .unwrap_or_default()
+    }
+}
+
 /// Writes bytes to a fresh connection and reads until the peer closes or one whole answer is there.
 ///
 /// # Panics
@@ -26,6 +57,22 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
     // A peer that refuses early may close while we still write: the answer counts, not the write.
     let _ = stream.write_all(bytes).await;
     read_answer(&mut stream).await
+}
+
+/// As [`exchange`], but the sending side is closed before the answer is read, and the connection is read to its end.
+///
+/// # Panics
+/// When nothing happens for a minute.
+pub async fn last_words(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(bytes).await.expect("room to write");
+    stream.shutdown().await.expect("an open connection");
+    let mut all = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all))
+        .await
+        .expect("the peer keeps silent")
+        .expect("a connection that ends well");
+    RawAnswer::of(&all)
 }
 
 /// Reads one answer from an open connection.
@@ -47,13 +94,7 @@ pub async fn read_answer(stream: &mut TcpStream) -> RawAnswer {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&all).into_owned();
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0);
-    RawAnswer { status, text }
+    RawAnswer::of(&all)
 }
 
 fn is_whole(bytes: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! Being seen: health, metrics and log lines, and no secret in any of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use goodpon_e2e::raw::exchange;
 use goodpon_e2e::world::{PASSWORD, eventually};
 use goodpon_e2e::{Options, Shared, Template, World};
 use serde_json::Value;
@@ -32,6 +33,36 @@ async fn it_lives_and_is_ready() {
             "metrics are for the admin port alone: {status}"
         );
     }
+}
+
+#[tokio::test]
+async fn only_hosts_of_its_own_are_answered() {
+    let world = World::with(Options::default().args(["--admin-hosts", "metrics.example"])).await;
+    let address = world.server().admin();
+    let ask = async |method: &str, host: &str, path: &str| {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        exchange(address, request.as_bytes()).await
+    };
+    for host in [
+        "localhost",
+        "127.0.0.1:9090",
+        "[::1]",
+        "Metrics.Example:9090",
+    ] {
+        assert_eq!(ask("GET", host, "/livez").await.status, 200, "{host}");
+    }
+    for host in ["evil.example", "evil.example:9090"] {
+        for path in ["/metrics", "/readyz", "/nothing"] {
+            let answer = ask("GET", host, path).await;
+            assert_eq!(answer.status, 421, "{host}: {}", answer.text);
+            assert!(!answer.text.contains("goodpon_"));
+        }
+    }
+    // No body, and no word of it: a kept connection would take one for the next answer.
+    let answer = ask("HEAD", "localhost", "/nothing").await;
+    assert_eq!(answer.status, 404, "{}", answer.text);
+    assert!(answer.text.ends_with("\r\n\r\n"), "{}", answer.text);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::actors::issue_path;
-use goodpon_e2e::raw::exchange;
+use goodpon_e2e::raw::{RawAnswer, exchange, last_words};
 use goodpon_e2e::{Api, Options, Shared, Template, World};
 
 static SHARED: Shared = Shared::new();
@@ -158,4 +158,308 @@ async fn absurd_headers_and_requests_are_no_500() {
         .await
         .ok();
     world.owner.me().await.ok();
+}
+
+/// What each malformed request is answered, status and code. Much of it hyper decides: where a new version of it reads a
+/// request otherwise, this list shows it.
+const MALFORMED: &[(&str, u16, &str)] = &[
+    ("nonsense\r\n\r\n", 400, "BAD_REQUEST"),
+    ("GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"),
+    ("GET /\r\n\r\n", 400, "BAD_REQUEST"),
+    (
+        "GET /v1/ accounts HTTP/1.1\r\nHost: x\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    ("G@T / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "BAD_REQUEST"),
+    ("GET /v1/accounts HTTP/1.1\r\n\r\n", 400, "BAD_REQUEST"),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: x\r\nNo colon\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: x\r\nBlank : y\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: x\r\nFolded: a\r\n b\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: x\r\nNul: a\0b\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "GET /v1/accounts HTTP/1.1\r\nHost: x\r\nBare: a\rb\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2;a\n{}\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}x\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    (
+        "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        400,
+        "BAD_REQUEST",
+    ),
+    // Not malformed: a single LF may end a line (RFC 9112 §2.2), and HTTP/1.0 names no host.
+    (
+        "GET /v1/accounts HTTP/1.1\nHost: x\n\n",
+        401,
+        "UNAUTHORIZED",
+    ),
+    ("GET /v1/accounts HTTP/1.0\r\n\r\n", 401, "UNAUTHORIZED"),
+    (
+        "\r\nGET /v1/accounts HTTP/1.1\r\nHost: x\r\n\r\n",
+        401,
+        "UNAUTHORIZED",
+    ),
+    (
+        "GET http://elsewhere/v1/accounts HTTP/1.1\r\nHost: x\r\n\r\n",
+        401,
+        "UNAUTHORIZED",
+    ),
+    ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 401, "UNAUTHORIZED"),
+];
+
+#[tokio::test]
+async fn what_malformed_requests_are_answered() {
+    let world = SHARED.world().await;
+    let address = world.server().addr(Api::Dashboard);
+    let mut wrong = String::new();
+    for (request, status, code) in MALFORMED {
+        let answer = exchange(address, request.as_bytes()).await;
+        if (answer.status, answer.code()) != (*status, *code) {
+            wrong += &format!("{request:?}: {}\n", answer.text);
+        }
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            if answer.header(name) != Some(value) {
+                wrong += &format!("{request:?}: {name} {:?}\n", answer.header(name));
+            }
+        }
+        if *status == 400 && answer.header("connection") != Some("close") {
+            wrong += &format!("{request:?}: does not say that the connection ends\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// A single LF ends a line for us as for any server of RFC 9112. Where a proxy takes it for a part of a value, it sees
+/// fewer headers than we do: what it may hide so must not make us take its one request for two.
+#[tokio::test]
+async fn what_a_bare_line_feed_hides_makes_no_second_request() {
+    let world = SHARED.world().await;
+    let address = world.server().addr(Api::Dashboard);
+    let second = "GET /v1/accounts HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (head, body) in [
+        (
+            "Content-Length: 60\r\nX: a\nTransfer-Encoding: chunked",
+            "0\r\n\r\n",
+        ),
+        (
+            "X: a\nTransfer-Encoding: chunked\r\nContent-Length: 60",
+            "0\r\n\r\n",
+        ),
+        ("Content-Length: 60\r\nX: a\nContent-Length: 2", "{}"),
+    ] {
+        let request =
+            format!("POST /v1/auth/login HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{body}{second}");
+        let answer = last_words(address, request.as_bytes()).await;
+        assert_eq!(
+            answer.text.matches("HTTP/1.1 ").count(),
+            1,
+            "{head}: {}",
+            answer.text
+        );
+        assert_eq!(answer.header("connection"), Some("close"), "{head}");
+    }
+}
+
+/// Every call, by a client that closes its sending side with its request.
+#[tokio::test]
+async fn who_sends_no_more_is_answered() {
+    let world = SHARED.world().await;
+    let template = world.publish(&Template::default()).await;
+    let credentials = format!(
+        "X-Goodpon-Client-Id: {}\r\nX-Goodpon-Client-Secret: {}\r\n",
+        world.shop.client_id, world.shop.secret
+    );
+    let bearer = format!(
+        "Authorization: Bearer {}\r\n",
+        world.owner.token.clone().unwrap()
+    );
+    let ask = async |api: Api, call: &str, body: &str| -> RawAnswer {
+        let headers = match api {
+            Api::Partner => &credentials,
+            Api::Dashboard => &bearer,
+        };
+        let length = body.len();
+        let request = format!(
+            "{call} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        );
+        last_words(world.server().addr(api), request.as_bytes()).await
+    };
+    let merchant = world.merchant;
+    let templates = format!("/v1/merchants/{merchant}/coupon-templates");
+    for (api, call, body) in [
+        (
+            Api::Partner,
+            format!("POST {}", issue_path(template)),
+            r#"{"userId":"half"}"#,
+        ),
+        (
+            Api::Partner,
+            format!("GET /v1/coupon-templates/{template}"),
+            "",
+        ),
+        (
+            Api::Partner,
+            "GET /v1/user-coupons?userId=half".to_owned(),
+            "",
+        ),
+        (
+            Api::Partner,
+            "GET /v1/user-coupons/available?userId=half&orderAmount=1".to_owned(),
+            "",
+        ),
+        (Api::Dashboard, "GET /v1/accounts".to_owned(), ""),
+        (Api::Dashboard, "GET /v1/merchants".to_owned(), ""),
+        (
+            Api::Dashboard,
+            "POST /v1/merchants".to_owned(),
+            r#"{"name":"half"}"#,
+        ),
+        (Api::Dashboard, format!("GET /v1/merchants/{merchant}"), ""),
+        (Api::Dashboard, format!("GET {templates}"), ""),
+        (Api::Dashboard, format!("GET {templates}/{template}"), ""),
+        (
+            Api::Dashboard,
+            format!("GET /v1/merchants/{merchant}/coupon-histories"),
+            "",
+        ),
+        (Api::Dashboard, "GET /openapi.json".to_owned(), ""),
+        (
+            Api::Dashboard,
+            "GET /docs/swagger-ui-bundle.js".to_owned(),
+            "",
+        ),
+    ] {
+        let answer = ask(api, &call, body).await;
+        assert_eq!(answer.status, 200, "{call}: {}", answer.text);
+        let length: usize = answer.header("content-length").unwrap().parse().unwrap();
+        // Not what is in it: a text of ours is whole if its end has come.
+        assert!(answer.text.len() > length, "{call}: cut short");
+    }
+    for call in ["redeem", "cancel"] {
+        let answer = ask(
+            Api::Partner,
+            &format!("POST /v1/user-coupons/none/{call}"),
+            "{}",
+        )
+        .await;
+        assert_eq!(answer.code(), "BAD_REQUEST", "{}", answer.text);
+    }
+    let login = format!(
+        r#"{{"email":"{}","password":"{}"}}"#,
+        world.owner.email,
+        goodpon_e2e::world::PASSWORD
+    );
+    // As slow a call as there is.
+    let answer = ask(Api::Dashboard, "POST /v1/auth/login", &login).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn an_answer_after_which_the_connection_ends_says_so() {
+    let options = Options::default().args(["--body-timeout-secs", "1"]);
+    let world = World::with(options).await;
+    let address = world.server().addr(Api::Partner);
+    let head = format!("POST {} HTTP/1.1\r\nHost: x\r\n", issue_path(1));
+    for (rest, status) in [
+        ("Content-Length: 70000\r\n\r\n", 413),
+        ("Expect: 100-continue\r\nContent-Length: 70000\r\n\r\n", 413),
+        ("Content-Length: 10\r\n\r\n{", 400),
+        ("Connection: close\r\nContent-Length: 2\r\n\r\n{}", 400),
+    ] {
+        let answer = exchange(address, format!("{head}{rest}").as_bytes()).await;
+        assert_eq!(answer.status, status, "{rest}: {}", answer.text);
+        assert_eq!(answer.header("connection"), Some("close"), "{rest}");
+    }
+    let goes_on = format!("{head}Content-Length: 2\r\n\r\n{{}}");
+    let answer = exchange(address, goes_on.as_bytes()).await;
+    assert_eq!(answer.header("connection"), None, "{}", answer.text);
 }

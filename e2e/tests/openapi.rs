@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use goodpon_e2e::server::goodpon;
+use goodpon_e2e::{Answer, Api, Options, World};
 use serde_json::{Value, json};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
@@ -386,5 +387,118 @@ fn our_documents_are_complete() {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), count, "operation ids are unique");
+    }
+}
+
+#[test]
+fn both_say_whom_to_ask() {
+    for name in ["dashboard", "partner"] {
+        let contact = &ours(name)["info"]["contact"];
+        assert!(
+            contact["name"].is_string() && contact["url"].is_string(),
+            "{contact}"
+        );
+    }
+}
+
+/// Each call of both documents, by a stranger and by who may: whatever is answered, no cache may keep it and no browser
+/// may take it for something else.
+#[tokio::test]
+async fn no_answer_is_for_a_cache_to_keep() {
+    let world = World::with(Options::default()).await;
+    let check = |answer: &Answer| {
+        answer.no_store();
+        let told = answer.header("X-Content-Type-Options");
+        assert_eq!(told.as_deref(), Some("nosniff"), "{answer}");
+    };
+    for (api, name) in [(Api::Dashboard, "dashboard"), (Api::Partner, "partner")] {
+        let document = ours(name);
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let path: Vec<_> = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "1" } else { part })
+                .collect();
+            let path = path.join("/");
+            for method in METHODS {
+                let method = method.to_uppercase();
+                check(&world.client.call(api, &method, &path).send().await);
+                if item[method.to_lowercase()].is_null() || method == "DELETE" {
+                    continue;
+                }
+                let call = world.client.call(api, &method, &path);
+                let call = match api {
+                    Api::Dashboard => call.bearer(world.owner.token.as_deref()),
+                    Api::Partner => call
+                        .header("X-Goodpon-Client-Id", &world.shop.client_id)
+                        .header("X-Goodpon-Client-Secret", &world.shop.secret),
+                };
+                check(&call.send().await);
+            }
+        }
+        check(&world.client.call(api, "GET", "/nothing").send().await);
+        check(&world.client.call(api, "GET", "/docs/nothing").send().await);
+    }
+    check(
+        &world
+            .client
+            .call(Api::Dashboard, "GET", "/verify?token=x")
+            .send()
+            .await,
+    );
+}
+
+#[tokio::test]
+async fn the_documentation_is_small_and_asked_for_once() {
+    let world = World::with(Options::default()).await;
+    for api in [Api::Dashboard, Api::Partner] {
+        let get = async |path: &str, name: &str, value: &str| {
+            let call = world.client.call(api, "GET", path).header(name, value);
+            call.send().await
+        };
+        for path in [
+            "/docs/",
+            "/docs/swagger-ui-bundle.js",
+            "/docs/swagger-ui.css",
+            "/openapi.json",
+        ] {
+            let plain = get(path, "Accept-Encoding", "identity").await;
+            let gzip = get(path, "Accept-Encoding", "gzip, deflate, br").await;
+            assert_eq!((plain.status, gzip.status), (200, 200), "{path}");
+            assert_eq!(
+                gzip.header("Content-Encoding").as_deref(),
+                Some("gzip"),
+                "{path}"
+            );
+            assert!(plain.header("Content-Encoding").is_none());
+            assert!(gzip.bytes.len() < plain.bytes.len(), "{path}");
+            let tag = gzip.header("ETag").unwrap();
+            assert_eq!(plain.header("ETag").as_ref(), Some(&tag), "{path}");
+            let again = get(path, "If-None-Match", &tag).await;
+            assert_eq!((again.status, again.bytes.len()), (304, 0), "{path}");
+            let kept = gzip.header("Cache-Control").unwrap();
+            assert!(!kept.contains("no-store"), "{path}: {kept}");
+            for (name, word) in [
+                ("Content-Security-Policy", "frame-ancestors 'none'"),
+                ("Referrer-Policy", "no-referrer"),
+                ("X-Content-Type-Options", "nosniff"),
+            ] {
+                let told = gzip.header(name).unwrap_or_default();
+                assert!(told.contains(word), "{path}: {name} {told}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_can_be_left_out() {
+    let world =
+        World::with(Options::default().args(["--docs=false", "--hsts-max-age-secs=60"])).await;
+    for api in [Api::Dashboard, Api::Partner] {
+        for path in ["/docs", "/docs/", "/docs/swagger-ui.css", "/openapi.json"] {
+            let answer = world.client.call(api, "GET", path).send().await;
+            assert!((400..500).contains(&answer.status), "{answer}");
+            let told = answer.header("Strict-Transport-Security");
+            assert_eq!(told.as_deref(), Some("max-age=60"), "{answer}");
+        }
     }
 }

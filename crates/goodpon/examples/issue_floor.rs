@@ -251,7 +251,9 @@ async fn serve_http(floor: &Arc<Floor>) -> Outcome<()> {
     );
     let limits = Limits {
         max_connections: 10_000,
+        max_per_address: 10_000,
         header_timeout: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(10),
         shutdown_timeout: Duration::ZERO,
     };
     let ended = async move {

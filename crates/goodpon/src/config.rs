@@ -72,7 +72,7 @@ impl Spec {
 }
 
 /// Every setting, in the order in which they are shown.
-pub const SPECS: [Spec; 33] = [
+pub const SPECS: [Spec; 38] = [
     Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
     Spec::open("database-url", "URL", "", "MySQL 8.4 or MariaDB 10.11, mysql://user:password@host:3306/database; by default an embedded database in the data folder. With it go valkey-url and kafka-brokers")
         .secret(Secrecy::SecretUrl),
@@ -89,6 +89,9 @@ pub const SPECS: [Spec; 33] = [
     Spec::open("dashboard-addr", "HOST:PORT", "0.0.0.0:8080", "Where the dashboard API listens; port 0 is any free one"),
     Spec::open("partner-addr", "HOST:PORT", "0.0.0.0:8081", "Where the partner API listens"),
     Spec::open("admin-addr", "HOST:PORT", "127.0.0.1:9090", "Where /livez, /readyz and /metrics listen; not for the public"),
+    Spec::open("admin-hosts", "NAME,…", "", "Names under which the admin port may be asked, beside localhost and addresses"),
+    Spec::open("docs", "BOOL", "true", "Whether /docs and /openapi.json are served"),
+    Spec::open("hsts-max-age-secs", "SECONDS", "0", "How long browsers are told to come by HTTPS only; 0 is not to tell"),
     Spec::open("time-zone", "NAME", "Asia/Seoul", "IANA time zone in which dates are meant"),
     Spec::open("jwt-secret", "TEXT", "", "Signs access tokens, at least 32 bytes; by default generated into the data folder")
         .secret(Secrecy::Secret),
@@ -98,9 +101,11 @@ pub const SPECS: [Spec; 33] = [
     Spec::open("smtp-url", "URL", "", "Mail server, smtps://user:password@host or smtp://…; with a password TLS is required unless it ends in ?tls=opportunistic or ?tls=none (password in clear) or the host is this machine; without a server mails stay in `goodpon mailbox`")
         .secret(Secrecy::SecretUrl),
     Spec::open("max-connections", "COUNT", "8192", "Open connections per port; more wait"),
+    Spec::open("max-connections-per-address", "COUNT", "0", "Of those, for one client address (IPv6: one /64), further ones being closed; 0 is an eighth of them, at least 64, and all of them with trust-forwarded-for"),
     Spec::open("request-timeout-secs", "SECONDS", "10", "A request that takes longer is answered 503"),
     Spec::open("body-timeout-secs", "SECONDS", "10", "How long a request's body may take to arrive"),
     Spec::open("header-timeout-secs", "SECONDS", "10", "How long a request's head may take to arrive"),
+    Spec::open("keep-alive-secs", "SECONDS", "75", "How long a connection may stay idle between two requests"),
     Spec::open("shutdown-timeout-secs", "SECONDS", "20", "How long running requests may take to finish at shutdown"),
     Spec::open("rate-partner-per-sec", "COUNT", "0", "Partner requests a second per client id; 0 is unlimited"),
     Spec::open("rate-sign-up-per-min", "COUNT", "20", "Sign-ups a minute per address and per e-mail; 0 is unlimited"),

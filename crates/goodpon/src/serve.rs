@@ -30,6 +30,10 @@ use signals::Signals;
 /// Operators' tools keep few connections open; whoever opens more is none of them.
 const ADMIN_CONNECTIONS: usize = 100;
 
+/// Where nothing else is set, one address has an eighth of a port's connections, and at least what a busy shop needs.
+const SHARES: usize = 8;
+const LEAST_SHARE: usize = 64;
+
 /// How long an operator's request may take at the end.
 const ADMIN_SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -149,18 +153,16 @@ async fn serve_role(
         let stopping = stopping.clone();
         move || *stopping.borrow()
     };
-    let limits = Limits {
-        max_connections: open_files::connections_per_port(
-            settings.max_connections,
-            ADMIN_CONNECTIONS,
-        ),
-        header_timeout: settings.header_timeout,
-        shutdown_timeout: settings.shutdown_timeout,
-    };
+    let limits = limits(&settings);
     let health = Present::new(Arc::new(Starting));
     let (stop_admin, stopping_admin) = watch::channel(false);
     let (admin, admin_addr) = listeners.admin;
-    let router = wiring::admin(Arc::clone(&health) as _, metrics, is_stopping);
+    let router = wiring::admin(
+        &settings.admin_hosts,
+        Arc::clone(&health) as _,
+        metrics,
+        is_stopping,
+    );
     let admin = start_admin(admin, router, limits, stopping_admin);
 
     // Servers may be long in coming; who wants to stop meanwhile must be heard.
@@ -232,6 +234,25 @@ async fn serve_role(
     ended.and(joined(admin).await)
 }
 
+/// What each of the two APIs grants its clients.
+fn limits(settings: &Settings) -> Limits {
+    let max_connections =
+        open_files::connections_per_port(settings.max_connections, ADMIN_CONNECTIONS);
+    let share = match settings.max_connections_per_address {
+        Some(given) => given,
+        // All clients come from the proxy's address.
+        None if settings.trust_forwarded_for => max_connections,
+        None => (max_connections / SHARES).max(LEAST_SHARE),
+    };
+    Limits {
+        max_connections,
+        max_per_address: share.min(max_connections),
+        header_timeout: settings.header_timeout,
+        keep_alive: settings.keep_alive,
+        shutdown_timeout: settings.shutdown_timeout,
+    }
+}
+
 /// What stands behind the ports; servers are waited for.
 async fn open(
     embedded: Option<&goodpon_sqlite::Store>,
@@ -259,6 +280,7 @@ fn start_admin(
 ) -> JoinHandle<()> {
     let limits = Limits {
         max_connections: ADMIN_CONNECTIONS,
+        max_per_address: ADMIN_CONNECTIONS,
         shutdown_timeout: ADMIN_SHUTDOWN,
         ..limits
     };

@@ -207,11 +207,14 @@ pub struct Services {
 
 /// What operators are served.
 pub fn admin(
+    hosts: &[String],
     health: Arc<dyn Health>,
     metrics: Metrics,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
 ) -> Router {
-    admin::router(health, is_stopping, move || metrics.render())
+    admin::router(hosts.to_vec(), health, is_stopping, move || {
+        metrics.render()
+    })
 }
 
 /// The services over the use cases.
@@ -219,6 +222,8 @@ pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
     let for_dashboard = DashboardSettings {
         request_timeout: settings.request_timeout,
         body_timeout: settings.body_timeout,
+        docs: settings.docs,
+        hsts_seconds: settings.hsts_max_age_secs,
         sign_ups_per_minute: settings.rate_sign_up_per_min,
         logins_per_minute: settings.rate_login_per_min,
         verifications_per_minute: settings.rate_verify_per_min,
@@ -229,6 +234,8 @@ pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
     let for_partner = PartnerSettings {
         request_timeout: settings.request_timeout,
         body_timeout: settings.body_timeout,
+        docs: settings.docs,
+        hsts_seconds: settings.hsts_max_age_secs,
         rate_per_second: settings.rate_partner_per_sec,
     };
     Services {

@@ -52,7 +52,9 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let limits = Limits {
         max_connections: 10_000,
+        max_per_address: 10_000,
         header_timeout: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(10),
         shutdown_timeout: Duration::ZERO,
     };
     // The same line as the product's, so that both are started alike.

@@ -1,20 +1,25 @@
 //! The admin port: whether the process lives, whether it can serve, and its figures. For operators only.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use goodpon_application::ports::{DependencyHealth, Health};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format, and `is_stopping`
-/// tells that no new requests should be sent here.
+/// tells that no new requests should be sent here. It is asked for by an address, as `localhost`, or by one of `hosts`:
+/// a page in an operator's browser could have a name of its own lead here, and would then read what it likes.
 pub fn router(
+    hosts: Vec<String>,
     health: Arc<dyn Health>,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
@@ -40,6 +45,49 @@ pub fn router(
         )
         .fallback(async || (StatusCode::NOT_FOUND, "no such path\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "GET only\n"))
+        .layer(from_fn_with_state(Arc::new(hosts), let_in))
+}
+
+async fn let_in(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+    let mut response = match is_known(&hosts, request.headers()) {
+        true => next.run(request).await,
+        false => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "no such host: use an address or localhost, or add the name to admin-hosts\n",
+        )
+            .into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Whether the request is for a host of ours. A browser always names one, so one without is no page's.
+fn is_known(hosts: &[String], headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else {
+        return true;
+    };
+    let Some(name) = host.to_str().ok().map(without_port) else {
+        return false;
+    };
+    let bracketed = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let is_address = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.parse::<Ipv4Addr>().is_ok(),
+    };
+    is_address
+        || name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -99,6 +147,37 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+
+    #[test]
+    fn names_that_nobody_gave_are_not_ours() {
+        let hosts = ["metrics.example".to_owned()];
+        let known = |host: &str| {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+            is_known(&hosts, &headers)
+        };
+        for host in [
+            "localhost",
+            "LocalHost:9090",
+            "127.0.0.1",
+            "10.0.0.7:9090",
+            "[::1]:9090",
+            "[::1]",
+            "Metrics.Example:9090",
+        ] {
+            assert!(known(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            ":9090",
+            "[evil]",
+        ] {
+            assert!(!known(host), "{host}");
+        }
+        assert!(is_known(&[], &HeaderMap::new()));
+    }
 
     #[tokio::test]
     async fn readiness_names_what_is_away() {

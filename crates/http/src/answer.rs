@@ -1,16 +1,20 @@
 //! The envelope of both APIs (contract §1): every body, of a success or a failure, is made here.
 
-use axum::body::Body;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 
 use crate::error::{ErrorCode, FieldError};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A rendered answer: its status and the bytes of its body. Cheap to clone, and what an idempotency
 /// record keeps, so that a replay is the same to the byte.
@@ -18,7 +22,6 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub struct Answer {
     status: StatusCode,
     body: Bytes,
-    no_store: bool,
 }
 
 impl Answer {
@@ -59,18 +62,7 @@ impl Answer {
 
     /// An answer that was rendered before: `body` goes out as it is.
     pub fn stored(status: StatusCode, body: Bytes) -> Self {
-        Self {
-            status,
-            body,
-            no_store: false,
-        }
-    }
-
-    /// Adds `Cache-Control: no-store`, for an answer that bears a secret or a token.
-    #[must_use]
-    pub fn no_store(mut self) -> Self {
-        self.no_store = true;
-        self
+        Self { status, body }
     }
 
     /// The HTTP status.
@@ -84,15 +76,46 @@ impl Answer {
     }
 }
 
+/// What hyper copies of a large body at a time, in bytes.
+const PIECE: usize = 16 * 1024;
+
+/// A body that hyper does not copy whole: it stands in memory once, however slowly its client reads.
+pub(crate) fn in_pieces(bytes: Bytes) -> Body {
+    match bytes.len() > PIECE {
+        true => Body::new(Pieces(bytes)),
+        false => Body::from(bytes),
+    }
+}
+
+struct Pieces(Bytes);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.0.len().min(PIECE);
+        let piece = self.0.split_to(length);
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+        let mut response = Response::new(in_pieces(self.body));
         *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, JSON);
-        if self.no_store {
-            headers.insert(CACHE_CONTROL, NO_STORE);
-        }
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
         response
     }
 }
@@ -102,6 +125,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::borrow::Cow;
     use std::collections::HashMap;
+
+    use http_body_util::BodyExt;
 
     use super::*;
 
@@ -147,11 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn headers_tell_json_and_no_store() {
+    fn headers_tell_json() {
         let plain = Answer::success(&1).into_response();
         assert_eq!(plain.headers()[CONTENT_TYPE], "application/json");
-        assert!(!plain.headers().contains_key(CACHE_CONTROL));
-        let secret = Answer::success(&1).no_store().into_response();
-        assert_eq!(secret.headers()[CACHE_CONTROL], "no-store");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_goes_out_in_pieces_and_whole() {
+        let bytes: Bytes = (0..=255)
+            .cycle()
+            .take(3 * PIECE + 1)
+            .collect::<Vec<u8>>()
+            .into();
+        let mut body = in_pieces(bytes.clone());
+        assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first.len(), PIECE);
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!([first, rest].concat(), bytes);
     }
 }

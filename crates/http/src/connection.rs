@@ -1,157 +1,232 @@
-//! A client's connection, with our envelope in place of the bare answers that hyper gives by itself to
-//! what is no HTTP or has absurd headers (contract §1: every answer in the envelope, with a trace id).
+//! A client's connection: how long it may be idle, take for a request's head, or leave an answer unread, and our
+//! envelope in place of the bare answers that hyper gives by itself to what is no HTTP or has absurd headers
+//! (contract §1: every answer in the envelope, with a trace id).
+
+mod pace;
+mod refusal;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
 
-use crate::error::ApiError;
-use crate::observe::record_refusal;
-use crate::trace::{TRACE_HEADER, TraceId};
+use crate::observe::count_cut;
+use pace::{Pace, Pause};
+use refusal::{Refusal, is_bare};
 
-/// How long, and how many bytes, a client that was refused is still listened to, so that closing does
-/// not take the refusal from it.
-const LINGER: Duration = Duration::from_secs(2);
-const MAX_LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// How long a connection may wait for its client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the whole of a request's head, and for the first byte of all.
+    pub(crate) head: Duration,
+    /// For the first byte of another request.
+    pub(crate) idle: Duration,
+}
 
-/// The stream of one client.
-pub(crate) struct Connection {
+/// The stream of one client, as hyper reads and writes it.
+pub(crate) struct Connection(Arc<Mutex<State>>);
+
+/// The same connection, as the handler of its requests sees it. Both are used by the connection's own task alone, so
+/// neither ever waits for the other.
+#[derive(Clone)]
+pub(crate) struct Watch(Arc<Mutex<State>>);
+
+struct State {
     stream: TcpStream,
-    /// What it talks to, for the access log.
+    /// What the client talks to, for the access log and the figures.
     api: &'static str,
+    patience: Patience,
+    stage: Stage,
+    pause: Pause,
+    pace: Pace,
+    /// Whether an answer of our own is to be written next: no bare one then.
+    owes_answer: bool,
+    /// Whether a part of the running request's body has not come yet, or was not read.
+    body_left: bool,
+    /// Whether the client has closed its sending side.
+    client_is_done: bool,
     refusal: Option<Refusal>,
 }
 
-/// Our answer in place of a bare one.
-struct Refusal {
-    bytes: Vec<u8>,
-    written: usize,
-    until: Pin<Box<Sleep>>,
-    lingered: usize,
+/// What the connection is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of another request has come.
+    Idle,
+    /// A head is awaited or has come in part.
+    Head,
+    /// A request is with its handler.
+    Request,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, api: &'static str) -> Self {
-        Self {
+    pub(crate) fn new(stream: TcpStream, api: &'static str, patience: Patience) -> Self {
+        Self(Arc::new(Mutex::new(State {
             stream,
             api,
+            patience,
+            stage: Stage::Head,
+            pause: Pause::default(),
+            pace: Pace::default(),
+            owes_answer: false,
+            body_left: false,
+            client_is_done: false,
             refusal: None,
-        }
+        })))
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.0))
     }
 }
 
-impl Refusal {
-    /// Told to the client, the access log and the figures alike.
-    fn new(api: &'static str) -> Self {
-        let answer = ApiError::bad_request().answer();
-        let trace_id = TraceId::fresh();
-        record_refusal(api, trace_id, answer.status());
-        let head = format!(
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n{TRACE_HEADER}: {trace_id}\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n",
-            answer.body().len(),
-        );
-        Self {
-            bytes: [head.as_bytes(), answer.body()].concat(),
-            written: 0,
-            until: Box::pin(sleep(LINGER)),
-            lingered: 0,
+impl Watch {
+    /// A request was handed to its handler; `has_body` tells whether a body follows its head.
+    pub(crate) fn begin(&self, has_body: bool) {
+        let mut state = lock(&self.0);
+        state.stage = Stage::Request;
+        state.owes_answer = true;
+        state.body_left = has_body;
+    }
+
+    /// The whole body has come.
+    pub(crate) fn body_is_whole(&self) {
+        lock(&self.0).body_left = false;
+    }
+
+    /// The handler has answered. Returns whether the connection can be used again: not where a part of the body is
+    /// still to come, for it would be taken for the next request.
+    pub(crate) fn end(&self) -> bool {
+        let mut state = lock(&self.0);
+        state.stage = Stage::Idle;
+        state.pause.end();
+        !state.body_left
+    }
+
+    /// Is ready once the connection is broken. A client that has only closed its sending side still reads.
+    pub(crate) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.0);
+        if state.client_is_done {
+            return Poll::Pending;
+        }
+        let mut byte = [0];
+        match ready!(state.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte))) {
+            Err(_) => return Poll::Ready(()),
+            Ok(0) => state.client_is_done = true,
+            Ok(_) => {}
+        }
+        Poll::Pending
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        match read {
+            Poll::Pending => self.poll_patience(cx),
+            Poll::Ready(Ok(())) if self.stage == Stage::Idle && buffer.filled().len() > before => {
+                self.stage = Stage::Head;
+                self.pause.end();
+                read
+            }
+            Poll::Ready(_) => read,
         }
     }
 
-    /// Throws away what the client still sends, until it closes or has had its time.
-    fn poll_linger(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = [0; 8 * 1024];
-        while self.lingered < MAX_LINGER_BYTES {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.lingered += buffer.filled().len();
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return self.until.as_mut().poll(cx),
+    /// Waits as long as the stage allows. An idle connection ends as if its client had closed it.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.stage {
+            Stage::Request => Poll::Pending,
+            Stage::Idle => self.pause.poll(self.patience.idle, cx).map(Ok),
+            Stage::Head => {
+                ready!(self.pause.poll(self.patience.head, cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
-        Poll::Ready(())
     }
-}
 
-/// Our own answers bear the trace header and, but for those to HEAD, end in a body.
-fn is_bare(answer: &[u8]) -> bool {
-    let named = |name: &str| answer.windows(name.len()).any(|w| w == name.as_bytes());
-    answer.starts_with(b"HTTP/1.1 4")
-        && answer.ends_with(b"\r\n\r\n")
-        && !named(TRACE_HEADER.as_str())
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.refusal.is_none() && !self.owes_answer && is_bare(bytes) {
+            self.refusal = Some(Refusal::new(self.api));
+        }
+        if self.refusal.is_none() {
+            let written = ready!(self.poll_write_some(cx, bytes))?;
+            self.owes_answer &= written < bytes.len();
+            return Poll::Ready(Ok(written));
+        }
+        while let Some(rest) = self.refusal.as_ref().and_then(Refusal::rest) {
+            let written = ready!(self.poll_write_some(cx, &rest))?;
+            if let Some(refusal) = &mut self.refusal {
+                refusal.advance(written);
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Writes what the stream takes. A client that reads nothing, or next to nothing, loses the connection: it
+    /// holds the answer's memory and a place that others wait for.
+    fn poll_write_some(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Ready(written) => {
+                let count = written.as_ref().copied().unwrap_or_default();
+                self.pace.moved(count, count == bytes.len());
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                ready!(self.pace.poll_too_slow(cx));
+                count_cut(self.api, "slow_reader");
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        match &mut self.refusal {
+            Some(refusal) => refusal.poll_linger(&mut self.stream, cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        lock(&self.0).poll_read(cx, buffer)
     }
 }
 
 // Writes are not vectored, so that hyper hands over head and body of an answer in one piece.
 impl AsyncWrite for Connection {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let Self {
-            stream,
-            api,
-            refusal,
-        } = &mut *self;
-        if refusal.is_none() {
-            if !is_bare(bytes) {
-                return Pin::new(stream).poll_write(cx, bytes);
-            }
-            *refusal = Some(Refusal::new(api));
-        }
-        if let Some(refusal) = refusal {
-            while let Some(rest @ [_, ..]) = refusal.bytes.get(refusal.written..) {
-                refusal.written += ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
-            }
-        }
-        Poll::Ready(Ok(bytes.len()))
+        lock(&self.0).poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0).stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self {
-            stream, refusal, ..
-        } = &mut *self;
-        ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
-        match refusal {
-            Some(refusal) => refusal.poll_linger(stream, cx).map(Ok),
-            None => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_bare;
-
-    #[test]
-    fn only_answers_without_ours_are_bare() {
-        assert!(is_bare(b"HTTP/1.1 431 X\r\ncontent-length: 0\r\n\r\n"));
-        assert!(is_bare(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
-        assert!(!is_bare(b"HTTP/1.1 200 OK\r\n\r\n"));
-        assert!(!is_bare(b"HTTP/1.1 100 Continue\r\n\r\n"));
-        assert!(!is_bare(b"HTTP/1.1 404 X\r\nx-goodpon-trace-id: 0\r\n\r\n"));
-        assert!(!is_bare(b"HTTP/1.1 404 X\r\ncontent-length: 2\r\n\r\n{}"));
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_shutdown(cx)
     }
 }

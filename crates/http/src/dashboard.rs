@@ -32,6 +32,10 @@ pub struct DashboardSettings {
     pub request_timeout: Duration,
     /// How long its body may take to come.
     pub body_timeout: Duration,
+    /// Whether its documentation is served.
+    pub docs: bool,
+    /// For how many seconds browsers are told to come by HTTPS only; 0 is not to tell.
+    pub hsts_seconds: u32,
     /// Sign-ups a minute, for each address and each e-mail; 0 is without limit.
     pub sign_ups_per_minute: u32,
     /// Logins a minute, likewise.
@@ -92,13 +96,17 @@ pub fn service(app: Arc<App>, settings: &DashboardSettings) -> Api {
     }));
     let router = Router::from(calls())
         .merge(verify_page::router())
-        .merge(docs::router(&openapi::dashboard()))
+        .merge(match settings.docs {
+            true => docs::router(&openapi::dashboard()),
+            false => Router::new(),
+        })
         .fallback(async || ApiError::new(ErrorCode::NotFound))
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
         .layer(from_fn_with_state(dashboard.clone(), front::front));
     let router = cors::allow(router, &settings.cors_origins);
     let limited = TimeLimitLayer::new(settings.request_timeout).layer(router.with_state(dashboard));
-    ObserveLayer::new("dashboard").layer(limited)
+    let observe = ObserveLayer::new("dashboard").with_hsts(settings.hsts_seconds);
+    observe.layer(limited)
 }
 
 /// Every call of the API, with its documentation.

@@ -1,23 +1,73 @@
 //! The OpenAPI document and the interactive docs of one API, all from the program itself.
 
-use std::sync::Arc;
+mod asset;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Path;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue};
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use http::{HeaderMap, HeaderValue};
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::Config;
+use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::observe::tell_route;
+use asset::{Asset, Lifetime};
 
 const DOCUMENT: &str = "/openapi.json";
 const DOCS: &str = "/docs";
+const START_PAGE: &str = "index.html";
+
+/// The files that the docs consist of, and how long a browser may use one without asking whether it has changed. The
+/// last of them names the document and so is ours.
+const FILES: [(&str, Lifetime); 8] = [
+    (START_PAGE, Lifetime::Asked),
+    ("index.css", Lifetime::AnHour),
+    ("swagger-ui.css", Lifetime::AnHour),
+    ("swagger-ui-bundle.js", Lifetime::AnHour),
+    ("swagger-ui-standalone-preset.js", Lifetime::AnHour),
+    ("favicon-16x16.png", Lifetime::AnHour),
+    ("favicon-32x32.png", Lifetime::AnHour),
+    ("swagger-initializer.js", Lifetime::Asked),
+];
+
+/// The page writes styles into its elements, and pictures into its styles; scripts are files of ours alone.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+);
+
+type Files = HashMap<&'static str, Asset>;
+
+/// Read at the first request for one, and the same for both APIs.
+static PAGES: LazyLock<Result<Files, String>> = LazyLock::new(|| {
+    // Without the validator's name a browser asks one on the internet.
+    let config = Arc::new(Config::from(DOCUMENT).validator_url("none"));
+    let mut files = Files::new();
+    for (name, lifetime) in FILES {
+        let found = utoipa_swagger_ui::serve(name, Arc::clone(&config));
+        match found.map_err(|error| error.to_string())? {
+            Some(file) => files.insert(name, asset_of(file, lifetime)?),
+            None => return Err(format!("the program holds no {name}")),
+        };
+    }
+    Ok(files)
+});
+
+fn asset_of(file: SwaggerFile<'static>, lifetime: Lifetime) -> Result<Asset, String> {
+    let kind = match file.content_type.starts_with("text/") {
+        true => format!("{}; charset=utf-8", file.content_type),
+        false => file.content_type,
+    };
+    match file.gzpipped {
+        true => Asset::of_gzip(&kind, file.bytes, lifetime),
+        false => Asset::of_plain(&kind, file.bytes, lifetime),
+    }
+}
 
 /// Whether a path belongs to the docs, which need no credentials.
 pub(crate) fn is_open(path: &str) -> bool {
@@ -27,52 +77,44 @@ pub(crate) fn is_open(path: &str) -> bool {
 
 /// `/openapi.json` and `/docs`.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Router<S> {
-    let document = openapi.to_json().map(Bytes::from);
-    let document = document.map_err(|error| error.to_string());
-    // Without this a browser asks a validator on the internet.
-    let config = Arc::new(Config::from(DOCUMENT).validator_url("none"));
-    let page = move |path: Option<Path<String>>| {
-        let file = path.map_or_else(String::new, |Path(path)| path);
-        let config = Arc::clone(&config);
-        async move { page(&file, config) }
-    };
+    let document = openapi.to_json().map_err(|error| error.to_string());
+    let document = document
+        .and_then(|json| Asset::of_plain("application/json", json.into_bytes(), Lifetime::Asked));
+    let document = Arc::new(document);
     Router::new()
         .route(
             DOCUMENT,
-            get(async move || match document.clone() {
-                Ok(json) => file("application/json", None, json),
+            get(async move |headers: HeaderMap| match &*document {
+                Ok(document) => document.answer(&headers),
                 Err(error) => ApiError::internal(error).into_response(),
             }),
         )
         .route(DOCS, get(async || Redirect::to("/docs/")))
-        .route("/docs/", get(page.clone()))
-        .route("/docs/{*file}", get(page))
+        .route(
+            "/docs/",
+            get(async |headers: HeaderMap| page(START_PAGE, &headers)),
+        )
+        .route(
+            "/docs/{*file}",
+            get(async |Path(file): Path<String>, headers: HeaderMap| page(&file, &headers)),
+        )
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
+        .route_layer(map_response(guard))
         .route_layer(from_fn(tell_route))
 }
 
-fn page(path: &str, config: Arc<Config<'static>>) -> Response {
-    match utoipa_swagger_ui::serve(path, config) {
-        Ok(Some(found)) => {
-            let encoding = found.gzpipped.then_some("gzip");
-            let bytes = Bytes::from(found.bytes.into_owned());
-            file(&found.content_type, encoding, bytes)
-        }
+fn page(name: &str, headers: &HeaderMap) -> Response {
+    match PAGES.as_ref().map(|files| files.get(name)) {
+        Ok(Some(file)) => file.answer(headers),
         Ok(None) => ApiError::new(ErrorCode::NotFound).into_response(),
         Err(error) => ApiError::internal(error).into_response(),
     }
 }
 
-fn file(content_type: &str, encoding: Option<&'static str>, bytes: Bytes) -> Response {
-    let nosniff = HeaderName::from_static("x-content-type-options");
-    let mut response = bytes.into_response();
+/// Tells browsers what the pages may do.
+async fn guard(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(nosniff, HeaderValue::from_static("nosniff"));
-    if let Ok(content_type) = content_type.parse() {
-        headers.insert(CONTENT_TYPE, content_type);
-    }
-    if let Some(encoding) = encoding {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-    }
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

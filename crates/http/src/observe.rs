@@ -12,18 +12,26 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use metrics::Histogram;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::answer::Answer;
 use crate::error::{ApiError, Cause, ErrorCode};
 use crate::idempotency;
 use crate::trace::{TRACE_HEADER, TraceId};
 
 const DURATION: &str = "goodpon_http_request_duration_seconds";
+const CUT: &str = "goodpon_http_connections_cut_total";
 const UNMATCHED: &str = "unmatched";
+
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Recorded in place of a status where the client hung up before its answer.
 const CLIENT_GONE: u16 = 499;
@@ -93,7 +101,10 @@ impl RequestScope {
 /// Wraps the whole service of one API in [`Observe`]: around the router rather than within it, where a layer
 /// would be copied with each route and again for each request.
 #[derive(Debug, Clone)]
-pub struct ObserveLayer(Arc<Durations>);
+pub struct ObserveLayer {
+    durations: Arc<Durations>,
+    hsts: Option<HeaderValue>,
+}
 
 impl ObserveLayer {
     /// For the API of that name, which is the label `api` of its figures.
@@ -103,10 +114,27 @@ impl ObserveLayer {
             metrics::Unit::Seconds,
             "Time from a request's head to its answer's head"
         );
-        Self(Arc::new(Durations {
-            api,
-            by_route: RwLock::default(),
-        }))
+        metrics::describe_counter!(
+            CUT,
+            "Connections ended by the server, by reason: address_share (the address had its share), slow_reader"
+        );
+        Self {
+            durations: Arc::new(Durations {
+                api,
+                by_route: RwLock::default(),
+            }),
+            hsts: None,
+        }
+    }
+
+    /// Has browsers told to come by HTTPS only for that long; 0 is not to tell.
+    #[must_use]
+    pub fn with_hsts(self, seconds: u32) -> Self {
+        let value = HeaderValue::from_str(&format!("max-age={seconds}"));
+        Self {
+            hsts: value.ok().filter(|_| seconds > 0),
+            ..self
+        }
     }
 }
 
@@ -116,7 +144,8 @@ impl<S> Layer<S> for ObserveLayer {
     fn layer(&self, inner: S) -> Self::Service {
         Observe {
             inner,
-            durations: Arc::clone(&self.0),
+            durations: Arc::clone(&self.durations),
+            hsts: self.hsts.clone(),
         }
     }
 }
@@ -126,6 +155,7 @@ impl<S> Layer<S> for ObserveLayer {
 pub struct Observe<S> {
     inner: S,
     durations: Arc<Durations>,
+    hsts: Option<HeaderValue>,
 }
 
 impl<S> Observe<S> {
@@ -151,6 +181,7 @@ where
         let scope = RequestScope::new(TraceId::of(request.headers()));
         let seen = Seen {
             durations: Arc::clone(&self.durations),
+            hsts: self.hsts.clone(),
             method: method_label(request.method()),
             scope: scope.clone(),
             started: Instant::now(),
@@ -198,6 +229,7 @@ where
 /// What is remembered of a request until it is answered.
 struct Seen {
     durations: Arc<Durations>,
+    hsts: Option<HeaderValue>,
     method: &'static str,
     scope: RequestScope,
     started: Instant,
@@ -235,7 +267,10 @@ impl Seen {
         }
         let is_wrong_method = response.status() == StatusCode::METHOD_NOT_ALLOWED;
         let headers = response.headers_mut();
-        headers.insert(TRACE_HEADER, scope.trace_id.to_header_value());
+        complete(headers, scope.trace_id);
+        if let Some(hsts) = &self.hsts {
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         if let Some(key) = scope.idempotency_key.get() {
             headers.insert(idempotency::KEY, key.clone());
         }
@@ -268,9 +303,33 @@ impl Seen {
     }
 }
 
-/// Counts and logs a refusal of what was no HTTP, which no service gets to see: neither its method nor its
-/// time is known.
-pub(crate) fn record_refusal(api: &'static str, trace_id: TraceId, status: StatusCode) {
+/// Adds what every answer of both APIs bears. What authenticates a request is no header that caches know, so they would
+/// give one shop's answers to others; only the docs say themselves how long they may be kept.
+fn complete(headers: &mut HeaderMap, trace_id: TraceId) {
+    headers.insert(TRACE_HEADER, trace_id.to_header_value());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+}
+
+/// Refuses what is no sound HTTP and what no service gets to see. Returns the answer, after which the connection ends,
+/// and its headers.
+pub(crate) fn refuse(api: &'static str, trace_id: TraceId) -> (HeaderMap, Answer) {
+    let answer = ApiError::bad_request().answer();
+    record_refusal(api, trace_id, answer.status());
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    complete(&mut headers, trace_id);
+    (headers, answer)
+}
+
+/// Counts a connection that was ended without an answer, or in the middle of one.
+pub(crate) fn count_cut(api: &'static str, reason: &'static str) {
+    metrics::counter!(CUT, "api" => api, "reason" => reason).increment(1);
+}
+
+/// Counts and logs a refusal of what was no HTTP: neither its method nor its time is known.
+fn record_refusal(api: &'static str, trace_id: TraceId, status: StatusCode) {
     let (method, status) = ("OTHER", status.as_u16());
     let histogram = metrics::histogram!(
         DURATION,

@@ -32,6 +32,10 @@ pub struct PartnerSettings {
     pub request_timeout: Duration,
     /// How long its body may take to come.
     pub body_timeout: Duration,
+    /// Whether its documentation is served.
+    pub docs: bool,
+    /// For how many seconds browsers are told to come by HTTPS only; 0 is not to tell.
+    pub hsts_seconds: u32,
     /// Requests a second for each client id; 0 is without limit.
     pub rate_per_second: u32,
 }
@@ -60,12 +64,16 @@ pub fn service(app: Arc<App>, settings: &PartnerSettings) -> Api {
         rate: KeyedLimiter::per_second(settings.rate_per_second),
     }));
     let router = Router::from(calls())
-        .merge(docs::router(&openapi::partner()))
+        .merge(match settings.docs {
+            true => docs::router(&openapi::partner()),
+            false => Router::new(),
+        })
         .fallback(async |_: Caller| ApiError::new(ErrorCode::NotFound))
         .method_not_allowed_fallback(async |_: Caller| ApiError::new(ErrorCode::MethodNotAllowed))
         .with_state(partner);
     let limited = TimeLimitLayer::new(settings.request_timeout).layer(router);
-    ObserveLayer::new("partner").layer(limited)
+    let observe = ObserveLayer::new("partner").with_hsts(settings.hsts_seconds);
+    observe.layer(limited)
 }
 
 /// Every call of the API, with its documentation.
@@ -100,7 +108,8 @@ impl Caller {
 
     /// The client id that was authenticated.
     pub(crate) fn client_id(&self) -> &[u8] {
-        credential(&self.parts.headers, CLIENT_ID).unwrap_or_default()
+        let id = credential(&self.parts.headers, CLIENT_ID);
+        id.ok().flatten().unwrap_or_default()
     }
 }
 
@@ -126,7 +135,7 @@ impl FromRequest<Partner> for Caller {
 }
 
 async fn authenticate(partner: &Partner, headers: &HeaderMap) -> Result<MerchantId, ApiError> {
-    let client_id = credential(headers, CLIENT_ID);
+    let client_id = credential(headers, CLIENT_ID)?;
     if partner.0.rate.is_on()
         && let Some(client_id) = client_id
     {
@@ -134,7 +143,7 @@ async fn authenticate(partner: &Partner, headers: &HeaderMap) -> Result<Merchant
     }
     let client_id = client_id.ok_or(ApiError::new(ErrorCode::ClientIdMissing))?;
     let secret =
-        credential(headers, CLIENT_SECRET).ok_or(ApiError::new(ErrorCode::ClientSecretMissing))?;
+        credential(headers, CLIENT_SECRET)?.ok_or(ApiError::new(ErrorCode::ClientSecretMissing))?;
     let refused = || ApiError::new(ErrorCode::InvalidCredentials);
     let client_id = std::str::from_utf8(client_id).map_err(|_| refused())?;
     let secret = std::str::from_utf8(secret).map_err(|_| refused())?;
@@ -146,10 +155,16 @@ async fn authenticate(partner: &Partner, headers: &HeaderMap) -> Result<Merchant
         })
 }
 
-/// A header's value without the white space around it; `None` if there is nothing else.
-fn credential<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let value = headers.get(name)?.as_bytes().trim_ascii();
-    (!value.is_empty()).then_some(value)
+/// A header's value without the white space around it; `None` if there is nothing else. One that stands twice names
+/// nobody.
+fn credential<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value
+            .map(|value| value.as_bytes().trim_ascii())
+            .filter(|value| !value.is_empty())),
+        (_, Some(_)) => Err(ApiError::new(ErrorCode::InvalidCredentials)),
+    }
 }
 
 #[cfg(test)]

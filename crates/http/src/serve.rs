@@ -1,6 +1,10 @@
 //! The accept loop of one listener: limits on connections and headers, and a shutdown that finishes what
 //! runs (contract §1, Limits).
 
+mod handler;
+mod head;
+mod share;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -12,21 +16,26 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::Service;
 
-use crate::connection::Connection;
-use crate::observe::Observe;
+use crate::connection::{Connection, Patience};
+use crate::observe::{Observe, count_cut};
+use handler::Handler;
+use share::{Place, Shares};
 
 /// The largest head of a request, and the read buffer of a connection, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
 const READ_BUFFER: usize = 64 * 1024;
+
+/// What the system keeps of an answer that its client has not read, in bytes. Left to itself it grows to megabytes.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// The pause after a failed accept: it fails for want of file handles, which only time gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -69,8 +78,12 @@ where
 pub struct Limits {
     /// Connections at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
-    /// How long a request's head may take, and how long a connection may stay idle.
+    /// Of those, how many the clients of one address (of IPv6 one /64) may have; further ones are closed at once.
+    pub max_per_address: usize,
+    /// How long a request's head may take.
     pub header_timeout: Duration,
+    /// How long a connection may stay idle between two requests.
+    pub keep_alive: Duration,
     /// How long a shutdown waits for running requests before it drops them.
     pub shutdown_timeout: Duration,
 }
@@ -84,10 +97,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+    // The connection has timers of its own.
+    http.header_read_timeout(None)
+        .half_close(true)
         .max_header_size(MAX_HEAD)
         .max_buf_size(READ_BUFFER);
+    let shares = Shares::new(limits.max_per_address);
     let slots = Arc::new(Semaphore::new(
         limits.max_connections.min(Semaphore::MAX_PERMITS),
     ));
@@ -106,17 +121,17 @@ pub async fn serve(
                 () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
             }
         };
-        let handler = Handler {
-            service: service.clone(),
-            peer,
+        let Some(place) = shares.take(peer.ip()) else {
+            count_cut(service.api(), "address_share");
+            continue;
         };
-        tasks.spawn(converse(
-            http.clone(),
+        let client = Client {
             stream,
-            handler,
-            graceful.watcher(),
-            slot,
-        ));
+            peer,
+            _slot: slot,
+            _place: place,
+        };
+        tasks.spawn(client.converse(http.clone(), service.clone(), limits, graceful.watcher()));
         while tasks.try_join_next().is_some() {}
     }
     drop(listener);
@@ -147,40 +162,43 @@ async fn accept(
     Ok((stream, peer, slot))
 }
 
-async fn converse(
-    http: http1::Builder,
+/// A connection that was accepted, and the places that it takes.
+struct Client {
     stream: TcpStream,
-    handler: Handler<impl Serve>,
-    watcher: Watcher,
-    slot: OwnedSemaphorePermit,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let client = Connection::new(stream, handler.service.api());
-    let connection = http.serve_connection(TokioIo::new(client), handler);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection ended early");
-    }
-    drop(slot);
-}
-
-/// Hands the requests of one connection to the service.
-struct Handler<S> {
-    service: S,
     peer: SocketAddr,
+    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
-impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(self.peer));
-        // Ours are always ready.
-        self.service.clone().call(request)
+impl Client {
+    async fn converse(
+        self,
+        http: http1::Builder,
+        service: impl Serve,
+        limits: Limits,
+        watcher: Watcher,
+    ) {
+        // Neither is needed to answer.
+        if let Err(error) = self.stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        if let Err(error) = set_socket_send_buffer_size(&self.stream, SEND_BUFFER) {
+            tracing::debug!(%error, "SO_SNDBUF could not be set");
+        }
+        let patience = Patience {
+            head: limits.header_timeout,
+            idle: limits.keep_alive,
+        };
+        let connection = Connection::new(self.stream, service.api(), patience);
+        let handler = Handler {
+            service,
+            peer: self.peer,
+            watch: connection.watch(),
+        };
+        let conversation = http.serve_connection(TokioIo::new(connection), handler);
+        if let Err(error) = watcher.watch(conversation).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
     }
 }
 

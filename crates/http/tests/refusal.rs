@@ -53,7 +53,9 @@ async fn what_is_no_http_is_logged_and_counted() {
         .unwrap();
     let limits = Limits {
         max_connections: 100,
+        max_per_address: 100,
         header_timeout: Duration::from_secs(30),
+        keep_alive: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(30),
     };
     let service = ObserveLayer::new("test").layer(Router::new());

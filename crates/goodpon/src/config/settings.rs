@@ -17,6 +17,9 @@ use super::{ConfigError, Resolved, SPECS, Secrecy, Source};
 /// The fewest bytes of a key for HS256 (contract §2).
 pub const MIN_JWT_SECRET: usize = 32;
 
+/// Ten years, in seconds.
+const LONGEST_HSTS: u32 = 10 * 365 * 24 * 3600;
+
 /// `HOST:PORT` to listen at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddr(String);
@@ -86,6 +89,12 @@ pub struct Settings {
     pub partner_addr: ListenAddr,
     /// Of the admin port.
     pub admin_addr: ListenAddr,
+    /// Further names under which that is asked.
+    pub admin_hosts: Vec<String>,
+    /// Whether the documentation is served.
+    pub docs: bool,
+    /// How long browsers shall come by HTTPS only, in seconds; 0 is not to tell.
+    pub hsts_max_age_secs: u32,
     /// The business zone.
     pub zone: BusinessZone,
     /// Signs access tokens, where one is given.
@@ -98,12 +107,16 @@ pub struct Settings {
     pub smtp: Option<Smtp>,
     /// Per port.
     pub max_connections: usize,
+    /// Of those, for one client address, where given.
+    pub max_connections_per_address: Option<usize>,
     /// For a whole request.
     pub request_timeout: Duration,
     /// For its body.
     pub body_timeout: Duration,
     /// For its head.
     pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive: Duration,
     /// For running requests at shutdown.
     pub shutdown_timeout: Duration,
     /// Partner requests a second per client id; 0 is unlimited.
@@ -138,6 +151,11 @@ impl Settings {
             dashboard_addr: read(all, "dashboard-addr", str::parse)?,
             partner_addr: read(all, "partner-addr", str::parse)?,
             admin_addr: read(all, "admin-addr", str::parse)?,
+            admin_hosts: read(all, "admin-hosts", hosts)?,
+            docs: read(all, "docs", yes_or_no)?,
+            hsts_max_age_secs: read(all, "hsts-max-age-secs", |text| {
+                whole(text, 0..=LONGEST_HSTS)
+            })?,
             zone: read(all, "time-zone", zone)?,
             jwt_secret: read_given(all, "jwt-secret", jwt_secret)?,
             cors_origins: read(all, "cors-origins", origins)?,
@@ -145,9 +163,11 @@ impl Settings {
             smtp: smtp(all)?,
             max_connections: read(all, "max-connections", |text| whole(text, 1..=1_000_000))?
                 as usize,
+            max_connections_per_address: read(all, "max-connections-per-address", share)?,
             request_timeout: read(all, "request-timeout-secs", seconds)?,
             body_timeout: read(all, "body-timeout-secs", seconds)?,
             header_timeout: read(all, "header-timeout-secs", seconds)?,
+            keep_alive: read(all, "keep-alive-secs", seconds)?,
             shutdown_timeout: read(all, "shutdown-timeout-secs", seconds)?,
             rate_partner_per_sec: read(all, "rate-partner-per-sec", rate)?,
             rate_sign_up_per_min: read(all, "rate-sign-up-per-min", rate)?,
@@ -220,6 +240,23 @@ fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
         return Err(format!("must have at least {MIN_JWT_SECRET} bytes"));
     }
     Ok(text.as_bytes().to_vec())
+}
+
+/// Names as a `Host` header bears them, without a port.
+fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+    words
+        .map(|word| match word.chars().all(is_fine) {
+            true => Ok(word.to_owned()),
+            false => Err(format!(
+                "{word:?} must be a name such as metrics.example.com, without a port"
+            )),
+        })
+        .collect()
 }
 
 fn origins(text: &str) -> Result<Vec<String>, String> {
@@ -367,6 +404,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     whole(text, 1..=3600).map(|count| Duration::from_secs(count.into()))
 }
 
+/// Connections of one address; 0 is not to say.
+fn share(text: &str) -> Result<Option<usize>, String> {
+    whole(text, 0..=1_000_000).map(|count| (count > 0).then_some(count as usize))
+}
+
 fn rate(text: &str) -> Result<u32, String> {
     whole(text, 0..=1_000_000)
 }
@@ -410,6 +452,11 @@ mod tests {
             ("cors-origins", "https://a.example/"),
             ("verify-link-base", "console.example"),
             ("max-connections", "0"),
+            ("max-connections-per-address", "-1"),
+            ("keep-alive-secs", "0"),
+            ("admin-hosts", "metrics.example:9090"),
+            ("docs", "off"),
+            ("hsts-max-age-secs", "1y"),
             ("request-timeout-secs", "1.5"),
             ("body-timeout-secs", "-1"),
             ("rate-login-per-min", "many"),

@@ -2,15 +2,17 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::map_request;
+use axum::middleware::{Next, from_fn, map_request};
+use axum::response::Response;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::trace::TRACE_HEADER;
 
-/// Lets pages of `origins` call `router`; none is no CORS at all. An origin that no header can carry is
-/// none that a browser has.
+/// Lets pages of `origins` call `router`; without any, preflights are answered all the same, for a browser sends no
+/// token with one, and are answered without a word of leave. An origin that no header can carry is none that a browser
+/// has.
 pub(super) fn allow<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     origins: &[String],
@@ -20,7 +22,7 @@ pub(super) fn allow<S: Clone + Send + Sync + 'static>(
         .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
         .collect();
     if origins.is_empty() {
-        return router;
+        return router.layer(from_fn(answer_preflights));
     }
     let methods = [
         Method::GET,
@@ -41,6 +43,17 @@ pub(super) fn allow<S: Clone + Send + Sync + 'static>(
         .layer(map_request(mask))
 }
 
+async fn answer_preflights(request: Request, next: Next) -> Response {
+    match request.method() == Method::OPTIONS && is_preflight(request.headers()) {
+        true => Response::default(),
+        false => next.run(request).await,
+    }
+}
+
+fn is_preflight(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
 /// Marks a request whose method is OPTIONS though it shows another.
 #[derive(Debug, Clone, Copy)]
 struct PlainOptions;
@@ -48,10 +61,7 @@ struct PlainOptions;
 /// The CORS layer takes every OPTIONS for a preflight and answers it by itself. One that is none passes it
 /// under another method; the route was chosen before.
 async fn mask(mut request: Request) -> Request {
-    let headers = request.headers();
-    let is_preflight =
-        headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method() == Method::OPTIONS && !is_preflight {
+    if request.method() == Method::OPTIONS && !is_preflight(request.headers()) {
         *request.method_mut() = Method::GET;
         request.extensions_mut().insert(PlainOptions);
     }

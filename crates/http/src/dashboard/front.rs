@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use goodpon_application::account;
 use goodpon_domain::account::{Account, EmailKey};
-use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 
 use super::{Dashboard, OpenCallLimit};
 use crate::error::{ApiError, ErrorCode};
@@ -84,23 +84,16 @@ impl<S: Sync> FromRequest<S> for Call {
     }
 }
 
-/// Reads the body, limits rates, authenticates. No answer of this API is for any cache to keep, for
-/// many bear tokens, secrets or names.
+/// Reads the body, limits rates, authenticates.
 pub(super) async fn front(
     State(dashboard): State<Dashboard>,
     request: Request,
     next: Next,
 ) -> Response {
-    let is_docs = docs::is_open(request.uri().path());
-    let mut response = match let_in(&dashboard, request).await {
+    match let_in(&dashboard, request).await {
         Ok(request) => next.run(request).await,
         Err(error) => error.into_response(),
-    };
-    if !is_docs {
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    response
 }
 
 async fn let_in(dashboard: &Dashboard, request: Request) -> Result<Request, ApiError> {
@@ -181,8 +174,13 @@ async fn authenticate(dashboard: &Dashboard, headers: &HeaderMap) -> Result<Acco
     account.ok_or_else(unauthorized)
 }
 
+/// The token of the one `Authorization` header; of several none is picked.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

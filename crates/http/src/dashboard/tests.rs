@@ -19,6 +19,8 @@ fn settings() -> DashboardSettings {
         cors_origins: vec![ORIGIN.to_owned()],
         request_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(10),
+        docs: true,
+        hsts_seconds: 0,
         sign_ups_per_minute: 0,
         logins_per_minute: 2,
         verifications_per_minute: 0,
@@ -221,6 +223,13 @@ async fn browsers_may_call_from_listed_origins_only() {
         .await;
     let named = |name: &http::HeaderName| name.as_str().starts_with("access-control");
     assert!(!answer.headers().keys().any(named));
+    let asked = [("origin", ORIGIN), ("access-control-request-method", "GET")];
+    let preflight = client.send("OPTIONS /v1/accounts", &asked, "").await;
+    assert_eq!(preflight.status(), StatusCode::OK);
+    assert!(!preflight.headers().keys().any(named));
+    assert_eq!(text(preflight).await, "");
+    let plain = client.send("OPTIONS /v1/accounts", &asked[..1], "").await;
+    assert_eq!(plain.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -261,7 +270,10 @@ async fn docs_come_from_the_program_itself() {
     let docs = client.send("GET /docs", &[], "").await;
     assert_eq!(docs.headers()[LOCATION], "/docs/");
     let page = client.send("GET /docs/", &[], "").await;
-    assert_eq!(page.headers()[CONTENT_TYPE], "text/html");
+    assert_eq!(page.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'self'"), "{policy}");
+    assert_eq!(page.headers()["referrer-policy"], "no-referrer");
     let page = text(page).await;
     assert!(
         page.contains("swagger-ui") && !page.contains("://"),
@@ -271,6 +283,56 @@ async fn docs_come_from_the_program_itself() {
         .send("GET /docs/swagger-initializer.js", &[], "")
         .await;
     assert!(text(script).await.contains("/openapi.json"));
+}
+
+#[tokio::test]
+async fn every_answer_is_kept_by_no_cache_and_taken_for_what_it_says() {
+    let client = Client::new();
+    let from = [("origin", ORIGIN), ("access-control-request-method", "GET")];
+    for (call, headers) in [
+        ("GET /v1/accounts", &[("authorization", "bearer owner")][..]),
+        ("GET /v1/accounts", &[]),
+        ("GET /nothing", &[("authorization", "bearer owner")]),
+        ("PATCH /v1/auth/login", &[]),
+        ("OPTIONS /v1/accounts", &from),
+        ("GET /docs/nothing", &[]),
+        ("GET /docs", &[]),
+        ("GET /verify?token=x", &[]),
+    ] {
+        let response = client.send(call, headers, "").await;
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store", "{call}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let hsts = response.headers().get("strict-transport-security");
+        assert!(hsts.is_none());
+    }
+    let page = client.send("GET /docs/swagger-ui.css", &[], "").await;
+    assert_eq!(page.headers()[CACHE_CONTROL], "public, max-age=3600");
+}
+
+#[tokio::test]
+async fn docs_can_be_left_out_and_https_asked_for() {
+    let settings = DashboardSettings {
+        docs: false,
+        hsts_seconds: 31_536_000,
+        ..settings()
+    };
+    let client = Client(service(stub::app(), &settings));
+    for path in ["/docs", "/docs/", "/docs/swagger-ui.css", "/openapi.json"] {
+        let response = client.send(&format!("GET {path}"), &[], "").await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        let hsts = &response.headers()["strict-transport-security"];
+        assert_eq!(hsts, "max-age=31536000");
+    }
+}
+
+#[tokio::test]
+async fn a_token_stands_once() {
+    let twice = [("authorization", "bearer owner"); 2];
+    let client = Client::new();
+    let response = client.send("GET /v1/merchants", &twice, "").await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let response = client.send("GET /v1/merchants", &twice[..1], "").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]

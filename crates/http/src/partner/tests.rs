@@ -22,6 +22,8 @@ async fn send_body(call: &str, headers: &[(&str, &str)], body: Body) -> Response
     let settings = PartnerSettings {
         request_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(10),
+        docs: true,
+        hsts_seconds: 0,
         rate_per_second: 0,
     };
     let (method, path) = call.split_once(' ').unwrap();
@@ -63,6 +65,23 @@ async fn credentials_come_before_paths_and_methods() {
     ] {
         let answered = code(call, headers).await;
         assert_eq!(answered, (status, expected.to_owned()), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_once_and_stands_twice_is_refused() {
+    let [id, secret] = KNOWN;
+    let key = ("idempotency-key", "order-1");
+    let issue = "POST /v1/coupon-templates/1/issue";
+    for (headers, status, expected) in [
+        (&[id, id, secret][..], 401, "INVALID_CREDENTIALS"),
+        (&[id, secret, secret], 401, "INVALID_CREDENTIALS"),
+        (&[id, secret, key, key], 400, "INVALID_IDEMPOTENCY_KEY"),
+        (&[secret, secret], 400, "CLIENT_ID_MISSING"),
+        (&[id, secret], 400, "BAD_REQUEST"),
+    ] {
+        let answered = code(issue, headers).await;
+        assert_eq!(answered, (status, expected.to_owned()), "{headers:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use axum::{Extension, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tower::Layer;
 
 use super::*;
@@ -16,7 +17,9 @@ use crate::observe::ObserveLayer;
 
 const LIMITS: Limits = Limits {
     max_connections: 100,
+    max_per_address: 100,
     header_timeout: Duration::from_secs(30),
+    keep_alive: Duration::from_secs(30),
     shutdown_timeout: Duration::from_secs(30),
 };
 
@@ -106,19 +109,16 @@ async fn what_is_no_http_gets_an_enveloped_400() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_10_mb_sees_the_413_and_may_go_on() {
+async fn a_client_that_sends_10_mb_sees_the_413_and_that_the_connection_ends() {
     let server = start(echo(), LIMITS).await;
     let mut request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n".to_vec();
     request.resize(request.len() + 10_000_000, b'x');
-    request.extend_from_slice(
-        b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nkim",
-    );
     let answer = say(&server, &request).await;
     assert!(
         is_enveloped(&answer, "413", "PAYLOAD_TOO_LARGE"),
         "{answer}"
     );
-    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
 
     let mut request =
         b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -146,19 +146,138 @@ async fn who_asks_before_sending_too_much_is_refused_at_once() {
         is_enveloped(&answer, "413", "PAYLOAD_TOO_LARGE"),
         "{answer}"
     );
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_body_has_come_ends_the_connection_and_says_so() {
+    let server = start(echo().fallback(async || "early"), LIMITS).await;
+    // The first breaks off, the second is not waited for.
+    for (path, told) in [("/", "400 Bad Request"), ("/early", "200 OK")] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nkim");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if path == "/" {
+            stream.shutdown().await.unwrap();
+        }
+        let answer = heard(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {told}")), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_hyper_lets_pass_and_the_protocol_forbids_is_a_400() {
+    let server = start(echo(), LIMITS).await;
+    let post = "POST / HTTP/1.1\r\nhost: x\r\n";
+    for request in [
+        "GET /peer HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /peer HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
+        "GET /peer HTTP/1.1\r\nhost: a, b\r\n\r\n".to_owned(),
+        format!("{post}transfer-encoding: gzip, chunked\r\n\r\n3\r\nkim\r\n0\r\n\r\n"),
+        format!("{post}transfer-encoding: chunked, chunked\r\n\r\n3\r\nkim\r\n0\r\n\r\n"),
+        format!("{post}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("{post}transfer-encoding: gzip\r\n\r\n"),
+    ] {
+        let answer = say(&server, request.as_bytes()).await;
+        assert!(
+            is_enveloped(&answer, "400", "BAD_REQUEST"),
+            "{request} {answer}"
+        );
+        for told in [
+            "connection: close",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(
+                answer.contains(&format!("\r\n{told}\r\n")),
+                "{request} {answer}"
+            );
+        }
+    }
+    let old = say(&server, b"GET /peer HTTP/1.0\r\n\r\n").await;
+    assert!(old.ends_with("127.0.0.1"), "{old}");
+    let chunked = format!(
+        "{post}connection: close\r\ntransfer-encoding: Chunked\r\n\r\n3\r\nkim\r\n0\r\n\r\n"
+    );
+    let answer = say(&server, chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_that_says_its_length_twice_is_the_last_of_its_connection() {
+    let server = start(echo(), LIMITS).await;
+    let hidden = "GET /peer HTTP/1.1\r\nhost: x\r\n\r\n";
+    for lengths in [
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+        "content-length: 5\r\ntransfer-encoding: chunked",
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nhost: x\r\n{lengths}\r\n\r\n0\r\n\r\n{hidden}");
+        let answer = say(&server, request.as_bytes()).await;
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_end_and_an_idle_connection_are_closed() {
     let header_timeout = Duration::from_millis(50);
-    let limits = Limits {
+    let idle = b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n";
+    let short_heads = Limits {
         header_timeout,
         ..LIMITS
     };
-    let server = start(echo(), limits).await;
-    for request in [&b"GET / HT"[..], b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n"] {
-        say(&server, request).await;
+    let short_rests = Limits {
+        keep_alive: header_timeout,
+        ..LIMITS
+    };
+    for (limits, request) in [
+        (short_heads, &b""[..]),
+        (short_heads, b"GET / HT"),
+        (short_rests, idle),
+    ] {
+        let server = start(echo(), limits).await;
+        let said = timeout(Duration::from_secs(10), say(&server, request));
+        said.await.expect("the connection stays open");
     }
+    // Neither is taken for the other.
+    for (limits, request) in [(short_heads, &idle[..]), (short_rests, b"GET / HT")] {
+        let server = start(echo(), limits).await;
+        let said = timeout(Duration::from_millis(300), say(&server, request));
+        assert!(said.await.is_err(), "closed too early");
+    }
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_the_connections() {
+    let limits = Limits {
+        max_per_address: 2,
+        ..LIMITS
+    };
+    let server = start(echo(), limits).await;
+    let request = b"GET /peer HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        held.push(stream);
+    }
+    let mut further = TcpStream::connect(server.address).await.unwrap();
+    assert!(matches!(further.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    // The place of one that went is another's, as soon as the server has seen it go.
+    held.pop();
+    timeout(Duration::from_secs(10), async {
+        loop {
+            let mut next = TcpStream::connect(server.address).await.unwrap();
+            let _ = next.write_all(request).await;
+            if next.read_exact(&mut [0; 64]).await.is_ok() {
+                break;
+            }
+        }
+    })
+    .await
+    .expect("the place came back");
 }
 
 #[tokio::test]
@@ -199,6 +318,60 @@ fn slow() -> (Router, Arc<Notify>, Arc<Notify>, Arc<AtomicBool>) {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_no_more_gets_its_answer() {
+    let (router, begun, go_on, _) = slow();
+    let large = "x".repeat(8_000_000);
+    let expected = large.len();
+    let large = router.route("/large", get(async move || Answer::success(&large)));
+    let server = start(large, LIMITS).await;
+    let ask = async |path: &str| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream
+    };
+    let mut waits = ask("/").await;
+    begun.notified().await;
+    go_on.notify_one();
+    assert!(heard(&mut waits).await.ends_with("finished"));
+    // It reads late what does not fit into any buffer.
+    let mut late = ask("/large").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let answer = heard(&mut late).await;
+    assert!(answer.ends_with("null}") && answer.len() > expected);
+}
+
+#[tokio::test]
+async fn nobody_works_for_a_client_that_is_gone() {
+    struct Told(Arc<Notify>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let (begun, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, told) = (Arc::clone(&begun), Arc::clone(&dropped));
+    let router = Router::new().fallback(move || async move {
+        let _told = Told(told);
+        tell.notify_one();
+        std::future::pending::<()>().await;
+    });
+    let server = start(router, LIMITS).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    begun.notified().await;
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    timeout(Duration::from_secs(10), dropped.notified())
+        .await
+        .expect("the request was given up");
+}
+
+#[tokio::test]
 async fn a_shutdown_finishes_what_runs_and_refuses_what_is_new() {
     let (router, begun, go_on, _) = slow();
     let server = start(router.merge(echo()), LIMITS).await;
@@ -218,7 +391,9 @@ async fn a_shutdown_finishes_what_runs_and_refuses_what_is_new() {
     heard(&mut idle).await;
     assert!(TcpStream::connect(server.address).await.is_err());
     go_on.notify_one();
-    assert!(heard(&mut running).await.ends_with("finished"));
+    let answer = heard(&mut running).await;
+    assert!(answer.ends_with("finished"));
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert_eq!(server.task.await.unwrap(), 0);
 }
 

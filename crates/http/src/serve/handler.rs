@@ -1,0 +1,157 @@
+//! Hands the requests of one connection to a service, and its answers back.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, HttpBody};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use hyper::body::{Frame, Incoming, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::{Peer, Serve, head};
+use crate::connection::Watch;
+use crate::observe;
+use crate::trace::TraceId;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+pub(super) struct Handler<S> {
+    pub(super) service: S,
+    pub(super) peer: SocketAddr,
+    pub(super) watch: Watch,
+}
+
+/// The client's connection broke while its request was being answered.
+#[derive(Debug)]
+pub(super) struct ClientGone;
+
+impl fmt::Display for ClientGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client went away before its answer")
+    }
+}
+
+impl std::error::Error for ClientGone {}
+
+impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
+    type Response = Response;
+    type Error = ClientGone;
+    type Future = Answering<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let has_body = !request.body().is_end_stream();
+        self.watch.begin(has_body);
+        if head::is_at_fault(&request) {
+            let trace_id = TraceId::of(request.headers());
+            return Answering {
+                step: Step::Refused {
+                    answer: refused(self.service.api(), trace_id),
+                },
+                watch: self.watch.clone(),
+            };
+        }
+        let watch = &self.watch;
+        let mut request = request.map(|body| match has_body {
+            true => Body::new(WatchedBody {
+                body,
+                watch: watch.clone(),
+            }),
+            false => Body::empty(),
+        });
+        request.extensions_mut().insert(Peer(self.peer));
+        Answering {
+            step: Step::Runs {
+                // Ours are always ready.
+                answer: self.service.clone().call(request),
+            },
+            watch: self.watch.clone(),
+        }
+    }
+}
+
+/// No service gets to see the request. Where its body ends is uncertain, so the connection ends with the answer.
+fn refused(api: &'static str, trace_id: TraceId) -> Option<Response> {
+    let (headers, answer) = observe::refuse(api, trace_id);
+    let mut response = answer.into_response();
+    response.headers_mut().extend(headers);
+    Some(response)
+}
+
+pin_project! {
+    /// The future of a request: ends early where the connection breaks, so that nobody works for a client that is gone.
+    pub(super) struct Answering<F> {
+        #[pin]
+        step: Step<F>,
+        watch: Watch,
+    }
+}
+
+pin_project! {
+    #[project = StepNow]
+    enum Step<F> {
+        Runs { #[pin] answer: F },
+        Refused { answer: Option<Response> },
+    }
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = Result<Response, ClientGone>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match this.step.project() {
+            StepNow::Refused { answer } => answer.take().ok_or(ClientGone)?,
+            StepNow::Runs { answer } => match answer.poll(cx) {
+                Poll::Ready(Ok(response)) => response,
+                Poll::Ready(Err(never)) => match never {},
+                Poll::Pending => {
+                    ready!(this.watch.poll_broken(cx));
+                    return Poll::Ready(Err(ClientGone));
+                }
+            },
+        };
+        if !this.watch.end() {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// A body that tells the connection once it has come whole.
+struct WatchedBody {
+    body: Incoming,
+    watch: Watch,
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.watch.body_is_whole();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,85 @@
+//! What HTTP/1.1 demands of a request's head and hyper does not look at. A proxy in front may read such a head otherwise
+//! than we do, and take for one request what we take for two.
+
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Version};
+
+/// Whether the head is one that RFC 9112 has a server refuse: not exactly one `Host` (§3.2; HTTP/1.0 may leave it out),
+/// or a transfer coding other than `chunked`, once (§6.1).
+pub(super) fn is_at_fault<B>(request: &Request<B>) -> bool {
+    !has_its_host(request) || !is_coded_soundly(request.headers())
+}
+
+fn has_its_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.as_bytes().iter().copied().all(may_be_in_a_host),
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Letters of names, addresses and ports, and whatever else names are made of; none that ends a host or begins another.
+fn may_be_in_a_host(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"/\\?#@,\"<>".contains(&byte)
+}
+
+fn is_coded_soundly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn refused(version: Version, headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder().version(version);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        is_at_fault(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let host = ("host", "shop.example:8080");
+        for good in ["a", "127.0.0.1:80", "[::1]:8080", "[fe80::1%25eth0]", ""] {
+            assert!(!refused(Version::HTTP_11, &[("host", good)]), "{good}");
+        }
+        for bad in ["a b", "a,b", "a/b", "user@a", "a?b", "a#b", "\u{e9}"] {
+            assert!(refused(Version::HTTP_11, &[("host", bad)]), "{bad}");
+        }
+        assert!(refused(Version::HTTP_11, &[]));
+        assert!(refused(Version::HTTP_11, &[host, host]));
+        assert!(!refused(Version::HTTP_10, &[]));
+        assert!(!refused(Version::HTTP_10, &[host]));
+        assert!(refused(Version::HTTP_10, &[host, host]));
+    }
+
+    #[test]
+    fn a_body_is_chunked_or_not_coded_at_all() {
+        let host = ("host", "a");
+        let coded = |coding| refused(Version::HTTP_11, &[host, ("transfer-encoding", coding)]);
+        assert!(!coded("chunked") && !coded(" Chunked "));
+        for bad in [
+            "gzip, chunked",
+            "chunked, chunked",
+            "identity",
+            "chunked;q=1",
+            "",
+        ] {
+            assert!(coded(bad), "{bad}");
+        }
+        let twice = ("transfer-encoding", "chunked");
+        assert!(refused(Version::HTTP_11, &[host, twice, twice]));
+    }
+}

@@ -1,0 +1,95 @@
+//! How many of a listener's places the clients of one address may have, so that nobody keeps all others out.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The places that are taken, by address. It holds no more addresses than there are connections.
+#[derive(Debug, Clone)]
+pub(super) struct Shares {
+    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    most: usize,
+}
+
+/// One place of an address, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    shares: Shares,
+    address: IpAddr,
+}
+
+impl Shares {
+    /// At most `most` for each address.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            taken: Arc::default(),
+            most,
+        }
+    }
+
+    /// A place, if the address has not got its share.
+    pub(super) fn take(&self, client: IpAddr) -> Option<Place> {
+        let address = network(client);
+        let mut taken = self.lock();
+        let count = taken.entry(address).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            shares: self.clone(),
+            address,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.shares.lock();
+        if let Some(count) = taken.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Of IPv6 the network (/64), for a single client has as many addresses in it as it likes.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn each_address_has_its_share_and_gets_it_back() {
+        let shares = Shares::new(2);
+        let take = |address: &str| shares.take(address.parse().unwrap());
+        let held = [take("10.0.0.1"), take("::ffff:10.0.0.1")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(take("10.0.0.1").is_none());
+        assert!(take("10.0.0.2").is_some());
+        let network = [take("2001:db8::1"), take("2001:db8::ffff:1")];
+        assert!(network.iter().all(Option::is_some));
+        assert!(take("2001:db8::2").is_none());
+        assert!(take("2001:db8:0:1::2").is_some());
+        drop(held);
+        assert!(take("10.0.0.1").is_some());
+        drop(network);
+        assert!(shares.lock().is_empty());
+    }
+}

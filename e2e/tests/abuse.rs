@@ -1,0 +1,120 @@
+//! Attacks on a running server, with small numbers: what one client does must not keep the others out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use goodpon_e2e::raw::read_answer;
+use goodpon_e2e::{Api, Options, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+// Slow readers: clients that ask and do not read.
+
+/// No program of ours answers that much of it at once into any buffer.
+const LARGE: &str = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n";
+const ACCOUNTS: &str = "GET /v1/user-coupons HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// How long a server may take to end a connection whose client does not read: its 10 s and as much again, since these
+/// tests share a machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(40);
+
+/// A client with next to no room for what it does not read, which asks so often that the system's room does not do.
+async fn slow_reader(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(2048)?;
+    let mut stream = socket.connect(address).await?;
+    stream.write_all(LARGE.repeat(4).as_bytes()).await?;
+    Ok(stream)
+}
+
+/// Resident memory of the server, in kB.
+fn memory(world: &World) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.server().pid())).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_ascii_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// Whether the server has ended the connection: a client that does not read learns it when it writes.
+async fn is_ended(stream: &mut TcpStream) -> bool {
+    match stream.write_all(b"x").await {
+        Ok(()) => {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.write_all(b"x").await.is_err()
+        }
+        Err(_) => true,
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_loses_the_connection() {
+    let world = World::with(Options::default()).await;
+    let address = world.server().addr(Api::Partner);
+    let mut silent = slow_reader(address).await.unwrap();
+    let mut trickle = slow_reader(address).await.unwrap();
+    // One that reads steadily, though slower than we write, gets all of it.
+    let mut steady = slow_reader(address).await.unwrap();
+    let begun = Instant::now();
+    let mut steadily_read = 0;
+    let mut buffer = vec![0; 20_000];
+    let mut ended = false;
+    while begun.elapsed() < ENDS_WITHIN && !ended {
+        let _ = tokio::time::timeout(Duration::from_millis(100), trickle.read(&mut [0; 1])).await;
+        for _ in 0..5 {
+            let read =
+                tokio::time::timeout(Duration::from_secs(10), steady.read(&mut buffer)).await;
+            steadily_read += read
+                .expect("bytes for who reads")
+                .expect("an open connection");
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if begun.elapsed() > Duration::from_secs(9) {
+            ended = is_ended(&mut silent).await && is_ended(&mut trickle).await;
+        }
+    }
+    assert!(ended, "they stay for ever");
+    assert!(steadily_read > 10_000, "{steadily_read}");
+    let (_, metrics) = {
+        let url = format!("http://{}/metrics", world.server().admin());
+        let answer = world.client.http().get(url).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    let counted = r#"goodpon_http_connections_cut_total{api="partner",reason="slow_reader"}"#;
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn slow_readers_of_one_address_keep_nobody_out_and_hold_little() {
+    let options = Options::default().args([
+        "--max-connections",
+        "120",
+        "--max-connections-per-address",
+        "60",
+    ]);
+    let world = World::with(options).await;
+    let address = world.server().addr(Api::Partner);
+    let before = memory(&world);
+    let mut readers = Vec::new();
+    for _ in 0..150 {
+        readers.extend(slow_reader(address).await.ok());
+    }
+    // An address of its own for everybody else: all of 127.0.0.0/8 is this machine.
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(address).await.unwrap();
+    other.write_all(ACCOUNTS.as_bytes()).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), read_answer(&mut other)).await;
+    let answer = answer.expect("an answer for another address");
+    assert_eq!(answer.code(), "CLIENT_ID_MISSING", "{}", answer.text);
+    let grown = memory(&world).saturating_sub(before);
+    // Copied whole for each, the file alone would be 1.5 MB times 60.
+    assert!(grown < 40_000, "{grown} kB for 60 slow readers");
+    drop(readers);
+}
