@@ -1,13 +1,14 @@
-//! Faults that are really provoked: a clock that runs ahead, a disk that cannot sync, a disk that is full.
+//! Faults that are really provoked: a clock that runs ahead, a disk that cannot sync, a power cut, a disk that is full.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::server::Options;
+use crate::power;
+use crate::server::{Options, Server};
 
-/// The preloaded shim of `faults/shim.c` and the folder with its switches.
+/// The preloaded shim of `faults/shim.c` and `faults/disk.c`, and the folder with its switches.
 pub struct Shim {
     folder: TempDir,
     library: PathBuf,
@@ -25,10 +26,14 @@ impl Shim {
             .tempdir()
             .expect("a temporary folder");
         let library = folder.path().join("shim.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults/shim.c");
+        let source = |name| {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("faults")
+                .join(name)
+        };
         let output = Command::new("cc")
             .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
-            .args([&library, &source])
+            .args([&library, &source("shim.c"), &source("disk.c")])
             .output()
             .expect("the C compiler `cc`");
         assert!(
@@ -48,26 +53,69 @@ impl Shim {
             .env("FAULTS_DIR", &text(self.folder.path()))
     }
 
+    /// Options of a server whose data folder lies on a disk that keeps for sure only what was synced.
+    #[must_use]
+    pub fn disk_options(&self) -> Options {
+        let disk = self.disk();
+        let text = disk.to_str().expect("a UTF-8 path");
+        self.options().env("FAULTS_DISK", text).data_dir(&disk)
+    }
+
+    fn disk(&self) -> PathBuf {
+        let folder = self.folder.path().canonicalize();
+        folder.expect("the folder of the shim").join("data")
+    }
+
+    /// Ends the server and cuts the power of its disk: a part of what was not synced is lost, of the seed's choice.
+    /// Tells how many bytes were not synced, and how many of those were lost.
+    ///
+    /// # Panics
+    /// When the disk cannot be written.
+    pub fn cut_power(&self, server: &Server, seed: u64) -> (u64, u64) {
+        server.kill9();
+        power::cut(self.folder.path(), &self.disk(), seed).expect("the disk")
+    }
+
     /// Lets every sync to disk fail with EIO, or succeed again.
     pub fn fsync_fails(&self, fails: bool) {
-        let path = self.folder.path().join("fsync-fails");
-        let done = if fails {
-            std::fs::write(path, "")
-        } else {
-            std::fs::remove_file(path)
+        self.switch("fsync-fails", fails.then_some(""));
+    }
+
+    /// Lets the next sync of the file of that name fail with EIO, and no other one.
+    pub fn next_fsync_fails(&self, file: &str) {
+        self.switch("fsync-fails", Some(file));
+    }
+
+    /// Lets every sync wait, or go on.
+    pub fn fsync_hangs(&self, hangs: bool) {
+        self.switch("fsync-hangs", hangs.then_some(""));
+    }
+
+    /// Lets every write to the disk fail with an error number, or succeed again.
+    pub fn writes_fail(&self, number: Option<i32>) {
+        self.switch(
+            "writes-fail",
+            number.map(|number| number.to_string()).as_deref(),
+        );
+    }
+
+    /// Switches a fault on, with what it is about, or off.
+    fn switch(&self, name: &str, text: Option<&str>) {
+        let (fresh, path) = (
+            self.folder.path().join("fresh"),
+            self.folder.path().join(name),
+        );
+        let done = match text {
+            // Renamed into place: a half-written offset would be a jump of its own.
+            Some(text) => std::fs::write(&fresh, text).and_then(|()| std::fs::rename(fresh, path)),
+            None => std::fs::remove_file(path),
         };
         done.expect("the switch");
     }
 
     /// Sets the wall clock of the server so many seconds ahead of the machine's.
     pub fn clock_ahead(&self, seconds: i64) {
-        // Renamed into place: a half-written offset would be a jump of its own.
-        let (fresh, path) = (
-            self.folder.path().join("clock-fresh"),
-            self.folder.path().join("clock-offset"),
-        );
-        std::fs::write(&fresh, seconds.to_string()).expect("the switch");
-        std::fs::rename(fresh, path).expect("the switch");
+        self.switch("clock-offset", Some(&seconds.to_string()));
     }
 }
 

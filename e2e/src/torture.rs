@@ -1,4 +1,5 @@
-//! Crash rounds: load from many clients, `kill -9` at a random moment, restart, and a full account of what was answered.
+//! Crash rounds: load from many clients, `kill -9` or a power cut at a random moment, restart, and a full account of what
+//! was answered.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::actors::{Shop, cancel_body, cancel_path, issue_path, redeem_body, redeem_path};
 use crate::client::Answer;
+use crate::faults::Shim;
+use crate::history::{Answered, History, Input};
 use crate::ledger::text;
 use crate::server::{Options, Server};
 use crate::template::Template;
@@ -19,9 +22,24 @@ use crate::world::World;
 
 mod audit;
 
+/// How a round ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The process is killed; what it wrote stays.
+    Kill,
+    /// The power fails: of what was not synced a random part is lost.
+    Power,
+    /// One or the other, by chance: after a kill there may be more that is not synced.
+    Mix,
+}
+
 /// How hard to torture.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
+    /// How each round ends.
+    pub cut: Cut,
+    /// Takes every call down.
+    pub history: Option<Arc<History>>,
     /// Crashes, each with its own templates, all on one data folder.
     pub rounds: u32,
     /// Determines every choice but the scheduling of the machine.
@@ -37,8 +55,10 @@ pub struct Plan {
 impl Plan {
     /// So many rounds with the usual load.
     #[must_use]
-    pub fn rounds(rounds: u32, seed: u64) -> Self {
+    pub fn rounds(rounds: u32, seed: u64, cut: Cut) -> Self {
         Self {
+            cut,
+            history: None,
             rounds,
             seed,
             shortest: 300,
@@ -72,14 +92,40 @@ struct Attempt {
 }
 
 impl Attempt {
-    async fn send(&self, shop: &Shop) -> Option<Answer> {
-        let call = shop.call("POST", &self.path);
+    async fn send(&self, door: &Door) -> Option<Answer> {
+        let call = door.shop.call("POST", &self.path);
         let call = call
             .header_if("Idempotency-Key", self.key.as_deref().map(str::as_bytes))
             .json(&self.body);
-        let answer = call.try_send().await.ok()?;
+        let start = door.history.as_ref().map_or(0, |history| history.now());
+        let answer = call.try_send().await.ok();
+        if let Some(history) = &door.history {
+            self.note(history, start, answer.as_ref());
+        }
         // After a 5xx or a 409 the outcome is open.
-        (answer.status < 500 && answer.status != 409).then_some(answer)
+        answer.filter(|answer| answer.status < 500 && answer.status != 409)
+    }
+
+    fn note(&self, history: &History, start: u64, answer: Option<&Answer>) {
+        let input = Input {
+            // The clients' users are their own.
+            client: self.user.rsplit_once('-').map_or("", |(client, _)| client),
+            action: match self.kind {
+                Kind::Issue => "issue",
+                Kind::Redeem => "redeem",
+                Kind::Cancel => "cancel",
+            },
+            template: self.template,
+            user: &self.user,
+            order: &self.order,
+            key: self.key.as_deref(),
+        };
+        let answered = answer.map(|answer| Answered {
+            status: answer.status,
+            code: answer.code(),
+            replayed: answer.replayed(),
+        });
+        history.call(input, start, answered);
     }
 
     fn succeeded(&self) -> bool {
@@ -87,6 +133,13 @@ impl Attempt {
             .as_ref()
             .is_some_and(|answer| answer.status == 200)
     }
+}
+
+/// Where requests are sent, and taken down.
+#[derive(Clone)]
+struct Door {
+    shop: Shop,
+    history: Option<Arc<History>>,
 }
 
 /// The templates of one round and their limits.
@@ -121,11 +174,13 @@ pub async fn run(
         "torture: {} rounds, seed {}",
         plan.rounds, plan.seed
     ));
+    let shim = (plan.cut != Cut::Kill).then(Shim::build);
+    let options = shim.as_ref().map_or(options, Shim::disk_options);
     let server = Arc::new(Server::start(options));
     let world = World::on(&server).await;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     for round in 1..=plan.rounds {
-        let line = one_round(&world, &plan, round, &mut rng)
+        let line = one_round(&world, &plan, shim.as_ref(), round, &mut rng)
             .await
             .map_err(|violations| format!("round {round}, seed {}:\n{violations}", plan.seed))?;
         progress(&format!("round {round}/{}: {line}", plan.rounds));
@@ -136,15 +191,25 @@ pub async fn run(
 async fn one_round(
     world: &World,
     plan: &Plan,
+    shim: Option<&Shim>,
     round: u32,
     rng: &mut StdRng,
 ) -> Result<String, String> {
     let stage = set_stage(world, rng).await;
+    let door = Door {
+        shop: world.shop.clone(),
+        history: plan.history.clone(),
+    };
+    if let Some(history) = &plan.history {
+        history.template(stage.scarce, Some(stage.scarce_limit), None);
+        history.template(stage.contested, None, Some(stage.contested_limit));
+        history.template(stage.free, None, None);
+    }
     let journal: Arc<Mutex<Vec<Attempt>>> = Arc::default();
     let clients: Vec<_> = (0..plan.clients)
         .map(|number| {
             let client = LoadClient {
-                shop: world.shop.clone(),
+                door: door.clone(),
                 stage,
                 name: format!("r{round}-c{number}"),
                 rng: StdRng::seed_from_u64(rng.random()),
@@ -156,7 +221,7 @@ async fn one_round(
         .collect();
     let load = rng.random_range(plan.shortest..=plan.longest);
     tokio::time::sleep(Duration::from_millis(load)).await;
-    world.server().kill9();
+    let how = cut(world, plan, shim, rng).await;
     for client in join_all(clients).await {
         client.map_err(|error| format!("a client failed: {error}"))?;
     }
@@ -164,16 +229,56 @@ async fn one_round(
 
     let journal = std::mem::take(&mut *journal.lock().unwrap());
     let mut violations = String::new();
-    let tally = audit::round(world, &stage, &journal, &mut violations).await;
+    let tally = audit::round(world, &door, &stage, &journal, &mut violations).await;
     verify(world, "while serving", &mut violations);
     let _ = world.server().terminate();
     verify(world, "stopped", &mut violations);
     world.server().restart();
+    if let Some(history) = &plan.history {
+        history.flush().map_err(|error| error.to_string())?;
+    }
     if violations.is_empty() {
-        Ok(format!("{load} ms of load, {tally}"))
+        Ok(format!("{load} ms of load, {how}, {tally}"))
     } else {
         Err(violations)
     }
+}
+
+/// How likely the disk fails before its power does.
+const FAILING_DISK: f64 = 0.25;
+
+/// Ends the server by force. Tells how.
+async fn cut(world: &World, plan: &Plan, shim: Option<&Shim>, rng: &mut StdRng) -> String {
+    let is_kill = match plan.cut {
+        Cut::Kill => true,
+        Cut::Power => false,
+        Cut::Mix => rng.random_bool(0.5),
+    };
+    let how = match shim {
+        Some(shim) if !is_kill => {
+            let fails = rng.random_bool(FAILING_DISK);
+            if fails {
+                // What is under way is answered or not; the next sync drops what it should have stored.
+                shim.fsync_fails(true);
+                let moment = rng.random_range(0..100);
+                tokio::time::sleep(Duration::from_millis(moment)).await;
+            }
+            let (unsynced, lost) = shim.cut_power(world.server(), rng.random());
+            if fails {
+                shim.fsync_fails(false);
+            }
+            let first = if fails { "syncs failed, " } else { "" };
+            format!("{first}power cut, {lost} of {unsynced} bytes lost")
+        }
+        _ => {
+            world.server().kill9();
+            "killed".to_owned()
+        }
+    };
+    if let Some(history) = &plan.history {
+        history.fault(&how);
+    }
+    how
 }
 
 fn verify(world: &World, when: &str, violations: &mut String) {
@@ -212,7 +317,7 @@ async fn set_stage(world: &World, rng: &mut StdRng) -> Stage {
 
 /// One client: sends until its connection breaks. Its users and orders are its own, so it knows what to expect.
 struct LoadClient {
-    shop: Shop,
+    door: Door,
     stage: Stage,
     name: String,
     rng: StdRng,
@@ -244,6 +349,7 @@ impl LoadClient {
             return Some(());
         }
         let coupons = self
+            .door
             .shop
             .call("GET", "/v1/user-coupons")
             .query(&[("userId", &user)])
@@ -300,7 +406,7 @@ impl LoadClient {
         } else {
             1
         };
-        let answers = join_all((0..copies).map(|_| attempt.send(&self.shop))).await;
+        let answers = join_all((0..copies).map(|_| attempt.send(&self.door))).await;
         let mut journal = self.journal.lock().unwrap();
         for answer in &answers {
             journal.push(Attempt {

@@ -1,17 +1,26 @@
-//! A disk that is full and an fsync that fails: 503, nothing answered is lost, and the service recovers by itself.
+//! A disk that is full: 503, nothing answered is lost, and the service recovers by itself. A disk that fails: the process
+//! ends at once, and the next start has all that was answered. A power cut: the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
+use goodpon_e2e::actors::issue_path;
 use goodpon_e2e::faults::{Shim, SmallDisk};
 use goodpon_e2e::ledger::{actions, text};
 use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Shop, Template, World};
+use serde_json::json;
 
-/// The users whose coupons were answered with a success, and those whose outcome a 503 left open.
+/// How long a load may take to bring about what a test waits for.
+const LOAD_LIMIT: Duration = Duration::from_secs(240);
+
+/// The users whose coupons were answered with a success, and those whose outcome is open: no answer, or a 503.
 #[derive(Default)]
 struct Told {
     issued: BTreeSet<String>,
@@ -21,15 +30,61 @@ struct Told {
 impl Told {
     /// Issues to one user; true on success.
     async fn issue(&mut self, shop: &Shop, template: i64, user: String) -> bool {
-        let answer = shop.issue_with_key(template, &user, &user).await;
-        if answer.status == 200 {
-            answer.ok();
-            self.issued.insert(user)
-        } else {
-            answer.refused("SERVICE_UNAVAILABLE");
-            self.open.insert(user);
-            false
+        let call = shop
+            .call("POST", &issue_path(template))
+            .header("Idempotency-Key", &user)
+            .json(&json!({"userId": user}));
+        match call.try_send().await {
+            Ok(answer) if answer.status == 200 => {
+                answer.ok();
+                self.issued.insert(user)
+            }
+            answered => {
+                if let Ok(answer) = answered {
+                    answer.refused("SERVICE_UNAVAILABLE");
+                }
+                self.open.insert(user);
+                false
+            }
         }
+    }
+
+    /// Issues to so many users, all at once.
+    async fn issue_to_all(&mut self, shop: &Shop, template: i64, prefix: &str, count: u32) {
+        let asked = (0..count).map(async |number| {
+            let mut told = Self::default();
+            told.issue(shop, template, format!("{prefix}-{number}"))
+                .await;
+            told
+        });
+        for told in join_all(asked).await {
+            self.issued.extend(told.issued);
+            self.open.extend(told.open);
+        }
+    }
+
+    /// Issues to one user after the other, eight at a time, until one is not answered with a success, or `is_done`.
+    async fn load(&mut self, shop: &Shop, template: i64, prefix: &str, is_done: impl Fn() -> bool) {
+        let (is_over, deadline) = (AtomicBool::new(false), Instant::now() + LOAD_LIMIT);
+        let clients = (0..8).map(async |client| {
+            let mut told = Self::default();
+            for number in 0.. {
+                let user = format!("{prefix}-{client}-{number}");
+                let is_answered = told.issue(shop, template, user).await;
+                if !is_answered || is_done() || Instant::now() > deadline {
+                    is_over.store(true, Ordering::Relaxed);
+                }
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            told
+        });
+        for told in join_all(clients).await {
+            self.issued.extend(told.issued);
+            self.open.extend(told.open);
+        }
+        assert!(Instant::now() < deadline, "the load brought nothing about");
     }
 
     /// Everything answered is in the ledger, once, and nothing there was neither answered nor open.
@@ -82,71 +137,186 @@ fn assert_verified(world: &World) {
     );
 }
 
-#[tokio::test]
-async fn an_fsync_that_fails_answers_503_and_loses_nothing() {
-    let shim = Shim::build();
-    let world = World::with(shim.options().embedded()).await;
+/// The process has ended by itself, and said why in one line.
+fn assert_ended(world: &World, why: &str) {
+    let status = world.server().wait();
+    assert!(!status.success(), "{status}");
+    let log = world.server().log();
+    let last: Vec<_> = log
+        .iter()
+        .filter(|line| line.starts_with("goodpon: "))
+        .collect();
+    assert_eq!(last.len(), 1, "{last:?}");
+    assert!(last[0].contains(why), "{}", last[0]);
+    assert!(last[0].contains("ending at once"), "{}", last[0]);
+}
+
+/// A server on a disk that keeps for sure only what was synced, with a template and some coupons.
+async fn on_disk(shim: &Shim, told: &mut Told) -> (World, i64) {
+    let world = World::with(shim.disk_options()).await;
     let template = world.publish(&Template::default()).await;
-    let mut told = Told::default();
     for number in 0..20 {
-        assert!(
-            told.issue(&world.shop, template, format!("before-{number}"))
-                .await
-        );
+        let user = format!("before-{number}");
+        assert!(told.issue(&world.shop, template, user).await);
     }
+    (world, template)
+}
+
+#[tokio::test]
+async fn a_commit_whose_sync_fails_ends_the_process_and_loses_nothing() {
+    let (shim, mut told) = (Shim::build(), Told::default());
+    let (world, template) = on_disk(&shim, &mut told).await;
     let coupon = world.shop.coupon_of(template, "before-0").await;
+    world
+        .shop
+        .redeem_with_key(&coupon, "before-0", 5000, "o", "redeem")
+        .await
+        .ok();
     shim.fsync_fails(true);
-    for number in 0..20 {
-        assert!(
-            !told
-                .issue(&world.shop, template, format!("during-{number}"))
-                .await,
-            "nothing durable, no success"
-        );
-    }
-    let redeem = || {
+    told.issue_to_all(&world.shop, template, "during", 20).await;
+    assert_eq!(told.open.len(), 20, "nothing durable, no success");
+    assert_ended(&world, "the database cannot be written");
+    assert!(
         world
-            .shop
-            .redeem_with_key(&coupon, "before-0", 5000, "o", "redeem")
-    };
-    redeem().await.refused("SERVICE_UNAVAILABLE");
-    // Reading goes on.
-    assert_eq!(world.shop.template(template, None).await.status, 200);
-    shim.fsync_fails(false);
-    recovers(&world, template, &mut told).await;
-    redeem().await.ok();
-    assert_eq!(
-        world.ledger(&[("orderId", "o")]).await.len(),
-        1,
-        "redeemed once"
+            .server()
+            .log()
+            .iter()
+            .all(|line| !line.contains("group commit failed"))
     );
-    world.server().kill9();
+    shim.fsync_fails(false);
     world.server().restart();
     told.check(&world).await;
+    recovers(&world, template, &mut told).await;
+    shim.cut_power(world.server(), 1);
+    world.server().restart();
+    told.check(&world).await;
+    assert_eq!(world.ledger(&[("orderId", "o")]).await.len(), 1);
     assert_verified(&world);
 }
 
 #[tokio::test]
-async fn a_crash_while_fsync_fails_loses_nothing() {
-    let shim = Shim::build();
-    let world = World::with(shim.options().embedded()).await;
-    let template = world.publish(&Template::default()).await;
-    let mut told = Told::default();
-    for number in 0..10 {
-        assert!(
-            told.issue(&world.shop, template, format!("before-{number}"))
-                .await
-        );
+async fn a_sync_of_the_database_that_fails_once_loses_nothing() {
+    let (shim, mut told) = (Shim::build(), Told::default());
+    let (world, template) = on_disk(&shim, &mut told).await;
+    shim.next_fsync_fails("goodpon.db");
+    let before = log_number(&world);
+    // Until the log is moved, and begun anew if the failure is passed over.
+    let is_anew = || log_number(&world) != before;
+    told.load(&world.shop, template, "during", is_anew).await;
+    assert_ended(&world, "a sync of goodpon.db failed");
+    shim.cut_power(world.server(), 2);
+    world.server().restart();
+    told.check(&world).await;
+    recovers(&world, template, &mut told).await;
+    assert_verified(&world);
+}
+
+/// How often the log was begun anew, by its head; 0 while it has none.
+fn log_number(world: &World) -> u32 {
+    let log = world.server().data_dir().join("goodpon.db-wal");
+    let mut head = [0; 16];
+    let read = File::open(log).and_then(|mut log| log.read_exact(&mut head));
+    read.map_or(0, |()| {
+        u32::from_be_bytes([head[12], head[13], head[14], head[15]])
+    })
+}
+
+/// Another process keeps open what SQLite shares of the log, which says that pages are moved that are lost.
+#[tokio::test]
+async fn a_sync_that_fails_beside_a_reader_loses_nothing() {
+    let (shim, mut told) = (Shim::build(), Told::default());
+    let (world, template) = on_disk(&shim, &mut told).await;
+    let reader = rusqlite::Connection::open(world.server().data_dir().join("goodpon.db")).unwrap();
+    let count = || {
+        let count = "SELECT count(*) FROM coupons";
+        reader.query_row(count, [], |row| row.get::<_, i64>(0))
+    };
+    count().unwrap();
+    shim.next_fsync_fails("goodpon.db");
+    told.load(&world.shop, template, "during", || false).await;
+    assert_ended(&world, "a sync of goodpon.db failed");
+    world.server().restart();
+    told.check(&world).await;
+    assert!(count().unwrap() >= i64::try_from(told.issued.len()).unwrap());
+    // The log goes, and with it all that stood there only.
+    let _ = world.server().terminate();
+    shim.cut_power(world.server(), 3);
+    world.server().restart();
+    recovers(&world, template, &mut told).await;
+    assert_verified(&world);
+}
+
+/// A crash between writing and syncing leaves a commit in the system's memory, from which a start answers.
+#[tokio::test]
+async fn what_a_start_answers_from_outlives_a_power_cut() {
+    let (shim, mut told) = (Shim::build(), Told::default());
+    let (world, template) = on_disk(&shim, &mut told).await;
+    // A start notes where its indexes are whole, which syncs the log: the one after that has nothing to note.
+    world.server().restart();
+    shim.fsync_hangs(true);
+    let mut late = Told::default();
+    let waits = late.issue(&world.shop, template, "late".into());
+    let kill = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.server().kill9();
+    };
+    let (answered, ()) = tokio::join!(waits, kill);
+    assert!(!answered);
+    shim.fsync_hangs(false);
+    world.server().restart();
+    let listed = world.shop.coupons("late").await;
+    let listed = listed.ok()["coupons"].as_array().unwrap().len();
+    assert_eq!(listed, 1, "the crash came before the write");
+    told.issued.insert("late".to_owned());
+    for seed in 0..4 {
+        shim.cut_power(world.server(), seed);
+        world.server().restart();
+        told.check(&world).await;
     }
+    recovers(&world, template, &mut told).await;
+    assert_verified(&world);
+}
+
+#[tokio::test]
+async fn a_write_that_a_disk_refuses_ends_the_process_unless_it_is_full() {
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+    const EROFS: i32 = 30;
+    const EDQUOT: i32 = 122;
+    let (shim, mut told) = (Shim::build(), Told::default());
+    let (world, template) = on_disk(&shim, &mut told).await;
+    for full in [ENOSPC, EDQUOT] {
+        let pid = world.server().pid();
+        shim.writes_fail(Some(full));
+        let user = format!("full-{full}");
+        assert!(!told.issue(&world.shop, template, user.clone()).await);
+        // Reading goes on.
+        assert_eq!(world.shop.template(template, None).await.status, 200);
+        shim.writes_fail(None);
+        recovers(&world, template, &mut told).await;
+        assert_eq!(world.server().pid(), pid, "the process lives");
+        assert!(told.issued.contains(&user));
+    }
+    for broken in [EIO, EROFS] {
+        shim.writes_fail(Some(broken));
+        let user = format!("broken-{broken}");
+        assert!(!told.issue(&world.shop, template, user).await);
+        let status = world.server().wait();
+        assert!(!status.success(), "{status}");
+        shim.writes_fail(None);
+        world.server().restart();
+        recovers(&world, template, &mut told).await;
+    }
+    assert_verified(&world);
+}
+
+#[tokio::test]
+async fn a_stop_whose_sync_fails_says_so_and_loses_nothing() {
+    let (shim, mut told) = (Shim::build(), Told::default());
+    let (world, template) = on_disk(&shim, &mut told).await;
     shim.fsync_fails(true);
-    for number in 0..10 {
-        assert!(
-            !told
-                .issue(&world.shop, template, format!("during-{number}"))
-                .await
-        );
-    }
-    world.server().kill9();
+    world.server().signal_term();
+    assert_ended(&world, "the database cannot be written");
     shim.fsync_fails(false);
     world.server().restart();
     told.check(&world).await;
@@ -171,7 +341,8 @@ fn fill(path: &Path) {
 async fn a_full_disk_answers_503_and_loses_nothing() {
     let disk = SmallDisk::prepare();
     let world = World::with(disk.options(48)).await;
-    let outside = disk.seen_from_outside(world.server().pid());
+    let pid = world.server().pid();
+    let outside = disk.seen_from_outside(pid);
     let template = world.publish(&Template::default()).await;
     let mut told = Told::default();
     for number in 0..50 {
@@ -204,6 +375,7 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
         200,
         "reading goes on"
     );
+    assert_eq!(world.server().pid(), pid, "the process lives");
     std::fs::remove_file(&ballast).unwrap();
     recovers(&world, template, &mut told).await;
     assert_verified(&world);

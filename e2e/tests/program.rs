@@ -197,6 +197,13 @@ async fn a_backup_taken_while_serving_is_restored() {
     let file = file.to_str().unwrap();
     let output = world.server().run_cli(&["backup", file]);
     assert!(output.status.success(), "{}", text(&output));
+    for command in [output, world.server().run_cli(&["verify"])] {
+        let told = String::from_utf8_lossy(&command.stderr);
+        assert!(
+            told.contains("the log of the database cannot be moved"),
+            "it says that it holds the log: {told}"
+        );
+    }
     world.shop.issue(template, "after").await.ok();
     let again = world.server().run_cli(&["backup", file]);
     assert!(

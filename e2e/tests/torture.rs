@@ -1,24 +1,58 @@
 //! Some rounds of torture; `cargo xtask torture` runs any number.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::sync::Arc;
+
 use goodpon_e2e::backend::Backend;
+use goodpon_e2e::history::{self, History};
+use goodpon_e2e::torture::Cut;
 use goodpon_e2e::{Options, scaled, torture};
 
-/// The embedded set is one process, which crashes ten times. Of the scaled-out one each part is killed or cut off.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crashes_lose_nothing() {
-    let progress = |line: &str| println!("{line}");
-    let outcome = match Backend::of_this_run() {
-        Backend::Embedded => {
-            let plan = torture::Plan::rounds(10, 20_260_101);
-            torture::run(plan, Options::default(), progress).await
-        }
-        Backend::Scaled => {
-            let plan = scaled::Plan::every_kind("test", 20_260_101);
-            scaled::run(&plan, progress).await
-        }
+fn progress(line: &str) {
+    println!("{line}");
+}
+
+/// Kills or power cuts of one process on the embedded set.
+async fn embedded(cut: Cut, seed: u64, history: Arc<History>) -> Result<(), String> {
+    let plan = torture::Plan {
+        history: Some(history),
+        ..torture::Plan::rounds(8, seed, cut)
     };
+    torture::run(plan, Options::default().embedded(), progress).await
+}
+
+/// On the scaled-out set each part is killed or cut off.
+async fn scaled(history: Arc<History>) -> Result<(), String> {
+    let plan = scaled::Plan {
+        history: Some(history),
+        ..scaled::Plan::every_kind("test", 20_260_101)
+    };
+    scaled::run(&plan, progress).await
+}
+
+/// The history of all calls is read back and checked.
+async fn loses_nothing(run: impl AsyncFnOnce(Arc<History>) -> Result<(), String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.jsonl");
+    let outcome = run(Arc::new(History::create(&path).unwrap())).await;
     if let Err(violations) = outcome {
         panic!("{violations}");
     }
+    let calls = history::check(&std::fs::read_to_string(path).unwrap());
+    assert!(calls.unwrap() > 500, "no history of note");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_lose_nothing() {
+    match Backend::of_this_run() {
+        Backend::Embedded => {
+            loses_nothing(async |history| embedded(Cut::Kill, 20_260_101, history).await).await;
+        }
+        Backend::Scaled => loses_nothing(scaled).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_lose_nothing() {
+    loses_nothing(async |history| embedded(Cut::Power, 20_260_102, history).await).await;
 }

@@ -30,6 +30,17 @@ enum Backend {
     Scaled,
 }
 
+/// How a round on the embedded database ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Cut {
+    /// The process is killed.
+    Kill,
+    /// The power fails: what was not synced is lost, all of it or a part.
+    Power,
+    /// One or the other, by chance.
+    Mix,
+}
+
 /// How hard to torture.
 #[derive(Args)]
 pub struct Torture {
@@ -42,6 +53,12 @@ pub struct Torture {
     /// Repeats the random choices of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
+    /// How each round on the embedded database ends.
+    #[arg(long, value_enum, default_value = "mix")]
+    cut: Cut,
+    /// Writes every call with its times and its answer into this file, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
 }
 
 /// Where cargo puts what it builds.
@@ -70,15 +87,25 @@ pub fn torture(options: &Torture) -> Result<()> {
         Backend::Embedded => "embedded",
         Backend::Scaled => "scaled",
     };
+    let cut = match options.cut {
+        Cut::Kill => "kill",
+        Cut::Power => "power",
+        Cut::Mix => "mix",
+    };
     let mut command = process::cargo();
     command
         .args(["run", "-p", "goodpon-e2e", "--bin", "torture", "--"])
         .args(["--backend", backend])
         .args(["--rounds", &options.rounds.to_string()])
+        .args(["--cut", cut])
         .env(XTASK_VARIABLE, me)
         .env(PROGRAM_VARIABLE, program);
     if let Some(seed) = options.seed {
         command.args(["--seed", &seed.to_string()]);
+    }
+    if let Some(history) = &options.history {
+        // Cargo may run it in another folder.
+        command.arg("--history").arg(std::path::absolute(history)?);
     }
     process::run(&mut command)
 }

@@ -8,6 +8,7 @@ use goodpon_application::mail::{MailState, StoredMail};
 use goodpon_application::ports::{Health, Outbox, StoreResult};
 use goodpon_kafka::topic;
 use goodpon_scaled::{TopicState, look_at_topic};
+use goodpon_sqlite::DATABASE_FILE;
 use serde_json::{Value, json};
 
 use crate::backends::Place;
@@ -66,8 +67,23 @@ struct Looked {
     gates: StoreResult<Vec<Difference>>,
 }
 
+/// Says that what is read here holds the log of an embedded database, if there is one to be held.
+fn tell_that_log_is_held(data_dir: &Path) {
+    let log = data_dir.join(format!("{DATABASE_FILE}-wal"));
+    let bytes = log.metadata().map_or(0, |log| log.len());
+    if bytes > 0 {
+        let mebibytes = bytes.div_ceil(1 << 20);
+        eprintln!(
+            "goodpon: until this is done, the log of the database cannot be moved and grows with what is written; it has {mebibytes} MiB now"
+        );
+    }
+}
+
 async fn look(settings: &Settings) -> Result<Looked, Failed> {
     let place = Place::open(settings).await?;
+    if matches!(place, Place::Folder(_)) {
+        tell_that_log_is_held(&settings.data_dir);
+    }
     let name = place.name(&settings.data_dir);
     let (differences, gates) = match (&place, &settings.servers) {
         (Place::Folder(store), _) => (store.audit().await, Ok(Vec::new())),
@@ -163,6 +179,7 @@ async fn prepare_topic(servers: &Servers) -> Result<i32, Failed> {
 pub fn backup(settings: &Settings, file: &Path) -> Result<String, Failed> {
     let data_dir = embedded(settings)?;
     let store = wiring::open_read_only(data_dir)?;
+    tell_that_log_is_held(data_dir);
     store.backup(file).map_err(Failed::new)?;
     Ok(format!("Backup written and checked: {}\n", file.display()))
 }

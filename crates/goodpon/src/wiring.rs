@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use crate::clock::SystemClock;
 use crate::config::{Servers, Settings};
-use crate::failed::Failed;
+use crate::failed::{Failed, end_at_once};
 use crate::passwords::Argon2Passwords;
 use crate::random::{SecureRandom, hex};
 use crate::secrets;
@@ -35,7 +35,14 @@ use crate::tokens::Jwt;
 pub fn open(settings: &Settings) -> Result<Store, Failed> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SecureRandom);
-    Store::open(&settings.data_dir, clock, random, settings.zone.clone()).map_err(Failed::new)
+    Store::open(
+        &settings.data_dir,
+        clock,
+        random,
+        settings.zone.clone(),
+        Arc::new(end_at_once),
+    )
+    .map_err(Failed::new)
 }
 
 /// Opens the data folder to read it, also while it is served.

@@ -57,7 +57,14 @@ async fn main() {
         .map_or(0, |count| count.parse().expect("a number"));
     let zone = BusinessZone::new(TimeZone::get("Asia/Seoul").unwrap());
     let random = Arc::new(HashedCount::default());
-    let store = Store::open(Path::new(&folder), Arc::new(SystemClock), random, zone).unwrap();
+    let store = Store::open(
+        Path::new(&folder),
+        Arc::new(SystemClock),
+        random,
+        zone,
+        Arc::new(|why| panic!("{why}")),
+    )
+    .unwrap();
     let merchant = merchant(&store).await;
     let load = Load {
         template: template(&store, merchant).await,

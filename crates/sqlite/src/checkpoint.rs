@@ -4,16 +4,16 @@
 //! disk. Each leaves what was written meanwhile, less every time; the writer copies the last of it between two groups,
 //! after which it begins the log anew from its start.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use metrics::Gauge;
 use rusqlite::Connection;
 
-use crate::{OpenError, writer};
+use crate::{OpenError, disk::Disk, writer};
 
 /// From that many pages on the log is moved (64 MiB of 4 KiB pages).
 const LOG_PAGES: i64 = 16_384;
@@ -21,6 +21,8 @@ const LOG_PAGES: i64 = 16_384;
 const LAST_STEP_PAGES: i64 = 256;
 /// With more left than that the writer would hold its queue up for too long.
 const MOST_STEP_PAGES: i64 = 2_048;
+/// From that size on the log is warned of, and again whenever it has doubled.
+const LOUD_BYTES: u64 = 1 << 30;
 const PASSES: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -33,17 +35,19 @@ pub(crate) struct Checkpointer {
 impl Checkpointer {
     pub(crate) fn start(
         path: &Path,
-        file: Arc<File>,
+        disk: Arc<Disk>,
         writer: writer::Handle,
     ) -> Result<Self, OpenError> {
         let connection = writer::connect(path)?;
+        let mut size = LogSize::of(path);
         let (stop, stopped) = bounded::<()>(0);
         let thread = std::thread::Builder::new()
             .name("goodpon-checkpoint".into())
             .spawn(move || {
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
+                    size.look();
                     match log_pages(&connection, "NOOP") {
-                        Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &file, &writer),
+                        Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &disk, &writer),
                         Ok(_) => {}
                         Err(error) => tracing::warn!(%error, "the log's length cannot be read"),
                     }
@@ -66,17 +70,65 @@ impl Drop for Checkpointer {
     }
 }
 
-fn move_bulk(connection: &Connection, file: &File, writer: &writer::Handle) {
+/// Watches how large the log is.
+struct LogSize {
+    log: PathBuf,
+    gauge: Gauge,
+    /// Warned of from that size on.
+    loud: u64,
+}
+
+impl LogSize {
+    fn of(database: &Path) -> Self {
+        let mut log = database.as_os_str().to_owned();
+        log.push("-wal");
+        Self {
+            log: log.into(),
+            gauge: metrics::gauge!("goodpon_database_wal_bytes"),
+            loud: LOUD_BYTES,
+        }
+    }
+
+    fn look(&mut self) {
+        // One that is missing has just been emptied.
+        let bytes = self.log.metadata().map_or(0, |log| log.len());
+        self.gauge.set(bytes as f64);
+        if self.is_news(bytes) {
+            let mebibytes = bytes >> 20;
+            tracing::warn!(
+                mebibytes,
+                "the database's log grows: something reads an old state of the database, such as `goodpon backup`, `goodpon verify` or a tool that copies it"
+            );
+        }
+    }
+
+    /// Whether a size is to be warned of: the first beyond the bound, and each that is twice the last of these.
+    fn is_news(&mut self, bytes: u64) -> bool {
+        if bytes < LOUD_BYTES {
+            self.loud = LOUD_BYTES;
+            return false;
+        }
+        let is_news = bytes >= self.loud;
+        if is_news {
+            self.loud = bytes.saturating_mul(2);
+        }
+        is_news
+    }
+}
+
+fn move_bulk(connection: &Connection, disk: &Disk, writer: &writer::Handle) {
     let mut left = i64::MAX;
     for _ in 0..PASSES {
         match log_pages(connection, "PASSIVE") {
             Ok((log, moved)) => left = log - moved,
-            // A full or failing disk: the log keeps all, and the next look tries again.
+            Err(error) if disk.ends_with(&error) => return,
+            // A full disk: the log keeps all, and the next look tries again.
             Err(error) => return tracing::warn!(%error, "checkpoint failed"),
         }
-        // SQLite does that with the last step only, and the writer would have to wait for all of it.
-        if let Err(error) = file.sync_data() {
-            return tracing::warn!(%error, "checkpoint failed");
+        // SQLite does that with the last step only, and the writer would have to wait for all of it. The pages count as
+        // moved already: if this fails, they would not be moved again.
+        if !disk.sync_database() {
+            return;
         }
         if left <= LAST_STEP_PAGES {
             break;
@@ -88,18 +140,35 @@ fn move_bulk(connection: &Connection, file: &File, writer: &writer::Handle) {
 }
 
 /// The writer's part, between two groups.
-pub(crate) fn finish(connection: &Connection) {
-    if let Err(error) = log_pages(connection, "PASSIVE") {
+pub(crate) fn finish(connection: &Connection, disk: &Disk) {
+    if let Err(error) = log_pages(connection, "PASSIVE")
+        && !disk.ends_with(&error)
+    {
         tracing::warn!(%error, "checkpoint failed");
     }
 }
 
+/// Moves what a crash left in the log, before anything is answered from it: only what is on the disk may be. What the
+/// process before wrote and did not sync is in the system's memory, perhaps after a sync that failed; copied anew into
+/// the database's file, it is stored.
+pub(crate) fn recover(connection: &Connection, disk: &Disk) -> Result<(), OpenError> {
+    disk.sync_log().map_err(OpenError::Sync)?;
+    let (log, moved) = log_pages(connection, "PASSIVE")?;
+    // All of it and synced by SQLite, unless another process still reads an older state.
+    if moved < log && !disk.sync_database() {
+        return Err(OpenError::Sync(std::io::ErrorKind::Other.into()));
+    }
+    Ok(())
+}
+
 /// The writer's last act: moves the whole log and empties it, unless another process still reads from it.
-pub(crate) fn close(connection: &Connection) {
+pub(crate) fn close(connection: &Connection, disk: &Disk) {
     let emptied = connection
         .busy_timeout(Duration::ZERO)
         .and_then(|()| log_pages(connection, "TRUNCATE"));
-    if let Err(error) = emptied {
+    if let Err(error) = emptied
+        && !disk.ends_with(&error)
+    {
         tracing::warn!(%error, "the log could not be moved; the next start does it");
     }
 }
@@ -110,3 +179,7 @@ fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)
         Ok((row.get(1)?, row.get(2)?))
     })
 }
+
+#[cfg(test)]
+#[path = "tests/checkpoint.rs"]
+mod tests;

@@ -4,12 +4,15 @@
 //! cache. A Bloom filter of all holders spares that: whoever is not in it has no coupon, and whoever may be in it is
 //! looked up. It only ever takes up, so a request that is undone, or an index that is behind, does no harm.
 //!
+//! That the filter is right is tried all the time: one of 1,024 whom it knows to be new is looked up all the same, and
+//! should they have a coupon, the filter is believed no more.
+//!
 //! It is 8 MiB large: of 5 million holders' strangers 1 in 300 is looked up, of 20 million's 1 in 4. A thread fills it
 //! after the start from the index; until then everybody is looked up.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -23,11 +26,17 @@ type Block = [AtomicU64; 8];
 const BLOCK_BITS: u32 = 17;
 /// A holder has so many bits in its block, each told by 9 bits of the hash.
 const MARKS: u32 = 5;
+/// One of that many whom the filter knows to be new is looked up all the same.
+const TRIED_ONE_IN: u32 = 1_024;
 
 pub(crate) struct HolderFilter {
     hasher: RandomState,
     blocks: Vec<Block>,
     whole: OnceLock<()>,
+    /// How many were known to be new.
+    trusted: AtomicU32,
+    /// Whether it was wrong about somebody.
+    is_refuted: AtomicBool,
 }
 
 impl Default for HolderFilter {
@@ -36,6 +45,8 @@ impl Default for HolderFilter {
             hasher: RandomState::new(),
             blocks: (0..1 << BLOCK_BITS).map(|_| Block::default()).collect(),
             whole: OnceLock::new(),
+            trusted: AtomicU32::new(0),
+            is_refuted: AtomicBool::new(false),
         }
     }
 }
@@ -69,7 +80,27 @@ impl HolderFilter {
 
     /// Whether the user has no coupon of the template that was committed before. For the writer, who adds to it.
     pub(crate) fn surely_has_none(&self, template: TemplateId, user: &str) -> bool {
-        self.whole.get().is_some() && !self.seems_to_have_one(template, user)
+        self.whole.get().is_some()
+            && !self.is_refuted.load(Ordering::Relaxed)
+            && !self.seems_to_have_one(template, user)
+    }
+
+    /// Whether somebody whom it knows to be new is to be looked up all the same. For the writer.
+    pub(crate) fn is_to_be_tried(&self) -> bool {
+        self.trusted.fetch_add(1, Ordering::Relaxed) % TRIED_ONE_IN == TRIED_ONE_IN - 1
+    }
+
+    /// It was wrong: from now on everybody is looked up.
+    pub(crate) fn refute(&self) {
+        self.is_refuted.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets everybody, as no filter may.
+    #[cfg(test)]
+    pub(crate) fn lie(&self) {
+        for word in self.blocks.iter().flatten() {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Waits until it is filled.

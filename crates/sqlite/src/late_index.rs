@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::FromSql};
 
-use crate::is_outage;
+use crate::{figures::LateFigures, is_outage};
 
 /// So many entries may wait, or fewer heavy ones (see [`Late::weight`]): 20 to 40 MiB, and two or three times as many
 /// rows to be read after a crash.
@@ -179,6 +179,9 @@ pub(crate) struct LateIndex<L: Late> {
     last: Option<L::Place>,
     /// The last key that was entered in this round: the next come behind it.
     cursor: Option<L::Key>,
+    /// How many entries could not be made in this round, and in the one before.
+    stuck: (usize, usize),
+    figures: LateFigures,
     group: Group<L>,
 }
 
@@ -190,6 +193,8 @@ struct Group<L: Late> {
     /// The first place of its rows.
     first: Option<L::Place>,
     entered: Entries<L>,
+    /// How many of those that were tried could not be entered.
+    failed: usize,
     /// Where the next group goes on, if somewhere else.
     cursor: Option<Option<L::Key>>,
     entered_below: Option<L::Place>,
@@ -202,6 +207,7 @@ impl<L: Late> Default for Group<L> {
             passed: 0,
             first: None,
             entered: Vec::new(),
+            failed: 0,
             cursor: None,
             entered_below: None,
         }
@@ -221,6 +227,8 @@ impl<L: Late> LateIndex<L> {
             // Also when all rows were deleted, none may come to stand before what is held to be entered.
             last: stored,
             cursor: None,
+            stuck: (0, 0),
+            figures: LateFigures::of(L::NAME),
             group: Group::default(),
         };
         let mut limit = MOST_FILLS * most_waiting;
@@ -317,6 +325,7 @@ impl<L: Late> LateIndex<L> {
         let all_or_none = self.weight > MOST_UNSOUND * self.most_waiting;
         let failed;
         (group.entered, failed) = enter::<L>(connection, next, all_or_none)?;
+        group.failed = failed.len();
         if self.added_since + rows > self.most_waiting / MARKS_A_FILL {
             let up_to = self.cursor.iter().flat_map(|last| waiting.range(..=last));
             let left = up_to.chain(behind).map(|(_, value)| L::place(value));
@@ -348,6 +357,7 @@ impl<L: Late> LateIndex<L> {
             .map(|(key, value)| (key.clone(), value.clone()));
         let failed;
         (self.group.entered, failed) = enter::<L>(connection, all.collect(), false)?;
+        self.group.failed = failed.len();
         self.group.cursor = Some(None);
         Ok(failed.into_iter().min())
     }
@@ -389,13 +399,29 @@ impl<L: Late> LateIndex<L> {
             }
         }
         self.waiting.publish(self.last);
+        self.stuck.0 += group.failed;
         if let Some(cursor) = group.cursor {
+            if cursor.is_none() {
+                self.stuck = (0, self.stuck.0);
+            }
             self.cursor = cursor;
         }
         match group.entered_below {
             Some(below) => (self.entered_below, self.added_since) = (Some(below), 0),
             None => self.added_since += row_count,
         }
+        self.show();
+    }
+
+    fn show(&self) {
+        self.figures.waiting.set(self.waiting.read().len() as f64);
+        self.figures.stuck.set(self.stuck() as f64);
+        self.figures.mark_lag.set(self.added_since as f64);
+    }
+
+    /// How many entries could not be made in the last round, or in this one already.
+    fn stuck(&self) -> usize {
+        self.stuck.0.max(self.stuck.1)
     }
 
     /// The group is rolled back.

@@ -11,6 +11,8 @@ mod checkpoint;
 mod codec;
 mod coupon;
 mod coupon_state;
+mod disk;
+mod figures;
 mod folder;
 mod health;
 mod history;
@@ -36,7 +38,6 @@ mod tests;
 mod upkeep;
 mod writer;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::{
     coupon_state::States,
+    disk::Disk,
     holder::Holders,
     holder_filter::HolderFilter,
     holder_sets::HolderSets,
@@ -55,6 +57,7 @@ use crate::{
 };
 
 pub use backup::{BackupError, restore};
+pub use disk::EndProcess;
 
 /// The database's name within the data folder.
 pub const DATABASE_FILE: &str = "goodpon.db";
@@ -103,6 +106,9 @@ pub enum OpenError {
     /// The file is no database of ours.
     #[error("the database file was not written by goodpon: choose another --data-dir")]
     NotOurs,
+    /// What a process before wrote cannot be brought onto the disk.
+    #[error("what the database's log holds cannot be synced ({0}): check the disk")]
+    Sync(std::io::Error),
     /// SQLite says no.
     #[error("the database cannot be opened ({0}): check the disk, or restore a backup")]
     Database(#[from] rusqlite::Error),
@@ -130,21 +136,23 @@ struct Inner {
     _filler: Option<holder_filter::Filler>,
     _checkpointer: Option<checkpoint::Checkpointer>,
     writer: Option<writer::Writer>,
-    // Closed after all connections.
-    _file: Option<Arc<File>>,
+    // Its file is closed after all connections.
+    _disk: Option<Arc<Disk>>,
     // Given back last, when nothing writes any more.
     _lock: Option<folder::Lock>,
 }
 
 impl Store {
-    /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database.
+    /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database. When the disk
+    /// fails, or a part of the store that nothing goes on without, `end` ends the process.
     pub fn open(
         folder: &Path,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         zone: BusinessZone,
+        end: EndProcess,
     ) -> Result<Self, OpenError> {
-        Self::open_with(folder, clock, random, zone, late_index::MOST_WAITING)
+        Self::open_with(folder, clock, random, zone, end, late_index::MOST_WAITING)
     }
 
     /// As [`Self::open`], with so many entries at most that wait for each late index.
@@ -153,12 +161,16 @@ impl Store {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         zone: BusinessZone,
+        end: EndProcess,
         most_waiting: usize,
     ) -> Result<Self, OpenError> {
         let lock = folder::Lock::take(folder)?;
-        let file = Arc::new(folder::database_file(folder)?);
+        figures::describe();
+        let disk = Arc::new(Disk::new(folder, folder::database_file(folder)?, end));
+        disk.forget_shared_index().map_err(OpenError::Sync)?;
         let path = folder.join(DATABASE_FILE);
         let mut connection = writer::connect(&path)?;
+        checkpoint::recover(&connection, &disk)?;
         schema::migrate(&mut connection)?;
         let templates = Arc::new(template_cache::TemplateCache::default());
         let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
@@ -175,11 +187,12 @@ impl Store {
             zone,
             templates: Arc::clone(&templates),
             filter: Arc::clone(&filter),
+            disk: Arc::clone(&disk),
         };
         let writer = writer::Writer::start(connection, keys, holders, states, tools)?;
         let filler = holder_filter::Filler::start(&path, Arc::clone(&filter))?;
         let checkpointer =
-            checkpoint::Checkpointer::start(&path, Arc::clone(&file), writer.handle())?;
+            checkpoint::Checkpointer::start(&path, Arc::clone(&disk), writer.handle())?;
         Ok(Self {
             inner: Arc::new(Inner {
                 folder: folder.to_owned(),
@@ -196,7 +209,7 @@ impl Store {
                 _filler: Some(filler),
                 _checkpointer: Some(checkpointer),
                 writer: Some(writer),
-                _file: Some(file),
+                _disk: Some(disk),
                 _lock: Some(lock),
             }),
         })
@@ -242,7 +255,7 @@ impl Store {
                 _filler: None,
                 _checkpointer: None,
                 writer: None,
-                _file: None,
+                _disk: None,
                 _lock: None,
             }),
         })

@@ -25,7 +25,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    book::Book, coupon_state::States, holder::Holders, holder_filter::HolderFilter,
+    book::Book, coupon_state::States, disk::Disk, holder::Holders, holder_filter::HolderFilter,
     idempotency::CommonAnswers, key_index::Keys, late_index::LateIndex, pulse::Pulse, store_error,
     sweep, template_cache::TemplateCache,
 };
@@ -36,6 +36,8 @@ const MAX_GROUP: usize = 512;
 const MAX_QUEUE: usize = 32_768;
 /// How long a lock of another process (a backup tool, say) is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A log that grew larger is cut back to that once it is begun anew.
+const KEPT_LOG_BYTES: i64 = 256 << 20;
 /// A clock that steps back by no more than this is waited out, so that entries keep their order.
 const CLOCK_TOLERANCE_MICROS: i64 = 60_000_000;
 
@@ -47,6 +49,7 @@ pub(crate) struct Tools {
     pub(crate) zone: BusinessZone,
     pub(crate) templates: Arc<TemplateCache>,
     pub(crate) filter: Arc<HolderFilter>,
+    pub(crate) disk: Arc<Disk>,
 }
 
 /// One request for the writer.
@@ -202,6 +205,7 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "cache_size", -8_192)?;
+    connection.pragma_update(None, "journal_size_limit", KEPT_LOG_BYTES)?;
     // The checkpointer does that, beside the writer rather than within a commit.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
@@ -284,8 +288,13 @@ impl State {
                 self.metrics.batch_size.record(group.len() as f64);
                 self.run_group(&mut group);
             }
+            if self.tools.disk.has_failed() {
+                return;
+            }
             match then {
-                Some(Message::FinishCheckpoint) => crate::checkpoint::finish(&self.connection),
+                Some(Message::FinishCheckpoint) => {
+                    crate::checkpoint::finish(&self.connection, &self.tools.disk);
+                }
                 Some(Message::Stop) => return self.close(),
                 _ => {}
             }
@@ -295,10 +304,13 @@ impl State {
     /// Leaves the database whole and its log empty.
     fn close(&mut self) {
         if let Err(error) = self.enter_all() {
+            if self.tools.disk.ends_with(&error) {
+                return;
+            }
             self.roll_back();
             tracing::warn!(%error, "late indexes are not whole; the next start reads what they lack");
         }
-        crate::checkpoint::close(&self.connection);
+        crate::checkpoint::close(&self.connection, &self.tools.disk);
     }
 
     fn enter_all(&mut self) -> rusqlite::Result<()> {
@@ -319,6 +331,8 @@ impl State {
         self.pulse.end(outage);
         match ran {
             Ok(()) => self.answer(std::mem::take(group)),
+            // The process ends: nobody can be told what came of it.
+            Err(Failed::Disk) => group.clear(),
             Err(Failed::Commit(error)) => {
                 tracing::error!(%error, requests = group.len(), "group commit failed");
                 group.drain(..).for_each(|request| {
@@ -364,19 +378,21 @@ impl State {
 
     /// Runs and commits a group, or leaves nothing of it.
     fn transact(&mut self, group: &mut Group) -> Result<(), Failed> {
-        let before = |error| Failed::Before(store_error(error));
-        self.connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .map_err(before)?;
+        let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
+        begun.map_err(|error| self.failed_before(error))?;
         let ran = self.run_all(group);
         if let Err(failed) = ran {
-            self.roll_back();
+            self.roll_back_after(&failed);
             return Err(failed);
         }
         let started = Instant::now();
         if let Err(error) = self.connection.execute_batch("COMMIT") {
-            self.roll_back();
-            return Err(Failed::Commit(error));
+            let failed = match self.tools.disk.ends_with(&error) {
+                true => Failed::Disk,
+                false => Failed::Commit(error),
+            };
+            self.roll_back_after(&failed);
+            return Err(failed);
         }
         self.metrics.commit.record(started.elapsed());
         self.is_set_back = false;
@@ -408,7 +424,7 @@ impl State {
             let ran = catch_unwind(AssertUnwindSafe(|| request.run(&mut tx)));
             match ran {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Failed::Before(store_error(error))),
+                Ok(Err(error)) => return Err(self.failed_before(error)),
                 Err(_) => {
                     return Err(Failed::Before(StoreError::Unexpected(
                         "a write panicked".into(),
@@ -424,7 +440,22 @@ impl State {
             true => sweep::begin_anew(&self.connection),
             false => Ok(()),
         });
-        flushed.map_err(|error| Failed::Before(store_error(error)))
+        flushed.map_err(|error| self.failed_before(error))
+    }
+
+    /// What an error before the commit is.
+    fn failed_before(&self, error: rusqlite::Error) -> Failed {
+        match self.tools.disk.ends_with(&error) {
+            true => Failed::Disk,
+            false => Failed::Before(store_error(error)),
+        }
+    }
+
+    /// Rolls back, unless the process ends.
+    fn roll_back_after(&mut self, failed: &Failed) {
+        if !matches!(failed, Failed::Disk) {
+            self.roll_back();
+        }
     }
 
     fn roll_back(&mut self) {
@@ -451,6 +482,8 @@ enum Failed {
     Before(StoreError),
     /// It may or may not be on the disk.
     Commit(rusqlite::Error),
+    /// The disk failed, and the process ends.
+    Disk,
 }
 
 /// The time of a request: never before the one before it, unless the clock was set back for good.

@@ -1,12 +1,15 @@
-//! Rounds of torture from the command line: `torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]`.
-//! Exit 1 on any violation.
+//! Rounds of torture from the command line: `torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]
+//! [--cut kill|power|mix] [--history FILE]`. Exit 1 on any violation.
 
 #![allow(clippy::expect_used)]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use goodpon_e2e::backend::Backend;
+use goodpon_e2e::history::History;
 use goodpon_e2e::{Options, scaled, torture};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +18,8 @@ struct Wish {
     rounds: u32,
     seed: u64,
     set: String,
+    cut: torture::Cut,
+    history: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -23,21 +28,35 @@ async fn main() -> ExitCode {
         Ok(wish) => wish,
         Err(why) => {
             eprintln!(
-                "{why}\nusage: torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]"
+                "{why}\nusage: torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME] \
+                 [--cut kill|power|mix] [--history FILE]"
             );
             return ExitCode::from(2);
         }
     };
     let rounds = wish.rounds;
+    let history = match wish.history.as_deref().map(History::create).transpose() {
+        Ok(history) => history.map(Arc::new),
+        Err(error) => {
+            eprintln!("--history: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let progress = |line: &str| println!("{line}");
     let tortured = async {
         match wish.backend {
             Backend::Embedded => {
-                let plan = torture::Plan::rounds(rounds, wish.seed);
+                let plan = torture::Plan {
+                    history,
+                    ..torture::Plan::rounds(rounds, wish.seed, wish.cut)
+                };
                 torture::run(plan, Options::default().embedded(), progress).await
             }
             Backend::Scaled => {
-                let plan = scaled::Plan::random(&wish.set, rounds, wish.seed);
+                let plan = scaled::Plan {
+                    history,
+                    ..scaled::Plan::random(&wish.set, rounds, wish.seed)
+                };
                 scaled::run(&plan, progress).await
             }
         }
@@ -73,6 +92,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
         rounds: 10,
         seed: time_seed(),
         set: "torture".into(),
+        cut: torture::Cut::Mix,
+        history: None,
     };
     while let Some(flag) = args.next() {
         let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
@@ -95,6 +116,15 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
             }
             "--seed" => wish.seed = number()?,
             "--set" => wish.set = value,
+            "--cut" => {
+                wish.cut = match value.as_str() {
+                    "kill" => torture::Cut::Kill,
+                    "power" => torture::Cut::Power,
+                    "mix" => torture::Cut::Mix,
+                    _ => return Err(format!("no way to end a server: {value}")),
+                }
+            }
+            "--history" => wish.history = Some(value.into()),
             _ => return Err(format!("unknown flag {flag}")),
         }
     }

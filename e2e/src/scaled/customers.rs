@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::fleet::{Fleet, Merchant, client};
 use super::journal::{Action, Journal, Outcome, Page, Request, Sending};
 use crate::actors::{cancel_body, cancel_path, issue_path, redeem_body, redeem_path};
+use crate::history::{Answered, History, Input};
 
 /// How long a customer waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +56,7 @@ pub struct Shop {
     http: reqwest::Client,
     doors: Arc<[String]>,
     credentials: (String, String),
+    history: Option<Arc<History>>,
     /// What was asked and answered.
     pub journal: Journal,
 }
@@ -62,7 +64,7 @@ pub struct Shop {
 impl Shop {
     /// The shop of a merchant, with a journal of its own.
     #[must_use]
-    pub fn of(fleet: &Fleet, merchant: &Merchant) -> Self {
+    pub fn of(fleet: &Fleet, merchant: &Merchant, history: Option<Arc<History>>) -> Self {
         let doors = fleet.doors.iter();
         Self {
             http: client(PATIENCE),
@@ -70,6 +72,7 @@ impl Shop {
                 .map(|(_, proxy)| format!("http://{}", proxy.address()))
                 .collect(),
             credentials: (merchant.client_id.clone(), merchant.secret.clone()),
+            history,
             journal: Journal::default(),
         }
     }
@@ -88,7 +91,11 @@ impl Shop {
             call = call.header("Idempotency-Key", key);
         }
         let (at, began) = (Timestamp::now(), Instant::now());
+        let start = self.history.as_ref().map_or(0, |history| history.now());
         let outcome = read(call).await;
+        if let Some(history) = &self.history {
+            note(history, request, partner, start, &outcome);
+        }
         Sending {
             at,
             took: began.elapsed(),
@@ -121,6 +128,35 @@ impl Shop {
         call.header("X-Goodpon-Client-Id", &self.credentials.0)
             .header("X-Goodpon-Client-Secret", &self.credentials.1)
     }
+}
+
+fn note(history: &History, request: &Request, partner: usize, start: u64, outcome: &Outcome) {
+    let input = Input {
+        client: &format!("at partner{}", partner + 1),
+        action: match request.action {
+            Action::Issue => "issue",
+            Action::Redeem => "redeem",
+            Action::Cancel => "cancel",
+        },
+        template: request.template,
+        user: &request.user,
+        order: &request.order,
+        key: request.key.as_deref(),
+    };
+    let answered = match outcome {
+        Outcome::Answer {
+            status,
+            code,
+            replayed,
+            ..
+        } => Some(Answered {
+            status: *status,
+            code: code.as_deref(),
+            replayed: *replayed,
+        }),
+        Outcome::Silence(_) => None,
+    };
+    history.call(input, start, answered);
 }
 
 async fn read(call: reqwest::RequestBuilder) -> Outcome {

@@ -14,6 +14,7 @@ use super::books;
 use super::customers::{Crowd, Sale, Shop};
 use super::fault::{self, Fault, Planned};
 use super::fleet::{Fleet, Merchant};
+use crate::history::History;
 use crate::template::Template;
 
 /// Customers at a time.
@@ -34,6 +35,8 @@ pub struct Plan {
     pub seed: u64,
     /// The faults of each round.
     pub rounds: Vec<Vec<Planned>>,
+    /// Takes every call down.
+    pub history: Option<Arc<History>>,
 }
 
 impl Plan {
@@ -46,6 +49,7 @@ impl Plan {
             set: set.to_owned(),
             seed,
             rounds: (1..=u64::from(rounds)).map(faults).collect(),
+            history: None,
         }
     }
 
@@ -56,6 +60,7 @@ impl Plan {
             set: set.to_owned(),
             seed,
             rounds: fault::every_kind(),
+            history: None,
         }
     }
 }
@@ -74,7 +79,11 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), Stri
         let what = what.join(" and ");
         let began = (Timestamp::now(), Instant::now());
         let mut rng = StdRng::seed_from_u64(plan.seed.rotate_left(32) ^ u64::from(number));
-        let told = one_round(&fleet, &merchant, number, faults, &mut rng).await;
+        if let Some(history) = &plan.history {
+            history.fault(&what);
+        }
+        let history = plan.history.clone();
+        let told = one_round(&fleet, &merchant, history, number, faults, &mut rng).await;
         let line = told.map_err(|violations| {
             let (at, seed) = (began.0, plan.seed);
             let words = fleet.last_words();
@@ -85,6 +94,9 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), Stri
             "round {number}/{count}: {what}: {line}, {took:.1} s"
         ));
     }
+    if let Some(history) = &plan.history {
+        history.flush().map_err(|error| error.to_string())?;
+    }
     fleet.forget();
     Ok(())
 }
@@ -92,12 +104,21 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), Stri
 async fn one_round(
     fleet: &Fleet,
     merchant: &Merchant,
+    history: Option<Arc<History>>,
     round: u32,
     faults: &[Planned],
     rng: &mut StdRng,
 ) -> Result<String, String> {
     let sale = set_up(merchant, rng).await;
-    let shop = Shop::of(fleet, merchant);
+    if let Some(history) = &history {
+        let limited = sale.limited().map(|(id, limit)| (id, Some(limit), None));
+        let (contested, limit) = sale.contested;
+        let others = [(contested, None, Some(limit)), (sale.free, None, None)];
+        for (id, issues, redemptions) in limited.into_iter().chain(others) {
+            history.template(id, issues, redemptions);
+        }
+    }
+    let shop = Shop::of(fleet, merchant, history);
     let crowd = Crowd::new(shop.clone(), sale, round);
     let before = faults
         .iter()

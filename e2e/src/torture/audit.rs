@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::{Attempt, Stage, action, by_request, count_effects, effect_of};
+use super::{Attempt, Door, Stage, action, by_request, count_effects, effect_of};
 use crate::client::Answer;
 use crate::ledger::text;
 use crate::world::World;
@@ -17,6 +17,7 @@ const AT_ONCE: usize = 16;
 /// Checks a round and returns its figures for the progress line; violations are written down one a line.
 pub(super) async fn round(
     world: &World,
+    door: &Door,
     stage: &Stage,
     journal: &[Attempt],
     violations: &mut String,
@@ -24,8 +25,8 @@ pub(super) async fn round(
     let ledger = read(world, stage).await;
     check_answered(journal, &ledger, violations);
     check_limits(stage, &ledger, violations);
-    check_replays(world, journal, violations).await;
-    let retried = retry_interrupted(world, journal, &ledger, violations).await;
+    check_replays(door, journal, violations).await;
+    let retried = retry_interrupted(door, journal, &ledger, violations).await;
 
     let after = read(world, stage).await;
     check_answered(journal, &after, violations);
@@ -127,12 +128,12 @@ fn check_limits(stage: &Stage, ledger: &[Value], violations: &mut String) {
 }
 
 /// Every keyed request that was answered gets its answer again, to the byte.
-async fn check_replays(world: &World, journal: &[Attempt], violations: &mut String) {
+async fn check_replays(door: &Door, journal: &[Attempt], violations: &mut String) {
     let answered = journal
         .iter()
         .filter(|attempt| attempt.key.is_some() && attempt.answer.is_some());
     let replays: Vec<(&Attempt, Option<Answer>)> = futures::stream::iter(answered)
-        .map(|attempt| async move { (attempt, attempt.send(&world.shop).await) })
+        .map(|attempt| async move { (attempt, attempt.send(door).await) })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
@@ -153,7 +154,7 @@ async fn check_replays(world: &World, journal: &[Attempt], violations: &mut Stri
 
 /// Each request whose outcome is open is sent again with its key; returns the attempts with the answers they got.
 async fn retry_interrupted(
-    world: &World,
+    door: &Door,
     journal: &[Attempt],
     ledger: &[Value],
     violations: &mut String,
@@ -166,7 +167,7 @@ async fn retry_interrupted(
     let retried: Vec<Attempt> = futures::stream::iter(open)
         .map(|attempt| async move {
             Attempt {
-                answer: attempt.send(&world.shop).await,
+                answer: attempt.send(door).await,
                 ..attempt
             }
         })
@@ -197,7 +198,7 @@ async fn retry_interrupted(
                 "a success was stored without its effect: {attempt:?}"
             );
         }
-        let again = attempt.send(&world.shop).await;
+        let again = attempt.send(door).await;
         if again
             .as_ref()
             .is_none_or(|again| !again.replayed() || again.bytes != answer.bytes)

@@ -10,7 +10,7 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::IssueRefusal,
-    id::TemplateId,
+    id::{CouponId, TemplateId},
     template::{Limit, Owned},
 };
 use jiff::SignedDuration;
@@ -148,17 +148,74 @@ async fn fewer_wait_that_have_long_names() {
     assert_eq!(scene.store.audit().await.unwrap(), []);
 }
 
-/// The last word, should all else fail.
+/// Should the filter and both look-ups err, a second coupon is committed, and finds no place in the index.
 #[tokio::test]
-async fn the_index_takes_no_second_coupon_of_a_user() {
+async fn the_index_takes_no_second_coupon_of_a_user_and_says_so() {
+    let errors = crate::tests::errors::watch();
     let scene = Scene::with(0).await;
     let template = scene.template(Limit::None).await;
-    for user in ["one", "another"] {
-        scene.issued(template, user).await;
-    }
-    let copied = scene.raw().execute(
-        "INSERT INTO coupon_holders SELECT merchant_id, user_id, template_id, randomblob(16) FROM coupon_holders",
-        [],
+    let first = scene.issued(template, "one").await;
+    scene.issued(template, "another").await;
+    scene.store.inner.filter.lie();
+    let again = scene.issue(template, "one").await.unwrap();
+    assert_eq!(again, Outcome::Ran(Ok(())), "the guard is out");
+    // Entered with the next group.
+    scene.issued(template, "a third").await;
+    let holder: Vec<u8> = scene
+        .raw()
+        .query_row(
+            "SELECT coupon_id FROM coupon_holders WHERE user_id = 'one'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(holder, first.to_bytes(), "the first one stands");
+    let differences = scene.store.audit().await.unwrap();
+    let told = format!("{differences:?}");
+    assert!(told.contains("one"), "{told}");
+    let second: Vec<u8> = scene
+        .raw()
+        .query_row(
+            "SELECT id FROM coupons WHERE user_id = 'one' AND id <> ?1",
+            [first.to_bytes()],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let second = CouponId::from_bytes(second.try_into().unwrap());
+    assert!(
+        errors.contains(&format!("coupon={second}")),
+        "no word of {second}: {errors:?}"
     );
-    assert!(copied.unwrap_err().to_string().contains("UNIQUE"));
+}
+
+/// One of 1,024 is looked up in spite of the filter: if it lied, nothing of the group counts, and it is believed no more.
+#[tokio::test]
+async fn a_filter_that_lies_is_found_out() {
+    let errors = crate::tests::errors::watch();
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    scene.issued(template, "holder").await;
+    // The next but one of those who are new is tried.
+    let new = 1_024 - 1 - 2;
+    for user in 0..new {
+        scene.issue(template, &format!("new {user}")).await.unwrap();
+    }
+    scene.store.inner.filter.lie();
+    let held = scene.hold_writer().await;
+    let (before, again, after, ()) = tokio::join!(
+        scene.issue(template, "before"),
+        scene.issue(template, "holder"),
+        scene.issue(template, "after"),
+        held.release(),
+    );
+    assert_eq!(before.unwrap(), Outcome::Ran(Ok(())));
+    assert_eq!(
+        again.unwrap(),
+        Outcome::Ran(Err(IssueRefusal::AlreadyIssued))
+    );
+    assert_eq!(after.unwrap(), Outcome::Ran(Ok(())));
+    let last = scene.issue(template, "new 0").await.unwrap();
+    assert_eq!(last, Outcome::Ran(Err(IssueRefusal::AlreadyIssued)));
+    assert!(errors.contains("the filter of holders was wrong"));
+    assert_eq!(scene.store.audit().await.unwrap(), []);
 }

@@ -177,3 +177,30 @@ fn places_are_not_given_twice_once_all_records_are_gone() {
     let keys = KeyIndex::open(&connection, MOST).unwrap();
     assert_found(&keys, &connection);
 }
+
+#[test]
+fn what_cannot_be_entered_is_counted_until_it_can() {
+    let connection = database();
+    let mut keys = KeyIndex::open(&connection, MOST).unwrap();
+    add(&mut keys, &connection, group(0));
+    keys.publish();
+    assert_eq!(keys.stuck(), 0);
+    // As a damaged page would do.
+    let digits: String = key(3).iter().map(|byte| format!("{byte:02x}")).collect();
+    let refuse = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON idempotency_keys WHEN NEW.key = x'{digits}'
+         BEGIN SELECT RAISE(ABORT, 'no'); END"
+    );
+    connection.execute_batch(&refuse).unwrap();
+    for n in 1..60 {
+        add(&mut keys, &connection, group(n));
+        keys.publish();
+    }
+    assert_eq!(keys.stuck(), 1);
+    connection.execute_batch("DROP TRIGGER refuse").unwrap();
+    for n in 60..120 {
+        add(&mut keys, &connection, group(n));
+        keys.publish();
+    }
+    assert_eq!(keys.stuck(), 0);
+}

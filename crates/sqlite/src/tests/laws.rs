@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use goodpon_port_laws::{FreshRandom, World};
 
-use crate::{Store, late_index};
+use crate::{Store, late_index, tests::never_ends};
 
 async fn world(most_waiting: usize) -> World {
     let folder = tempfile::tempdir().expect("a folder for the store");
     let clock = World::clock();
     let random = Arc::new(FreshRandom::default());
     let zone = World::zone();
-    let store = Store::open_with(folder.path(), clock.clone(), random, zone, most_waiting);
+    let store = Store::open_with(
+        folder.path(),
+        clock.clone(),
+        random,
+        zone,
+        never_ends(),
+        most_waiting,
+    );
     World::of_one_store(store.expect("an open store"), clock, Arc::new(folder))
 }
 

@@ -1,6 +1,7 @@
 //! What the port laws do not reach: the file, the writer's groups, and what the audit finds.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod errors;
 mod folder_and_schema;
 mod holder;
 mod laws;
@@ -26,7 +27,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::{DATABASE_FILE, OpenError, Store, late_index::MOST_WAITING, writer::Tx};
+use crate::{DATABASE_FILE, EndProcess, OpenError, Store, late_index::MOST_WAITING, writer::Tx};
 
 /// A store in a folder of its own, with one shop.
 pub(crate) struct Scene {
@@ -38,13 +39,27 @@ pub(crate) struct Scene {
 
 pub(crate) fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Result<Store, OpenError> {
     let random = Arc::new(FreshRandom::default());
-    Store::open(folder.path(), Arc::clone(clock) as _, random, World::zone())
+    let clock = Arc::clone(clock) as _;
+    Store::open(folder.path(), clock, random, World::zone(), never_ends())
+}
+
+/// For a store whose disk is well.
+pub(crate) fn never_ends() -> EndProcess {
+    Arc::new(|why| panic!("{why}"))
 }
 
 /// As [`open`], with so many entries at most that wait for each late index.
 pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting: usize) -> Store {
     let (random, clock) = (Arc::new(FreshRandom::default()), Arc::clone(clock) as _);
-    let store = Store::open_with(folder.path(), clock, random, World::zone(), most_waiting);
+    let zone = World::zone();
+    let store = Store::open_with(
+        folder.path(),
+        clock,
+        random,
+        zone,
+        never_ends(),
+        most_waiting,
+    );
     let store = store.unwrap();
     store.inner.filter.wait();
     store
