@@ -20,6 +20,9 @@ pub(crate) enum Fault {
     /// A stored value that no version of this program writes.
     #[error("the database holds what goodpon did not write: {0}")]
     Corrupt(&'static str),
+    /// Statements of ours that do not fit: nothing of their transaction counts.
+    #[error("goodpon is wrong about its own statements: {0}")]
+    Script(&'static str),
     /// Another transaction was first: the whole is to be run again, and decides anew.
     #[error("overtaken by another transaction, again and again")]
     Overtaken,
@@ -91,7 +94,11 @@ impl Fault {
             Self::Sql(_) => self
                 .code()
                 .is_some_and(|code| [DEADLOCK, LOCK_WAIT_TIMEOUT, RECORD_CHANGED].contains(&code)),
-            Self::TimedOut | Self::NoConnection | Self::Corrupt(_) | Self::Commit(_) => false,
+            Self::TimedOut
+            | Self::NoConnection
+            | Self::Corrupt(_)
+            | Self::Script(_)
+            | Self::Commit(_) => false,
         }
     }
 
@@ -149,7 +156,7 @@ impl From<Fault> for StoreError {
                 reason,
                 may_have_happened: true,
             },
-            Fault::Corrupt(_) => Self::Unexpected(reason),
+            Fault::Corrupt(_) | Fault::Script(_) => Self::Unexpected(reason),
             Fault::TimedOut | Fault::NoConnection | Fault::Overtaken => Self::Unavailable {
                 reason,
                 may_have_happened: false,

@@ -81,6 +81,8 @@ pub(crate) struct Script {
     sql: String,
     /// Of each statement, whether it must change a row.
     musts: Vec<bool>,
+    /// Whether a statement has more or fewer places than it was given values.
+    is_wrong: bool,
 }
 
 impl Script {
@@ -103,14 +105,20 @@ impl Script {
         self.sql.push_str(pieces.next().unwrap_or_default());
         let mut values = values.iter();
         for piece in pieces {
-            if let Some(value) = values.next() {
-                value.write(&mut self.sql);
+            match values.next() {
+                Some(value) => value.write(&mut self.sql),
+                None => self.is_wrong = true,
             }
             self.sql.push_str(piece);
         }
-        debug_assert!(values.next().is_none(), "a place for each value: {sql}");
+        self.is_wrong |= values.next().is_some();
         self.sql.push(';');
         self.musts.push(must);
+    }
+
+    /// Whether a statement has more or fewer places than it was given values: then nothing of it may be sent.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.is_wrong
     }
 
     /// What is sent.
@@ -127,6 +135,15 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_place_needs_its_value_and_each_value_its_place() {
+        for (sql, is_wrong) in [("a = ?, b = ?", false), ("a = ?", true), ("?, ?, ?", true)] {
+            let mut script = Script::default();
+            script.say(sql, [1.into(), 2.into()]);
+            assert_eq!(script.is_wrong(), is_wrong, "{sql}");
+        }
+    }
 
     #[test]
     fn values_are_digits() {

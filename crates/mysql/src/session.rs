@@ -140,6 +140,9 @@ impl Session<'_> {
         if script.is_empty() {
             return Ok(());
         }
+        if script.is_wrong() {
+            return Err(Fault::Script("a place without a value, or the reverse"));
+        }
         let begin = match std::mem::replace(&mut self.in_transaction, true) {
             true => "",
             false => "START TRANSACTION;",
@@ -162,9 +165,13 @@ impl Session<'_> {
             Err(fault) if fault.is_duplicate() => return Err(Fault::Overtaken),
             changed => changed?,
         };
-        let said = changed.iter().skip(usize::from(!begin.is_empty()));
+        let said = changed.get(usize::from(!begin.is_empty())..);
+        let said = said.unwrap_or_default();
+        if said.len() != script.musts().len() {
+            return Err(Fault::Script("more or fewer results than statements"));
+        }
         let is_kept = |(changed, must): (&u64, &bool)| *changed > 0 || !must;
-        match said.zip(script.musts()).all(is_kept) {
+        match said.iter().zip(script.musts()).all(is_kept) {
             true => Ok(()),
             false => Err(Fault::Overtaken),
         }
