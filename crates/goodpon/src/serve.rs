@@ -11,6 +11,7 @@ use axum::Router;
 use goodpon_application::ports::Health;
 use goodpon_http::serve::Limits;
 use goodpon_scaled::IssuerHealth;
+use goodpon_supervise::Supervisor;
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
 use tokio::sync::watch;
@@ -80,7 +81,7 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
         .build()
         .map_err(|error| Failed::new(format!("no threads to run on: {error}")))?;
     let embedded = match settings.servers {
-        None => Some(wiring::open(&settings)?),
+        None => Some(wiring::open(&settings, &Supervisor::new())?),
         Some(_) => None,
     };
     let served = runtime.block_on(serve_role(

@@ -16,13 +16,14 @@ use goodpon_http::{Api, admin, dashboard, partner};
 use goodpon_mysql::SharedOutbox;
 use goodpon_scaled::Scaled;
 use goodpon_sqlite::{DATABASE_FILE, OpenError, Store};
+use goodpon_supervise::Supervisor;
 use goodpon_telemetry::metrics::Metrics;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use crate::clock::SystemClock;
 use crate::config::{Servers, Settings};
-use crate::failed::{Failed, end_at_once};
+use crate::failed::Failed;
 use crate::passwords::Argon2Passwords;
 use crate::random::{SecureRandom, hex};
 use crate::secrets;
@@ -32,7 +33,7 @@ use crate::tokens::Jwt;
 ///
 /// # Errors
 /// It cannot be used: see [`goodpon_sqlite::OpenError`].
-pub fn open(settings: &Settings) -> Result<Store, Failed> {
+pub fn open(settings: &Settings, supervisor: &Supervisor) -> Result<Store, Failed> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SecureRandom);
     Store::open(
@@ -40,7 +41,7 @@ pub fn open(settings: &Settings) -> Result<Store, Failed> {
         clock,
         random,
         settings.zone.clone(),
-        Arc::new(end_at_once),
+        supervisor,
     )
     .map_err(Failed::new)
 }

@@ -62,7 +62,7 @@ async fn main() {
         Arc::new(SystemClock),
         random,
         zone,
-        Arc::new(|why| panic!("{why}")),
+        &goodpon_supervise::Supervisor::new(),
     )
     .unwrap();
     let merchant = merchant(&store).await;

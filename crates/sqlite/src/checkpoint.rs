@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use goodpon_supervise::{Supervisor, Task, Thread};
 use metrics::Gauge;
 use rusqlite::Connection;
 
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The checkpoint thread. Dropping it ends the thread.
 pub(crate) struct Checkpointer {
     stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Checkpointer {
@@ -37,23 +37,30 @@ impl Checkpointer {
         path: &Path,
         disk: Arc<Disk>,
         writer: writer::Handle,
+        supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
-        let connection = writer::connect(path)?;
-        let mut size = LogSize::of(path);
         let (stop, stopped) = bounded::<()>(0);
-        let thread = std::thread::Builder::new()
-            .name("goodpon-checkpoint".into())
-            .spawn(move || {
-                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
-                    size.look();
-                    match log_pages(&connection, "NOOP") {
-                        Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &disk, &writer),
-                        Ok(_) => {}
-                        Err(error) => tracing::warn!(%error, "the log's length cannot be read"),
+        let (path, mut size) = (path.to_owned(), LogSize::of(path));
+        // The log only grows while it rests.
+        let task = Task::restart("checkpoint").ends_by_itself();
+        let thread = supervisor.spawn_thread(task, move |report| {
+            let connection = writer::connect(&path).map_err(|error| error.to_string())?;
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
+                size.look();
+                match log_pages(&connection, "NOOP") {
+                    Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &disk, &writer),
+                    Ok(_) => {}
+                    Err(error) => {
+                        report.trouble(&error);
+                        tracing::warn!(%error, "the log's length cannot be read");
+                        continue;
                     }
                 }
-            })
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+                report.ran();
+            }
+            Ok(())
+        });
+        let thread = thread.map_err(OpenError::Thread)?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
@@ -65,7 +72,7 @@ impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -15,8 +15,8 @@ use rusqlite::{ErrorCode, ffi};
 
 use crate::DATABASE_FILE;
 
-/// Says why on stderr and ends the process, without another write. Returns in tests only.
-pub type EndProcess = Arc<dyn Fn(&str) + Send + Sync>;
+/// Says why and ends the process, without another write. Returns in tests only.
+pub(crate) type EndProcess = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The two copies of its head with which SQLite's index of the log begins.
 const INDEX_HEADS_BYTES: usize = 2 * 48;
@@ -100,11 +100,10 @@ impl Disk {
         self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// Ends the process, as a part of it that it cannot be without has broken down.
-    pub(crate) fn fail(&self, why: &str) {
+    fn fail(&self, why: &str) {
         self.has_failed.store(true, Ordering::Relaxed);
         (self.end)(&format!(
-            "{why}: ending at once, so that nothing is written that the disk may not keep; the next start recovers from the log"
+            "{why}: check the disk; the next start recovers all that was answered"
         ));
     }
 

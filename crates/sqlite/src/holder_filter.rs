@@ -14,12 +14,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 
 use goodpon_domain::id::TemplateId;
+use goodpon_supervise::{Supervisor, Task, Thread};
 use rusqlite::{Connection, params};
 
-use crate::reader;
+use crate::{OpenError, reader};
 
 /// A holder's bits stand in one block: one line of the processor's cache.
 type Block = [AtomicU64; 8];
@@ -151,23 +151,28 @@ fn fill(
 /// The thread that fills a filter. Dropping it ends the thread.
 pub(crate) struct Filler {
     is_stopped: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Filler {
     /// From now on somebody adds each holder that comes.
-    pub(crate) fn start(path: &Path, filter: Arc<HolderFilter>) -> rusqlite::Result<Self> {
-        let connection = reader::connect(path)?;
+    pub(crate) fn start(
+        path: &Path,
+        filter: Arc<HolderFilter>,
+        supervisor: &Supervisor,
+    ) -> Result<Self, OpenError> {
+        let path = path.to_owned();
         let is_stopped = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&is_stopped);
-        let thread = std::thread::Builder::new()
-            .name("goodpon-filter".into())
-            .spawn(move || {
-                if let Err(error) = fill(&filter, &connection, &stopped) {
-                    tracing::warn!(%error, "not all holders could be read: everybody is looked up");
-                }
-            })
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        // Until it is whole everybody is looked up.
+        let task = Task::restart("holder_filter").ends_by_itself();
+        let thread = supervisor.spawn_thread(task, move |report| {
+            let connection = reader::connect(&path).map_err(|error| error.to_string())?;
+            fill(&filter, &connection, &stopped).map_err(|error| error.to_string())?;
+            report.ran();
+            Ok(())
+        });
+        let thread = thread.map_err(OpenError::Thread)?;
         Ok(Self {
             is_stopped,
             thread: Some(thread),
@@ -179,7 +184,7 @@ impl Drop for Filler {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -44,11 +44,12 @@ use std::sync::Arc;
 use goodpon_application::in_flight::InFlight;
 use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
 use goodpon_domain::business_time::BusinessZone;
+use goodpon_supervise::{Supervisor, end_at_once};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::{
     coupon_state::States,
-    disk::Disk,
+    disk::{Disk, EndProcess},
     holder::Holders,
     holder_filter::HolderFilter,
     holder_sets::HolderSets,
@@ -57,7 +58,6 @@ use crate::{
 };
 
 pub use backup::{BackupError, restore};
-pub use disk::EndProcess;
 
 /// The database's name within the data folder.
 pub const DATABASE_FILE: &str = "goodpon.db";
@@ -109,9 +109,21 @@ pub enum OpenError {
     /// What a process before wrote cannot be brought onto the disk.
     #[error("what the database's log holds cannot be synced ({0}): check the disk")]
     Sync(std::io::Error),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started ({0}): check the limits of this user and the memory")]
+    Thread(std::io::Error),
     /// SQLite says no.
     #[error("the database cannot be opened ({0}): check the disk, or restore a backup")]
     Database(#[from] rusqlite::Error),
+}
+
+/// What a store is opened under.
+struct Under<'a> {
+    supervisor: &'a Supervisor,
+    /// Called when the disk fails.
+    end: EndProcess,
+    /// How many entries wait at most for each late index.
+    most_waiting: usize,
 }
 
 /// The embedded store. Clones share it.
@@ -143,27 +155,36 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database. When the disk
-    /// fails, or a part of the store that nothing goes on without, `end` ends the process.
+    /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database. Its
+    /// threads run under `supervisor`; when the disk fails, the process ends at once.
     pub fn open(
         folder: &Path,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         zone: BusinessZone,
-        end: EndProcess,
+        supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
-        Self::open_with(folder, clock, random, zone, end, late_index::MOST_WAITING)
+        let under = Under {
+            supervisor,
+            end: Arc::new(|why| end_at_once(why)),
+            most_waiting: late_index::MOST_WAITING,
+        };
+        Self::open_with(folder, clock, random, zone, under)
     }
 
-    /// As [`Self::open`], with so many entries at most that wait for each late index.
+    /// As [`Self::open`], under other circumstances.
     fn open_with(
         folder: &Path,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         zone: BusinessZone,
-        end: EndProcess,
-        most_waiting: usize,
+        under: Under<'_>,
     ) -> Result<Self, OpenError> {
+        let Under {
+            supervisor,
+            end,
+            most_waiting,
+        } = under;
         let lock = folder::Lock::take(folder)?;
         figures::describe();
         let disk = Arc::new(Disk::new(folder, folder::database_file(folder)?, end));
@@ -189,10 +210,10 @@ impl Store {
             filter: Arc::clone(&filter),
             disk: Arc::clone(&disk),
         };
-        let writer = writer::Writer::start(connection, keys, holders, states, tools)?;
-        let filler = holder_filter::Filler::start(&path, Arc::clone(&filter))?;
+        let writer = writer::Writer::start(connection, keys, holders, states, tools, supervisor)?;
+        let filler = holder_filter::Filler::start(&path, Arc::clone(&filter), supervisor)?;
         let checkpointer =
-            checkpoint::Checkpointer::start(&path, Arc::clone(&disk), writer.handle())?;
+            checkpoint::Checkpointer::start(&path, Arc::clone(&disk), writer.handle(), supervisor)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 folder: folder.to_owned(),

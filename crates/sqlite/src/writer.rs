@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -19,15 +18,16 @@ use goodpon_domain::{
     id::{CouponId, HistoryId, TemplateId},
     template::Template,
 };
+use goodpon_supervise::{Report, Supervisor, Task, Thread};
 use jiff::Timestamp;
 use metrics::{Gauge, Histogram};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    book::Book, coupon_state::States, disk::Disk, holder::Holders, holder_filter::HolderFilter,
-    idempotency::CommonAnswers, key_index::Keys, late_index::LateIndex, pulse::Pulse, store_error,
-    sweep, template_cache::TemplateCache,
+    OpenError, book::Book, coupon_state::States, disk::Disk, holder::Holders,
+    holder_filter::HolderFilter, idempotency::CommonAnswers, key_index::Keys,
+    late_index::LateIndex, pulse::Pulse, store_error, sweep, template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -99,7 +99,7 @@ where
 pub(crate) struct Writer {
     queue: Sender<Message>,
     pulse: Arc<Pulse>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 /// Asks the writer for the last step of a checkpoint.
@@ -119,7 +119,8 @@ impl Writer {
         holders: LateIndex<Holders>,
         states: LateIndex<States>,
         tools: Tools,
-    ) -> rusqlite::Result<Self> {
+        supervisor: &Supervisor,
+    ) -> Result<Self, OpenError> {
         let (queue, requests) = bounded(MAX_QUEUE);
         let last_stamp = last_recorded(&connection)?;
         let pulse = Arc::new(Pulse::default());
@@ -138,10 +139,13 @@ impl Writer {
             metrics: Metrics::default(),
             tools,
         };
-        let thread = std::thread::Builder::new()
-            .name("goodpon-writer".into())
-            .spawn(move || state.work(&requests))
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        // Without it nothing is answered; and what a panic leaves of its memory is not to be trusted.
+        let task = Task::exit_at_once("writer").ends_by_itself();
+        let thread = supervisor.spawn_thread(task, move |report| {
+            state.work(&requests, report);
+            Ok(())
+        });
+        let thread = thread.map_err(OpenError::Thread)?;
         Ok(Self {
             queue,
             pulse,
@@ -190,7 +194,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let _ = self.queue.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }
@@ -263,7 +267,7 @@ type LastId = Cell<Option<(Timestamp, HistoryId)>>;
 type Group = Vec<Box<dyn Request>>;
 
 impl State {
-    fn work(&mut self, requests: &Receiver<Message>) {
+    fn work(&mut self, requests: &Receiver<Message>, report: &Report) {
         let mut group: Group = Vec::with_capacity(MAX_GROUP);
         while let Ok(message) = requests.recv() {
             let mut next = Some(message);
@@ -287,6 +291,7 @@ impl State {
             if !group.is_empty() {
                 self.metrics.batch_size.record(group.len() as f64);
                 self.run_group(&mut group);
+                report.ran();
             }
             if self.tools.disk.has_failed() {
                 return;

@@ -46,6 +46,7 @@ async fn it_is_filled_from_the_index_in_chunks() {
         let filler = Filler::start(
             &scene.folder.path().join(crate::DATABASE_FILE),
             Arc::clone(&filter),
+            &Supervisor::new(),
         );
         let filler = filler.unwrap();
         filter.wait();

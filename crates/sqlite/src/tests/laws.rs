@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use goodpon_port_laws::{FreshRandom, World};
+use goodpon_supervise::Supervisor;
 
-use crate::{Store, late_index, tests::never_ends};
+use crate::{Store, late_index, tests::under};
 
 async fn world(most_waiting: usize) -> World {
     let folder = tempfile::tempdir().expect("a folder for the store");
@@ -16,8 +17,7 @@ async fn world(most_waiting: usize) -> World {
         clock.clone(),
         random,
         zone,
-        never_ends(),
-        most_waiting,
+        under(&Supervisor::new(), most_waiting),
     );
     World::of_one_store(store.expect("an open store"), clock, Arc::new(folder))
 }

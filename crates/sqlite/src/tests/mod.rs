@@ -5,6 +5,7 @@ pub(crate) mod errors;
 mod folder_and_schema;
 mod holder;
 mod laws;
+mod threads;
 mod writer_groups;
 
 use std::sync::{Arc, mpsc};
@@ -23,11 +24,12 @@ use goodpon_domain::{
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
+use goodpon_supervise::Supervisor;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::{DATABASE_FILE, EndProcess, OpenError, Store, late_index::MOST_WAITING, writer::Tx};
+use crate::{DATABASE_FILE, OpenError, Store, Under, late_index::MOST_WAITING, writer::Tx};
 
 /// A store in a folder of its own, with one shop.
 pub(crate) struct Scene {
@@ -40,12 +42,17 @@ pub(crate) struct Scene {
 pub(crate) fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Result<Store, OpenError> {
     let random = Arc::new(FreshRandom::default());
     let clock = Arc::clone(clock) as _;
-    Store::open(folder.path(), clock, random, World::zone(), never_ends())
+    let supervisor = Supervisor::new();
+    Store::open(folder.path(), clock, random, World::zone(), &supervisor)
 }
 
 /// For a store whose disk is well.
-pub(crate) fn never_ends() -> EndProcess {
-    Arc::new(|why| panic!("{why}"))
+pub(crate) fn under(supervisor: &Supervisor, most_waiting: usize) -> Under<'_> {
+    Under {
+        supervisor,
+        end: Arc::new(|why| panic!("{why}")),
+        most_waiting,
+    }
 }
 
 /// As [`open`], with so many entries at most that wait for each late index.
@@ -57,8 +64,7 @@ pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting
         clock,
         random,
         zone,
-        never_ends(),
-        most_waiting,
+        under(&Supervisor::new(), most_waiting),
     );
     let store = store.unwrap();
     store.inner.filter.wait();
