@@ -203,7 +203,8 @@ async fn a_sync_of_the_database_that_fails_once_loses_nothing() {
     // Until the log is moved, and begun anew if the failure is passed over.
     let is_anew = || log_number(&world) != before;
     told.load(&world.shop, template, "during", is_anew).await;
-    assert_ended(&world, "a sync of goodpon.db failed");
+    // SQLite's sync or ours, as it comes.
+    assert_ended(&world, "check the disk");
     shim.cut_power(world.server(), 2);
     world.server().restart();
     told.check(&world).await;
@@ -234,7 +235,8 @@ async fn a_sync_that_fails_beside_a_reader_loses_nothing() {
     count().unwrap();
     shim.next_fsync_fails("goodpon.db");
     told.load(&world.shop, template, "during", || false).await;
-    assert_ended(&world, "a sync of goodpon.db failed");
+    // SQLite's sync or ours, as it comes.
+    assert_ended(&world, "check the disk");
     world.server().restart();
     told.check(&world).await;
     assert!(count().unwrap() >= i64::try_from(told.issued.len()).unwrap());
