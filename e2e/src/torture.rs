@@ -232,6 +232,10 @@ async fn one_round(
     let tally = audit::round(world, &door, &stage, &journal, &mut violations).await;
     verify(world, "while serving", &mut violations);
     let _ = world.server().terminate();
+    if let Some(shim) = shim {
+        // An ordered stop leaves nothing that a power cut could take.
+        shim.cut_power(world.server(), rng.random());
+    }
     verify(world, "stopped", &mut violations);
     world.server().restart();
     if let Some(history) = &plan.history {

@@ -155,6 +155,42 @@ async fn an_issue_is_counted_once_and_its_replay_not_at_all() {
 }
 
 #[tokio::test]
+async fn the_embedded_store_shows_its_log_and_what_waits_for_its_indexes() {
+    let world = World::with(Options::default().embedded()).await;
+    let template = world.publish(&Template::default()).await;
+    world.shop.issue_with_key(template, "u", "key").await.ok();
+    // The log is looked at ten times a second.
+    eventually("the log has a size", || async {
+        let (_, text) = admin(&world, "/metrics").await;
+        let size = text
+            .lines()
+            .find_map(|line| line.strip_prefix("goodpon_database_wal_bytes "));
+        size.is_some_and(|size| size != "0")
+    })
+    .await;
+    let (_, text) = admin(&world, "/metrics").await;
+    for index in ["coupon_holders", "idempotency_keys", "coupon_states"] {
+        for (name, value) in [
+            ("goodpon_late_entries_waiting", ""),
+            ("goodpon_late_entries_stuck", "0"),
+            ("goodpon_late_mark_lag", ""),
+        ] {
+            let sample = format!("{name}{{index=\"{index}\"}} {value}");
+            assert!(text.contains(&sample), "{sample}:\n{text}");
+        }
+    }
+    let ours = ["goodpon_writer_", "goodpon_database_", "goodpon_late_"];
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("# TYPE ")
+            && ours.iter().any(|prefix| name.starts_with(prefix))
+        {
+            let name = name.split(' ').next().unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name}:\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_request_is_one_line_and_no_line_has_a_secret() {
     let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default()).await;
