@@ -31,7 +31,7 @@ fn settings_in(folder: &Path) -> Settings {
 fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings_in(folder.path());
-    let store = open(&settings).unwrap();
+    let store = open(&settings, &Supervisor::new()).unwrap();
     let backends = Backends::Embedded(store);
     let app = app(&backends, &settings, Some(([127, 0, 0, 1], 8080).into())).unwrap();
     Place { app, folder }
