@@ -2,6 +2,7 @@
 //! envelope in place of the bare answers that hyper gives by itself to what is no HTTP or has absurd headers
 //! (contract §1: every answer in the envelope, with a trace id).
 
+mod lines;
 mod pace;
 mod refusal;
 
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::observe::count_cut;
+pub(crate) use lines::Lines;
 use pace::{Pace, Pause};
 use refusal::{Refusal, is_bare};
 
@@ -41,6 +43,7 @@ struct State {
     api: &'static str,
     patience: Patience,
     stage: Stage,
+    lines: Lines,
     pause: Pause,
     pace: Pace,
     /// Whether an answer of our own is to be written next: no bare one then.
@@ -70,6 +73,7 @@ impl Connection {
             api,
             patience,
             stage: Stage::Head,
+            lines: Lines::default(),
             pause: Pause::default(),
             pace: Pace::default(),
             owes_answer: false,
@@ -85,12 +89,14 @@ impl Connection {
 }
 
 impl Watch {
-    /// A request was handed to its handler; `has_body` tells whether a body follows its head.
-    pub(crate) fn begin(&self, has_body: bool) {
+    /// A request was handed to its handler; `has_body` tells whether a body follows its head. Returns what was seen of the
+    /// head's lines. Nothing of a request that was sent before the answer to the one before it: no proxy does that.
+    pub(crate) fn begin(&self, has_body: bool) -> Lines {
         let mut state = lock(&self.0);
         state.stage = Stage::Request;
         state.owes_answer = true;
         state.body_left = has_body;
+        std::mem::take(&mut state.lines)
     }
 
     /// The whole body has come.
@@ -135,15 +141,18 @@ impl State {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        match read {
-            Poll::Pending => self.poll_patience(cx),
-            Poll::Ready(Ok(())) if self.stage == Stage::Idle && buffer.filled().len() > before => {
+        if read.is_pending() {
+            return self.poll_patience(cx);
+        }
+        let bytes = &buffer.filled()[before..];
+        if self.stage != Stage::Request && !bytes.is_empty() {
+            self.lines.read(bytes);
+            if self.stage == Stage::Idle {
                 self.stage = Stage::Head;
                 self.pause.end();
-                read
             }
-            Poll::Ready(_) => read,
         }
+        read
     }
 
     /// Waits as long as the stage allows. An idle connection ends as if its client had closed it.
@@ -222,8 +231,9 @@ impl AsyncWrite for Connection {
         lock(&self.0).poll_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0).stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A TCP stream keeps nothing back.
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -46,8 +46,8 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let has_body = !request.body().is_end_stream();
-        self.watch.begin(has_body);
-        if head::is_at_fault(&request) {
+        let lines = self.watch.begin(has_body);
+        if head::is_at_fault(&request, &lines) {
             let trace_id = TraceId::of(request.headers());
             return Answering {
                 step: Step::Refused {

@@ -4,34 +4,51 @@
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Version};
 
-/// Whether the head is one that RFC 9112 has a server refuse: not exactly one `Host` (§3.2; HTTP/1.0 may leave it out),
-/// or a transfer coding other than `chunked`, once (§6.1).
-pub(super) fn is_at_fault<B>(request: &Request<B>) -> bool {
-    !has_its_host(request) || !is_coded_soundly(request.headers())
+use crate::connection::Lines;
+
+/// Whether the head is one that RFC 9112 has or lets a server refuse: not exactly one `Host` (§3.2; HTTP/1.0 may leave it
+/// out), a transfer coding other than `chunked`, once, or one beside a length (§6.1), a line that ends in a single line
+/// feed (§2.2).
+pub(super) fn is_at_fault<B>(request: &Request<B>, lines: &Lines) -> bool {
+    lines.has_bare_feed
+        || !has_its_host(request)
+        || !is_coded_soundly(request.headers(), lines.has_length)
 }
 
 fn has_its_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.as_bytes().iter().copied().all(may_be_in_a_host),
+        (Some(host), None) => {
+            let mut bytes = host.as_bytes().iter();
+            bytes.all(|byte| HOST_BYTES[usize::from(*byte)])
+        }
         (None, _) => request.version() < Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
 }
 
 /// Letters of names, addresses and ports, and whatever else names are made of; none that ends a host or begins another.
-fn may_be_in_a_host(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"/\\?#@,\"<>".contains(&byte)
-}
+const HOST_BYTES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        allowed[byte as usize] = !matches!(
+            byte,
+            b'/' | b'\\' | b'?' | b'#' | b'@' | b',' | b'"' | b'<' | b'>'
+        );
+        byte += 1;
+    }
+    allowed
+};
 
-fn is_coded_soundly(headers: &HeaderMap) -> bool {
+fn is_coded_soundly(headers: &HeaderMap, has_length: bool) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => true,
-        (Some(coding), None) => coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked"),
+        (Some(coding), None) => {
+            let coding = coding.as_bytes().trim_ascii();
+            !has_length && coding.eq_ignore_ascii_case(b"chunked")
+        }
         (Some(_), Some(_)) => false,
     }
 }
@@ -46,7 +63,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        is_at_fault(&request.body(()).unwrap())
+        is_at_fault(&request.body(()).unwrap(), &Lines::default())
     }
 
     #[test]
