@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::power;
+use crate::power::{self, Loss};
 use crate::server::{Options, Server};
 
 /// The preloaded shim of `faults/shim.c` and `faults/disk.c`, and the folder with its switches.
@@ -66,14 +66,13 @@ impl Shim {
         folder.expect("the folder of the shim").join("data")
     }
 
-    /// Ends the server and cuts the power of its disk: a part of what was not synced is lost, of the seed's choice.
-    /// Tells how many bytes were not synced, and how many of those were lost.
+    /// Ends the server and cuts the power of its disk: what was not synced is lost, or a part of it. Tells how many bytes were not synced, and how many of those were lost.
     ///
     /// # Panics
     /// When the disk cannot be written.
-    pub fn cut_power(&self, server: &Server, seed: u64) -> (u64, u64) {
+    pub fn cut_power(&self, server: &Server, loss: Loss) -> (u64, u64) {
         server.kill9();
-        power::cut(self.folder.path(), &self.disk(), seed).expect("the disk")
+        power::cut(self.folder.path(), &self.disk(), loss).expect("the disk")
     }
 
     /// Lets every sync to disk fail with EIO, or succeed again.

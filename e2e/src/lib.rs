@@ -11,7 +11,7 @@ pub mod expect;
 pub mod faults;
 pub mod history;
 pub mod ledger;
-mod power;
+pub mod power;
 pub mod raw;
 pub mod scaled;
 pub mod server;

@@ -17,13 +17,25 @@ const JOURNAL: &str = "journal-";
 /// A record's head: offset, length, length of what stood there, size of the file.
 const HEAD: usize = 4 * 8;
 
-/// Cuts the power of the disk under `data`, whose journals lie in `journals`: loses a random part of what is not synced,
+/// How much of what is not synced is lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// All of it.
+    All,
+    /// A part, of a seed's choice.
+    Part(u64),
+}
+
+/// Cuts the power of the disk under `data`, whose journals lie in `journals`: loses what is not synced, or a part of it,
 /// and all that is memory only. Tells how many bytes were not synced and how many of them were lost.
 ///
 /// # Errors
 /// A file cannot be read or written, or a journal is none.
-pub(crate) fn cut(journals: &Path, data: &Path, seed: u64) -> io::Result<(u64, u64)> {
-    let mut rng = StdRng::seed_from_u64(seed);
+pub(crate) fn cut(journals: &Path, data: &Path, loss: Loss) -> io::Result<(u64, u64)> {
+    let mut rng = match loss {
+        Loss::All => None,
+        Loss::Part(seed) => Some(StdRng::seed_from_u64(seed)),
+    };
     let mut names: Vec<String> = Vec::new();
     for entry in fs::read_dir(journals)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -40,7 +52,7 @@ pub(crate) fn cut(journals: &Path, data: &Path, seed: u64) -> io::Result<(u64, u
             .open(data.join(&name));
         match file {
             Ok(file) => {
-                let (unsynced, lost) = lose(&file, &fs::read(&journal)?, &mut rng)?;
+                let (unsynced, lost) = lose(&file, &fs::read(&journal)?, rng.as_mut())?;
                 tally = (tally.0 + unsynced, tally.1 + lost);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -93,42 +105,70 @@ fn read(journal: &[u8]) -> Vec<Write> {
     writes
 }
 
-fn lose(file: &File, journal: &[u8], rng: &mut StdRng) -> io::Result<(u64, u64)> {
+/// What becomes of a file.
+struct Fate<'a> {
+    /// What is written as a whole or not at all.
+    sector: u64,
+    size: u64,
+    /// How likely a sector is on the disk as it was written last; else any of its versions may be. Without, nothing is.
+    chance: Option<(&'a mut StdRng, f64)>,
+}
+
+impl<'a> Fate<'a> {
+    /// `sizes`: those that the file had, the synced one first.
+    fn draw(rng: Option<&'a mut StdRng>, sizes: Vec<u64>) -> Self {
+        let nothing = Self {
+            sector: 512,
+            size: sizes[0],
+            chance: None,
+        };
+        let Some(rng) = rng else {
+            return nothing;
+        };
+        if rng.random_bool(0.2) {
+            return nothing;
+        }
+        let likely = [0.0, 0.1, 0.5, 0.9, 1.0][rng.random_range(0..5)];
+        let newest = sizes.len() - 1;
+        let version = match rng.random_bool(likely) {
+            true => newest,
+            false => rng.random_range(0..=newest),
+        };
+        Self {
+            sector: if rng.random_bool(0.5) { 512 } else { 4096 },
+            size: sizes[version],
+            chance: Some((rng, likely)),
+        }
+    }
+
+    /// How many of the writes to a sector came onto the disk.
+    fn kept(&mut self, count: u32) -> u32 {
+        match &mut self.chance {
+            None => 0,
+            Some((rng, likely)) if rng.random_bool(*likely) => count,
+            Some((rng, _)) => rng.random_range(0..=count),
+        }
+    }
+}
+
+fn lose(file: &File, journal: &[u8], rng: Option<&mut StdRng>) -> io::Result<(u64, u64)> {
     let writes = read(journal);
-    let Some(first) = writes.first() else {
+    if writes.is_empty() {
         return Ok((0, 0));
-    };
-    let sector = if rng.random_bool(0.5) { 512 } else { 4096 };
+    }
+    let now = file.metadata()?.len();
+    let sizes = writes.iter().map(|write| write.old_size);
+    let mut fate = Fate::draw(rng, sizes.chain([now]).collect());
+    let sector = fate.sector;
     let sectors = |write: &Write| write.range.start / sector..write.range.end.div_ceil(sector);
     let mut count_of: BTreeMap<u64, u32> = BTreeMap::new();
     for one in writes.iter().flat_map(sectors) {
         *count_of.entry(one).or_default() += 1;
     }
-    // How likely a sector is to be on the disk as it was written last; else any of its versions may be.
-    let likely = [0.0, 0.1, 0.5, 0.9, 1.0][rng.random_range(0..5)];
-    let is_nothing_kept = rng.random_bool(0.2);
-    let mut kept_of = BTreeMap::new();
-    for (sector, count) in &count_of {
-        let kept = match is_nothing_kept {
-            true => 0,
-            false if rng.random_bool(likely) => *count,
-            false => rng.random_range(0..=*count),
-        };
-        kept_of.insert(*sector, kept);
-    }
-    let size = match is_nothing_kept {
-        true => first.old_size,
-        false => {
-            let now = file.metadata()?.len();
-            let sizes = writes.iter().map(|write| write.old_size);
-            let sizes: Vec<u64> = sizes.chain([now]).collect();
-            if rng.random_bool(likely) {
-                now
-            } else {
-                sizes[rng.random_range(0..sizes.len())]
-            }
-        }
-    };
+    let kept_of: BTreeMap<u64, u32> = count_of
+        .iter()
+        .map(|(sector, count)| (*sector, fate.kept(*count)))
+        .collect();
     let (mut unsynced, mut lost) = (0, 0);
     for write in writes.iter().rev() {
         let mut undone: Option<Range<u64>> = None;
@@ -154,7 +194,7 @@ fn lose(file: &File, journal: &[u8], rng: &mut StdRng) -> io::Result<(u64, u64)>
             undo(file, write, journal, undone)?;
         }
     }
-    file.set_len(size)?;
+    file.set_len(fate.size)?;
     file.sync_all()?;
     Ok((unsynced, lost))
 }
@@ -184,7 +224,7 @@ mod tests {
     }
 
     /// A file of `a`s that were synced, then all `b`s and then all `c`s, 4 KiB longer.
-    fn scene(seed: u64) -> Vec<u8> {
+    fn scene(loss: Loss) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let (journals, data) = (folder.path().join("faults"), folder.path().join("data"));
         fs::create_dir(&journals).unwrap();
@@ -197,7 +237,7 @@ mod tests {
         fs::write(journals.join("journal-f"), &journal).unwrap();
         fs::write(data.join("f"), [b'c'; 12288]).unwrap();
         fs::write(data.join("f-shm"), "memory").unwrap();
-        cut(&journals, &data, seed).unwrap();
+        cut(&journals, &data, loss).unwrap();
         assert!(!data.join("f-shm").exists());
         assert!(!journals.join("journal-f").exists());
         fs::read(data.join("f")).unwrap()
@@ -207,7 +247,7 @@ mod tests {
     fn any_mix_of_versions_may_be_there_and_nothing_else() {
         let (mut seen, mut torn) = (std::collections::BTreeSet::new(), 0);
         for seed in 0..200 {
-            let file = scene(seed);
+            let file = scene(Loss::Part(seed));
             assert!([8192, 12288].contains(&file.len()));
             for sector in file.chunks(512) {
                 assert!(
@@ -225,7 +265,12 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_not_synced_may_be_lost() {
+        assert_eq!(scene(Loss::All), [b'a'; 8192]);
+    }
+
+    #[test]
     fn the_same_seed_loses_the_same() {
-        assert_eq!(scene(3), scene(3));
+        assert_eq!(scene(Loss::Part(3)), scene(Loss::Part(3)));
     }
 }

@@ -16,6 +16,7 @@ use crate::client::Answer;
 use crate::faults::Shim;
 use crate::history::{Answered, History, Input};
 use crate::ledger::text;
+use crate::power::Loss;
 use crate::server::{Options, Server};
 use crate::template::Template;
 use crate::world::World;
@@ -234,7 +235,7 @@ async fn one_round(
     let _ = world.server().terminate();
     if let Some(shim) = shim {
         // An ordered stop leaves nothing that a power cut could take.
-        shim.cut_power(world.server(), rng.random());
+        shim.cut_power(world.server(), Loss::Part(rng.random()));
     }
     verify(world, "stopped", &mut violations);
     world.server().restart();
@@ -267,7 +268,7 @@ async fn cut(world: &World, plan: &Plan, shim: Option<&Shim>, rng: &mut StdRng) 
                 let moment = rng.random_range(0..100);
                 tokio::time::sleep(Duration::from_millis(moment)).await;
             }
-            let (unsynced, lost) = shim.cut_power(world.server(), rng.random());
+            let (unsynced, lost) = shim.cut_power(world.server(), Loss::Part(rng.random()));
             if fails {
                 shim.fsync_fails(false);
             }

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use goodpon_e2e::actors::issue_path;
 use goodpon_e2e::faults::{Shim, SmallDisk};
 use goodpon_e2e::ledger::{actions, text};
+use goodpon_e2e::power::Loss;
 use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Shop, Template, World};
 use serde_json::json;
@@ -187,7 +188,7 @@ async fn a_commit_whose_sync_fails_ends_the_process_and_loses_nothing() {
     world.server().restart();
     told.check(&world).await;
     recovers(&world, template, &mut told).await;
-    shim.cut_power(world.server(), 1);
+    shim.cut_power(world.server(), Loss::Part(1));
     world.server().restart();
     told.check(&world).await;
     assert_eq!(world.ledger(&[("orderId", "o")]).await.len(), 1);
@@ -205,7 +206,7 @@ async fn a_sync_of_the_database_that_fails_once_loses_nothing() {
     told.load(&world.shop, template, "during", is_anew).await;
     // SQLite's sync or ours, as it comes.
     assert_ended(&world, "check the disk");
-    shim.cut_power(world.server(), 2);
+    shim.cut_power(world.server(), Loss::All);
     world.server().restart();
     told.check(&world).await;
     recovers(&world, template, &mut told).await;
@@ -242,7 +243,7 @@ async fn a_sync_that_fails_beside_a_reader_loses_nothing() {
     assert!(count().unwrap() >= i64::try_from(told.issued.len()).unwrap());
     // The log goes, and with it all that stood there only.
     let _ = world.server().terminate();
-    shim.cut_power(world.server(), 3);
+    shim.cut_power(world.server(), Loss::All);
     world.server().restart();
     recovers(&world, template, &mut told).await;
     assert_verified(&world);
@@ -270,11 +271,9 @@ async fn what_a_start_answers_from_outlives_a_power_cut() {
     let listed = listed.ok()["coupons"].as_array().unwrap().len();
     assert_eq!(listed, 1, "the crash came before the write");
     told.issued.insert("late".to_owned());
-    for seed in 0..4 {
-        shim.cut_power(world.server(), seed);
-        world.server().restart();
-        told.check(&world).await;
-    }
+    shim.cut_power(world.server(), Loss::All);
+    world.server().restart();
+    told.check(&world).await;
     recovers(&world, template, &mut told).await;
     assert_verified(&world);
 }
