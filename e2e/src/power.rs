@@ -143,10 +143,12 @@ impl<'a> Fate<'a> {
 
     /// How many of the writes to a sector came onto the disk.
     fn kept(&mut self, count: u32) -> u32 {
-        match &mut self.chance {
-            None => 0,
-            Some((rng, likely)) if rng.random_bool(*likely) => count,
-            Some((rng, _)) => rng.random_range(0..=count),
+        let Some((rng, likely)) = &mut self.chance else {
+            return 0;
+        };
+        match rng.random_bool(*likely) {
+            true => count,
+            false => rng.random_range(0..=count),
         }
     }
 }
