@@ -18,6 +18,8 @@ pub struct SignUp {
     pub password: String,
     /// The name.
     pub name: String,
+    /// The network that the request came from.
+    pub origin: Option<String>,
 }
 
 /// Why a sign-up is refused, in the order in which it is checked.
@@ -37,7 +39,7 @@ pub async fn sign_up(app: &App, input: SignUp) -> Result<Account, Failure<SignUp
     }
     account::check_sign_up(&input.email, &input.name, &input.password)
         .map_err(|_| Failure::Refused(SignUpRefusal::InvalidInput))?;
-    let verification = new_verification(app, &input.name);
+    let verification = new_verification(app, &input.name, input.origin);
     let account = NewAccount {
         email: input.email,
         name: input.name,
@@ -49,11 +51,12 @@ pub async fn sign_up(app: &App, input: SignUp) -> Result<Account, Failure<SignUp
         .map_err(|_| Failure::Refused(SignUpRefusal::EmailTaken))
 }
 
-fn new_verification(app: &App, name: &str) -> NewVerification {
+fn new_verification(app: &App, name: &str, origin: Option<String>) -> NewVerification {
     let token = random_hex(app);
     NewVerification {
         token_digest: Sha256::digest(token.as_bytes()).into(),
         mail: app.verification_mail.write(name, &token),
+        origin,
     }
 }
 
@@ -64,12 +67,16 @@ pub async fn verify(app: &App, token: &str) -> Result<Account, Failure<VerifyRef
 }
 
 /// Sends another verification mail; the token before is void from then on.
-pub async fn resend_verification(app: &App, email: &str) -> Result<(), Failure<ResendRefusal>> {
+pub async fn resend_verification(
+    app: &App,
+    email: &str,
+    origin: Option<String>,
+) -> Result<(), Failure<ResendRefusal>> {
     let key = EmailKey::of(email);
     let found = app.accounts.find_by_email(&key).await?;
     let account =
         account::resend(found.as_ref().map(|(account, _)| account)).map_err(Failure::Refused)?;
-    let verification = new_verification(app, &account.name);
+    let verification = new_verification(app, &account.name, origin);
     app.accounts
         .renew_verification(&key, verification)
         .await?

@@ -91,6 +91,8 @@ pub struct NewVerification {
     pub token_digest: [u8; 32],
     /// What the mail says.
     pub mail: MailContent,
+    /// The network whose request wrote the mail, as text; `None` where nobody asked from outside.
+    pub origin: Option<String>,
 }
 
 /// That e-mail address has an account already.

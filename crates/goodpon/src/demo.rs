@@ -203,6 +203,7 @@ async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
     let verification = NewVerification {
         token_digest: Sha256::digest(token.as_bytes()).into(),
         mail: app.verification_mail.write(ACCOUNT_NAME, &token),
+        origin: None,
     };
     let hash = app.passwords.hash(password.to_owned()).await;
     let new = NewAccount {

@@ -60,6 +60,7 @@ pub(crate) async fn sign_up(
     State(dashboard): State<Dashboard>,
     call: Call,
 ) -> Result<Answer, ApiError> {
+    let origin = Some(call.network(&dashboard).to_string());
     let mut fields = call.fields_and_body();
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let password = fields.body("password").any_text();
@@ -69,6 +70,7 @@ pub(crate) async fn sign_up(
             email: email?.into_owned(),
             password: password?.into_owned(),
             name: name?.into_owned(),
+            origin,
         })
     })?;
     let account = account::sign_up(dashboard.app(), input)
@@ -212,7 +214,8 @@ pub(crate) async fn resend_verification_email(
     let mut fields = call.fields_and_body();
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let email = fields.finish(|| email)?;
-    account::resend_verification(dashboard.app(), &email)
+    let origin = Some(call.network(&dashboard).to_string());
+    account::resend_verification(dashboard.app(), &email, origin)
         .await
         .map_err(|failure| ApiError::of(failure, resend_code))?;
     Ok(Answer::success(RESENT))

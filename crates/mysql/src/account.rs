@@ -103,7 +103,7 @@ async fn insert_verification(
             token,
         )
         .await?;
-    insert_mail(session, &account.email, &verification.mail).await
+    insert_mail(session, &account.email, verification).await
 }
 
 /// Likewise.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use goodpon_application::{
     mail::{MailContent, QueuedMail, StoredMail},
-    ports::{Outbox, StoreResult},
+    ports::{NewVerification, Outbox, StoreResult},
 };
 use jiff::Timestamp;
 use mysql_async::Params;
@@ -26,8 +26,9 @@ fn recipient_key(to: &str) -> String {
 pub(crate) async fn insert_mail(
     session: &mut Session<'_>,
     to: &str,
-    content: &MailContent,
+    verification: &NewVerification,
 ) -> Result<()> {
+    let content = &verification.mail;
     let (key, now) = (recipient_key(to), micros(session.now));
     session
         .run(
@@ -38,8 +39,8 @@ pub(crate) async fn insert_mail(
         .await?;
     session
         .run(
-            "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, next_try_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, next_try_at, origin)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 to,
                 key,
@@ -48,6 +49,7 @@ pub(crate) async fn insert_mail(
                 &content.html,
                 now,
                 now,
+                &verification.origin,
             ),
         )
         .await

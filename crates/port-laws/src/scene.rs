@@ -119,6 +119,7 @@ pub(crate) fn new_verification(token_digest: [u8; 32]) -> NewVerification {
             text: "line\r\nline".into(),
             html: "<p>&lt;홍길동&gt;</p>".into(),
         },
+        origin: Some("2001:db8:1:2::".into()),
     }
 }
 

@@ -164,6 +164,7 @@ async fn merchant(store: &Store) -> MerchantId {
     let verification = NewVerification {
         token_digest: digest,
         mail,
+        origin: None,
     };
     let owner = store
         .sign_up(account, verification)

@@ -96,7 +96,7 @@ fn insert_verification(
             account.id.0,
             micros(tx.now)
         ])?;
-    insert_mail(tx, &account.email, &verification.mail)
+    insert_mail(tx, &account.email, verification)
 }
 
 fn delete_tokens(tx: &Tx<'_>, account: AccountId) -> rusqlite::Result<()> {

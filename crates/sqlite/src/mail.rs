@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use goodpon_application::{
     mail::{MailContent, QueuedMail, StoredMail},
-    ports::{Outbox, StoreResult},
+    ports::{NewVerification, Outbox, StoreResult},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -16,7 +16,12 @@ use crate::{
 
 /// Puts a verification mail into the outbox, due at once. One before it to the same account that has not left
 /// yet must not leave any more: its token is void.
-pub(crate) fn insert_mail(tx: &Tx<'_>, to: &str, content: &MailContent) -> rusqlite::Result<()> {
+pub(crate) fn insert_mail(
+    tx: &Tx<'_>,
+    to: &str,
+    verification: &NewVerification,
+) -> rusqlite::Result<()> {
+    let content = &verification.mail;
     tx.connection
         .prepare_cached(
             "UPDATE mails SET next_try_at = NULL, last_error = 'superseded by a newer mail'
@@ -25,15 +30,16 @@ pub(crate) fn insert_mail(tx: &Tx<'_>, to: &str, content: &MailContent) -> rusql
         .execute([to])?;
     tx.connection
         .prepare_cached(
-            "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+            "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at, origin)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
         )?
         .execute(params![
             to,
             content.subject,
             content.text,
             content.html,
-            micros(tx.now)
+            micros(tx.now),
+            verification.origin
         ])?;
     Ok(())
 }

@@ -43,6 +43,7 @@ impl Place {
             email: email.to_owned(),
             password: "Password-1234!".to_owned(),
             name: "이름".to_owned(),
+            origin: None,
         };
         assert!(account::sign_up(&self.app, input).await.is_ok(), "{email}");
     }

@@ -1,7 +1,7 @@
 //! What comes before the router finds a handler or none (contract §1, Order of checks).
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
@@ -63,6 +63,11 @@ impl Call {
     /// Its path, query and body, to be read.
     pub(crate) fn fields_and_body(&self) -> Fields<'_> {
         self.fields().with_body(&self.body)
+    }
+
+    /// The network that it came from.
+    pub(crate) fn network(&self, dashboard: &Dashboard) -> IpAddr {
+        network(dashboard, &self.parts)
     }
 
     /// Tells the access log which merchant it is about.
@@ -133,11 +138,7 @@ fn limit_rate(dashboard: &Dashboard, parts: &Parts, body: &[u8]) -> Result<(), A
         return Ok(());
     };
     if limit.by_address.is_on() {
-        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let peer = parts.extensions.get::<Peer>().map_or(nobody, |peer| peer.0);
-        let trusted = dashboard.0.trust_forwarded_for;
-        let address = client_address(&parts.headers, peer, trusted);
-        limit.by_address.check(&address)?;
+        limit.by_address.check(&network(dashboard, parts))?;
     }
     if limit.by_email.is_on()
         && let Some(email) = email(parts, body)
@@ -145,6 +146,13 @@ fn limit_rate(dashboard: &Dashboard, parts: &Parts, body: &[u8]) -> Result<(), A
         limit.by_email.check(&email)?;
     }
     Ok(())
+}
+
+/// The client's address, of IPv6 its network.
+fn network(dashboard: &Dashboard, parts: &Parts) -> IpAddr {
+    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let peer = parts.extensions.get::<Peer>().map_or(nobody, |peer| peer.0);
+    client_address(&parts.headers, peer, dashboard.0.trust_forwarded_for)
 }
 
 fn limit_of<'a>(dashboard: &'a Dashboard, parts: &Parts) -> Option<&'a OpenCallLimit> {

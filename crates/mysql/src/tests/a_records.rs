@@ -29,6 +29,7 @@ fn verification(digest: u8) -> NewVerification {
             text: "본문".into(),
             html: "<p>본문</p>".into(),
         },
+        origin: None,
     }
 }
 

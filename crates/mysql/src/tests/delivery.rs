@@ -25,6 +25,7 @@ async fn mails_are_due_to_one_process_at_a_time() {
             text: "t".into(),
             html: "h".into(),
         },
+        origin: None,
     };
     store.sign_up(account, verification).await.unwrap().unwrap();
     let outboxes: Vec<_> = (0..4)

@@ -92,6 +92,7 @@ impl Scene {
                 text: "t".into(),
                 html: "h".into(),
             },
+            origin: None,
         };
         let owner = store.sign_up(account, verification).await.unwrap().unwrap();
         let secret = NewSecret {
