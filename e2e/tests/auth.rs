@@ -1,11 +1,13 @@
 //! Login and bearer tokens of the dashboard, credentials of the partner API (contract §2 and §3).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use goodpon_e2e::expect::exact_keys;
-use goodpon_e2e::world::{PASSWORD, eventually};
-use goodpon_e2e::{Api, Options, Shared, Template, World};
+use goodpon_e2e::expect::{exact_keys, is_lower_hex};
+use goodpon_e2e::server::goodpon;
+use goodpon_e2e::world::{PASSWORD, eventually, fresh_email};
+use goodpon_e2e::{Anonymous, Api, Client, Options, Server, Shared, Template, World};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 
@@ -61,6 +63,9 @@ async fn login_gives_a_token_for_24_hours() {
         token.claims["exp"].as_u64().unwrap(),
     );
     assert_eq!(expires - issued, 24 * 60 * 60);
+    assert_eq!(token.header.typ.as_deref(), Some("at+jwt"));
+    let generation = token.claims["gen"].as_str().unwrap();
+    assert!(is_lower_hex(generation, 16), "{generation}");
 }
 
 #[tokio::test]
@@ -157,6 +162,20 @@ async fn only_our_own_living_tokens_pass() {
             "no expiry",
             sign(Algorithm::HS256, &json!({"sub": me}), SECRET),
         ),
+        ("older than its account, and without generation", {
+            let before = now() - 3600;
+            sign(Algorithm::HS256, &claims(&me, before, now() + day), SECRET)
+        }),
+        ("another generation", {
+            let mut claims = claims(&me, now(), now() + day);
+            claims["gen"] = json!("00000000000000ab");
+            sign(Algorithm::HS256, &claims, SECRET)
+        }),
+        ("another audience", {
+            let mut claims = claims(&me, now(), now() + day);
+            claims["aud"] = json!("another");
+            sign(Algorithm::HS256, &claims, SECRET)
+        }),
         ("cut", good[..good.len() - 4].to_owned()),
         ("text", "token".to_owned()),
     ];
@@ -166,6 +185,59 @@ async fn only_our_own_living_tokens_pass() {
         assert_eq!(answer.status, 401, "{what}: {answer}");
         answer.refused("UNAUTHORIZED");
     }
+}
+
+/// Accounts are numbered anew in a database that is made anew: a token of one that is gone must not open another.
+#[tokio::test]
+async fn a_token_of_a_database_that_is_gone_opens_nothing() {
+    let options = || Options::default().env("GOODPON_JWT_SECRET", SECRET);
+    let gone = World::with(options()).await;
+    let world = World::with(options()).await;
+    assert_eq!(gone.owner.id, world.owner.id, "the same number");
+    let mut account = world.owner.0.clone();
+    account.me().await.ok();
+    account.token.clone_from(&gone.owner.token);
+    account.me().await.refused("UNAUTHORIZED");
+    let (merchants, made) = (account.merchants().await, account.create_secret(1).await);
+    merchants.refused("UNAUTHORIZED");
+    made.refused("UNAUTHORIZED");
+}
+
+/// Likewise in one that was brought back from a backup.
+#[tokio::test]
+async fn a_token_of_an_account_that_a_restore_forgot_opens_no_other() {
+    let options = Options::default()
+        .embedded()
+        .env("GOODPON_JWT_SECRET", SECRET);
+    let world = World::with(options.clone()).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let copy = folder.path().join("copy.db");
+    let copied = world.server().run_cli(&["backup", copy.to_str().unwrap()]);
+    assert!(copied.status.success(), "{copied:?}");
+    let forgotten = world.fresh_account().await;
+    forgotten.me().await.ok();
+
+    let data = tempfile::TempDir::new().unwrap();
+    let place = data.path().join("data");
+    let arguments = ["restore", "--data-dir", place.to_str().unwrap()];
+    let restored = goodpon(&[&arguments[..], &[copy.to_str().unwrap()]].concat(), &[]);
+    assert!(restored.status.success(), "{restored:?}");
+    let told = String::from_utf8(restored.stdout).unwrap();
+    assert!(told.contains("log in again"), "{told}");
+    let server = Arc::new(Server::start(options.data_dir(&place)));
+    let anonymous = Anonymous {
+        client: Client::new(&server),
+    };
+    let email = fresh_email();
+    let made = anonymous.sign_up(&email, PASSWORD, "새 계정").await;
+    assert_eq!(made.ok()["id"], forgotten.id, "the same number");
+    let mut account = forgotten.clone();
+    account.client = Client::new(&server);
+    account.me().await.refused("UNAUTHORIZED");
+    // Sessions of accounts that the copy has go on.
+    let mut owner = world.owner.0.clone();
+    owner.client = Client::new(&server);
+    owner.me().await.ok();
 }
 
 #[tokio::test]

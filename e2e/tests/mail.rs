@@ -192,7 +192,7 @@ async fn sign_up_is_delivered_by_smtp() {
     let server = Arc::new(Server::start(options(port)));
     let anonymous = anonymous(&server);
     let email = fresh_email();
-    anonymous.sign_up(&email, PASSWORD, "홍<길동>").await.ok();
+    anonymous.sign_up(&email, PASSWORD, "홍길동").await.ok();
     let delivery = next(&mut deliveries).await;
     assert!(delivery.to.contains(&email), "{}", delivery.to);
     let mail = mailparse::parse_mail(delivery.data.as_bytes()).unwrap();
@@ -209,13 +209,8 @@ async fn sign_up_is_delivered_by_smtp() {
             && !header("Date").is_empty()
             && !header("Message-ID").is_empty()
     );
-    let body = decoded(&delivery.data)
-        .replace("&#60;", "&lt;")
-        .replace("&#62;", "&gt;");
-    assert!(
-        body.contains("홍&lt;길동&gt;") && body.contains("홍<길동>"),
-        "{body}"
-    );
+    let body = decoded(&delivery.data);
+    assert!(body.contains(&email) && !body.contains("길동"), "{body}");
     assert!(
         body.contains("https://console.example.com/web/verify?token="),
         "{body}"
@@ -280,95 +275,6 @@ async fn a_mail_server_that_is_down_delays_and_loses_none() {
     expected.sort();
     for (told, expected) in told.iter().zip(&expected) {
         assert!(told.contains(expected.as_str()), "{told}");
-    }
-}
-
-#[tokio::test]
-async fn the_link_verifies_on_the_click_and_not_on_the_visit() {
-    let world = SHARED.world().await;
-    let email = fresh_email();
-    world.anonymous.sign_up(&email, PASSWORD, "이름").await.ok();
-    let token = world.server().verification_token(&email);
-    let page = format!("{}/verify", world.server().base(Api::Dashboard));
-    let verified = async || world.anonymous.login(&email, PASSWORD).await.ok()["verified"].clone();
-    for _ in 0..2 {
-        let visit = world
-            .client
-            .http()
-            .get(format!("{page}?token={token}"))
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(visit.status(), 200);
-        let html = visit.text().await.unwrap();
-        assert!(html.contains("<form") && html.contains("<button"), "{html}");
-        assert!(html.to_lowercase().contains("method=\"post\""), "{html}");
-    }
-    assert_eq!(verified().await, false, "mail scanners follow links");
-    let click = world
-        .client
-        .http()
-        .post(&page)
-        .form(&[("token", &token)])
-        .send()
-        .await
-        .unwrap();
-    assert!(
-        click.status().is_success() || click.status().is_redirection(),
-        "{}",
-        click.status()
-    );
-    assert_eq!(verified().await, true);
-    let again = world
-        .client
-        .http()
-        .post(&page)
-        .form(&[("token", &token)])
-        .send()
-        .await
-        .unwrap();
-    assert!(again.status().is_client_error() || again.status().is_success());
-    assert!(!again.status().is_server_error());
-}
-
-#[tokio::test]
-async fn the_page_shrugs_at_nonsense() {
-    let world = SHARED.world().await;
-    let page = format!("{}/verify", world.server().base(Api::Dashboard));
-    for query in [
-        "",
-        "?token=",
-        "?token=%3Cscript%3Ealert(1)%3C/script%3E",
-        "?token=%00",
-        "?x=%ff",
-    ] {
-        let visit = world
-            .client
-            .http()
-            .get(format!("{page}{query}"))
-            .send()
-            .await
-            .unwrap();
-        assert!(!visit.status().is_server_error(), "{query}");
-        assert!(
-            !visit.text().await.unwrap().contains("<script>alert"),
-            "{query}"
-        );
-    }
-    for body in [
-        "",
-        "token=",
-        "token=%ff",
-        "token=x&token=y",
-        "{\"token\":1}",
-    ] {
-        let request = world
-            .client
-            .http()
-            .post(&page)
-            .header("Content-Type", "application/x-www-form-urlencoded");
-        let click = request.body(body).send().await.unwrap();
-        assert!(!click.status().is_server_error(), "{body}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mail: written into the outbox by use cases, sent from there by a transport.
 
 use async_trait::async_trait;
+use goodpon_domain::business_time::BusinessZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{App, ports::StoreResult};
@@ -16,24 +17,66 @@ pub struct MailContent {
     pub html: String,
 }
 
+/// Of what the verification mail gives notice. Nothing else that was typed at sign-up stands in it: it goes to an
+/// address that may be a stranger's.
+#[derive(Debug, Clone, Copy)]
+pub struct Notice<'a> {
+    /// The address that was typed.
+    pub address: &'a str,
+    /// When.
+    pub signed_up_at: Timestamp,
+}
+
 /// How the verification mail is written.
 #[derive(Debug, Clone)]
 pub struct VerificationMail {
     /// What `/verify?token=…` is appended to.
     pub link_base: String,
-    /// Writes the mail to a person of that name with that link.
-    pub compose: fn(name: &str, link: &str) -> MailContent,
+    /// Writes the mail to that address, which signed up at that local time, with that link.
+    pub compose: fn(address: &str, signed_up_at: &str, link: &str) -> MailContent,
 }
+
+/// What stands before the token in a link.
+const BEFORE_TOKEN: &str = "/verify?token=";
+
+/// How many hex digits a token has.
+const TOKEN_DIGITS: usize = 32;
 
 impl VerificationMail {
     /// The mail that carries `token`.
-    pub fn write(&self, name: &str, token: &str) -> MailContent {
-        let link = format!(
-            "{}/verify?token={token}",
-            self.link_base.trim_end_matches('/')
-        );
-        (self.compose)(name, &link)
+    pub fn write(&self, zone: &BusinessZone, notice: Notice<'_>, token: &str) -> MailContent {
+        let base = self.link_base.trim_end_matches('/');
+        let link = format!("{base}{BEFORE_TOKEN}{token}");
+        let time = zone.local(notice.signed_up_at).strftime("%Y-%m-%d %H:%M");
+        let signed_up_at = format!("{time} ({})", zone.name());
+        (self.compose)(notice.address, &signed_up_at, &link)
     }
+}
+
+impl MailContent {
+    /// The same mail with stars in place of the verification token in its links.
+    #[must_use]
+    pub fn without_token(&self) -> Self {
+        Self {
+            subject: self.subject.clone(),
+            text: without_token(&self.text),
+            html: without_token(&self.html),
+        }
+    }
+}
+
+fn without_token(text: &str) -> String {
+    let mut parts = text.split(BEFORE_TOKEN);
+    let mut blanked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        blanked.push_str(BEFORE_TOKEN);
+        // As many as digits are there: what is shorter or longer is no token, but surely nothing to keep either.
+        let stars = digits.min(TOKEN_DIGITS);
+        blanked.push_str(&"*".repeat(stars));
+        blanked.push_str(&part[stars..]);
+    }
+    blanked
 }
 
 /// How long a mail is tried while the mail server takes none. Beyond that it says nothing of use any more,
@@ -167,4 +210,34 @@ pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
 /// 2 s, 4 s, 8 s … up to 15 minutes.
 fn backoff(attempts: u32) -> SignedDuration {
     SignedDuration::from_secs((2 << attempts.min(9)).min(900))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_blanked_wherever_its_link_stands() {
+        let token = "0123456789abcdef0123456789abcdef";
+        let text =
+            format!("a {token} https://x/verify?token={token}\nhttps://x/verify?token={token}<br>");
+        let content = MailContent {
+            subject: "s".into(),
+            text: text.clone(),
+            html: format!("<a href=\"https://x/verify?token={token}\">"),
+        };
+        let blanked = content.without_token();
+        assert_eq!(
+            blanked.text,
+            text.replace(&format!("={token}"), &format!("={}", "*".repeat(32))),
+        );
+        assert!(!blanked.html.contains(token) && blanked.html.ends_with("**\">"));
+        assert_eq!(blanked.without_token(), blanked);
+        let plain = MailContent {
+            subject: String::new(),
+            text: "가/verify?token=가".into(),
+            html: String::new(),
+        };
+        assert_eq!(plain.without_token(), plain);
+    }
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use goodpon_domain::{
-    account::{Account, EmailKey, ResendRefusal, VerifyRefusal},
+    account::{Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal},
     coupon::{CancelRefusal, Cancellation, IssueRefusal, Order, RedeemRefusal, Redemption},
     history::{HistoryEntry, HistoryPosition},
     id::{AccountId, CouponId, MemberId, MerchantId, SecretId, TemplateId},
     merchant::{ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal, Standing},
+    session::{Claims, Generation},
     template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms},
     wallet::HeldCoupon,
 };
@@ -59,18 +60,32 @@ pub trait Random: Send + Sync {
 /// Password hashing, so slow on purpose that only a few run at once.
 #[async_trait]
 pub trait Passwords: Send + Sync {
-    /// The hash to store. Unavailable where too many wait already.
-    async fn hash(&self, password: String) -> StoreResult<String>;
+    /// The hash to store of a password that is set, unless it is one of the first that are guessed of a person of whom
+    /// `about` is known. Unavailable where too many wait already.
+    async fn hash(
+        &self,
+        password: String,
+        about: Vec<String>,
+    ) -> StoreResult<Result<String, GuessedFirst>>;
     /// Whether `password` is the one that `hash` was made of. Unavailable where too many wait already.
     async fn verify(&self, password: String, hash: String) -> StoreResult<bool>;
 }
 
+/// A password is too easily guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuessedFirst;
+
 /// Access tokens of the dashboard (contract §2): signed, valid for 24 hours.
 pub trait AccessTokens: Send + Sync {
     /// A token for that account, given out at `now`.
-    fn issue(&self, account: AccountId, now: Timestamp) -> StoreResult<String>;
-    /// Whose token it is, if it is ours and good at `now`.
-    fn read(&self, token: &str, now: Timestamp) -> Option<AccountId>;
+    fn issue(
+        &self,
+        account: AccountId,
+        generation: Generation,
+        now: Timestamp,
+    ) -> StoreResult<String>;
+    /// What the token says, if it is ours and good at `now`. Whether it counts is for [`Claims::count_for`] to say.
+    fn read(&self, token: &str, now: Timestamp) -> Option<Claims>;
 }
 
 /// An account that is about to sign up.
@@ -82,6 +97,17 @@ pub struct NewAccount {
     pub name: String,
     /// The argon2id hash.
     pub password_hash: String,
+    /// What its access tokens will carry.
+    pub generation: Generation,
+}
+
+/// A password that takes the place of another, and ends all access tokens given before.
+#[derive(Debug, Clone)]
+pub struct NewPassword {
+    /// The argon2id hash.
+    pub hash: String,
+    /// What access tokens carry from then on.
+    pub generation: Generation,
 }
 
 /// A verification to send: the token's digest, and the mail that carries the token.
@@ -95,27 +121,41 @@ pub struct NewVerification {
     pub origin: Option<String>,
 }
 
-/// That e-mail address has an account already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EmailTaken;
-
-/// Accounts and their verification tokens.
+/// Accounts and their verification tokens. An account that was not verified in time counts as gone in
+/// [`Account::is_gone`], and is deleted by [`Upkeep::clean_up`] with its tokens.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Whether an account has that address.
+    /// Whether a verified account has that address.
     async fn is_email_taken(&self, email: &EmailKey) -> StoreResult<bool>;
-    /// Stores the account, its token and its mail as one.
+    /// Stores the account, its token and its mail as one. Where an unverified account has the address, the new one
+    /// takes its place under the same id, and its tokens are void.
     async fn sign_up(
         &self,
         account: NewAccount,
         verification: NewVerification,
-    ) -> StoreResult<Result<Account, EmailTaken>>;
+    ) -> StoreResult<Result<Account, AddressRefusal>>;
     /// The account of that id.
     async fn find(&self, id: AccountId) -> StoreResult<Option<Account>>;
     /// The account of that address and its password hash.
     async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>>;
-    /// Verifies by a token's digest, spending the token.
-    async fn verify(&self, token_digest: [u8; 32]) -> StoreResult<Result<Account, VerifyRefusal>>;
+    /// Gives an account that has no generation yet this one.
+    async fn draw_generation(&self, id: AccountId, generation: Generation) -> StoreResult<()>;
+    /// The account that the token of that digest would verify now.
+    async fn verifiable(
+        &self,
+        token_digest: [u8; 32],
+    ) -> StoreResult<Result<Account, VerifyRefusal>>;
+    /// The same with its password hash, counting one password more that is tried with the token.
+    async fn try_password(
+        &self,
+        token_digest: [u8; 32],
+    ) -> StoreResult<Result<(Account, String), TryRefusal>>;
+    /// Verifies by a token's digest, spending the token, and sets a new password where there is one.
+    async fn verify(
+        &self,
+        token_digest: [u8; 32],
+        password: Option<NewPassword>,
+    ) -> StoreResult<Result<Account, VerifyRefusal>>;
     /// Voids the tokens that the account had, and stores a new one with its mail, as one.
     async fn renew_verification(
         &self,
@@ -350,7 +390,8 @@ pub trait Histories: Send + Sync {
 }
 
 /// Mails that wait to be sent, and those that were or never will be. A new verification mail supersedes the one
-/// to the same address that still waits: its token is void.
+/// to the same address that still waits, as does a verification: its token is void. The token in a mail is blanked once
+/// it is void or spent, and by [`Upkeep::clean_up`] once its time is over and the mail does not wait any more.
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// Up to `limit` mails whose next try is due, oldest first.
@@ -380,7 +421,8 @@ pub trait Upkeep: Send + Sync {
     async fn expire_coupons(&self, limit: usize) -> StoreResult<usize>;
     /// ISSUED coupons of discarded templates become DISCARDED, with a DISCARD entry each.
     async fn discard_coupons(&self, limit: usize) -> StoreResult<usize>;
-    /// Old idempotency records, spent tokens and mails sent long ago are deleted.
+    /// Old idempotency records, tokens, mails and accounts that nobody verified are deleted, and tokens in mails whose
+    /// time is over are blanked.
     async fn clean_up(&self, limit: usize) -> StoreResult<usize>;
 }
 

@@ -12,6 +12,11 @@ impl BusinessZone {
         Self(zone)
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
     /// The first instant of `date`, also where a clock change skips midnight.
     pub fn start_of_day(&self, date: Date) -> Timestamp {
         self.0

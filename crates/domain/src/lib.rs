@@ -9,5 +9,7 @@ pub mod gate;
 pub mod history;
 pub mod id;
 pub mod merchant;
+pub mod name;
+pub mod session;
 pub mod template;
 pub mod wallet;

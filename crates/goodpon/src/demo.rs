@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use goodpon_application::idempotency::Outcome;
-use goodpon_application::ports::{IssueRequest, NewAccount, NewVerification, StoreError};
+use goodpon_application::ports::{IssueRequest, StoreError};
 use goodpon_application::{App, Failure, account, coupon, credentials, merchant, template};
 use goodpon_domain::account::{Account, EmailKey};
 use goodpon_domain::id::{AccountId, CouponId, MerchantId, TemplateId};
 use goodpon_domain::merchant::Merchant;
 use goodpon_domain::template::{DiscountType, Draft, LimitType, TemplateStatus};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::failed::Failed;
 use crate::random::hex;
@@ -197,45 +196,19 @@ fn refused(data_dir: &Path) -> Failed {
     ))
 }
 
-/// Signs the demo's account up, where it is missing, and verifies it with a token that no mail carries away.
+/// Signs the demo's account up, also where a start before this one was cut off between sign-up and verification, and
+/// verifies it with a token that no mail carries away: the verification keeps the mail from leaving.
 async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
-    let token = hex::<16>(app.random.as_ref());
-    let verification = NewVerification {
-        token_digest: Sha256::digest(token.as_bytes()).into(),
-        mail: app.verification_mail.write(ACCOUNT_NAME, &token),
+    let input = account::SignUp {
+        email: EMAIL.into(),
+        password: password.to_owned(),
+        name: ACCOUNT_NAME.into(),
         origin: None,
     };
-    let hash = app.passwords.hash(password.to_owned()).await;
-    let new = NewAccount {
-        email: EMAIL.into(),
-        name: ACCOUNT_NAME.into(),
-        password_hash: hash.map_err(store_failed)?,
-    };
-    let signed_up = app.accounts.sign_up(new, verification.clone()).await;
-    if signed_up.map_err(store_failed)?.is_err() {
-        // A start before this one was cut off between sign-up and verification.
-        let renewed = app
-            .accounts
-            .renew_verification(&EmailKey::of(EMAIL), verification)
-            .await;
-        let renewed = renewed.map_err(store_failed)?;
-        renewed.map_err(|refusal| Failed::new(format!("the demo's account: {refusal:?}")))?;
-    }
-    let account = account::verify(app, &token).await.map_err(failed)?;
-    // Nobody waits for this mail: it is not to leave once a mail server is configured.
-    let mails = app
-        .outbox
-        .list(Some(EMAIL), 10)
+    let (_, token) = account::sign_up_with_token(app, input)
         .await
-        .map_err(store_failed)?;
-    for mail in mails.iter().filter(|mail| mail.waiting) {
-        let given_up = app
-            .outbox
-            .mark_failed(mail.id, None, "the demo's own".into())
-            .await;
-        given_up.map_err(store_failed)?;
-    }
-    Ok(account)
+        .map_err(failed)?;
+    account::verify(app, &token).await.map_err(failed)
 }
 
 async fn publish_templates(

@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod demo;
 mod failed;
+mod guessing;
 mod healthcheck;
 mod maintenance;
 mod open_files;

@@ -191,7 +191,11 @@ pub fn backup(settings: &Settings, file: &Path) -> Result<String, Failed> {
 pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
     let data_dir = embedded(settings)?;
     goodpon_sqlite::restore(file, data_dir).map_err(Failed::new)?;
-    Ok(format!("Restored and checked: {}\n", data_dir.display()))
+    Ok(format!(
+        "Restored and checked: {}\nSessions of accounts that the backup has go on. Whoever signed up or set a password \
+         after it was made must do so again and log in again: no older access token opens another account.\n",
+        data_dir.display()
+    ))
 }
 
 /// The mails to an address, or all, newest first.

@@ -6,8 +6,10 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
-use goodpon_application::ports::{Passwords, Random, StoreError, StoreResult};
+use goodpon_application::ports::{GuessedFirst, Passwords, Random, StoreError, StoreResult};
 use tokio::sync::Semaphore;
+
+use crate::guessing::is_guessed_first;
 
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
@@ -71,12 +73,19 @@ fn unexpected(error: &dyn std::error::Error) -> StoreError {
 
 #[async_trait]
 impl Passwords for Argon2Passwords {
-    async fn hash(&self, password: String) -> StoreResult<String> {
+    async fn hash(
+        &self,
+        password: String,
+        about: Vec<String>,
+    ) -> StoreResult<Result<String, GuessedFirst>> {
         let mut salt = [0; 16];
         self.random.fill(&mut salt);
         self.in_turn(move |hasher| {
+            if is_guessed_first(&password, &about) {
+                return Ok(Err(GuessedFirst));
+            }
             let hash: PasswordHash = hasher.hash_password_with_salt(password.as_bytes(), &salt)?;
-            Ok(hash.to_string())
+            Ok(Ok(hash.to_string()))
         })
         .await
     }
@@ -108,14 +117,14 @@ mod tests {
     #[tokio::test]
     async fn a_hash_knows_its_password_and_no_other() {
         let passwords = passwords();
-        let hash = passwords.hash("비밀번호🎟".into()).await.unwrap();
+        let hash = hash(&passwords, "비밀번호🎟🎟🎟").await;
         assert!(
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
         );
         assert!(
             passwords
-                .verify("비밀번호🎟".into(), hash.clone())
+                .verify("비밀번호🎟🎟🎟".into(), hash.clone())
                 .await
                 .unwrap()
         );
@@ -125,7 +134,14 @@ mod tests {
                 .await
                 .unwrap()
         );
-        assert_ne!(hash, passwords.hash("비밀번호🎟".into()).await.unwrap());
+        assert_ne!(hash, self::hash(&passwords, "비밀번호🎟🎟🎟").await);
+        let guessed = passwords.hash("kim@x.kr".into(), vec!["kim@x.kr".into()]);
+        assert_eq!(guessed.await.unwrap(), Err(GuessedFirst));
+    }
+
+    async fn hash(passwords: &Argon2Passwords, password: &str) -> String {
+        let hash = passwords.hash(password.into(), Vec::new()).await.unwrap();
+        hash.unwrap()
     }
 
     #[tokio::test]
@@ -139,7 +155,7 @@ mod tests {
         let passwords = passwords();
         let all = passwords.admitted.available_permits() as u32;
         let taken = passwords.admitted.acquire_many(all).await.unwrap();
-        let refused = passwords.hash("x".into()).await;
+        let refused = passwords.hash("x".into(), Vec::new()).await;
         assert!(matches!(
             refused,
             Err(StoreError::Unavailable {
@@ -148,7 +164,7 @@ mod tests {
             })
         ));
         drop(taken);
-        assert!(passwords.hash("x".into()).await.is_ok());
+        assert!(passwords.hash("x".into(), Vec::new()).await.is_ok());
         assert_eq!(passwords.admitted.available_permits() as u32, all);
     }
 
@@ -158,7 +174,7 @@ mod tests {
         let free = passwords.admitted.available_permits();
         let running = passwords.running.available_permits() as u32;
         let taken = passwords.running.acquire_many(running).await.unwrap();
-        let mut waiting = Box::pin(passwords.hash("x".into()));
+        let mut waiting = Box::pin(passwords.hash("x".into(), Vec::new()));
         assert!(is_pending_once_polled(&mut waiting).await);
         assert_eq!(passwords.admitted.available_permits(), free - 1);
         drop(waiting);

@@ -49,8 +49,8 @@ errors! { SignUpErrors: AccountEmailAlreadyExists, AccountSignUpInvalidInput }
     tag = "Account",
     operation_id = "signUp",
     summary = "회원 가입 · Sign up",
-    description = "계정을 만들고 인증 이메일을 보냅니다. Makes an account and mails it a verification link.",
-    request_body(content = SignUpRequest, example = json!({"email": "test@goodpon.site", "password": "password123", "name": "테스트 사용자"})),
+    description = "계정을 만들고 인증 이메일을 보냅니다. 아직 인증되지 않은 이메일로 다시 가입하면 이름과 비밀번호가 바뀌고 이전 링크와 토큰은 무효가 됩니다. 24시간 안에 인증하지 않은 계정은 삭제됩니다. 한 이메일로 다시 보내는 메일은 1시간에 3통, 하루에 10통까지이며, 넘으면 TOO_MANY_REQUESTS입니다. Makes an account and mails it a verification link. Signing up again with an address that is not verified yet replaces name and password and voids the link and the tokens given before. An account that is not verified within 24 hours is deleted. Beyond 3 further mails an hour or 10 a day for one address it is TOO_MANY_REQUESTS, and nothing changes.",
+    request_body(content = SignUpRequest, example = json!({"email": "test@goodpon.site", "password": "correct horse battery", "name": "테스트 사용자"})),
     responses(
         (status = 200, description = "만들어진 계정 · the new account", body = Success<AccountInfo>, example = json!({"result": "SUCCESS", "data": {"id": 1, "email": "test@goodpon.site", "name": "테스트 사용자", "verified": false}, "error": null})),
         SignUpErrors,
@@ -79,10 +79,11 @@ pub(crate) async fn sign_up(
     Ok(Answer::success(&AccountInfo::of(&account)))
 }
 
-fn sign_up_code(refusal: SignUpRefusal) -> ErrorCode {
+fn sign_up_code(refusal: SignUpRefusal) -> ApiError {
     match refusal {
-        SignUpRefusal::EmailTaken => ErrorCode::AccountEmailAlreadyExists,
-        SignUpRefusal::InvalidInput => ErrorCode::AccountSignUpInvalidInput,
+        SignUpRefusal::EmailTaken => ErrorCode::AccountEmailAlreadyExists.into(),
+        SignUpRefusal::InvalidInput => ErrorCode::AccountSignUpInvalidInput.into(),
+        SignUpRefusal::TooManyMails(wait) => ApiError::too_many_requests_for(wait),
     }
 }
 
@@ -122,7 +123,7 @@ errors! { LoginErrors: AccountNotFound, PasswordMismatch }
     operation_id = "login",
     summary = "로그인 · Log in",
     description = "24시간 동안 유효한 액세스 토큰을 발급합니다. Gives an access token that is valid for 24 hours.",
-    request_body(content = LoginRequest, example = json!({"email": "test@goodpon.site", "password": "password123"})),
+    request_body(content = LoginRequest, example = json!({"email": "test@goodpon.site", "password": "correct horse battery"})),
     responses(
         (status = 200, description = "계정과 액세스 토큰 · the account and its access token", body = Success<LoginResult>, example = json!({"result": "SUCCESS", "data": {"id": 1, "email": "test@goodpon.site", "name": "테스트 사용자", "verified": true, "accessToken": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"}, "error": null})),
         LoginErrors,
@@ -183,10 +184,13 @@ pub(crate) async fn verify_email(
     Ok(Answer::success(VERIFIED))
 }
 
-/// The code of a verification's refusal; the page behind the mailed link tells it too.
+/// The code of a verification's refusal. A token that was spent is as the published API has it; the page behind the
+/// mailed link says more.
 pub(crate) fn verify_code(refusal: VerifyRefusal) -> ErrorCode {
     match refusal {
-        VerifyRefusal::InvalidToken => ErrorCode::InvalidEmailVerificationToken,
+        VerifyRefusal::InvalidToken | VerifyRefusal::Spent => {
+            ErrorCode::InvalidEmailVerificationToken
+        }
         VerifyRefusal::AccountNotFound => ErrorCode::AccountNotFound,
         VerifyRefusal::AlreadyVerified => ErrorCode::AccountAlreadyVerified,
     }
@@ -200,7 +204,7 @@ errors! { ResendErrors: AccountNotFound, AccountAlreadyVerified }
     tag = "Auth",
     operation_id = "resendVerificationEmail",
     summary = "인증 이메일 재전송 · Mail another verification link",
-    description = "새 토큰을 보내며, 이전 토큰은 더 이상 쓸 수 없습니다. Mails a new token; the one before is void from then on.",
+    description = "새 토큰을 보내며, 이전 토큰은 더 이상 쓸 수 없습니다. 한 이메일로 1시간에 3통, 하루에 10통까지이며, 넘으면 TOO_MANY_REQUESTS이고 마지막 토큰은 그대로 유효합니다. Mails a new token; the one before is void from then on. Beyond 3 an hour or 10 a day for one address it is TOO_MANY_REQUESTS, and the last token stays good.",
     request_body(content = ResendVerificationEmailRequest, example = json!({"email": "test@goodpon.site"})),
     responses(
         (status = 200, description = "재전송 완료 · sent", body = Success<String>, example = json!({"result": "SUCCESS", "data": "인증 이메일이 재전송되었습니다.", "error": null})),
@@ -221,9 +225,10 @@ pub(crate) async fn resend_verification_email(
     Ok(Answer::success(RESENT))
 }
 
-fn resend_code(refusal: ResendRefusal) -> ErrorCode {
+fn resend_code(refusal: ResendRefusal) -> ApiError {
     match refusal {
-        ResendRefusal::AccountNotFound => ErrorCode::AccountNotFound,
-        ResendRefusal::AlreadyVerified => ErrorCode::AccountAlreadyVerified,
+        ResendRefusal::AccountNotFound => ErrorCode::AccountNotFound.into(),
+        ResendRefusal::AlreadyVerified => ErrorCode::AccountAlreadyVerified.into(),
+        ResendRefusal::TooManyMails(wait) => ApiError::too_many_requests_for(wait),
     }
 }

@@ -8,6 +8,7 @@ use goodpon_application::Failure;
 use goodpon_application::ports::StoreError;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -199,6 +200,12 @@ impl ApiError {
         }
     }
 
+    /// Too many requests; worth another try after `wait`.
+    pub fn too_many_requests_for(wait: SignedDuration) -> Self {
+        let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+        Self::too_many_requests(u64::try_from(seconds).unwrap_or(0).max(1))
+    }
+
     /// Something unforeseen. `cause` is logged with the request's trace id and never told to the client.
     pub fn internal(cause: impl fmt::Display) -> Self {
         Self::new(ErrorCode::InternalServerError).because(cause)
@@ -217,9 +224,9 @@ impl ApiError {
     }
 
     /// What the failure of a use case is told as, its refusals having the codes that `code` gives them.
-    pub fn of<R>(failure: Failure<R>, code: impl FnOnce(R) -> ErrorCode) -> Self {
+    pub fn of<R, E: Into<Self>>(failure: Failure<R>, code: impl FnOnce(R) -> E) -> Self {
         match failure {
-            Failure::Refused(refusal) => Self::new(code(refusal)),
+            Failure::Refused(refusal) => code(refusal).into(),
             Failure::Store(error) => error.into(),
         }
     }

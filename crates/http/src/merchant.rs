@@ -110,7 +110,7 @@ pub(crate) async fn create_merchant(
     call: Call,
 ) -> Result<Answer, ApiError> {
     let mut fields = call.fields_and_body();
-    let name = fields.body("name").trimmed_text(1..=255);
+    let name = fields.body("name").name(1..=255);
     let name = fields.finish(|| name)?;
     let app = dashboard.app();
     let created = merchant::create(app, caller.id, name.into_owned()).await?;

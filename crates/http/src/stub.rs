@@ -12,13 +12,16 @@ use goodpon_application::history::{Direction, HistoryFilter};
 use goodpon_application::idempotency::{Idempotency, Outcome, Peek};
 use goodpon_application::mail::{MailContent, QueuedMail, StoredMail, VerificationMail};
 use goodpon_application::ports::*;
-use goodpon_domain::account::{Account, EmailKey, ResendRefusal, VerifyRefusal};
+use goodpon_domain::account::{
+    Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal,
+};
 use goodpon_domain::business_time::BusinessZone;
 use goodpon_domain::history::{HistoryEntry, HistoryPosition};
 use goodpon_domain::id::{AccountId, MemberId, MerchantId, SecretId, TemplateId};
 use goodpon_domain::merchant::{
     ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal, Standing,
 };
+use goodpon_domain::session::{Claims, Generation};
 use goodpon_domain::template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms};
 use goodpon_domain::wallet::HeldCoupon;
 use jiff::Timestamp;
@@ -52,7 +55,7 @@ impl Random for Away {
 
 #[async_trait]
 impl Passwords for Away {
-    async fn hash(&self, _: String) -> StoreResult<String> {
+    async fn hash(&self, _: String, _: Vec<String>) -> StoreResult<Result<String, GuessedFirst>> {
         away()
     }
     async fn verify(&self, _: String, _: String) -> StoreResult<bool> {
@@ -61,16 +64,21 @@ impl Passwords for Away {
 }
 
 impl AccessTokens for Away {
-    fn issue(&self, _: AccountId, _: Timestamp) -> StoreResult<String> {
+    fn issue(&self, _: AccountId, _: Generation, _: Timestamp) -> StoreResult<String> {
         away()
     }
-    fn read(&self, token: &str, _: Timestamp) -> Option<AccountId> {
-        match token {
-            "owner" => Some(AccountId(1)),
-            "unverified" => Some(AccountId(2)),
-            "lost" => Some(AccountId(3)),
-            _ => None,
-        }
+    fn read(&self, token: &str, _: Timestamp) -> Option<Claims> {
+        let id = match token {
+            "owner" => 1,
+            "unverified" => 2,
+            "lost" => 3,
+            _ => return None,
+        };
+        Some(Claims {
+            account_id: AccountId(id),
+            issued_at: Timestamp::UNIX_EPOCH,
+            generation: None,
+        })
     }
 }
 
@@ -83,7 +91,7 @@ impl Accounts for Away {
         &self,
         _: NewAccount,
         _: NewVerification,
-    ) -> StoreResult<Result<Account, EmailTaken>> {
+    ) -> StoreResult<Result<Account, AddressRefusal>> {
         away()
     }
     async fn find(&self, id: AccountId) -> StoreResult<Option<Account>> {
@@ -94,6 +102,8 @@ impl Accounts for Away {
                 name: "김".to_owned(),
                 verified: id.0 == 1,
                 created_at: Timestamp::UNIX_EPOCH,
+                generation: None,
+                is_first_generation: true,
             })),
             _ => away(),
         }
@@ -101,7 +111,24 @@ impl Accounts for Away {
     async fn find_by_email(&self, _: &EmailKey) -> StoreResult<Option<(Account, String)>> {
         away()
     }
-    async fn verify(&self, _: [u8; 32]) -> StoreResult<Result<Account, VerifyRefusal>> {
+    async fn draw_generation(&self, _: AccountId, _: Generation) -> StoreResult<()> {
+        away()
+    }
+    async fn verifiable(&self, _: [u8; 32]) -> StoreResult<Result<Account, VerifyRefusal>> {
+        let found = Accounts::find(self, AccountId(2)).await?;
+        Ok(found.ok_or(VerifyRefusal::InvalidToken))
+    }
+    async fn try_password(
+        &self,
+        _: [u8; 32],
+    ) -> StoreResult<Result<(Account, String), TryRefusal>> {
+        Ok(Err(TryRefusal::Verify(VerifyRefusal::AlreadyVerified)))
+    }
+    async fn verify(
+        &self,
+        _: [u8; 32],
+        _: Option<NewPassword>,
+    ) -> StoreResult<Result<Account, VerifyRefusal>> {
         Ok(Err(VerifyRefusal::AlreadyVerified))
     }
     async fn renew_verification(
@@ -328,7 +355,7 @@ pub(crate) fn app() -> Arc<App> {
         zone: BusinessZone::new(TimeZone::UTC),
         verification_mail: VerificationMail {
             link_base: String::new(),
-            compose: |_, link| MailContent {
+            compose: |_, _, link| MailContent {
                 subject: String::new(),
                 text: link.to_owned(),
                 html: String::new(),

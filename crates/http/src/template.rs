@@ -76,7 +76,7 @@ pub(crate) async fn create_coupon_template(
 fn read_draft(call: &Call) -> Result<(MerchantId, Draft), ApiError> {
     let mut fields = call.fields_and_body();
     let merchant = fields.path("merchantId").id();
-    let name = fields.body("name").trimmed_text(1..=255);
+    let name = fields.body("name").name(1..=255);
     let description = fields.body("description").trimmed_text(0..=255);
     let min_order_amount = fields.body("minOrderAmount").optional_amount();
     let discount_type = fields.body("discountType").choice(&DISCOUNT_TYPES);

@@ -294,6 +294,12 @@ impl Header for AutoSubmitted {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use std::cell::Cell;
+
+    use goodpon_domain::account::is_email;
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
     use super::*;
 
     const FROM: &str = "Goodpon <no-reply@goodpon.example>";
@@ -414,5 +420,29 @@ mod tests {
         ] {
             assert!(address(refused).is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn whoever_signs_up_can_be_written_to() {
+        let local = "[a-zA-Z0-9+_.-]{1,66}";
+        let host = "([a-zA-Z0-9.-]{1,8}\\.){1,3}|([a-z0-9-]{1,65}\\.){1,4}";
+        let address = (local, host, "[a-zA-Z]{1,4}");
+        let taken = Cell::new(0);
+        let config = Config {
+            cases: 4_000,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        TestRunner::new(config)
+            .run(&address, |(local, host, top)| {
+                let text = format!("{local}@{host}{top}");
+                if is_email(&text) {
+                    taken.set(taken.get() + 1);
+                    prop_assert!(super::address(&text).is_ok(), "{}", text);
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert!(taken.get() > 200, "{taken:?}");
     }
 }

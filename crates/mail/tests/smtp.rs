@@ -90,7 +90,7 @@ async fn send_to(url: &str, to: &str) -> Result<(), MailError> {
     let mail = QueuedMail {
         id: 17,
         to: to.to_owned(),
-        content: verification("김소희 <b>", LINK),
+        content: verification("sohee@example.com", "2026-03-02 10:23 (Asia/Seoul)", LINK),
         created_at: jiff::Timestamp::UNIX_EPOCH,
         attempts: 0,
     };
@@ -131,7 +131,7 @@ async fn a_mail_arrives_whole() {
 
     assert!(heard.mail.is_ascii(), "{}", heard.mail);
     assert!(heard.mail.lines().all(|line| line.len() <= 998));
-    let expected = verification("김소희 <b>", LINK);
+    let expected = verification("sohee@example.com", "2026-03-02 10:23 (Asia/Seoul)", LINK);
     let mail = MessageParser::new().parse(&heard.mail).unwrap();
     assert_eq!(mail.subject().unwrap(), expected.subject);
     let from = mail.from().unwrap().first().unwrap();

@@ -1,18 +1,32 @@
-//! Accounts and their verification tokens.
+//! Accounts and their verification tokens. Tokens come and go with their account's row locked.
 
 use async_trait::async_trait;
-use goodpon_application::ports::{Accounts, EmailTaken, NewAccount, NewVerification, StoreResult};
+use goodpon_application::ports::{Accounts, NewAccount, NewPassword, NewVerification, StoreResult};
 use goodpon_domain::{
-    account::{self, Account, EmailKey, ResendRefusal, VerificationToken, VerifyRefusal},
+    account::{
+        self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerificationToken,
+        VerifyRefusal,
+    },
     id::AccountId,
+    session::Generation,
 };
+use jiff::Timestamp;
 
 use crate::{
-    Store, codec::micros, columns::Columns, fault::Result, mail::insert_mail, session::Session,
+    Store,
+    codec::{micros, row_limit},
+    columns::Columns,
+    fault::{Fault, Result},
+    mail::{self, Kind},
+    session::Session,
     template::Lock,
 };
 
-const COLUMNS: &str = "id, email, name, verified, created_at";
+const COLUMNS: &str = "id, email, name, verified, created_at, generation, is_first_generation";
+
+/// Accounts that nobody verified, oldest first: until when they were made, how many.
+pub(crate) const UNVERIFIED: &str = "SELECT id FROM accounts FORCE INDEX (accounts_unverified)
+     WHERE verified = 0 AND created_at <= ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
 /// Reads a row of [`COLUMNS`].
 fn read(row: &mut Columns) -> Result<Account> {
@@ -22,12 +36,22 @@ fn read(row: &mut Columns) -> Result<Account> {
         name: row.read()?,
         verified: row.read()?,
         created_at: row.timestamp()?,
+        generation: Generation::from_stored(row.read()?),
+        is_first_generation: row.read()?,
     })
 }
 
-/// The account of that id.
-async fn load(session: &mut Session<'_>, id: AccountId, lock: Lock) -> Result<Option<Account>> {
-    let sql = format!("SELECT {COLUMNS} FROM accounts WHERE id = ?{}", lock.sql());
+/// The account of that id and its password hash.
+async fn load(
+    session: &mut Session<'_>,
+    id: AccountId,
+    lock: Lock,
+) -> Result<Option<(Account, String)>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, password_hash FROM accounts WHERE id = ?{}",
+        lock.sql()
+    );
+    let read = |row: &mut Columns| Ok((read(row)?, row.read()?));
     session.first(&sql, (id.0,), read).await
 }
 
@@ -45,35 +69,23 @@ pub(crate) async fn load_by_email(
     session.first(&sql, (email.as_str(),), read).await
 }
 
-async fn is_email_taken(session: &mut Session<'_>, email: &EmailKey) -> Result<bool> {
-    let sql = "SELECT 1 FROM accounts WHERE email_key = ?";
-    let found = session.first(sql, (email.as_str(),), |row| row.read::<i64>());
-    Ok(found.await?.is_some())
-}
-
 async fn sign_up(
     session: &mut Session<'_>,
     new: &NewAccount,
     verification: &NewVerification,
-) -> Result<std::result::Result<Account, EmailTaken>> {
+) -> Result<std::result::Result<Account, AddressRefusal>> {
     let key = EmailKey::of(&new.email);
-    let inserted = session
-        .insert(
-            "INSERT INTO accounts (email, email_key, name, password_hash, created_at)
-             VALUES (?, ?, ?, ?, ?)",
-            (
-                &new.email,
-                key.as_str(),
-                &new.name,
-                &new.password_hash,
-                micros(session.now),
-            ),
-        )
-        .await;
-    let id = match inserted {
-        Ok(id) => AccountId(id),
-        Err(fault) if fault.is_duplicate() => return Ok(Err(EmailTaken)),
-        Err(fault) => return Err(fault),
+    let found = load_by_email(session, &key, Lock::Exclusive).await?;
+    let (id, kind) = match &found {
+        None => (insert(session, &key, new).await?, Kind::First),
+        Some((account, _)) => {
+            let further = mail::further(session, key.as_str()).await?;
+            if let Err(refusal) = account::sign_up_again(account, &further, session.now) {
+                return Ok(Err(refusal));
+            }
+            replace(session, account.id, new).await?;
+            (account.id, Kind::Further)
+        }
     };
     let account = Account {
         id,
@@ -81,17 +93,64 @@ async fn sign_up(
         name: new.name.clone(),
         verified: false,
         created_at: session.now,
+        generation: Some(new.generation),
+        is_first_generation: found.is_none(),
     };
-    insert_verification(session, &account, verification).await?;
+    send_token(session, &account, verification, kind).await?;
     Ok(Ok(account))
 }
 
-/// Stores a token with the mail that carries it. The account's row is locked, or new.
-async fn insert_verification(
+async fn insert(session: &mut Session<'_>, key: &EmailKey, new: &NewAccount) -> Result<AccountId> {
+    let inserted = session
+        .insert(
+            "INSERT INTO accounts (email, email_key, name, password_hash, created_at, generation)
+             VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                &new.email,
+                key.as_str(),
+                &new.name,
+                &new.password_hash,
+                micros(session.now),
+                new.generation.to_stored(),
+            ),
+        )
+        .await;
+    match inserted {
+        Ok(id) => Ok(AccountId(id)),
+        // Another sign-up was first since the look: the next try finds its account.
+        Err(fault) if fault.is_duplicate() => Err(Fault::Overtaken),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Another sign-up takes the place of the one that made this account, whose row is locked.
+async fn replace(session: &mut Session<'_>, id: AccountId, new: &NewAccount) -> Result<()> {
+    session
+        .run(
+            "UPDATE accounts SET email = ?, name = ?, password_hash = ?, created_at = ?,
+                    generation = ?, is_first_generation = 0 WHERE id = ?",
+            (
+                &new.email,
+                &new.name,
+                &new.password_hash,
+                micros(session.now),
+                new.generation.to_stored(),
+                id.0,
+            ),
+        )
+        .await
+        .map(drop)
+}
+
+/// Stores a token in place of all that the account had, with the mail that carries it. The account's row is locked, or
+/// new.
+async fn send_token(
     session: &mut Session<'_>,
     account: &Account,
     verification: &NewVerification,
+    kind: Kind,
 ) -> Result<()> {
+    delete_tokens(session, account.id).await?;
     let token = (
         verification.token_digest.as_slice(),
         account.id.0,
@@ -103,7 +162,7 @@ async fn insert_verification(
             token,
         )
         .await?;
-    insert_mail(session, &account.email, verification).await
+    mail::insert_mail(session, &account.email, verification, kind).await
 }
 
 /// Likewise.
@@ -120,45 +179,105 @@ async fn delete_tokens(session: &mut Session<'_>, account: AccountId) -> Result<
 async fn token(session: &mut Session<'_>, digest: [u8; 32]) -> Result<Option<VerificationToken>> {
     session
         .first(
-            "SELECT account_id, created_at FROM verification_tokens WHERE digest = ?",
+            "SELECT account_id, created_at, spent_at IS NOT NULL, tries FROM verification_tokens
+             WHERE digest = ?",
             (digest.as_slice(),),
             |row| {
                 Ok(VerificationToken {
                     account_id: AccountId(row.read()?),
                     created_at: row.timestamp()?,
+                    is_spent: row.read()?,
+                    tries: row.read()?,
                 })
             },
         )
         .await
 }
 
-async fn verify(
+/// The token of that digest, and its account with the password hash.
+type Found = (Option<VerificationToken>, Option<(Account, String)>);
+
+async fn find_token(session: &mut Session<'_>, digest: [u8; 32], lock: Lock) -> Result<Found> {
+    let found = match token(session, digest).await? {
+        Some(token) => load(session, token.account_id, lock).await?,
+        None => None,
+    };
+    // Only with the account's row locked it is known whether this one is still good.
+    Ok((token(session, digest).await?, found))
+}
+
+async fn verifiable(
     session: &mut Session<'_>,
     digest: [u8; 32],
 ) -> Result<std::result::Result<Account, VerifyRefusal>> {
-    let found = match token(session, digest).await? {
-        Some(token) => load(session, token.account_id, Lock::Exclusive).await?,
-        None => None,
-    };
-    // Tokens come and go with their account's row locked: only now it is known whether this one is still good.
-    let token = token(session, digest).await?;
-    if let Err(refusal) = account::verify(token, found.as_ref(), session.now) {
+    let (token, found) = find_token(session, digest, Lock::None).await?;
+    let account = found.as_ref().map(|(account, _)| account);
+    Ok(account::verify(token, account, session.now).cloned())
+}
+
+async fn try_password(
+    session: &mut Session<'_>,
+    digest: [u8; 32],
+) -> Result<std::result::Result<(Account, String), TryRefusal>> {
+    let (token, found) = find_token(session, digest, Lock::Exclusive).await?;
+    let account = found.as_ref().map(|(account, _)| account);
+    if let Err(refusal) = account::try_password(token, account, session.now) {
         return Ok(Err(refusal));
     }
-    let Some(account) = found else {
-        return Ok(Err(VerifyRefusal::AccountNotFound));
+    let sql = "UPDATE verification_tokens SET tries = tries + 1 WHERE digest = ?";
+    session.run(sql, (digest.as_slice(),)).await?;
+    let gone = TryRefusal::Verify(VerifyRefusal::AccountNotFound);
+    Ok(found.ok_or(gone))
+}
+
+async fn verify(
+    session: &mut Session<'_>,
+    digest: [u8; 32],
+    password: Option<&NewPassword>,
+) -> Result<std::result::Result<Account, VerifyRefusal>> {
+    let (token, found) = find_token(session, digest, Lock::Exclusive).await?;
+    let account = found.as_ref().map(|(account, _)| account);
+    let account = match account::verify(token, account, session.now) {
+        Ok(account) => account.clone(),
+        Err(refusal) => return Ok(Err(refusal)),
     };
-    session
-        .run(
-            "UPDATE accounts SET verified = 1 WHERE id = ?",
-            (account.id.0,),
-        )
-        .await?;
-    delete_tokens(session, account.id).await?;
-    Ok(Ok(Account {
+    let sql = "UPDATE accounts SET verified = 1 WHERE id = ?";
+    session.run(sql, (account.id.0,)).await?;
+    // The token is kept for a while, to say that it was spent.
+    let sql = "UPDATE verification_tokens SET spent_at = ? WHERE digest = ?";
+    let spent = (micros(session.now), digest.as_slice());
+    session.run(sql, spent).await?;
+    mail::void_tokens(session, &account.email, "its token was used").await?;
+    let mut account = Account {
         verified: true,
         ..account
-    }))
+    };
+    if let Some(password) = password {
+        set_password(session, &mut account, password).await?;
+    }
+    Ok(Ok(account))
+}
+
+/// Of an account whose row is locked.
+async fn set_password(
+    session: &mut Session<'_>,
+    account: &mut Account,
+    password: &NewPassword,
+) -> Result<()> {
+    account.generation = Some(password.generation);
+    account.is_first_generation = false;
+    session
+        .run(
+            "UPDATE accounts SET password_hash = ?, generation = ?, is_first_generation = 0
+             WHERE id = ?",
+            (
+                &password.hash,
+                password.generation.to_stored(),
+                account.id.0,
+            ),
+        )
+        .await
+        .map(drop)
 }
 
 async fn renew(
@@ -167,36 +286,55 @@ async fn renew(
     verification: &NewVerification,
 ) -> Result<std::result::Result<(), ResendRefusal>> {
     let found = load_by_email(session, email, Lock::Exclusive).await?;
-    match account::resend(found.as_ref().map(|(account, _)| account)) {
+    let further = mail::further(session, email.as_str()).await?;
+    let account = found.as_ref().map(|(account, _)| account);
+    match account::resend(account, &further, session.now) {
         Err(refusal) => Ok(Err(refusal)),
-        Ok(account) => {
-            delete_tokens(session, account.id).await?;
-            insert_verification(session, account, verification)
-                .await
-                .map(Ok)
-        }
+        Ok(account) => send_token(session, account, verification, Kind::Further)
+            .await
+            .map(Ok),
     }
+}
+
+/// Deletes up to `limit` accounts that nobody verified until then, with their tokens, and returns how many.
+pub(crate) async fn forget_unverified(
+    session: &mut Session<'_>,
+    until: Timestamp,
+    limit: usize,
+) -> Result<usize> {
+    let due = (micros(until), row_limit(limit));
+    let found = session
+        .rows(UNVERIFIED, due, |row| row.read().map(AccountId))
+        .await?;
+    for id in &found {
+        delete_tokens(session, *id).await?;
+        let sql = "DELETE FROM accounts WHERE id = ?";
+        session.run(sql, (id.0,)).await?;
+    }
+    Ok(found.len())
 }
 
 #[async_trait]
 impl Accounts for Store {
     async fn is_email_taken(&self, email: &EmailKey) -> StoreResult<bool> {
-        self.read(|session| Box::pin(is_email_taken(session, email)))
-            .await
+        let found = self.find_by_email(email).await?;
+        Ok(found.is_some_and(|(account, _)| account.verified))
     }
 
     async fn sign_up(
         &self,
         account: NewAccount,
         verification: NewVerification,
-    ) -> StoreResult<std::result::Result<Account, EmailTaken>> {
+    ) -> StoreResult<std::result::Result<Account, AddressRefusal>> {
         self.transact(|session| Box::pin(sign_up(session, &account, &verification)))
             .await
     }
 
     async fn find(&self, id: AccountId) -> StoreResult<Option<Account>> {
-        self.read(|session| Box::pin(load(session, id, Lock::None)))
-            .await
+        let found = self
+            .read(|session| Box::pin(load(session, id, Lock::None)))
+            .await?;
+        Ok(found.map(|(account, _)| account))
     }
 
     async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>> {
@@ -204,11 +342,36 @@ impl Accounts for Store {
             .await
     }
 
-    async fn verify(
+    async fn draw_generation(&self, id: AccountId, generation: Generation) -> StoreResult<()> {
+        let sql = "UPDATE accounts SET generation = ? WHERE id = ? AND generation = 0";
+        let drawn = (generation.to_stored(), id.0);
+        self.transact(|session| Box::pin(session.run(sql, drawn)))
+            .await
+            .map(drop)
+    }
+
+    async fn verifiable(
         &self,
         token_digest: [u8; 32],
     ) -> StoreResult<std::result::Result<Account, VerifyRefusal>> {
-        self.transact(|session| Box::pin(verify(session, token_digest)))
+        self.read(|session| Box::pin(verifiable(session, token_digest)))
+            .await
+    }
+
+    async fn try_password(
+        &self,
+        token_digest: [u8; 32],
+    ) -> StoreResult<std::result::Result<(Account, String), TryRefusal>> {
+        self.transact(|session| Box::pin(try_password(session, token_digest)))
+            .await
+    }
+
+    async fn verify(
+        &self,
+        token_digest: [u8; 32],
+        password: Option<NewPassword>,
+    ) -> StoreResult<std::result::Result<Account, VerifyRefusal>> {
+        self.transact(|session| Box::pin(verify(session, token_digest, password.as_ref())))
             .await
     }
 

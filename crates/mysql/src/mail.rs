@@ -5,6 +5,7 @@ use goodpon_application::{
     mail::{MailContent, QueuedMail, StoredMail},
     ports::{NewVerification, Outbox, StoreResult},
 };
+use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
 use jiff::Timestamp;
 use mysql_async::Params;
 
@@ -21,39 +22,109 @@ fn recipient_key(to: &str) -> String {
     to.to_ascii_lowercase()
 }
 
+/// Which verification mail to an address it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// That of the sign-up.
+    First = 0,
+    /// One that was asked for again, or by another sign-up.
+    Further = 1,
+}
+
+/// How many mails to one address are searched for a token that became void: more than one only where a version before
+/// this one wrote them.
+const VOIDED_AT_ONCE: i64 = 20;
+
+/// Mails that do not wait and whose token is not good any more, oldest first: since when, how many.
+pub(crate) const ENDED_TOKENS: &str =
+    "SELECT id, subject, text, html FROM mails FORCE INDEX (mails_with_token)
+     WHERE next_try_at IS NULL AND token_ends_at <= ? ORDER BY token_ends_at LIMIT ?
+     FOR UPDATE SKIP LOCKED";
+
+/// When the further mails to an address were written: whose, since when, which kind.
+pub(crate) const FURTHER: &str = "SELECT created_at FROM mails FORCE INDEX (mails_by_recipient)
+     WHERE recipient_key = ? AND created_at > ? AND kind = ?";
+
 /// Puts a verification mail into the outbox, due at once. One before it to the same account that has not left
 /// yet must not leave any more: its token is void.
 pub(crate) async fn insert_mail(
     session: &mut Session<'_>,
     to: &str,
     verification: &NewVerification,
+    kind: Kind,
 ) -> Result<()> {
-    let content = &verification.mail;
-    let (key, now) = (recipient_key(to), micros(session.now));
+    void_tokens(session, to, "superseded by a newer mail").await?;
+    let (content, now) = (&verification.mail, session.now);
     session
         .run(
-            "UPDATE mails SET next_try_at = NULL, last_error = 'superseded by a newer mail'
-             WHERE recipient_key = ? AND next_try_at IS NOT NULL",
-            (&key,),
-        )
-        .await?;
-    session
-        .run(
-            "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, next_try_at, origin)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at,
+                                next_try_at, kind, token_ends_at, origin)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 to,
-                key,
+                recipient_key(to),
                 &content.subject,
                 &content.text,
                 &content.html,
-                now,
-                now,
+                micros(now),
+                micros(now),
+                kind as i64,
+                micros(now + VERIFICATION_TOKEN_VALIDITY),
                 &verification.origin,
             ),
         )
         .await
         .map(drop)
+}
+
+/// The tokens of all mails to an address are void: none that waits leaves any more, and the tokens are blanked. The
+/// account's row is locked, or new.
+pub(crate) async fn void_tokens(session: &mut Session<'_>, to: &str, reason: &str) -> Result<()> {
+    let key = recipient_key(to);
+    session
+        .run(
+            "UPDATE mails SET next_try_at = NULL, last_error = ?
+             WHERE recipient_key = ? AND next_try_at IS NOT NULL",
+            (reason, &key),
+        )
+        .await?;
+    let mails = session
+        .rows(
+            "SELECT id, subject, text, html FROM mails
+             WHERE recipient_key = ? AND token_ends_at IS NOT NULL LIMIT ?",
+            (&key, VOIDED_AT_ONCE),
+            numbered,
+        )
+        .await?;
+    blank(session, &mails).await
+}
+
+fn numbered(row: &mut Columns) -> Result<(i64, MailContent)> {
+    Ok((row.read()?, content(row)?))
+}
+
+async fn blank(session: &mut Session<'_>, mails: &[(i64, MailContent)]) -> Result<()> {
+    for (id, content) in mails {
+        let blanked = content.without_token();
+        let sql = "UPDATE mails SET text = ?, html = ?, token_ends_at = NULL WHERE id = ?";
+        session.run(sql, (blanked.text, blanked.html, id)).await?;
+    }
+    Ok(())
+}
+
+/// Blanks the tokens of up to `limit` mails that do not wait, where they are not good any more; returns how many.
+pub(crate) async fn blank_ended_tokens(session: &mut Session<'_>, limit: usize) -> Result<usize> {
+    let ended = (micros(session.now), row_limit(limit));
+    let found = session.rows(ENDED_TOKENS, ended, numbered).await?;
+    blank(session, &found).await?;
+    Ok(found.len())
+}
+
+/// When the further mails to an address were written that count towards how many it may be sent.
+pub(crate) async fn further(session: &mut Session<'_>, to: &str) -> Result<Vec<Timestamp>> {
+    let since = micros(session.now - RESENDS_COUNTED_FOR);
+    let asked = (recipient_key(to), since, Kind::Further as i64);
+    session.rows(FURTHER, asked, |row| row.timestamp()).await
 }
 
 async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>> {

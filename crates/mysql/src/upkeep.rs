@@ -7,6 +7,7 @@ use goodpon_application::{
     ports::{StoreResult, Upkeep},
 };
 use goodpon_domain::{
+    account::UNVERIFIED_FOR,
     coupon::CouponStatus,
     history::{Amounts, HistoryAction},
     id::TemplateId,
@@ -17,19 +18,21 @@ use mysql_async::Value;
 
 use crate::{
     Store,
+    account::forget_unverified,
     codec::{coupon_status, micros, row_limit, template_status},
     columns::Columns,
     coupon::{self, Entry, Stored},
     fault::{Fault, Result},
+    mail::blank_ended_tokens,
     script::{Literal, Script},
     session::Session,
     template::{self, Lock},
 };
 
-/// How long a verification token is kept; it is valid for a part of that only.
-const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// How long a mail that left stays in the mailbox.
-const SENT_MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long a verification token is kept: for a day after it was spent, so that its link can say so.
+const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(24 * 60 + 30);
+/// How long a mail stays in the mailbox after it left; after it was written, where it never left.
+const MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Templates whose end has come: status, the time, how many.
 pub(crate) const DUE_TEMPLATES: &str =
@@ -68,7 +71,7 @@ pub(crate) struct Litter {
     kept_for: SignedDuration,
 }
 
-pub(crate) const LITTER: [Litter; 3] = [
+pub(crate) const LITTER: [Litter; 4] = [
     Litter {
         oldest: "SELECT id FROM idempotency_records FORCE INDEX (idempotency_records_by_age)
                  WHERE stored_at <= ? ORDER BY stored_at LIMIT ? FOR UPDATE SKIP LOCKED",
@@ -85,7 +88,14 @@ pub(crate) const LITTER: [Litter; 3] = [
         oldest: "SELECT id FROM mails FORCE INDEX (mails_sent)
                  WHERE sent_at <= ? ORDER BY sent_at LIMIT ? FOR UPDATE SKIP LOCKED",
         delete: "DELETE FROM mails WHERE id = ?",
-        kept_for: SENT_MAILS_KEPT_FOR,
+        kept_for: MAILS_KEPT_FOR,
+    },
+    Litter {
+        oldest: "SELECT id FROM mails FORCE INDEX (mails_unsent)
+                 WHERE sent_at IS NULL AND created_at <= ? ORDER BY created_at LIMIT ?
+                 FOR UPDATE SKIP LOCKED",
+        delete: "DELETE FROM mails WHERE id = ?",
+        kept_for: MAILS_KEPT_FOR,
     },
 ];
 
@@ -285,7 +295,14 @@ impl Upkeep for Store {
 
     async fn clean_up(&self, limit: usize) -> StoreResult<usize> {
         let now = self.inner.clock.now();
-        let mut done = 0;
+        let unverified = now - UNVERIFIED_FOR;
+        let mut done = self
+            .transact(|session| Box::pin(forget_unverified(session, unverified, limit)))
+            .await?;
+        let left = limit - done;
+        done += self
+            .transact(|session| Box::pin(blank_ended_tokens(session, left)))
+            .await?;
         for litter in &LITTER {
             let (until, left) = (now - litter.kept_for, limit - done);
             done += self

@@ -38,9 +38,16 @@ macro_rules! port_laws {
     ($factory:ident) => {
         $crate::port_laws!(@noun $factory, account: [
             addresses_are_unique_without_regard_to_case,
-            one_of_many_sign_ups_at_once_wins,
             sign_up_is_all_or_nothing,
+            a_sign_up_takes_the_place_of_an_unverified_one,
+            of_sign_ups_at_once_one_is_left,
+            a_sign_up_and_a_verification_at_once_do_not_mix,
             a_token_is_spent_once,
+            a_verification_may_set_a_password,
+            a_token_bears_a_bounded_number_of_passwords,
+            a_generation_that_is_there_stays,
+            an_unverified_account_goes_after_a_day,
+            further_mails_are_bounded,
             a_token_lasts_half_an_hour,
             a_renewal_voids_the_token_before,
             a_renewal_is_refused_without_a_trace,
@@ -118,7 +125,9 @@ macro_rules! port_laws {
             a_mail_given_up_stays_listed,
             a_newer_mail_supersedes_one_that_waits,
             mails_are_listed_newest_first,
-            unsent_mails_are_kept,
+            mails_are_kept_for_a_week,
+            tokens_in_mails_are_blanked_once_void,
+            tokens_in_mails_are_blanked_at_their_end,
         ]);
         $crate::port_laws!(@noun $factory, upkeep: [
             templates_expire_at_their_end,

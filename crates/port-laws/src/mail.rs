@@ -1,12 +1,12 @@
 //! Laws of [`goodpon_application::ports::Outbox`].
 
 use goodpon_application::mail::{MailState, QueuedMail, StoredMail};
-use goodpon_domain::account::EmailKey;
+use goodpon_domain::account::{EmailKey, VERIFICATION_TOKEN_VALIDITY};
 use jiff::SignedDuration;
 
 use crate::{
     World,
-    scene::{ALL, MICRO, new_verification, unique_digest},
+    scene::{ALL, MICRO, new_account, new_verification, unique_digest},
 };
 
 /// The mails that are due to one of `addresses`, in the order told.
@@ -25,21 +25,21 @@ async fn only(world: &World, address: &str) -> StoredMail {
 
 /// What is due comes oldest first, up to the limit, and no more once it left.
 pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
-    let mut addresses = Vec::new();
+    let (mut addresses, mut tokens) = (Vec::new(), Vec::new());
     for number in 0..5 {
         world.clock.advance(MICRO * (number % 2));
-        addresses.push(world.unverified().await.0.email);
+        let (account, token) = world.unverified().await;
+        addresses.push(account.email);
+        tokens.push(token);
     }
     let mails = due(world, &addresses).await;
     assert_eq!(
         mails.iter().map(|mail| mail.to.clone()).collect::<Vec<_>>(),
         addresses
     );
-    for mail in &mails {
-        assert_eq!(
-            (mail.attempts, &mail.content),
-            (0, &new_verification([0; 32]).mail)
-        );
+    for (mail, token) in mails.iter().zip(tokens) {
+        let written = new_verification(token).mail;
+        assert_eq!((mail.attempts, &mail.content), (0, &written));
         let listed = only(world, &mail.to).await;
         assert_eq!(
             (listed.created_at, listed.state(), listed.error),
@@ -182,14 +182,14 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     let (account, _) = world.unverified().await;
     let (other, _) = world.unverified().await;
     let key = EmailKey::of(&account.email);
-    for number in 0..4 {
+    for number in 0..3 {
         world.clock.advance(MICRO * (number % 2));
         let verification = new_verification(unique_digest());
         let renewed = world.accounts.renew_verification(&key, verification).await;
         assert_eq!(renewed.unwrap(), Ok(()));
     }
     let listed = world.outbox.list(Some(&account.email), ALL).await.unwrap();
-    assert_eq!(listed.len(), 5);
+    assert_eq!(listed.len(), 4);
     let place = |mail: &StoredMail| (mail.created_at, mail.id);
     assert!(
         listed
@@ -219,11 +219,119 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     assert!(nobody.is_empty());
 }
 
-/// No cleaning takes a mail that has not left yet.
-pub async fn unsent_mails_are_kept(world: &World) {
-    let address = world.unverified().await.0.email;
-    world.clock.advance(SignedDuration::from_hours(24 * 400));
-    while world.upkeep.clean_up(100).await.unwrap() > 0 {}
-    assert_eq!(due(world, std::slice::from_ref(&address)).await.len(), 1);
-    only(world, &address).await;
+/// A mail goes a week after it left; after it was written, where it never left.
+pub async fn mails_are_kept_for_a_week(world: &World) {
+    let week = SignedDuration::from_hours(24 * 7);
+    let waiting = world.unverified().await.0.email;
+    let given_up = world.account().await.email;
+    let sent = world.unverified().await.0.email;
+    world.clock.advance(SignedDuration::from_hours(1));
+    let mail = due(world, std::slice::from_ref(&sent)).await.remove(0);
+    world.outbox.mark_sent(mail.id).await.unwrap();
+    world
+        .clock
+        .advance(week - SignedDuration::from_hours(1) - MICRO);
+    clean_up(world).await;
+    for address in [&waiting, &given_up, &sent] {
+        only(world, address).await;
+    }
+    world.clock.advance(MICRO);
+    clean_up(world).await;
+    for address in [&waiting, &given_up] {
+        let listed = world.outbox.list(Some(address), ALL).await.unwrap();
+        assert!(listed.is_empty(), "{listed:?}");
+    }
+    only(world, &sent).await;
+    world.clock.advance(SignedDuration::from_hours(1));
+    clean_up(world).await;
+    assert!(
+        world
+            .outbox
+            .list(Some(&sent), ALL)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn clean_up(world: &World) {
+    while world.upkeep.clean_up(2).await.unwrap() > 0 {}
+}
+
+/// What a mail says, token included, or with the token blanked.
+fn says(mail: &StoredMail, token: [u8; 32], is_blanked: bool) {
+    let whole = new_verification(token).mail;
+    let expected = if is_blanked {
+        whole.without_token()
+    } else {
+        whole
+    };
+    assert_eq!(mail.content, expected, "blanked: {is_blanked}");
+}
+
+/// By a newer mail, by another sign-up, and by the verification; whether the mail left or not.
+pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
+    let (account, first) = world.unverified().await;
+    let (other, others) = world.unverified().await;
+    let key = EmailKey::of(&account.email);
+    let list = async || world.outbox.list(Some(&account.email), ALL).await.unwrap();
+    let sent = list().await.remove(0);
+    says(&sent, first, false);
+    world.outbox.mark_sent(sent.id).await.unwrap();
+    let second = unique_digest();
+    let renewed = world
+        .accounts
+        .renew_verification(&key, new_verification(second))
+        .await;
+    assert_eq!(renewed.unwrap(), Ok(()));
+    let mails = list().await;
+    says(&mails[0], second, false);
+    says(&mails[1], first, true);
+    let third = unique_digest();
+    let again = world
+        .accounts
+        .sign_up(new_account(&account.email), new_verification(third))
+        .await;
+    assert!(again.unwrap().is_ok());
+    let mails = list().await;
+    says(&mails[0], third, false);
+    says(&mails[1], second, true);
+    assert_eq!(mails[0].state(), MailState::Waiting);
+    let verified = world.accounts.verify(third, None).await.unwrap();
+    assert!(verified.is_ok());
+    let mails = list().await;
+    says(&mails[0], third, true);
+    assert_eq!(
+        mails[0].state(),
+        MailState::GivenUp,
+        "it need not leave any more"
+    );
+    says(&only(world, &other.email).await, others, false);
+}
+
+/// Once its half-hour is over, if the mail does not wait any more; one that does is blanked later.
+pub async fn tokens_in_mails_are_blanked_at_their_end(world: &World) {
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        let (account, token) = world.unverified().await;
+        let mail = only(world, &account.email).await;
+        world.outbox.mark_sent(mail.id).await.unwrap();
+        sent.push((account.email, token));
+    }
+    let (waiting, its_token) = world.unverified().await;
+    world.clock.advance(VERIFICATION_TOKEN_VALIDITY - MICRO);
+    clean_up(world).await;
+    for (address, token) in &sent {
+        says(&only(world, address).await, *token, false);
+    }
+    world.clock.advance(MICRO);
+    clean_up(world).await;
+    for (address, token) in &sent {
+        says(&only(world, address).await, *token, true);
+    }
+    let mail = only(world, &waiting.email).await;
+    says(&mail, its_token, false);
+    world.outbox.mark_sent(mail.id).await.unwrap();
+    clean_up(world).await;
+    says(&only(world, &waiting.email).await, its_token, true);
 }

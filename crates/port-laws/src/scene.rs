@@ -19,6 +19,7 @@ use goodpon_domain::{
     coupon::{Coupon, CouponStatus, Order},
     history::{HistoryAction, HistoryEntry},
     id::{AccountId, CouponId, MerchantId, TemplateId},
+    session::Generation,
     template::{Discount, Limit, Owned, Period, Template, Terms},
 };
 use jiff::SignedDuration;
@@ -107,8 +108,21 @@ pub(crate) fn new_account(email: &str) -> NewAccount {
     NewAccount {
         email: email.into(),
         name: "  홍길동 🎟 ".into(),
-        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into(),
+        password_hash: format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA${}", unique()),
+        generation: unique_generation(),
     }
+}
+
+/// Bits that no other account has.
+pub(crate) fn unique_generation() -> Generation {
+    let bits = unique_key()[8..].try_into().expect("8 bytes");
+    Generation::of_random(u64::from_be_bytes(bits) ^ RandomState::new().hash_one(0))
+}
+
+/// A link as the mail carries it, with a token that depends on the digest.
+fn link(token_digest: [u8; 32]) -> String {
+    let half = token_digest[16..].try_into().expect("16 bytes");
+    format!("https://x/verify?token={:032x}", u128::from_be_bytes(half))
 }
 
 pub(crate) fn new_verification(token_digest: [u8; 32]) -> NewVerification {
@@ -116,8 +130,8 @@ pub(crate) fn new_verification(token_digest: [u8; 32]) -> NewVerification {
         token_digest,
         mail: MailContent {
             subject: "이메일 인증 🎟".into(),
-            text: "line\r\nline".into(),
-            html: "<p>&lt;홍길동&gt;</p>".into(),
+            text: format!("line\r\n{}", link(token_digest)),
+            html: format!("<p>&lt;홍길동&gt; {}</p>", link(token_digest)),
         },
         origin: Some("2001:db8:1:2::".into()),
     }
@@ -184,7 +198,7 @@ impl World {
     /// A verified account.
     pub(crate) async fn account(&self) -> Account {
         let (account, token) = self.unverified().await;
-        let verified = self.accounts.verify(token).await.unwrap();
+        let verified = self.accounts.verify(token, None).await.unwrap();
         assert_eq!(verified.as_ref().map(|account| account.verified), Ok(true));
         Account {
             verified: true,

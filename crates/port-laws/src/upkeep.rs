@@ -313,7 +313,7 @@ pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
             .len(),
         1
     );
-    let verified = world.accounts.verify(token).await.unwrap();
+    let verified = world.accounts.verify(token, None).await.unwrap();
     assert_eq!(verified.map(|verified| verified.id), Ok(account.id));
     let redeemed = world
         .redeem(shop.id, coupon.id, order("u", &unique(), 1))

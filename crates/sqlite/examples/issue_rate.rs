@@ -22,6 +22,7 @@ use goodpon_application::{
 use goodpon_domain::{
     business_time::BusinessZone,
     id::{MerchantId, TemplateId},
+    session::Generation,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_sqlite::Store;
@@ -155,6 +156,7 @@ async fn merchant(store: &Store) -> MerchantId {
         email: format!("probe{}@example.com", digest[0]),
         name: "Probe".into(),
         password_hash: String::new(),
+        generation: Generation::of_random(1),
     };
     let mail = MailContent {
         subject: String::new(),

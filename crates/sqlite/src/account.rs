@@ -1,21 +1,30 @@
 //! Accounts and their verification tokens.
 
 use async_trait::async_trait;
-use goodpon_application::ports::{Accounts, EmailTaken, NewAccount, NewVerification, StoreResult};
+use goodpon_application::ports::{Accounts, NewAccount, NewPassword, NewVerification, StoreResult};
 use goodpon_domain::{
-    account::{self, Account, EmailKey, ResendRefusal, VerificationToken, VerifyRefusal},
+    account::{
+        self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, UNVERIFIED_FOR,
+        VerificationToken, VerifyRefusal,
+    },
     id::AccountId,
+    session::Generation,
 };
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     Store,
-    codec::{micros, timestamp},
-    mail::insert_mail,
+    codec::{micros, row_limit, timestamp},
+    mail::{self, Kind},
     writer::Tx,
 };
 
-const COLUMNS: &str = "id, email, name, verified, created_at";
+const COLUMNS: &str = "id, email, name, verified, created_at, generation, is_first_generation";
+
+/// Accounts that nobody verified, oldest first: until when they were made, how many.
+pub(crate) const UNVERIFIED: &str = "SELECT id FROM accounts INDEXED BY accounts_unverified
+     WHERE verified = 0 AND created_at <= ?1 ORDER BY created_at LIMIT ?2";
 
 /// Reads a row of [`COLUMNS`].
 fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
@@ -25,14 +34,22 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
         name: row.get(2)?,
         verified: row.get(3)?,
         created_at: timestamp(row, 4)?,
+        generation: Generation::from_stored(row.get(5)?),
+        is_first_generation: row.get(6)?,
     })
 }
 
-/// The account of that id.
-fn load(connection: &Connection, id: AccountId) -> rusqlite::Result<Option<Account>> {
+/// The account with its password hash for which `condition` holds of `?1`.
+fn load(
+    connection: &Connection,
+    condition: &str,
+    value: impl rusqlite::ToSql,
+) -> rusqlite::Result<Option<(Account, String)>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1"))?
-        .query_row([id.0], read)
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS}, password_hash FROM accounts WHERE {condition} = ?1"
+        ))?
+        .query_row([value], |row| Ok((read(row)?, row.get(7)?)))
         .optional()
 }
 
@@ -41,52 +58,82 @@ pub(crate) fn load_by_email(
     connection: &Connection,
     email: &EmailKey,
 ) -> rusqlite::Result<Option<(Account, String)>> {
-    connection
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS}, password_hash FROM accounts WHERE email_key = ?1"
-        ))?
-        .query_row([email.as_str()], |row| Ok((read(row)?, row.get(5)?)))
-        .optional()
+    load(connection, "email_key", email.as_str())
 }
 
 fn sign_up(
     tx: &Tx<'_>,
     new: &NewAccount,
     verification: &NewVerification,
-) -> rusqlite::Result<Result<Account, EmailTaken>> {
-    let inserted = tx
-        .connection
+) -> rusqlite::Result<Result<Account, AddressRefusal>> {
+    let found = load_by_email(tx.connection, &EmailKey::of(&new.email))?;
+    let (id, kind) = match &found {
+        None => (insert(tx, new)?, Kind::First),
+        Some((account, _)) => {
+            let further = mail::further(tx, &account.email)?;
+            if let Err(refusal) = account::sign_up_again(account, &further, tx.now) {
+                return Ok(Err(refusal));
+            }
+            replace(tx, account.id, new)?;
+            (account.id, Kind::Further)
+        }
+    };
+    let account = Account {
+        id,
+        email: new.email.clone(),
+        name: new.name.clone(),
+        verified: false,
+        created_at: tx.now,
+        generation: Some(new.generation),
+        is_first_generation: found.is_none(),
+    };
+    send_token(tx, &account, verification, kind)?;
+    Ok(Ok(account))
+}
+
+fn insert(tx: &Tx<'_>, new: &NewAccount) -> rusqlite::Result<AccountId> {
+    tx.connection
         .prepare_cached(
-            "INSERT INTO accounts (email, email_key, name, password_hash, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (email_key) DO NOTHING",
+            "INSERT INTO accounts (email, email_key, name, password_hash, created_at, generation)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             new.email,
             EmailKey::of(&new.email).as_str(),
             new.name,
             new.password_hash,
-            micros(tx.now)
+            micros(tx.now),
+            new.generation.to_stored()
         ])?;
-    if inserted == 0 {
-        return Ok(Err(EmailTaken));
-    }
-    let account = Account {
-        id: AccountId(tx.connection.last_insert_rowid()),
-        email: new.email.clone(),
-        name: new.name.clone(),
-        verified: false,
-        created_at: tx.now,
-    };
-    insert_verification(tx, &account, verification)?;
-    Ok(Ok(account))
+    Ok(AccountId(tx.connection.last_insert_rowid()))
 }
 
-/// Stores a token with the mail that carries it.
-fn insert_verification(
+/// Another sign-up takes the place of the one that made this account.
+fn replace(tx: &Tx<'_>, id: AccountId, new: &NewAccount) -> rusqlite::Result<()> {
+    tx.connection
+        .prepare_cached(
+            "UPDATE accounts SET email = ?2, name = ?3, password_hash = ?4, created_at = ?5,
+                    generation = ?6, is_first_generation = 0 WHERE id = ?1",
+        )?
+        .execute(params![
+            id.0,
+            new.email,
+            new.name,
+            new.password_hash,
+            micros(tx.now),
+            new.generation.to_stored()
+        ])
+        .map(drop)
+}
+
+/// Stores a token in place of all that the account had, with the mail that carries it.
+fn send_token(
     tx: &Tx<'_>,
     account: &Account,
     verification: &NewVerification,
+    kind: Kind,
 ) -> rusqlite::Result<()> {
+    delete_tokens(tx, account.id)?;
     tx.connection
         .prepare_cached(
             "INSERT INTO verification_tokens (digest, account_id, created_at) VALUES (?1, ?2, ?3)",
@@ -96,7 +143,7 @@ fn insert_verification(
             account.id.0,
             micros(tx.now)
         ])?;
-    insert_mail(tx, &account.email, verification)
+    mail::insert_mail(tx, &account.email, verification, kind)
 }
 
 fn delete_tokens(tx: &Tx<'_>, account: AccountId) -> rusqlite::Result<()> {
@@ -106,35 +153,94 @@ fn delete_tokens(tx: &Tx<'_>, account: AccountId) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-fn verify(tx: &Tx<'_>, digest: [u8; 32]) -> rusqlite::Result<Result<Account, VerifyRefusal>> {
-    let token = tx
-        .connection
-        .prepare_cached("SELECT account_id, created_at FROM verification_tokens WHERE digest = ?1")?
+/// The token of that digest, and its account with the password hash.
+type Found = (Option<VerificationToken>, Option<(Account, String)>);
+
+fn find_token(connection: &Connection, digest: [u8; 32]) -> rusqlite::Result<Found> {
+    let token = connection
+        .prepare_cached(
+            "SELECT account_id, created_at, spent_at IS NOT NULL, tries FROM verification_tokens
+             WHERE digest = ?1",
+        )?
         .query_row([digest], |row| {
             Ok(VerificationToken {
                 account_id: AccountId(row.get(0)?),
                 created_at: timestamp(row, 1)?,
+                is_spent: row.get(2)?,
+                tries: row.get(3)?,
             })
         })
         .optional()?;
-    let found = match token {
-        Some(token) => load(tx.connection, token.account_id)?,
+    let account = match token {
+        Some(token) => load(connection, "id", token.account_id.0)?,
         None => None,
     };
-    if let Err(refusal) = account::verify(token, found.as_ref(), tx.now) {
+    Ok((token, account))
+}
+
+fn try_password(
+    tx: &Tx<'_>,
+    digest: [u8; 32],
+) -> rusqlite::Result<Result<(Account, String), TryRefusal>> {
+    let (token, found) = find_token(tx.connection, digest)?;
+    let account = found.as_ref().map(|(account, _)| account);
+    if let Err(refusal) = account::try_password(token, account, tx.now) {
         return Ok(Err(refusal));
     }
-    let Some(account) = found else {
-        return Ok(Err(VerifyRefusal::AccountNotFound));
+    tx.connection
+        .prepare_cached("UPDATE verification_tokens SET tries = tries + 1 WHERE digest = ?1")?
+        .execute([digest])?;
+    let gone = TryRefusal::Verify(VerifyRefusal::AccountNotFound);
+    Ok(found.ok_or(gone))
+}
+
+fn verify(
+    tx: &Tx<'_>,
+    digest: [u8; 32],
+    password: Option<&NewPassword>,
+) -> rusqlite::Result<Result<Account, VerifyRefusal>> {
+    let (token, found) = find_token(tx.connection, digest)?;
+    let account = found.as_ref().map(|(account, _)| account);
+    let account = match account::verify(token, account, tx.now) {
+        Ok(account) => account.clone(),
+        Err(refusal) => return Ok(Err(refusal)),
     };
     tx.connection
         .prepare_cached("UPDATE accounts SET verified = 1 WHERE id = ?1")?
         .execute([account.id.0])?;
-    delete_tokens(tx, account.id)?;
-    Ok(Ok(Account {
+    // The token is kept for a while, to say that it was spent.
+    tx.connection
+        .prepare_cached("UPDATE verification_tokens SET spent_at = ?2 WHERE digest = ?1")?
+        .execute(params![digest, micros(tx.now)])?;
+    mail::void_tokens(tx, &account.email, "its token was used")?;
+    let mut account = Account {
         verified: true,
         ..account
-    }))
+    };
+    if let Some(password) = password {
+        set_password(tx, &mut account, password)?;
+    }
+    Ok(Ok(account))
+}
+
+fn set_password(
+    tx: &Tx<'_>,
+    account: &mut Account,
+    password: &NewPassword,
+) -> rusqlite::Result<()> {
+    account.generation = Some(password.generation);
+    account.is_first_generation = false;
+    tx.connection
+        .prepare_cached(
+            "UPDATE accounts SET password_hash = ?2, generation = ?3, is_first_generation = 0
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            account.id.0,
+            password.hash,
+            password.generation.to_stored()
+        ])
+        .map(drop)
 }
 
 fn renew(
@@ -143,44 +249,113 @@ fn renew(
     verification: &NewVerification,
 ) -> rusqlite::Result<Result<(), ResendRefusal>> {
     let found = load_by_email(tx.connection, email)?;
-    match account::resend(found.as_ref().map(|(account, _)| account)) {
+    let further = mail::further(tx, email.as_str())?;
+    match account::resend(found.as_ref().map(|(account, _)| account), &further, tx.now) {
         Err(refusal) => Ok(Err(refusal)),
-        Ok(account) => {
-            delete_tokens(tx, account.id)?;
-            insert_verification(tx, account, verification).map(Ok)
+        Ok(account) => send_token(tx, account, verification, Kind::Further).map(Ok),
+    }
+}
+
+/// Deletes an account that still is not verified, with its tokens.
+fn delete_unverified(tx: &Tx<'_>, id: AccountId, until: Timestamp) -> rusqlite::Result<bool> {
+    let found = load(tx.connection, "id", id.0)?;
+    if !found.is_some_and(|(account, _)| !account.verified && account.created_at <= until) {
+        return Ok(false);
+    }
+    delete_tokens(tx, id)?;
+    tx.connection
+        .prepare_cached("DELETE FROM accounts WHERE id = ?1")?
+        .execute([id.0])?;
+    Ok(true)
+}
+
+impl Store {
+    /// Deletes up to `limit` accounts that nobody verified in time, and returns how many.
+    pub(crate) async fn forget_unverified(&self, limit: usize) -> StoreResult<usize> {
+        let until = self.inner.clock.now() - UNVERIFIED_FOR;
+        let find = move |connection: &Connection| {
+            connection
+                .prepare_cached(UNVERIFIED)?
+                .query_map(params![micros(until), row_limit(limit)], |row| {
+                    row.get(0).map(AccountId)
+                })?
+                .collect()
+        };
+        let found: Vec<AccountId> = self.scan(find).await?;
+        if found.is_empty() {
+            return Ok(0);
         }
+        self.write(move |tx| {
+            let mut done = 0;
+            for &id in &found {
+                done += usize::from(delete_unverified(tx, id, until)?);
+            }
+            Ok(done)
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl Accounts for Store {
     async fn is_email_taken(&self, email: &EmailKey) -> StoreResult<bool> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT 1 FROM accounts WHERE email_key = ?1")?
-                .exists([email.as_str()])
-        })
+        let found = self.read(|connection| load_by_email(connection, email))?;
+        Ok(found.is_some_and(|(account, _)| account.verified))
     }
 
     async fn sign_up(
         &self,
         account: NewAccount,
         verification: NewVerification,
-    ) -> StoreResult<Result<Account, EmailTaken>> {
+    ) -> StoreResult<Result<Account, AddressRefusal>> {
         self.write(move |tx| sign_up(tx, &account, &verification))
             .await
     }
 
     async fn find(&self, id: AccountId) -> StoreResult<Option<Account>> {
-        self.read(|connection| load(connection, id))
+        let found = self.read(|connection| load(connection, "id", id.0))?;
+        Ok(found.map(|(account, _)| account))
     }
 
     async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>> {
         self.read(|connection| load_by_email(connection, email))
     }
 
-    async fn verify(&self, token_digest: [u8; 32]) -> StoreResult<Result<Account, VerifyRefusal>> {
-        self.write(move |tx| verify(tx, token_digest)).await
+    async fn draw_generation(&self, id: AccountId, generation: Generation) -> StoreResult<()> {
+        self.write(move |tx| {
+            tx.connection
+                .prepare_cached(
+                    "UPDATE accounts SET generation = ?2 WHERE id = ?1 AND generation = 0",
+                )?
+                .execute(params![id.0, generation.to_stored()])
+                .map(drop)
+        })
+        .await
+    }
+
+    async fn verifiable(
+        &self,
+        token_digest: [u8; 32],
+    ) -> StoreResult<Result<Account, VerifyRefusal>> {
+        let (token, found) = self.read(|connection| find_token(connection, token_digest))?;
+        let account = found.as_ref().map(|(account, _)| account);
+        Ok(account::verify(token, account, self.inner.clock.now()).cloned())
+    }
+
+    async fn try_password(
+        &self,
+        token_digest: [u8; 32],
+    ) -> StoreResult<Result<(Account, String), TryRefusal>> {
+        self.write(move |tx| try_password(tx, token_digest)).await
+    }
+
+    async fn verify(
+        &self,
+        token_digest: [u8; 32],
+        password: Option<NewPassword>,
+    ) -> StoreResult<Result<Account, VerifyRefusal>> {
+        self.write(move |tx| verify(tx, token_digest, password.as_ref()))
+            .await
     }
 
     async fn renew_verification(

@@ -5,6 +5,7 @@ use goodpon_application::{
     mail::{MailContent, QueuedMail, StoredMail},
     ports::{NewVerification, Outbox, StoreResult},
 };
+use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -14,24 +15,40 @@ use crate::{
     writer::Tx,
 };
 
+/// Which verification mail to an address it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// That of the sign-up.
+    First = 0,
+    /// One that was asked for again, or by another sign-up.
+    Further = 1,
+}
+
+/// How many mails to one address are searched for a token that became void: more than one only where a version before
+/// this one wrote them.
+const VOIDED_AT_ONCE: i64 = 20;
+
+/// Mails whose token is not good any more, oldest first: since when, how many.
+pub(crate) const ENDED_TOKENS: &str =
+    "SELECT id, subject, text, html FROM mails INDEXED BY mails_with_token
+     WHERE token_ends_at IS NOT NULL AND next_try_at IS NULL AND token_ends_at <= ?1
+     ORDER BY token_ends_at LIMIT ?2";
+
 /// Puts a verification mail into the outbox, due at once. One before it to the same account that has not left
 /// yet must not leave any more: its token is void.
 pub(crate) fn insert_mail(
     tx: &Tx<'_>,
     to: &str,
     verification: &NewVerification,
+    kind: Kind,
 ) -> rusqlite::Result<()> {
     let content = &verification.mail;
+    void_tokens(tx, to, "superseded by a newer mail")?;
     tx.connection
         .prepare_cached(
-            "UPDATE mails SET next_try_at = NULL, last_error = 'superseded by a newer mail'
-             WHERE recipient = ?1 COLLATE NOCASE AND next_try_at IS NOT NULL",
-        )?
-        .execute([to])?;
-    tx.connection
-        .prepare_cached(
-            "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at, origin)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)",
+            "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at, kind,
+                                token_ends_at, origin)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             to,
@@ -39,9 +56,83 @@ pub(crate) fn insert_mail(
             content.text,
             content.html,
             micros(tx.now),
+            kind as i64,
+            micros(tx.now + VERIFICATION_TOKEN_VALIDITY),
             verification.origin
         ])?;
     Ok(())
+}
+
+/// The tokens of all mails to an address are void: none that waits leaves any more, and the tokens are blanked.
+pub(crate) fn void_tokens(tx: &Tx<'_>, to: &str, reason: &str) -> rusqlite::Result<()> {
+    tx.connection
+        .prepare_cached(
+            "UPDATE mails SET next_try_at = NULL, last_error = ?2
+             WHERE recipient = ?1 COLLATE NOCASE AND next_try_at IS NOT NULL",
+        )?
+        .execute([to, reason])?;
+    let mails: Vec<_> = tx
+        .connection
+        .prepare_cached(
+            "SELECT id, subject, text, html FROM mails
+             WHERE recipient = ?1 COLLATE NOCASE AND token_ends_at IS NOT NULL LIMIT ?2",
+        )?
+        .query_map(params![to, VOIDED_AT_ONCE], numbered)?
+        .collect::<rusqlite::Result<_>>()?;
+    blank(tx, &mails)
+}
+
+fn numbered(row: &Row<'_>) -> rusqlite::Result<(i64, MailContent)> {
+    Ok((row.get(0)?, content(row, 1)?))
+}
+
+fn blank(tx: &Tx<'_>, mails: &[(i64, MailContent)]) -> rusqlite::Result<()> {
+    for (id, content) in mails {
+        let blanked = content.without_token();
+        tx.connection
+            .prepare_cached(
+                "UPDATE mails SET text = ?2, html = ?3, token_ends_at = NULL WHERE id = ?1",
+            )?
+            .execute(params![id, blanked.text, blanked.html])?;
+    }
+    Ok(())
+}
+
+/// When the further mails to an address were written that count towards how many it may be sent.
+pub(crate) fn further(tx: &Tx<'_>, to: &str) -> rusqlite::Result<Vec<Timestamp>> {
+    tx.connection
+        .prepare_cached(
+            "SELECT created_at FROM mails
+             WHERE recipient = ?1 COLLATE NOCASE AND kind = ?2 AND created_at > ?3",
+        )?
+        .query_map(
+            params![
+                to,
+                Kind::Further as i64,
+                micros(tx.now - RESENDS_COUNTED_FOR)
+            ],
+            |row| timestamp(row, 0),
+        )?
+        .collect()
+}
+
+impl Store {
+    /// Blanks the tokens of up to `limit` mails that do not wait, where they are not good any more; returns how many.
+    pub(crate) async fn blank_ended_tokens(&self, limit: usize) -> StoreResult<usize> {
+        let now = micros(self.inner.clock.now());
+        let find = move |connection: &Connection| {
+            connection
+                .prepare_cached(ENDED_TOKENS)?
+                .query_map(params![now, row_limit(limit)], numbered)?
+                .collect()
+        };
+        let found: Vec<(i64, MailContent)> = self.scan(find).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |tx| blank(tx, &found).map(|()| found.len()))
+            .await
+    }
 }
 
 fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<QueuedMail>> {

@@ -20,10 +20,10 @@ use crate::{
     writer::Tx,
 };
 
-/// How long a verification token is kept; it is valid for a part of that only.
-const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// How long a mail that left stays in the mailbox.
-const SENT_MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long a verification token is kept: for a day after it was spent, so that its link can say so.
+const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(24 * 60 + 30);
+/// How long a mail stays in the mailbox after it left; after it was written, where it never left.
+const MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 const DUE_TEMPLATES: &str = "SELECT id FROM coupon_templates INDEXED BY coupon_templates_ending
      WHERE status = 1 AND absolute_expires_at IS NOT NULL AND absolute_expires_at <= ?1 LIMIT ?2";
@@ -48,7 +48,7 @@ struct Litter {
     kept_for: SignedDuration,
 }
 
-const LITTER: [Litter; 3] = [
+const LITTER: [Litter; 4] = [
     Litter {
         oldest: "SELECT seq, stored_at FROM idempotency_records ORDER BY seq LIMIT ?1",
         delete: "DELETE FROM idempotency_records WHERE seq = ?1 AND stored_at <= ?2",
@@ -64,7 +64,13 @@ const LITTER: [Litter; 3] = [
         oldest: "SELECT id, sent_at FROM mails INDEXED BY mails_sent WHERE sent_at IS NOT NULL
                  ORDER BY sent_at LIMIT ?1",
         delete: "DELETE FROM mails WHERE id = ?1 AND sent_at <= ?2",
-        kept_for: SENT_MAILS_KEPT_FOR,
+        kept_for: MAILS_KEPT_FOR,
+    },
+    Litter {
+        oldest: "SELECT id, created_at FROM mails INDEXED BY mails_unsent WHERE sent_at IS NULL
+                 ORDER BY created_at LIMIT ?1",
+        delete: "DELETE FROM mails WHERE id = ?1 AND sent_at IS NULL AND created_at <= ?2",
+        kept_for: MAILS_KEPT_FOR,
     },
 ];
 
@@ -124,6 +130,8 @@ impl Upkeep for Store {
     async fn clean_up(&self, limit: usize) -> StoreResult<usize> {
         let now = self.inner.clock.now();
         let mut done = self.forget_keys(limit).await?;
+        done += self.forget_unverified(limit - done).await?;
+        done += self.blank_ended_tokens(limit - done).await?;
         for litter in &LITTER {
             let until = micros(now - litter.kept_for);
             let left = limit - done;
@@ -151,15 +159,22 @@ impl Upkeep for Store {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::{account::UNVERIFIED, mail::ENDED_TOKENS};
 
     #[test]
     fn what_is_due_is_found_by_seeks() {
         let mut connection = Connection::open_in_memory().unwrap();
         crate::schema::migrate(&mut connection).unwrap();
         let oldest = LITTER.iter().map(|litter| litter.oldest);
-        for sql in [DUE_TEMPLATES].into_iter().chain(oldest) {
+        let others = [DUE_TEMPLATES, UNVERIFIED, ENDED_TOKENS];
+        for sql in others.into_iter().chain(oldest) {
             let plan = crate::schema::query_plan(&connection, sql);
-            for forbidden in ["SCAN c", "TEMP B-TREE", "SCAN coupon_histories"] {
+            for forbidden in [
+                "SCAN c",
+                "SCAN accounts",
+                "TEMP B-TREE",
+                "SCAN coupon_histories",
+            ] {
                 assert!(!plan.contains(forbidden), "{sql}\n{plan}");
             }
         }

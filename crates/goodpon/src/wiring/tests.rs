@@ -122,11 +122,11 @@ async fn a_server_that_is_down_is_tried_for_a_day() {
 #[tokio::test]
 async fn a_refusal_for_good_shows_in_the_mailbox() {
     let place = place();
-    place.sign_up("a@x..kr").await;
+    place.sign_up("gone@x.kr").await;
     let refusing = Refusing::with(MailError::Permanent("550 no".into()));
     mail::deliver_due(&place.app, &refusing, 10).await.unwrap();
     assert_eq!(
-        told(&place.mail_to("a@x..kr").await),
+        told(&place.mail_to("gone@x.kr").await),
         (MailState::GivenUp, 1, Some("550 no"))
     );
     let shown = tokio::task::spawn_blocking({

@@ -342,7 +342,11 @@ async fn the_verification_page_waits_for_a_click() {
     assert_eq!(shown.status(), StatusCode::OK);
     assert_eq!(shown.headers()[CACHE_CONTROL], "no-store");
     assert!(text(shown).await.contains("value=\"ab&quot;cd\""));
-    let done = client.send("POST /verify", &[], "token=abcd").await;
+    let nothing = client.send("POST /verify", &[], "token=abcd").await;
+    assert_eq!(nothing.status(), StatusCode::BAD_REQUEST);
+    assert!(text(nothing).await.contains("비밀번호를 입력해 주세요."));
+    let form = "token=abcd&password=x";
+    let done = client.send("POST /verify", &[], form).await;
     assert_eq!(done.status(), StatusCode::BAD_REQUEST);
     assert!(text(done).await.contains("이미 인증된 계정입니다."));
     let empty = client.send("GET /verify", &[], "").await;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
+use goodpon_domain::name::looks_empty;
 use jiff::civil::{Date, DateTime};
 
 use super::{date, number};
@@ -121,12 +122,14 @@ impl<'f, 'a> Reader<'f, 'a> {
 
     /// A text without the white space around it, of so many characters after that.
     pub fn trimmed_text(self, characters: RangeInclusive<usize>) -> Option<Cow<'a, str>> {
+        self.read(|given| checked_text(trimmed(given.into_text()?), characters))
+    }
+
+    /// A name: a text without the white space around it, of so many characters after that, of which one can be seen.
+    pub fn name(self, characters: RangeInclusive<usize>) -> Option<Cow<'a, str>> {
         self.read(|given| {
-            let trimmed = match given.into_text()? {
-                Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-                Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-            };
-            checked_text(trimmed, characters)
+            let name = checked_text(trimmed(given.into_text()?), characters)?;
+            (!looks_empty(&name)).then_some(name)
         })
     }
 
@@ -236,6 +239,13 @@ impl<'f, 'a> Reader<'f, 'a> {
 pub(super) fn whole_id(text: &str) -> Option<i64> {
     // `parse` alone would take a leading plus.
     (!text.starts_with('+')).then(|| text.parse().ok())?
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
 }
 
 fn checked_text(text: Cow<'_, str>, characters: RangeInclusive<usize>) -> Option<Cow<'_, str>> {

@@ -23,10 +23,10 @@ requests! {
         /// 사용자 이메일 · the address, which becomes the login.
         #[schema(max_length = 255, format = Email)]
         email: String,
-        /// 사용자 비밀번호, 8~100자 · 8 to 100 characters.
+        /// 사용자 비밀번호, 8~100자, 쉽게 추측할 수 없는 것 · 8 to 100 characters, and not one that is guessed first.
         #[schema(min_length = 8, max_length = 100, format = Password)]
         password: String,
-        /// 사용자 이름, 1~50자 · 1 to 50 characters.
+        /// 사용자 이름, 1~50자, 보이는 글자가 있어야 합니다 · 1 to 50 characters of which one can be seen.
         #[schema(min_length = 1, max_length = 50)]
         name: String,
     }

@@ -8,7 +8,10 @@ ALTER TABLE accounts
     ADD KEY accounts_unverified (verified, created_at);
 
 -- When the token verified its account. A spent one is kept for a day, so that its link can say so.
-ALTER TABLE verification_tokens ADD COLUMN spent_at BIGINT;
+-- tries is how many passwords were tried with it on the page behind its link.
+ALTER TABLE verification_tokens
+    ADD COLUMN spent_at BIGINT,
+    ADD COLUMN tries INT NOT NULL DEFAULT 0;
 
 -- kind 1 is a verification mail asked for again, or by another sign-up of the same address; 0 is the first.
 -- token_ends_at is when the token in the mail is void at the latest; null once it was blanked, or without one.
@@ -17,7 +20,8 @@ ALTER TABLE mails
     ADD COLUMN kind TINYINT NOT NULL DEFAULT 0,
     ADD COLUMN token_ends_at BIGINT,
     ADD COLUMN origin VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
-    ADD KEY mails_with_token (token_ends_at),
+    ADD KEY mails_with_token (next_try_at, token_ends_at),
+    ADD KEY mails_unsent (sent_at, created_at),
     ADD KEY mails_waiting_by_origin (origin, next_try_at);
 UPDATE mails SET token_ends_at = created_at + 1800000000 WHERE token_ends_at IS NULL;
 

@@ -6,6 +6,7 @@ use goodpon_application::{
     mail::MailContent,
     ports::{Accounts, NewAccount, NewVerification, Outbox},
 };
+use goodpon_domain::session::Generation;
 
 use super::{open, store};
 use crate::SharedOutbox;
@@ -17,6 +18,7 @@ async fn mails_are_due_to_one_process_at_a_time() {
         email: "a@x.kr".into(),
         name: "a".into(),
         password_hash: String::new(),
+        generation: Generation::of_random(1),
     };
     let verification = NewVerification {
         token_digest: [1; 32],

@@ -6,6 +6,8 @@ CREATE INDEX accounts_unverified ON accounts (created_at) WHERE verified = 0;
 
 -- When the token verified its account. A spent one is kept for a day, so that its link can say so.
 ALTER TABLE verification_tokens ADD COLUMN spent_at INTEGER;
+-- How many passwords were tried with it on the page behind its link.
+ALTER TABLE verification_tokens ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 
 -- kind 1 is a verification mail asked for again, or by another sign-up of the same address; 0 is the first.
 -- token_ends_at is when the token in the mail is void at the latest; null once it was blanked, or without one.
@@ -14,7 +16,8 @@ ALTER TABLE mails ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE mails ADD COLUMN token_ends_at INTEGER;
 ALTER TABLE mails ADD COLUMN origin TEXT;
 UPDATE mails SET token_ends_at = created_at + 1800000000;
-CREATE INDEX mails_with_token ON mails (token_ends_at) WHERE token_ends_at IS NOT NULL;
+CREATE INDEX mails_with_token ON mails (token_ends_at) WHERE token_ends_at IS NOT NULL AND next_try_at IS NULL;
+CREATE INDEX mails_unsent ON mails (created_at) WHERE sent_at IS NULL;
 CREATE INDEX mails_waiting_by_origin ON mails (origin) WHERE origin IS NOT NULL AND next_try_at IS NOT NULL;
 
 -- Both in REDEEM entries, the discount also in CANCEL_REDEMPTION entries; null in others, and in those written before.

@@ -21,6 +21,7 @@ use goodpon_application::{
 use goodpon_domain::{
     coupon::Order,
     id::{CouponId, MerchantId, TemplateId},
+    session::Generation,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
@@ -84,6 +85,7 @@ impl Scene {
             email: "Owner@example.com".into(),
             name: "Owner".into(),
             password_hash: String::new(),
+            generation: Generation::of_random(1),
         };
         let verification = NewVerification {
             token_digest: [1; 32],

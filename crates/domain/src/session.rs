@@ -1,0 +1,143 @@
+//! Which access tokens count for an account.
+
+use std::{fmt, num::NonZeroU64};
+
+use jiff::Timestamp;
+
+use crate::{account::Account, id::AccountId};
+
+/// 64 random bits that an account's access tokens carry. They are drawn anew where all tokens given before must end, so
+/// that no token ever fits another account, however the database came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Generation(NonZeroU64);
+
+impl Generation {
+    /// The generation of these random bits. Stores keep 0 for none, so that 0 counts as 1.
+    pub fn of_random(bits: u64) -> Self {
+        Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// What a store keeps of it.
+    pub fn to_stored(self) -> i64 {
+        self.0.get().cast_signed()
+    }
+
+    /// Reads [`Self::to_stored`]; 0 is none.
+    pub fn from_stored(stored: i64) -> Option<Self> {
+        NonZeroU64::new(stored.cast_unsigned()).map(Self)
+    }
+
+    /// Reads 16 lowercase hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != 16 || !text.bytes().all(is_digit) {
+            return None;
+        }
+        NonZeroU64::new(u64::from_str_radix(text, 16).ok()?).map(Self)
+    }
+}
+
+/// 16 lowercase hex digits.
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a sound access token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claims {
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// When it was given out, to the second.
+    pub issued_at: Timestamp,
+    /// The generation that the account had; tokens of the first versions of the program carry none.
+    pub generation: Option<Generation>,
+}
+
+impl Claims {
+    /// Whether the token still stands for `account`, the one of its id.
+    pub fn count_for(&self, account: &Account) -> bool {
+        match self.generation {
+            Some(generation) => account.generation == Some(generation),
+            // Both to the second, for a token does not say more.
+            None => {
+                account.is_first_generation
+                    && self.issued_at.as_second() >= account.created_at.as_second()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn account(generation: Option<Generation>, is_first_generation: bool) -> Account {
+        Account {
+            id: AccountId(1),
+            email: "a@b.co".into(),
+            name: "a".into(),
+            verified: true,
+            created_at: "2026-01-01T00:00:00.999999Z".parse().unwrap(),
+            generation,
+            is_first_generation,
+        }
+    }
+
+    #[test]
+    fn a_generation_is_sixteen_digits_and_never_nothing() {
+        for bits in [1, 0xab, u64::MAX, 1 << 63] {
+            let generation = Generation::of_random(bits);
+            assert_eq!(generation.to_string(), format!("{bits:016x}"));
+            assert_eq!(Generation::parse(&generation.to_string()), Some(generation));
+            let stored = generation.to_stored();
+            assert_eq!(Generation::from_stored(stored), Some(generation));
+        }
+        assert_eq!(Generation::of_random(0), Generation::of_random(1));
+        assert_eq!(Generation::from_stored(0), None);
+        for other in [
+            "",
+            "ab",
+            "0000000000000000",
+            "00000000000000AB",
+            "+00000000000000a",
+            "00000000000000ab0",
+        ] {
+            assert_eq!(Generation::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_counts_for_the_generation_that_it_carries() {
+        let (one, other) = (Generation::of_random(1), Generation::of_random(2));
+        let claims = |generation| Claims {
+            account_id: AccountId(1),
+            issued_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            generation,
+        };
+        for is_first in [true, false] {
+            assert!(claims(Some(one)).count_for(&account(Some(one), is_first)));
+            assert!(!claims(Some(one)).count_for(&account(Some(other), is_first)));
+            assert!(!claims(Some(one)).count_for(&account(None, is_first)));
+        }
+    }
+
+    #[test]
+    fn a_token_without_one_counts_for_the_account_as_it_was_made() {
+        let at = |second: &str| Claims {
+            account_id: AccountId(1),
+            issued_at: second.parse().unwrap(),
+            generation: None,
+        };
+        let one = Some(Generation::of_random(1));
+        for generation in [None, one] {
+            // The account was made within that second.
+            assert!(at("2026-01-01T00:00:00Z").count_for(&account(generation, true)));
+            assert!(at("2026-01-02T00:00:00Z").count_for(&account(generation, true)));
+            assert!(!at("2025-12-31T23:59:59Z").count_for(&account(generation, true)));
+            assert!(!at("2026-01-02T00:00:00Z").count_for(&account(generation, false)));
+        }
+    }
+}
