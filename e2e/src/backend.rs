@@ -1,5 +1,6 @@
 //! Which back ends the suite runs on, and a set of servers' rooms for each server under test.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
@@ -72,6 +73,15 @@ impl Rooms {
     /// The servers do not do it.
     #[must_use]
     pub fn make() -> Self {
+        Self::make_by(&crate::server::binary())
+    }
+
+    /// New rooms, migrated by that program.
+    ///
+    /// # Panics
+    /// The servers do not do it.
+    #[must_use]
+    pub fn make_by(program: &Path) -> Self {
         let server = given("GOODPON_DATABASE_URL");
         let name = format!("e2e_{:016x}", rand::random::<u64>());
         let (base, _) = server.rsplit_once('/').expect("a URL with a database");
@@ -93,20 +103,29 @@ impl Rooms {
         let (url, topic) = (database_url.clone(), name);
         let thread = thread::spawn(move || keep(&server, &url, &brokers, &topic, &ready, asked));
         is_ready.recv().expect("the database is made");
-        let migrated = crate::server::command()
+        let rooms = Self {
+            database_url,
+            env,
+            questions,
+            _thread: thread,
+        };
+        rooms.migrate(program);
+        rooms
+    }
+
+    /// Has that program bring the database up to date.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn migrate(&self, program: &Path) {
+        let migrated = crate::server::command_of(program)
             .arg("migrate")
-            .envs(env.iter().cloned())
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .output()
             .expect("goodpon can be run");
         let told = String::from_utf8_lossy(&migrated.stderr);
         assert!(migrated.status.success(), "goodpon migrate: {told}");
-        Self {
-            database_url,
-            env,
-            questions,
-            _thread: thread,
-        }
     }
 
     /// The settings of goodpon for them.

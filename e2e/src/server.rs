@@ -29,9 +29,29 @@ pub struct Options {
     rate_limits: bool,
     own_mounts: bool,
     embedded: bool,
+    program: Option<PathBuf>,
+    rooms: Option<Arc<Rooms>>,
 }
 
 impl Options {
+    /// Runs this program rather than the one under test.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
+    /// Serves from these rooms, beside others: scaled out, whatever this run is about.
+    #[must_use]
+    pub fn rooms(mut self, rooms: &Arc<Rooms>) -> Self {
+        self.rooms = Some(Arc::clone(rooms));
+        self
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.program.clone().unwrap_or_else(binary)
+    }
+
     /// Serves from the embedded database, whatever this run is about: for what only a data folder has.
     #[must_use]
     pub fn embedded(mut self) -> Self {
@@ -93,7 +113,7 @@ struct Addresses {
 pub struct Server {
     options: Options,
     data_dir: PathBuf,
-    rooms: Option<Rooms>,
+    rooms: Option<Arc<Rooms>>,
     child: Mutex<Option<Child>>,
     addresses: Mutex<Addresses>,
     log: Arc<Mutex<Vec<String>>>,
@@ -130,11 +150,12 @@ impl Server {
         let stdout = Arc::new(Mutex::new(String::new()));
         // A folder of the test's own choice holds an embedded database.
         let is_embedded = options.embedded || options.data_dir.is_some();
-        let rooms = match Backend::of_this_run() {
-            Backend::Scaled if !is_embedded => Some(Rooms::make()),
+        let rooms = match (&options.rooms, Backend::of_this_run()) {
+            (Some(rooms), _) => Some(Arc::clone(rooms)),
+            (None, Backend::Scaled) if !is_embedded => Some(Arc::new(Rooms::make())),
             _ => None,
         };
-        let (child, addresses) = launch(&options, &data_dir, rooms.as_ref(), &log, &stdout)?;
+        let (child, addresses) = launch(&options, &data_dir, rooms.as_deref(), &log, &stdout)?;
         Ok(Self {
             options,
             data_dir,
@@ -178,7 +199,7 @@ impl Server {
     /// Its rooms on servers, where it is scaled out.
     #[must_use]
     pub fn rooms(&self) -> Option<&Rooms> {
-        self.rooms.as_ref()
+        self.rooms.as_deref()
     }
 
     /// Process id of the running child.
@@ -257,7 +278,7 @@ impl Server {
     /// When it does not become ready.
     pub fn restart(&self) {
         self.kill9();
-        let rooms = self.rooms.as_ref();
+        let rooms = self.rooms.as_deref();
         let launched = launch(
             &self.options,
             &self.data_dir,
@@ -278,12 +299,12 @@ impl Server {
         let mut all = vec![*command, "--data-dir", dir];
         all.extend(rest);
         if !self.options.own_mounts {
-            let env = self.rooms.as_ref().map_or(&[][..], Rooms::env);
+            let env = self.rooms.as_deref().map_or(&[][..], Rooms::env);
             let env: Vec<_> = env
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
-            return goodpon(&all, &env);
+            return run(&self.options.binary(), &all, &env);
         }
         let mut inside = clean(Command::new("nsenter"));
         inside.args(["-t", &self.pid().to_string(), "-m"]);
@@ -291,7 +312,7 @@ impl Server {
             inside.args(["-U", "--preserve-credentials"]);
         }
         inside
-            .arg(binary())
+            .arg(self.options.binary())
             .args(&all)
             .stdin(Stdio::null())
             .output()
@@ -389,16 +410,44 @@ pub fn binary() -> PathBuf {
     })
 }
 
+/// Path of the program of the release before: `GOODPON_BEFORE_BIN`.
+///
+/// # Panics
+/// It is not set, or names no file.
+#[must_use]
+pub fn binary_before() -> PathBuf {
+    let path = std::env::var_os("GOODPON_BEFORE_BIN").unwrap_or_else(|| {
+        panic!("GOODPON_BEFORE_BIN names no program: run `cargo xtask test`, which builds it, or `cargo xtask before`")
+    });
+    let path = PathBuf::from(path);
+    assert!(
+        path.is_file(),
+        "GOODPON_BEFORE_BIN names no file: {}",
+        path.display()
+    );
+    path
+}
+
 /// A command for the binary with an environment that holds none of the caller's settings.
 #[must_use]
 pub fn command() -> Command {
-    clean(Command::new(binary()))
+    command_of(&binary())
+}
+
+/// Likewise, for another program.
+#[must_use]
+pub fn command_of(program: &Path) -> Command {
+    clean(Command::new(program))
 }
 
 /// Runs the binary to its end.
 #[must_use]
 pub fn goodpon(args: &[&str], env: &[(&str, &str)]) -> Output {
-    command()
+    run(&binary(), args, env)
+}
+
+fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+    clean(Command::new(program))
         .args(args)
         .envs(env.iter().copied())
         .stdin(Stdio::null())
@@ -423,7 +472,7 @@ fn launch(
     stdout: &Arc<Mutex<String>>,
 ) -> Result<(Child, Addresses), String> {
     let mut words: VecDeque<String> = options.wrapper.iter().cloned().collect();
-    words.push_back(binary().to_str().expect("a UTF-8 path").to_owned());
+    words.push_back(options.binary().to_str().expect("a UTF-8 path").to_owned());
     let mut command = clean(Command::new(words.pop_front().expect("a program")));
     command
         .args(words)

@@ -1,6 +1,7 @@
 //! The chores of a developer of Goodpon: `cargo xtask help` lists them.
 
 mod architecture;
+mod before;
 mod bench;
 mod dependencies;
 mod process;
@@ -21,6 +22,8 @@ enum Chore {
     Deps,
     /// Builds everything, runs every test and sums up.
     Test,
+    /// Builds the program of the release before from the history, and prints where it is: `GOODPON_BEFORE_BIN`.
+    Before,
     /// Kills the server under load and checks that nothing answered is lost.
     Torture(test_run::Torture),
     /// Starts and stops real servers of the scaled-out set, for tests and development.
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Chore::Check => architecture::check(),
         Chore::Deps => dependencies::check(),
         Chore::Test => test_run::test(),
+        Chore::Before => before::program().map(|program| println!("{}", program.display())),
         Chore::Torture(options) => test_run::torture(&options),
         Chore::Services(options) => services::run(&options),
         Chore::Bench(options) => bench::run(&options),

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    before,
     process::{self, Guarded},
     services,
 };
@@ -20,6 +21,9 @@ const PROGRAM_VARIABLE: &str = "GOODPON_BIN";
 
 /// The environment variable that tells them where this program is: they have servers killed by it.
 const XTASK_VARIABLE: &str = "GOODPON_XTASK";
+
+/// The environment variable that tells them where the program of the release before is.
+const BEFORE_VARIABLE: &str = "GOODPON_BEFORE_BIN";
 
 /// Which set of back ends.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -122,6 +126,9 @@ pub fn test() -> Result<()> {
     let me = std::env::current_exe()?;
     let me = me.to_str().context("this program's path is no UTF-8")?;
     variables.push((XTASK_VARIABLE, me.to_owned()));
+    let before = before::program()?;
+    let before = before.to_str().context("a path that is no UTF-8")?;
+    variables.push((BEFORE_VARIABLE, before.to_owned()));
     process::run(process::cargo().args(["build", "--workspace", "--all-targets"]))?;
     let built = began.elapsed();
     let mut tally = Tally::default();

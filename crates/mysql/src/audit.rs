@@ -173,7 +173,7 @@ const UPDATE_TAKES: SignedDuration = SignedDuration::from_hours(24);
 /// in a schema that was made with them.
 async fn amounts_lack_before(session: &mut Session<'_>) -> Result<Timestamp> {
     let sql =
-        "SELECT two.reached_at FROM schema_version two JOIN schema_version one ON one.version = 1
+        "SELECT two.reached_at FROM schema_steps two JOIN schema_version one ON one.version = 1
                WHERE two.version = 2 AND two.reached_at > one.reached_at";
     let found = session.first(sql, (), Columns::timestamp).await?;
     Ok(match found {

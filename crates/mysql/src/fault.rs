@@ -37,9 +37,16 @@ pub(crate) type Result<T> = std::result::Result<T, Fault>;
 const DUPLICATE_COLUMN: u16 = 1060;
 const DUPLICATE_KEY_NAME: u16 = 1061;
 const DUPLICATE_KEY: u16 = 1062;
+/// A column or key was to be dropped that the table does not have.
+const NOTHING_TO_DROP: u16 = 1091;
 /// What a server says of a value that a column does not take: missing, out of range, not of its character set, too
 /// long, against a check (by MySQL's number and by MariaDB's).
 const VALUES: [u16; 6] = [1048, 1264, 1366, 1406, 3819, 4025];
+
+/// The server has as many prepared statements as it takes.
+const TOO_MANY_PREPARED: u16 = 1461;
+/// A statement of that kind cannot be prepared.
+const CANNOT_BE_PREPARED: u16 = 1295;
 
 const DEADLOCK: u16 = 1213;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
@@ -74,10 +81,17 @@ impl Fault {
         self.code() == Some(DUPLICATE_KEY)
     }
 
-    /// Whether a column or key was to be added that the table has.
-    pub(crate) fn is_already_there(&self) -> bool {
+    /// Whether a column or key was to be added that the table has, or to be dropped that it does not have.
+    pub(crate) fn is_done_already(&self) -> bool {
+        self.code().is_some_and(|code| {
+            [DUPLICATE_COLUMN, DUPLICATE_KEY_NAME, NOTHING_TO_DROP].contains(&code)
+        })
+    }
+
+    /// Whether the statement is fine and only cannot be prepared, now or at all.
+    pub(crate) fn is_about_preparing(&self) -> bool {
         self.code()
-            .is_some_and(|code| [DUPLICATE_COLUMN, DUPLICATE_KEY_NAME].contains(&code))
+            .is_some_and(|code| [TOO_MANY_PREPARED, CANNOT_BE_PREPARED].contains(&code))
     }
 
     /// Whether a row was refused for what it says, or because a unique key has it already.

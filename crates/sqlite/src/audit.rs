@@ -19,7 +19,8 @@ use crate::{
     coupon_state::{self, States},
     late_index,
     replay::{self, Replays},
-    schema, template,
+    schema::{self, Schema},
+    template,
 };
 
 /// Tells every difference between what is stored and what the ledger says.
@@ -98,6 +99,10 @@ impl Audit {
 
     /// Compares tables and indexes with those of a new database, and tells whether they are all there.
     fn check_schema(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        if Schema::read(connection).is_ok_and(|found| found.version > schema::VERSION) {
+            // A newer program has added to it, and only that one knows what.
+            return Ok(true);
+        }
         let fresh = Connection::open_in_memory()?;
         schema::create(&fresh)?;
         let (expected, found) = (schema_objects(&fresh)?, schema_objects(connection)?);

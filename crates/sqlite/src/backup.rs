@@ -10,7 +10,7 @@ use rusqlite::{
     ffi,
 };
 
-use crate::{DATABASE_FILE, OpenError, Store, folder, schema};
+use crate::{DATABASE_FILE, OpenError, Store, folder, schema::Schema};
 
 /// Why a backup is not written or not restored. Displays as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -184,20 +184,16 @@ fn check(path: &Path) -> Result<(), BackupError> {
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         let ours = connection.table_exists(None, "coupon_templates")?;
-        Ok((verdict, ours, schema::version(&connection)))
+        Ok((verdict, ours, Schema::read(&connection)))
     };
-    let (verdict, ours, version) =
+    let (verdict, ours, schema) =
         run().map_err(|error: rusqlite::Error| unsound(error.to_string()))?;
     if verdict != "ok" {
         return Err(unsound(verdict.replace('\n', " ")));
     }
-    match version {
-        Ok(version) if ours && (1..=schema::VERSION).contains(&version) => Ok(()),
-        Ok(found) if ours && found > schema::VERSION => {
-            Err(BackupError::Folder(OpenError::SchemaTooNew {
-                found,
-                known: schema::VERSION,
-            }))
+    match schema {
+        Ok(schema) if ours && schema.version > 0 => {
+            schema.refuse_too_new().map_err(BackupError::Folder)
         }
         _ => Err(unsound("another program wrote it".into())),
     }

@@ -24,9 +24,7 @@ impl Store {
         }
         if writer.pulse().is_failing() {
             // Somebody must find out when the disk is well again, also where traffic was turned away meanwhile.
-            // Setting the version to what it is writes a page and changes nothing.
-            self.write(|tx| schema::write_version(tx.connection, schema::VERSION))
-                .await?;
+            self.write(|tx| schema::touch(tx.connection)).await?;
         }
         Ok(())
     }

@@ -55,6 +55,7 @@ use crate::{
     holder_sets::HolderSets,
     key_index::Keys,
     late_index::{LateIndex, Waiting},
+    schema::Schema,
 };
 
 pub use backup::{BackupError, restore};
@@ -243,14 +244,9 @@ impl Store {
             return Err(OpenError::Missing(folder.to_owned()));
         }
         let readers = reader::Readers::new(path);
-        let found = readers.with(|connection| Ok(schema::version(connection)))??;
-        if found > schema::VERSION {
-            return Err(OpenError::SchemaTooNew {
-                found,
-                known: schema::VERSION,
-            });
-        }
-        match found {
+        let found = readers.with(|connection| Ok(Schema::read(connection)))??;
+        found.refuse_too_new()?;
+        match found.version {
             0 => return Err(OpenError::Missing(folder.to_owned())),
             found if found < schema::VERSION => {
                 return Err(OpenError::SchemaTooOld {

@@ -4,29 +4,81 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::OpenError;
 
-/// Each step brings the schema from its index to its index + 1 (`PRAGMA user_version`). Steps are never changed,
-/// only added.
-const STEPS: &[&str] = &[
-    include_str!("migrations/0001_initial.sql"),
-    include_str!("migrations/0002_known_faults.sql"),
+/// Brings the schema from its index in [`STEPS`] to its index + 1.
+struct Step {
+    sql: &'static str,
+    /// The oldest version of the program that works on the schema behind this step; it only grows.
+    works_with_from: usize,
+}
+
+/// Steps are never changed, only added.
+const STEPS: &[Step] = &[
+    Step {
+        sql: include_str!("migrations/0001_initial.sql"),
+        works_with_from: 1,
+    },
+    Step {
+        sql: include_str!("migrations/0002_known_faults.sql"),
+        works_with_from: 1,
+    },
 ];
 
-/// The schema version that this program writes.
+/// The schema version that this program writes. It is the version of the program, too.
 pub(crate) const VERSION: usize = STEPS.len();
 
-/// Brings the schema up to [`VERSION`], or refuses one that a newer program wrote.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
-    let found = version(connection)?;
-    if found > VERSION {
-        return Err(OpenError::SchemaTooNew {
-            found,
-            known: VERSION,
-        });
+/// The steps that are done. `PRAGMA user_version` is the oldest version of the program that works on the schema:
+/// programs of version 1 look at nothing else, and refuse more than 1.
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_steps (version INTEGER PRIMARY KEY) STRICT";
+
+/// What a schema says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Schema {
+    /// How many steps are done; 0 is none.
+    pub(crate) version: usize,
+    /// The oldest version of the program that works on it.
+    works_with_from: usize,
+}
+
+impl Schema {
+    pub(crate) fn read(connection: &Connection) -> Result<Self, OpenError> {
+        let number = |stored: i64| usize::try_from(stored).map_err(|_| OpenError::NotOurs);
+        let works_with_from =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let works_with_from = number(works_with_from)?;
+        let version = match connection.table_exists(None, "schema_steps")? {
+            true => connection.query_row(
+                "SELECT coalesce(max(version), 0) FROM schema_steps",
+                [],
+                |row| row.get(0),
+            )?,
+            false => 0,
+        };
+        Ok(Self {
+            // One without the table was written by a program of version 1.
+            version: number(version)?.max(works_with_from),
+            works_with_from,
+        })
     }
-    for (number, step) in STEPS.iter().enumerate().skip(found) {
+
+    /// Refuses a schema on which this program does not work because newer ones changed it.
+    pub(crate) fn refuse_too_new(self) -> Result<(), OpenError> {
+        match self.works_with_from <= VERSION {
+            true => Ok(()),
+            false => Err(OpenError::SchemaTooNew {
+                found: self.version,
+                known: VERSION,
+            }),
+        }
+    }
+}
+
+/// Brings the schema up to [`VERSION`]. One of a newer program is left as it is, or refused.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let found = Schema::read(connection)?;
+    found.refuse_too_new()?;
+    for (step, number) in STEPS.iter().zip(1..).skip(found.version) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(step)?;
-        write_version(&tx, number + 1)?;
+        do_step(&tx, step, number)?;
         tx.commit()?;
     }
     Ok(())
@@ -34,24 +86,22 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
 
 /// Makes the whole schema anew.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
-    STEPS
-        .iter()
-        .try_for_each(|step| connection.execute_batch(step))
+    let steps = STEPS.iter().zip(1..);
+    { steps }.try_for_each(|(step, number)| do_step(connection, step, number))
 }
 
-/// Notes the version that the schema has from now on.
-pub(crate) fn write_version(connection: &Connection, version: usize) -> rusqlite::Result<()> {
-    connection.pragma_update(
-        None,
-        "user_version",
-        i64::try_from(version).unwrap_or(i64::MAX),
-    )
+fn do_step(connection: &Connection, step: &Step, number: i64) -> rusqlite::Result<()> {
+    connection.execute_batch(step.sql)?;
+    connection.execute_batch(TABLE)?;
+    connection.execute("INSERT INTO schema_steps (version) VALUES (?1)", [number])?;
+    let works_with_from = i64::try_from(step.works_with_from).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "user_version", works_with_from)
 }
 
-/// The version of the schema that is there; 0 is none.
-pub(crate) fn version(connection: &Connection) -> Result<usize, OpenError> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    usize::try_from(found).map_err(|_| OpenError::NotOurs)
+/// Sets the database's own number to what it is, which writes a page and changes nothing.
+pub(crate) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    let now: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", now)
 }
 
 /// How SQLite would run a query.

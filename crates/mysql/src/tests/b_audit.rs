@@ -357,8 +357,7 @@ async fn entries_of_before_an_update_may_lack_their_amounts() {
     scene.sql(forget).await;
     assert_eq!(scene.audit().await.len(), 3, "each REDEEM");
     // As if the second step had been made a day before, or just after the entries.
-    let reached =
-        |at: &str| format!("UPDATE schema_version SET reached_at = {at} WHERE version = 2");
+    let reached = |at: &str| format!("UPDATE schema_steps SET reached_at = {at} WHERE version = 2");
     let newest = "(SELECT MAX(recorded_at) FROM coupon_histories)";
     scene.sql(&reached(newest)).await;
     assert_eq!(scene.audit().await, [""; 0]);

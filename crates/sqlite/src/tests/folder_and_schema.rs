@@ -54,6 +54,34 @@ async fn a_schema_that_is_too_new_is_refused() {
 }
 
 #[tokio::test]
+async fn a_schema_to_which_a_newer_program_added_is_worked_on() {
+    let Scene {
+        store,
+        folder,
+        clock,
+        ..
+    } = Scene::new().await;
+    store.close();
+    let connection = Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
+    let asked = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    // All that programs of version 1 look at.
+    assert_eq!(asked("PRAGMA user_version"), Ok(1));
+    let newer = "ALTER TABLE accounts ADD COLUMN more INTEGER NOT NULL DEFAULT 0;
+                 INSERT INTO schema_steps (version) VALUES (99)";
+    connection.execute_batch(newer).unwrap();
+    let store = open(&folder, &clock).unwrap();
+    assert_eq!(store.audit().await.unwrap(), []);
+    let clock = Arc::clone(&clock);
+    let reader = Store::open_read_only(folder.path(), clock).unwrap();
+    assert_eq!(reader.audit().await.unwrap(), []);
+    let copy = folder.path().join("copy");
+    store.backup(&copy).unwrap();
+    let restored = TempDir::new().unwrap();
+    restore(&copy, &restored.path().join("data")).unwrap();
+    assert_eq!(asked("SELECT max(version) FROM schema_steps"), Ok(99));
+}
+
+#[tokio::test]
 async fn a_second_process_can_read_but_not_write() {
     let scene = Scene::new().await;
     let clock = Arc::clone(&scene.clock);

@@ -1,0 +1,74 @@
+//! The program of the release before, for the test that both serve side by side.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::test_run::target_folder;
+
+/// Its commit: the last one with schema version 1.
+const COMMIT: &str = "70a0108a2b74322759c3c7d99e985bff6a2bcd49";
+
+/// Builds it, unless that was done before, and tells where it is.
+pub fn program() -> Result<PathBuf> {
+    let folder = target_folder()?.join("before");
+    let program = folder.join(format!("goodpon-{COMMIT}"));
+    if program.is_file() {
+        return Ok(program);
+    }
+    let source = folder.join("source");
+    unpack(&source)?;
+    // Into the common target folder, with the features of the whole workspace: most dependencies are the same, and are
+    // built once. The program of this tree is put in its place again when that is built.
+    let target = target_folder()?;
+    process::run(
+        process::cargo()
+            .args(["build", "--locked", "--workspace", "--bin", "goodpon"])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(&source),
+    )?;
+    // Under another name first: a copy that is cut off is none.
+    let copy = folder.join("goodpon.copy");
+    fs::copy(target.join("debug/goodpon"), &copy)?;
+    fs::rename(&copy, &program)?;
+    fs::remove_dir_all(&source)?;
+    Ok(program)
+}
+
+/// Puts the files of that commit into a folder.
+fn unpack(source: &std::path::Path) -> Result<()> {
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.current_dir(process::root()).args(arguments);
+        command
+    };
+    let there = git(&["cat-file", "-e", &format!("{COMMIT}^{{commit}}")]).output();
+    if !there.context("the git program")?.status.success() {
+        bail!(
+            "the history lacks commit {COMMIT}, the release before, whose program is tested beside this one: \
+             `git fetch --unshallow` brings it"
+        );
+    }
+    if source.exists() {
+        fs::remove_dir_all(source)?;
+    }
+    fs::create_dir_all(source)?;
+    let archive = source.join("source.tar");
+    let archive = archive.to_str().context("a path that is no UTF-8")?;
+    process::run(&mut git(&[
+        "archive",
+        "--format=tar",
+        "-o",
+        archive,
+        COMMIT,
+    ]))?;
+    process::run(
+        Command::new("tar")
+            .current_dir(source)
+            .args(["-xf", archive]),
+    )
+}
