@@ -94,7 +94,7 @@ errors! { HistoryErrors: MerchantNotFound, NoMerchantAccessPermission }
     tag = "Coupon Template",
     operation_id = "listCouponHistories",
     summary = "쿠폰 내역 목록 조회 · List the coupon history",
-    description = "모든 조건을 만족하는 내역을 기록 시각 순으로 조회합니다. The entries that pass all filters, in order of their time.",
+    description = "모든 조건을 만족하는 내역을 기록 시각 순으로 조회합니다. The entries that pass all filters, in order of their time. 여러 대로 운영할 때 최근 10초의 내역은 늦게 나타날 수 있습니다. Scaled out, an ISSUE may appear up to 10 seconds after its recordedAt, and later only while the issuers catch up after an outage: to miss none, ask again from a cursor that was given that long ago, and tell entries that are known by their historyId.",
     params(
         ("merchantId" = String, Path, description = "상점 ID · the merchant's id"),
         ("startDate" = Option<String>, Query, format = Date, description = "조회 시작 날짜 (yyyy-MM-dd) · the first day"),

@@ -19,7 +19,7 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
-use support::{LONG, NOBODY, OWN, TestTopic, at, batch, event, fill, offsets, records};
+use support::{LONG, NOBODY, OWN, TestTopic, at, batch, event, fill, offsets, records, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_keep_their_order_in_each_partition() {
@@ -156,9 +156,10 @@ async fn what_joins_paused_stays_paused() {
     fill(&topic.publisher().await, 0, 3).await;
     let mut consumer = topic.consumer();
     consumer.pause_all();
-    while consumer.assigned().is_empty() {
+    wait_until("a partition", || {
         assert_eq!(consumer.poll(Duration::from_millis(100)), Polled::Idle);
-    }
+        !consumer.assigned().is_empty()
+    });
     assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
     consumer.resume_all();
     assert_eq!(offsets(&records(&mut consumer, 3)), [0, 1, 2]);
@@ -231,9 +232,10 @@ async fn lag_is_what_no_batch_had_yet() {
     let mut consumer = Consumer::join(&settings, Box::new(|_| Ok(0))).unwrap();
     assert_eq!(records(&mut consumer, 20).len(), 20);
     consumer.pause_all();
-    while consumer.lag() != [(0, 30)] {
+    wait_until("the lag", || {
         assert_eq!(consumer.poll(Duration::from_millis(100)), Polled::Idle);
-    }
+        consumer.lag() == [(0, 30)]
+    });
     consumer.resume_all();
     records(&mut consumer, 30);
     assert_eq!(consumer.lag(), [(0, 0)]);
@@ -248,9 +250,7 @@ async fn new_partitions_are_found() {
     let mut consumer = topic.consumer();
     records(&mut consumer, 1);
     goodpon_kafka::topic::grow(&topic.0, 2).await.unwrap();
-    while publisher.partitions() != Some(2) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until("the new partition", || publisher.partitions() == Some(2));
     fill(&publisher, 1, 2).await;
     assert_eq!(batch(&mut consumer).0, 1);
 }

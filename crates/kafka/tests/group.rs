@@ -10,11 +10,11 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use goodpon_kafka::{Consumer, ConsumerSettings, Content, Polled};
-use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets};
+use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets, wait_until};
 
 /// An issuer on a thread of its own, until it is told to leave.
 struct Issuer {
@@ -61,14 +61,6 @@ impl Issuer {
         self.leaves.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         self.written.load(Ordering::Relaxed)
-    }
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + 2 * LONG;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} does not come");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use goodpon_kafka::{Consumer, Polled, topic};
 use rdkafka::{Offset, TopicPartitionList, admin::AdminOptions};
-use support::{LONG, Ledger, TestTopic, admin, batch, fill, next, offsets, records};
+use support::{LONG, Ledger, TestTopic, admin, batch, fill, next, offsets, records, wait_until};
 
 /// Deletes the records before `offset`, as retention does.
 async fn forget(topic: &TestTopic, partition: i32, offset: i64) {
@@ -134,9 +134,10 @@ async fn a_topic_made_anew_is_told() {
         .delete_topics(&[name], &AdminOptions::new())
         .await;
     deleted.unwrap()[0].clone().unwrap();
-    while consumer.assigned() == [0] {
+    wait_until("the end of the topic", || {
         assert_eq!(consumer.poll(Duration::from_millis(100)), Polled::Idle);
-    }
+        consumer.assigned() != [0]
+    });
     topic::create(&topic.0, 1, 1).await.unwrap();
     publisher.wait_until_up(LONG).await.unwrap();
     fill(&publisher, 0, 2).await;

@@ -27,8 +27,10 @@ pub mod merchant;
 mod scene;
 pub mod template;
 pub mod upkeep;
+mod wait;
 mod world;
 
+pub use wait::eventually;
 pub use world::{FreshRandom, ManualClock, Settle, World};
 
 /// One `#[tokio::test]` of each law, in one module for each noun. `$factory` names an `async fn() -> World` in scope;

@@ -5,7 +5,8 @@ use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use goodpon_domain::{
@@ -28,6 +29,15 @@ pub const LONG: Duration = Duration::from_secs(20);
 pub const NOBODY: &str = "127.0.0.1:1";
 /// The installation that writes and reads.
 pub const OWN: &str = "0123456789abcdef";
+
+/// Asks again until the answer is yes.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 2 * LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} does not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
 
 pub fn brokers() -> String {
     std::env::var("GOODPON_KAFKA_BROKERS").expect(

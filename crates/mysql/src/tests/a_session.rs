@@ -1,13 +1,12 @@
 //! Sessions that are given up, and places in the pool.
 
 use std::future::pending;
-use std::time::Duration;
 
 use futures::{FutureExt, future::join_all, poll};
 use goodpon_application::ports::StoreError;
-use goodpon_port_laws::World;
+use goodpon_port_laws::{World, eventually};
 use mysql_async::{Conn, Opts, prelude::Queryable};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::{Database, open_with};
 use crate::{Store, fault::Result, session::Session};
@@ -23,13 +22,13 @@ pub(super) async fn onlooker(database: &Database) -> Conn {
 pub(super) async fn until_running(onlooker: &mut Conn, statement: &str) {
     let sql = "SELECT COUNT(*) FROM information_schema.processlist
                WHERE db = DATABASE() AND info LIKE CONCAT(?, '%')";
-    loop {
+    let onlooker = &Mutex::new(onlooker);
+    eventually("the statement runs", || async {
+        let mut onlooker = onlooker.lock().await;
         let running: Option<i64> = onlooker.exec_first(sql, (statement,)).await.unwrap();
-        if running > Some(0) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+        running > Some(0)
+    })
+    .await;
 }
 
 /// A store with so many connections, and a table of numbers.
@@ -203,7 +202,11 @@ async fn there_are_never_more_connections_than_places() {
                WHERE db = DATABASE() AND id <> CONNECTION_ID()";
     let open = async |onlooker: &mut Conn| onlooker.query_first(sql).await.unwrap();
     // The connection that made the table may still be closing.
-    while open(&mut onlooker).await != Some(0) {}
+    let only = &Mutex::new(&mut onlooker);
+    eventually("it is closed", || async {
+        open(*only.lock().await).await == Some(0)
+    })
+    .await;
     for _ in 0..20 {
         let answers = join_all((0..50).map(|number| answer(&store, number)));
         assert_eq!(answers.await, (0..50).collect::<Vec<_>>());

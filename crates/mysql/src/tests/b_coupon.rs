@@ -12,8 +12,9 @@ use goodpon_domain::{
     id::{CouponId, TemplateId},
     template::Limit,
 };
-use goodpon_port_laws::ManualClock;
+use goodpon_port_laws::{ManualClock, eventually};
 use mysql_async::{Conn, prelude::Queryable};
+use tokio::sync::Mutex;
 
 use super::{
     b_scene::{HOUR, MICRO, Scene, cancel, entries, key, redeem, redeem_request},
@@ -75,12 +76,14 @@ async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() 
         tokio::spawn(async move { cancel(&store, coupon).await })
     };
     // It comes as far as the coupon.
-    while is_free(&scene, template, "FOR UPDATE").await {
+    eventually("it holds the template", || async {
         assert!(
             !cancellation.is_finished(),
             "a discard would not have waited"
         );
-    }
+        !is_free(&scene, template, "FOR UPDATE").await
+    })
+    .await;
     assert!(is_free(&scene, template, "LOCK IN SHARE MODE").await);
     holder.query_drop("COMMIT").await.unwrap();
     assert!(cancellation.await.unwrap().is_ok());
@@ -117,9 +120,12 @@ async fn what_was_read_without_a_lock_is_compared_when_it_is_written() {
         .collect();
     let mut conn = scene.conn().await;
     // They are past their reading, and at the coupon's row, or soon there.
-    while running(&mut conn, &coupon.to_string()).await < 3 {
+    let onlooker = &Mutex::new(&mut conn);
+    eventually("they are at the row", || async {
         assert!(tries.iter().all(|one| !one.is_finished()));
-    }
+        running(*onlooker.lock().await, &coupon.to_string()).await >= 3
+    })
+    .await;
     holder.query_drop("COMMIT").await.unwrap();
     let outcomes: Vec<_> = join_all(tries)
         .await
