@@ -190,7 +190,12 @@ async fn a_template_ends_its_issue_and_then_itself() {
         .issue(template, "u")
         .await
         .refused("COUPON_NOT_ISSUABLE_PERIOD");
-    world.shop.issue(later, "u").await.ok();
+    let issued = world.shop.issue(later, "u").await;
+    match world.server().rooms() {
+        None => drop(issued.ok()),
+        // The database's clock did not come along: a partner whose clock is so wrong gives no places out.
+        Some(_) => assert_eq!(issued.status, 503, "{issued}"),
+    }
     shim.clock_ahead(6 * DAY);
     world
         .shop
@@ -245,8 +250,12 @@ async fn an_idempotency_key_is_kept_for_24_hours() {
     answer.ok();
     shim.clock_ahead(DAY + 120);
     let answer = world.shop.issue_with_key(template, "u", "key").await;
-    answer.refused("COUPON_ALREADY_ISSUED");
     assert!(!answer.replayed());
+    match world.server().rooms() {
+        None => drop(answer.refused("COUPON_ALREADY_ISSUED")),
+        // The key is free, but by the database's clock this partner is a day ahead and takes nothing in.
+        Some(_) => assert_eq!(answer.status, 503, "{answer}"),
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use goodpon_e2e::scaled::process::Process;
 use goodpon_e2e::scaled::proxy::Mode;
 use goodpon_e2e::scaled::servers::Kind;
 use goodpon_e2e::world::eventually;
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
 /// The shop of a merchant, at one partner.
@@ -105,6 +106,22 @@ async fn a_new_secret_is_good_at_once(shop: &Shop<'_>, template: i64) {
     assert_eq!(renewed.template(template).await, 200);
 }
 
+/// The database server takes no more prepared statements: too many processes have theirs there.
+async fn all_goes_on_without_prepared_statements(fleet: &Fleet, shop: &Shop<'_>) {
+    let take = async |count: u32| {
+        let mut conn = fleet.database.get_conn().await.unwrap();
+        let sql = format!("SET GLOBAL max_prepared_stmt_count = {count}");
+        conn.query_drop(sql).await.unwrap();
+    };
+    take(0).await;
+    let template = shop.merchant.publish(&Template::default()).await;
+    assert_eq!(shop.template(template).await, 200);
+    let coupon = shop.issued(template, "unprepared").await;
+    assert_eq!(shop.redeem(&coupon, "unprepared").await, 200);
+    assert_eq!(shop.readiness().await.0, 200);
+    take(16_382).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_need_it_goes_on() {
     let fleet = Fleet::start("away").await.expect("a fleet");
@@ -117,6 +134,7 @@ async fn what_does_not_need_it_goes_on() {
         secret: merchant.secret.clone(),
     };
     a_new_secret_is_good_at_once(&shop, template).await;
+    all_goes_on_without_prepared_statements(&fleet, &shop).await;
     for (kind, name) in [(Kind::Kafka, "kafka"), (Kind::Valkey, "valkey")] {
         let users = [format!("{name}-1"), format!("{name}-2")];
         let coupon = shop.issued(template, &users[0]).await;

@@ -26,6 +26,14 @@ pub const READ_BELIEVED: SignedDuration = SignedDuration::from_secs(2);
 /// openings; safety does not rest on it.
 pub const SERVER_DEAD_AFTER: SignedDuration = SignedDuration::from_secs(3);
 
+/// By how much the time of acceptance that an event states may differ from the log's append time. One that differs by
+/// more was not written by a partner of ours, and is kept for an operator.
+pub const ACCEPTED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// By how much a partner's clock may differ from the database's, so that what it accepts is always within
+/// [`ACCEPTED_WITHIN`].
+pub const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(12);
+
 /// The places of a gate of a template without an issue limit: more than can ever be taken, and exact in a double.
 pub const UNLIMITED: i64 = 1 << 53;
 

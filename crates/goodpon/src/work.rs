@@ -6,6 +6,7 @@ use goodpon_application::App;
 use goodpon_application::mail::MailTransport;
 use goodpon_mail::Smtp;
 use goodpon_scaled::Issuer;
+use goodpon_supervise::{Supervisor, end_at_once};
 use goodpon_worker::Worker;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -46,14 +47,14 @@ impl Work {
             .has_dashboard()
             .then(|| Worker::start(app, transport, settings.sweep_interval, stop));
         let (mut reconciler, mut issuer) = (None, None);
-        if let (Backends::Scaled { store, scaled }, Some(servers)) = (backends, &settings.servers) {
+        if let (Backends::Scaled { scaled, .. }, Some(servers)) = (backends, &settings.servers) {
             reconciler = Some(match role.has_partner() {
                 true => scaled.start_partner(stop),
                 false => scaled.start_informed(stop),
             });
             if role.has_issuer() {
-                let started =
-                    Issuer::start(store.clone(), &servers.cluster, scaled.installation(), stop);
+                let supervisor = supervised_until(stop.clone());
+                let started = Issuer::start(scaled, &servers.cluster, &supervisor);
                 issuer = Some(started.map_err(Failed::new)?);
             }
         }
@@ -81,4 +82,17 @@ impl Work {
             tracing::warn!("background work was cut off; the next start goes on with it");
         }
     }
+}
+
+/// A supervisor that stops when `stop` turns true; a failure that ends the process ends it at once.
+fn supervised_until(mut stop: watch::Receiver<bool>) -> Supervisor {
+    let supervisor = Supervisor::new();
+    let supervised = supervisor.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => supervised.stop(),
+            failure = supervised.failed() => end_at_once(&failure.to_string()),
+        }
+    });
+    supervisor
 }

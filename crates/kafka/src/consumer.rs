@@ -189,6 +189,11 @@ impl Consumer {
         }
     }
 
+    /// Gives out batches of at most so many records from now on, 1 to 500.
+    pub fn limit_batches(&mut self, max: usize) {
+        self.max = max.clamp(1, MAX_BATCH);
+    }
+
     /// Gives out no batches until [`Self::resume_all`]. Polls must go on: they keep the membership.
     pub fn pause_all(&mut self) {
         self.log.set_paused(true);

@@ -50,8 +50,25 @@ pub enum Content {
 }
 
 impl Record {
-    /// Reads a record for an installation.
+    /// Reads a record for an installation. One at which reading panics is unreadable: a record that anybody might write
+    /// must not end the issuer.
     pub(crate) fn read(message: &impl Message, installation: &str) -> Self {
+        let read = AssertUnwindSafe(|| Self::read_plainly(message, installation));
+        catch_unwind(read).unwrap_or_else(|_| Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            appended_at: appended_at(message.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH),
+            content: Content::Unreadable {
+                reason: "goodpon panicked while it read it: report this".to_owned(),
+                template: None,
+                user: None,
+                valid_until: None,
+                raw: pack(message.payload(), &[]),
+            },
+        })
+    }
+
+    fn read_plainly(message: &impl Message, installation: &str) -> Self {
         let (appended_at, doubt) = match appended_at(message.timestamp()) {
             Some(at) => (at, None),
             None => (

@@ -1,6 +1,6 @@
 //! The topic: made so that its log tells its own time and loses nothing that it acknowledged, and checked for that.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::{
     admin::{
@@ -162,6 +162,31 @@ pub async fn bounds(cluster: &Cluster, partition: i32) -> Result<(i64, i64), Err
     let asked = move || {
         let client = admin.client.inner();
         client.fetch_watermarks(&topic, partition, PATIENCE)
+    };
+    tokio::task::spawn_blocking(asked)
+        .await
+        .map_err(|error| cluster.unreachable(error))?
+        .map_err(|error| cluster.unreachable(reason(&error)))
+}
+
+/// The offset behind the last record of each of these partitions.
+///
+/// # Errors
+/// No broker answers in time, or there is no such partition.
+pub async fn ends(
+    cluster: &Cluster,
+    partitions: impl IntoIterator<Item = i32> + Send + 'static,
+) -> Result<BTreeMap<i32, i64>, Error> {
+    let admin = Admin::connect(cluster).await?;
+    let topic = cluster.topic.clone();
+    let asked = move || {
+        let client = admin.client.inner();
+        let end = |partition| {
+            let (_, end) = client.fetch_watermarks(&topic, partition, PATIENCE)?;
+            Ok((partition, end))
+        };
+        let ends: KafkaResult<BTreeMap<i32, i64>> = partitions.into_iter().map(end).collect();
+        ends
     };
     tokio::task::spawn_blocking(asked)
         .await

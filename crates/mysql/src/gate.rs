@@ -17,6 +17,7 @@ use crate::{
     columns::Columns,
     fault::Result,
     session::Session,
+    sizes::in_lists,
     template,
 };
 
@@ -410,24 +411,23 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn gates_of(&self, templates: &[TemplateId]) -> StoreResult<Vec<Option<Gate>>> {
-        if templates.is_empty() {
-            return Ok(Vec::new());
-        }
-        let marks = vec!["?"; templates.len()].join(", ");
-        let sql = &format!(
-            "SELECT template_id, epoch, state, server, bumped_at, touched_at FROM issue_gates
-             WHERE template_id IN ({marks})"
-        );
         let ids: &Vec<i64> = &templates.iter().map(|template| template.0).collect();
-        let found: HashMap<i64, Gate> = self
+        let found: HashMap<TemplateId, Gate> = self
             .read(|session| {
-                Box::pin(async move { session.rows(sql, ids.clone(), read_numbered).await })
+                Box::pin(async move {
+                    let mut found = HashMap::new();
+                    for (marks, some) in in_lists(ids) {
+                        let sql = format!(
+                            "SELECT template_id, epoch, state, server, bumped_at, touched_at FROM issue_gates
+                             WHERE template_id IN ({marks})"
+                        );
+                        found.extend(session.rows(&sql, some, read_numbered).await?);
+                    }
+                    Ok(found)
+                })
             })
-            .await?
-            .into_iter()
-            .map(|(template, gate)| (template.0, gate))
-            .collect();
-        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+            .await?;
+        Ok(templates.iter().map(|id| found.get(id).cloned()).collect())
     }
 
     /// The coupons written of each of these templates, in their order; 0 for one that is not there.
@@ -435,21 +435,24 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn written_counts(&self, templates: &[TemplateId]) -> StoreResult<Vec<i64>> {
-        if templates.is_empty() {
-            return Ok(Vec::new());
-        }
-        let marks = vec!["?"; templates.len()].join(", ");
-        let sql = &format!("SELECT id, issue_count FROM coupon_templates WHERE id IN ({marks})");
         let ids: &Vec<i64> = &templates.iter().map(|template| template.0).collect();
-        let read = |row: &mut Columns| Ok((row.read::<i64>()?, row.read::<i64>()?));
-        let found = self
-            .read(|session| Box::pin(async move { session.rows(sql, ids.clone(), read).await }))
+        let found: HashMap<i64, i64> = self
+            .read(|session| {
+                Box::pin(async move {
+                    let mut found = HashMap::new();
+                    for (marks, some) in in_lists(ids) {
+                        let sql = format!(
+                            "SELECT id, issue_count FROM coupon_templates WHERE id IN ({marks})"
+                        );
+                        let read = |row: &mut Columns| Ok((row.read::<i64>()?, row.read::<i64>()?));
+                        found.extend(session.rows(&sql, some, read).await?);
+                    }
+                    Ok(found)
+                })
+            })
             .await?;
-        let count = |id: &i64| found.iter().find(|(found, _)| found == id);
-        Ok(ids
-            .iter()
-            .map(|id| count(id).map_or(0, |(_, count)| *count))
-            .collect())
+        let count = |id| found.get(id).copied().unwrap_or_default();
+        Ok(ids.iter().map(count).collect())
     }
 }
 

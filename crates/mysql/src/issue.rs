@@ -9,7 +9,7 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
-    gate::{IssueEvent, Verdict, counts, judge},
+    gate::{ACCEPTED_WITHIN, IssueEvent, Verdict, counts, judge},
     history::HistoryAction,
     id::{HistoryId, TemplateId},
     template::Template,
@@ -24,6 +24,7 @@ use crate::{
     gate,
     parked::{self, Settled},
     session::Session,
+    sizes::{in_lists, in_sizes},
     template,
 };
 
@@ -139,14 +140,8 @@ impl Store {
         };
         self.transact(|session| {
             Box::pin(async move {
-                let sql =
-                    "SELECT next_offset FROM issue_progress WHERE partition_id = ? FOR UPDATE";
-                let next_offset: Option<i64> =
-                    session.first(sql, (partition,), |row| row.read()).await?;
-                let next_offset =
-                    next_offset.ok_or(Fault::Corrupt("a partition without progress"))?;
-                if next_offset != first.offset {
-                    return Ok(Written::Elsewhere { next_offset });
+                if let Some(elsewhere) = lock_progress(session, partition, first.offset).await? {
+                    return Ok(elsewhere);
                 }
                 let tally = write(session, partition, records, self, keep).await?;
                 advance(session, partition, records).await?;
@@ -157,8 +152,64 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Parks a record of a partition whatever it says, for it cannot be worked on.
+    ///
+    /// # Errors
+    /// The database cannot be written; it may have happened all the same, which the next try finds out.
+    pub async fn park_unread(
+        &self,
+        partition: i32,
+        record: &Record,
+        reason: &'static str,
+        keep: fn(&IssueEvent) -> Vec<u8>,
+    ) -> StoreResult<Written> {
+        self.transact(|session| {
+            Box::pin(async move {
+                if let Some(elsewhere) = lock_progress(session, partition, record.offset).await? {
+                    return Ok(elsewhere);
+                }
+                let mut tally = Tally::default();
+                match &record.content {
+                    Content::Tick => {}
+                    Content::Unreadable(unreadable) => {
+                        parked::park_unreadable(session, partition, record, unreadable).await?;
+                        tally.parked = 1;
+                    }
+                    Content::Event(event) => {
+                        let raw = keep(event);
+                        parked::park_event(session, partition, record, event, reason, &raw).await?;
+                        tally.parked = 1;
+                    }
+                }
+                advance(session, partition, std::slice::from_ref(record)).await?;
+                Ok(Written::Done(tally))
+            })
+        })
+        .await
+    }
+
+    fn is_dated_well(&self, event: &IssueEvent, record: &Record) -> bool {
+        self.is_near(event.accepted_at, record.appended_at, ACCEPTED_WITHIN)
+    }
+}
+
+/// Locks how far a partition was worked through. Tells where, if that is not up to `offset`.
+async fn lock_progress(
+    session: &mut Session<'_>,
+    partition: i32,
+    offset: i64,
+) -> Result<Option<Written>> {
+    let sql = "SELECT next_offset FROM issue_progress WHERE partition_id = ? FOR UPDATE";
+    let next_offset: Option<i64> = session.first(sql, (partition,), |row| row.read()).await?;
+    let next_offset = next_offset.ok_or(Fault::Corrupt("a partition without progress"))?;
+    Ok((next_offset != offset).then_some(Written::Elsewhere { next_offset }))
+}
+
 async fn advance(session: &mut Session<'_>, partition: i32, records: &[Record]) -> Result<u64> {
-    let next_offset = records.last().map_or(0, |last| last.offset + 1);
+    let next_offset = records
+        .last()
+        .map_or(0, |last| last.offset.saturating_add(1));
     let log_time = records
         .iter()
         .map(|record| micros(record.appended_at))
@@ -201,22 +252,18 @@ async fn write(
         match judge(event, record.appended_at, template, has_one, before + *new) {
             Verdict::Void => tally.void += 1,
             Verdict::Held => tally.held += 1,
-            verdict @ (Verdict::TemplateGone | Verdict::OverLimit) => {
-                let reason = match verdict {
-                    Verdict::OverLimit => "beyond the issue limit",
-                    _ => "its template is gone",
-                };
-                let raw = keep(event);
-                parked::park_event(session, partition, record, event, reason, &raw).await?;
-                tally.parked += 1;
-                tally.over_limit += usize::from(verdict == Verdict::OverLimit);
-            }
-            Verdict::Write(status) => {
+            Verdict::Write(status) if store.is_dated_well(event, record) => {
                 // A template that is gone was judged above.
                 let Some(template) = template else { continue };
                 holders.insert(holder);
                 *new += 1;
                 coupons.push(new_coupon(record, event, template, status, store));
+            }
+            verdict => {
+                let (reason, raw) = (why_parked(verdict), keep(event));
+                parked::park_event(session, partition, record, event, reason, &raw).await?;
+                tally.parked += 1;
+                tally.over_limit += usize::from(verdict == Verdict::OverLimit);
             }
         }
     }
@@ -228,6 +275,15 @@ async fn write(
     tally.written = coupons.len() - refused.len();
     tally.parked += refused.len();
     Ok(tally)
+}
+
+/// Why an event is kept for an operator that neither is void nor of a user who has a coupon.
+fn why_parked(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::OverLimit => "beyond the issue limit",
+        Verdict::Write(_) => "the time of acceptance that it states is more than a day off",
+        _ => "its template is gone",
+    }
 }
 
 /// A coupon that the database does not take, and why.
@@ -271,11 +327,12 @@ pub(crate) async fn write_parked(
         !holders.is_empty(),
         issued,
     );
-    let (Verdict::Write(status), Some(template)) = (verdict, template) else {
+    let (Verdict::Write(status), Some(template), true) =
+        (verdict, template, store.is_dated_well(event, record))
+    else {
         return Ok(match verdict {
             Verdict::Held => Ok(Settled::Held),
-            Verdict::OverLimit => Err("the issue limit is reached"),
-            _ => Err("its template is gone"),
+            verdict => Err(why_parked(verdict)),
         });
     };
     let coupons = [new_coupon(record, event, template, status, store)];
@@ -324,7 +381,7 @@ async fn holders<'a>(
     let mut holders = HashSet::new();
     for (template, users) in asked {
         let users: Vec<&str> = users.into_iter().collect();
-        for (marks, some) in in_sizes(&users, "?") {
+        for (marks, some) in in_lists(&users) {
             let sql = format!(
                 "SELECT user_id FROM coupons WHERE template_id = ? AND user_id IN ({marks})"
             );
@@ -335,8 +392,8 @@ async fn holders<'a>(
                 .await?
                 .into_iter()
                 .collect();
-            let had = some.iter().filter(|user| found.contains(**user));
-            holders.extend(had.map(|user| (template, *user)));
+            let had = some.into_iter().filter(|user| found.contains(*user));
+            holders.extend(had.map(|user| (template, user)));
         }
     }
     Ok(holders)
@@ -374,23 +431,13 @@ fn new_coupon<'a>(
 impl NewCoupon<'_> {
     /// When the DISCARD entry is recorded, right behind the ISSUE, if there is one.
     fn discarded_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let behind = self.coupon.issued_at + SignedDuration::from_micros(1);
-        self.discard_reason.map(|_| behind.max(now))
+        let behind = self
+            .coupon
+            .issued_at
+            .checked_add(SignedDuration::from_micros(1));
+        self.discard_reason
+            .map(|_| behind.unwrap_or(Timestamp::MAX).max(now))
     }
-}
-
-/// Rows that one statement inserts, or asks for: few sizes, so that few statements are prepared.
-const SIZES: [usize; 4] = [256, 64, 8, 1];
-
-/// Cuts `all` into pieces of those sizes, each with as many `mark`s.
-fn in_sizes<'a, T>(all: &'a [T], mark: &'static str) -> impl Iterator<Item = (String, &'a [T])> {
-    let mut rest = all;
-    std::iter::from_fn(move || {
-        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
-        let (some, after) = rest.split_at(size);
-        rest = after;
-        Some((vec![mark; size].join(", "), some))
-    })
 }
 
 /// A coupon's mark in a statement.

@@ -25,6 +25,7 @@ mod schema;
 pub mod scratch;
 mod script;
 mod session;
+mod sizes;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use goodpon_application::in_flight::InFlight;
 use goodpon_application::ports::{Clock, Random, StoreError};
 use goodpon_domain::business_time::BusinessZone;
+use jiff::{SignedDuration, Timestamp};
 use mysql_async::{Opts, OptsBuilder};
 
 use crate::{fault::Fault, pool::Pool};
@@ -102,6 +104,8 @@ struct Inner {
     random: Arc<dyn Random>,
     zone: BusinessZone,
     in_flight: Arc<InFlight>,
+    /// Whether clocks are held against those of the servers. Those of tests stand still and jump.
+    trusts_clocks: bool,
 }
 
 /// What every connection is told first. Locks are waited for only shortly, for whoever waits is an HTTP request; and
@@ -114,8 +118,14 @@ const SETTINGS: [&str; 5] = [
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 ];
 
-/// Statements that each connection keeps prepared.
-const PREPARED: usize = 200;
+/// Statements that a process keeps prepared, over all of its connections. A server takes 16,382 unless it is told
+/// otherwise (`max_prepared_stmt_count`): enough for 31 processes, and those beyond them go on without.
+const PREPARED: usize = 512;
+
+/// Statements that a connection keeps prepared: those that a role repeats all the time are some twenty.
+fn prepared_per_connection(connections: usize) -> usize {
+    (PREPARED / connections.max(1)).clamp(8, 64)
+}
 
 impl Store {
     /// A store at `url` (`mysql://user:password@host:port/database`) with at most so many connections. Nothing is
@@ -147,7 +157,7 @@ impl Store {
             // What the URL says is meant: the server may name a socket of another machine's or container's.
             .prefer_socket(false)
             .init(SETTINGS.to_vec())
-            .stmt_cache_size(PREPARED)
+            .stmt_cache_size(prepared_per_connection(connections))
             .tcp_keepalive(Some(Duration::from_secs(10)));
         Ok(Self {
             inner: Arc::new(Inner {
@@ -156,8 +166,28 @@ impl Store {
                 random,
                 zone,
                 in_flight: Arc::default(),
+                trusts_clocks: false,
             }),
         })
+    }
+
+    /// Takes any time for true, as a test whose clock is not the servers' needs it.
+    ///
+    /// # Panics
+    /// The store is shared already.
+    #[cfg(any(test, feature = "scratch"))]
+    #[must_use]
+    #[allow(clippy::expect_used)]
+    pub fn trusting_clocks(mut self) -> Self {
+        let inner = Arc::get_mut(&mut self.inner);
+        inner.expect("a store that nobody shares yet").trusts_clocks = true;
+        self
+    }
+
+    /// Whether two clocks, one of a process and one of a server, are no more than `apart`.
+    #[must_use]
+    pub fn is_near(&self, one: Timestamp, other: Timestamp, apart: SignedDuration) -> bool {
+        self.inner.trusts_clocks || one.duration_since(other).unsigned_abs() <= apart.unsigned_abs()
     }
 
     fn random_u64(&self) -> u64 {

@@ -7,7 +7,6 @@ use goodpon_application::{
 };
 use goodpon_domain::{gate::IssueEvent, id::TemplateId};
 use jiff::Timestamp;
-use mysql_async::params;
 
 use crate::{
     Store,
@@ -290,13 +289,8 @@ async fn settle(
     offset: i64,
     settled: Settled,
 ) -> Result<u64> {
-    let sql = "UPDATE parked_events SET settled_at = :at, settled_as = :settled
-               WHERE partition_id = :partition AND log_offset = :offset";
-    let values = params! {
-        "at" => micros(session.now),
-        "settled" => settled.code(),
-        "partition" => partition,
-        "offset" => offset,
-    };
+    let sql = "UPDATE parked_events SET settled_at = ?, settled_as = ?
+               WHERE partition_id = ? AND log_offset = ?";
+    let values = (micros(session.now), settled.code(), partition, offset);
     session.run(sql, values).await
 }

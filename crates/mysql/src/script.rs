@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use mysql_async::{Params, Value};
+
 /// A value as it stands in SQL. It is written with digits alone, decimal or hexadecimal, so that nothing in it can be
 /// taken for SQL.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,23 @@ impl<'a> From<Option<&'a str>> for Literal<'a> {
     }
 }
 
+impl<'a> Literal<'a> {
+    /// `None` for what this crate never gives the driver: its times and ids are numbers and bytes.
+    fn of(value: &'a Value) -> Option<Self> {
+        match value {
+            Value::NULL => Some(Self::Null),
+            Value::Int(number) => Some(Self::Number(*number)),
+            Value::UInt(number) => i64::try_from(*number).ok().map(Self::Number),
+            // A column of bytes takes a text as its bytes, but a column of text does not find its index by bytes.
+            Value::Bytes(bytes) => Some(match std::str::from_utf8(bytes) {
+                Ok(text) => Self::Text(text),
+                Err(_) => Self::Bytes(bytes),
+            }),
+            _ => None,
+        }
+    }
+}
+
 impl Literal<'_> {
     fn write(self, sql: &mut String) {
         // Writing into a String does not fail.
@@ -73,6 +92,35 @@ fn write_hex(sql: &mut String, bytes: &[u8]) -> std::fmt::Result {
     }
     sql.push('\'');
     Ok(())
+}
+
+/// Appends a statement, `values` in the places of its question marks. Whether it has as many of these as of those.
+fn fill_in(text: &mut String, sql: &str, values: &[Literal<'_>]) -> bool {
+    let mut pieces = sql.split('?');
+    text.push_str(pieces.next().unwrap_or_default());
+    let mut values = values.iter();
+    let mut fits = true;
+    for piece in pieces {
+        match values.next() {
+            Some(value) => value.write(text),
+            None => fits = false,
+        }
+        text.push_str(piece);
+    }
+    fits && values.next().is_none()
+}
+
+/// A statement that was to be prepared, with its values in the text.
+pub(crate) fn in_text(sql: &str, params: &Params) -> Option<String> {
+    let values = match params {
+        Params::Positional(values) => &values[..],
+        Params::Empty => &[],
+        // None of ours has names.
+        Params::Named(_) => return None,
+    };
+    let values: Option<Vec<Literal<'_>>> = values.iter().map(Literal::of).collect();
+    let mut text = String::with_capacity(sql.len());
+    fill_in(&mut text, sql, &values?).then_some(text)
 }
 
 /// Statements to be sent together; see [`crate::session::Session::together`].
@@ -101,17 +149,7 @@ impl Script {
     }
 
     fn add(&mut self, sql: &str, values: &[Literal<'_>], must: bool) {
-        let mut pieces = sql.split('?');
-        self.sql.push_str(pieces.next().unwrap_or_default());
-        let mut values = values.iter();
-        for piece in pieces {
-            match values.next() {
-                Some(value) => value.write(&mut self.sql),
-                None => self.is_wrong = true,
-            }
-            self.sql.push_str(piece);
-        }
-        self.is_wrong |= values.next().is_some();
+        self.is_wrong |= !fill_in(&mut self.sql, sql, values);
         self.sql.push(';');
         self.musts.push(must);
     }

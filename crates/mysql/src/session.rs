@@ -15,7 +15,7 @@ use crate::{
     columns::Columns,
     fault::{Fault, Result},
     pool::{self, Place},
-    script::Script,
+    script::{self, Script},
 };
 
 /// How long a connection is waited for.
@@ -77,7 +77,7 @@ impl Session<'_> {
         let params = params.into();
         let (conn, deadline) = self.start()?;
         let statement = async {
-            conn.exec_drop(sql, params).await?;
+            ask(conn, sql, params).await?;
             Ok(conn.affected_rows())
         };
         let ended = timeout_at(deadline, statement).await;
@@ -89,7 +89,7 @@ impl Session<'_> {
         let params = params.into();
         let (conn, deadline) = self.start()?;
         let statement = async {
-            conn.exec_drop(sql, params).await?;
+            ask(conn, sql, params).await?;
             let id = conn.last_insert_id().unwrap_or(0);
             Ok(i64::try_from(id).unwrap_or(i64::MAX))
         };
@@ -106,8 +106,7 @@ impl Session<'_> {
     ) -> Result<Vec<T>> {
         let params = params.into();
         let (conn, deadline) = self.start()?;
-        let statement = async { Ok(conn.exec(sql, params).await?) };
-        let ended = timeout_at(deadline, statement).await;
+        let ended = timeout_at(deadline, ask(conn, sql, params)).await;
         let rows: Vec<Row> = self.end(ended)?;
         rows.into_iter()
             .map(|row| read(&mut Columns::new(row)))
@@ -227,6 +226,19 @@ impl Session<'_> {
         self.say("ROLLBACK").await?;
         self.in_transaction = false;
         Ok(())
+    }
+}
+
+/// Sends a statement with its values, prepared; as text where the server has no room for one more prepared statement.
+async fn ask(conn: &mut Conn, sql: &str, params: Params) -> Result<Vec<Row>> {
+    match conn.prep(sql).await.map_err(Fault::from) {
+        Ok(statement) => Ok(conn.exec(&statement, params).await?),
+        Err(fault) if fault.is_about_preparing() => {
+            let text = script::in_text(sql, &params).ok_or(fault)?;
+            metrics::counter!("goodpon_database_unprepared_total").increment(1);
+            Ok(conn.query(text).await?)
+        }
+        Err(fault) => Err(fault),
     }
 }
 

@@ -68,4 +68,12 @@ pub(crate) fn describe() {
         "goodpon_database_retries_total",
         "Transactions that were run again after a deadlock, a lock or a lost connection"
     );
+    describe_counter!(
+        "goodpon_database_unprepared_total",
+        "Statements sent as text because the database server takes no more prepared ones (max_prepared_stmt_count)"
+    );
+    describe_gauge!(
+        "goodpon_issuer_standing",
+        "1 for a partition that this process's issuer cannot go on with, as /readyz says why; 0 once it goes on"
+    );
 }

@@ -33,6 +33,11 @@ impl Health for Scaled {
             problem: self.kafka_problem(),
             is_vital: false,
         });
+        all.extend(self.standstill.problem().map(|problem| DependencyHealth {
+            name: "issuer",
+            problem: Some(problem),
+            is_vital: false,
+        }));
         all
     }
 

@@ -224,7 +224,10 @@ impl Scaled {
             valid_until: gate::valid_until(read.read_at),
         };
         let bound = self.valkey.bound()?;
-        if let Some(problem) = self.kafka_problem() {
+        let problem = self
+            .kafka_problem()
+            .or_else(|| self.clock_problem(&event, read));
+        if let Some(problem) = problem {
             return self.known(&event, verdict, problem, &bound).await;
         }
         let taken = {
@@ -270,6 +273,15 @@ impl Scaled {
                 self.mended(attempt, trouble).await;
                 Taking::Later("the gate is closed")
             }
+        })
+    }
+
+    /// Why what this process accepts now would be kept from becoming a coupon: its clock is wrong.
+    fn clock_problem(&self, event: &IssueEvent, read: &GateRead) -> Option<String> {
+        let (own, database) = (event.accepted_at, read.read_at);
+        let is_near = self.store.is_near(own, database, gate::CLOCKS_APART);
+        (!is_near).then(|| {
+            format!("this process's clock says {own}, and the database's {database}: set it right")
         })
     }
 

@@ -1,8 +1,9 @@
 //! The issuer: it reads the log and makes coupons of accepted issues (I1 to I5). It starts where the database says,
 //! pauses while the database is away, and keeps the log's time moving.
 
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use goodpon_application::{
@@ -11,8 +12,10 @@ use goodpon_application::{
 };
 use goodpon_kafka::{Cluster, Consumer, ConsumerSettings, Error, Polled, Publisher};
 use goodpon_mysql::{Store, Tally, Written};
+use goodpon_supervise::{Supervisor, Task};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+
+use crate::{Scaled, batch::BatchSize, standstill::Standstill};
 
 /// The group whose members share the partitions of a topic: the issuers of one installation.
 fn group(topic: &str, installation: &str) -> String {
@@ -34,24 +37,28 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// How long a tick may take to be acknowledged.
 const TICK_WITHIN: Duration = Duration::from_secs(4);
 
+/// The issuer's task: without it accepted issues become no coupons, and nothing says so to whom they were promised. Its
+/// state is the database's, so another process goes on with its partitions at once.
+const TASK: Task = Task::exit("issuer");
+
 /// An issuer at work, on a thread of its own.
 #[must_use = "dropping it leaves the issuer alone, it does not stop it"]
 pub struct Issuer {
-    thread: thread::JoinHandle<()>,
+    thread: goodpon_supervise::Thread,
 }
 
 impl Issuer {
-    /// Joins the group of the installation's issuers of `cluster`'s topic. It ends soon after `stop` turns true.
+    /// Joins the group of the installation's issuers of `cluster`'s topic. It ends soon after the supervisor's stop.
     ///
     /// # Errors
     /// A setting of Kafka is wrong.
     pub fn start(
-        store: Store,
+        scaled: &Scaled,
         cluster: &Cluster,
-        installation: &str,
-        stop: &watch::Receiver<bool>,
+        supervisor: &Supervisor,
     ) -> Result<Self, Error> {
-        let runtime = Handle::current();
+        let (store, runtime) = (scaled.store.clone(), Handle::current());
+        let installation = scaled.installation();
         let publisher = Arc::new(Publisher::start(cluster, installation)?);
         let settings = ConsumerSettings::new(
             cluster.clone(),
@@ -70,27 +77,35 @@ impl Issuer {
             }
         };
         let consumer = Consumer::join(&settings, Box::new(starts))?;
-        let work = Work {
+        let mut work = Work {
             store,
             runtime,
             publisher,
             consumer,
-            stop: stop.clone(),
+            size: BatchSize::default(),
+            standstill: Arc::clone(&scaled.standstill),
             metrics: Metrics::default(),
             ticked: None,
             warned: None,
             rests_until: None,
         };
-        let thread = thread::Builder::new()
-            .name("goodpon-issuer".into())
-            .spawn(move || work.run())
+        let stop = supervisor.stopping();
+        let thread = supervisor
+            .spawn_thread(TASK, move |report| {
+                while !*stop.borrow() {
+                    work.step();
+                    report.ran();
+                }
+                work.standstill.keep_only(&[]);
+                Ok(())
+            })
             .map_err(|error| Error::Settings(format!("no thread to be had: {error}")))?;
         Ok(Self { thread })
     }
 
     /// Waits until it has ended.
     pub async fn finished(self) {
-        // A panic was told where it happened.
+        // Its end is told by its task.
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
 }
@@ -100,7 +115,8 @@ struct Work {
     runtime: Handle,
     publisher: Arc<Publisher>,
     consumer: Consumer,
-    stop: watch::Receiver<bool>,
+    size: BatchSize,
+    standstill: Arc<Standstill>,
     metrics: Metrics,
     ticked: Option<Instant>,
     warned: Option<Instant>,
@@ -109,45 +125,51 @@ struct Work {
 }
 
 impl Work {
-    fn run(mut self) {
-        while !*self.stop.borrow() {
-            self.tick();
-            if self
-                .rests_until
-                .is_some_and(|until| until <= Instant::now())
-            {
-                self.rests_until = None;
-                self.consumer.resume_all();
-            }
-            match self.consumer.poll(POLL) {
-                Polled::Batch { partition, records } => self.write(partition, records),
-                Polled::Truncated {
-                    partition,
-                    wanted,
-                    first_there,
-                    end,
-                } => {
-                    // An operator may have said where to go on, or the log has come to be so long again: what was
-                    // taken in meanwhile was refused.
-                    let progress = self.runtime.block_on(self.store.progress());
-                    let next = progress.ok().and_then(|all| all.get(&partition).copied());
-                    if let Some(next) = next.filter(|next| (first_there..=end).contains(next)) {
-                        self.consumer.seek(partition, next);
-                        continue;
-                    }
-                    self.metrics.truncated.increment(1);
-                    tracing::error!(
-                        partition,
-                        wanted,
-                        first_there,
-                        end,
-                        "the log has lost what was not worked through, or was made anew: this partition stands still \
-                         (`goodpon migrate --skip-lost` goes on without it)"
-                    );
-                }
-                Polled::Idle => {}
-            }
+    fn step(&mut self) {
+        self.tick();
+        if self
+            .rests_until
+            .is_some_and(|until| until <= Instant::now())
+        {
+            self.rests_until = None;
+            self.consumer.resume_all();
         }
+        self.consumer.limit_batches(self.size.get());
+        match self.consumer.poll(POLL) {
+            Polled::Batch { partition, records } => self.write(partition, records),
+            Polled::Truncated {
+                partition,
+                wanted,
+                first_there,
+                end,
+            } => self.truncated(partition, wanted, first_there..=end),
+            Polled::Idle => {}
+        }
+    }
+
+    /// The log does not have what a partition should go on with.
+    fn truncated(&mut self, partition: i32, wanted: i64, there: RangeInclusive<i64>) {
+        // An operator may have said where to go on, or the log has come to be so long again: what was taken in
+        // meanwhile was refused.
+        let progress = self.runtime.block_on(self.store.progress());
+        let next = progress.ok().and_then(|all| all.get(&partition).copied());
+        if let Some(next) = next.filter(|next| there.contains(next)) {
+            self.standstill.goes_on(partition);
+            self.consumer.seek(partition, next);
+            return;
+        }
+        self.metrics.truncated.increment(1);
+        let (first_there, end) = there.into_inner();
+        tracing::error!(
+            partition,
+            wanted,
+            first_there,
+            end,
+            "the log has lost what was not worked through, or was made anew: this partition stands still \
+             (`goodpon migrate --skip-lost` goes on without it)"
+        );
+        let why = format!("the log has {first_there} to {end} and lacks {wanted}");
+        self.standstill.stands(partition, why);
     }
 
     fn write(&mut self, partition: i32, records: Vec<goodpon_kafka::Record>) {
@@ -156,14 +178,12 @@ impl Work {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return;
         };
-        let (first, next) = (first.offset, last.offset + 1);
-        let keep = goodpon_kafka::keep;
+        let (first, next) = (first.offset, last.offset.saturating_add(1));
         let began = Instant::now();
-        let written = self
-            .runtime
-            .block_on(self.store.write_issues(partition, &records, keep));
-        match written {
+        match self.written(partition, &records) {
             Ok(Written::Done(tally)) => {
+                self.size.written(began.elapsed());
+                self.standstill.goes_on(partition);
                 self.metrics.batch_seconds.record(began.elapsed());
                 self.metrics.count(&tally);
                 tell(partition, &tally);
@@ -179,25 +199,71 @@ impl Work {
                     next_offset,
                     "another issuer was here: going on from there"
                 );
+                self.standstill.goes_on(partition);
                 self.consumer.seek(partition, next_offset);
             }
-            Err(error) => {
+            Err(trouble) => {
                 self.metrics.failures.increment(1);
-                match &error {
-                    StoreError::Unavailable { .. } => tracing::warn!(
-                        partition, %error,
-                        "coupons cannot be written: waiting for the database"
-                    ),
-                    StoreError::Unexpected(_) => tracing::error!(
-                        partition, %error,
-                        "coupons cannot be written, and waiting hardly helps: this partition stands still"
-                    ),
-                }
+                self.size.failed(records.len());
                 self.consumer.seek(partition, first);
-                self.consumer.pause_all();
-                self.rests_until = Some(Instant::now() + REST);
+                self.hold_back(partition, records.len(), trouble);
             }
         }
+    }
+
+    /// Writes a batch. A record at which a batch of its own panics is parked.
+    fn written(&self, partition: i32, records: &[Record]) -> Result<Written, Trouble> {
+        let keep = goodpon_kafka::keep;
+        let write = self.store.write_issues(partition, records, keep);
+        match caught(|| self.runtime.block_on(write)) {
+            Some(written) => return written.map_err(Trouble::Store),
+            None if records.len() > 1 => return Err(Trouble::Panic),
+            None => {}
+        }
+        let Some(record) = records.first() else {
+            return Err(Trouble::Panic);
+        };
+        let offset = record.offset;
+        tracing::error!(
+            partition,
+            offset,
+            "goodpon panics at this record, which is parked: report this"
+        );
+        let reason = "goodpon panicked while it wrote it: report this";
+        let park = self.store.park_unread(partition, record, reason, keep);
+        let parked = caught(|| self.runtime.block_on(park)).ok_or(Trouble::Panic)?;
+        parked.map_err(Trouble::Store)
+    }
+
+    /// Tells why a batch was not written, and how the issuer goes on.
+    fn hold_back(&mut self, partition: i32, records: usize, trouble: Trouble) {
+        match trouble {
+            // It was logged where it happened. A smaller batch is tried at once.
+            Trouble::Panic if records > 1 => {
+                tracing::error!(
+                    partition,
+                    records,
+                    "a panic while coupons were written: looking for the record at fault"
+                );
+                return;
+            }
+            Trouble::Panic => self
+                .standstill
+                .stands(partition, "goodpon panics at its next record".to_owned()),
+            Trouble::Store(error @ StoreError::Unavailable { .. }) => tracing::warn!(
+                partition, %error,
+                "coupons cannot be written: waiting for the database"
+            ),
+            Trouble::Store(error @ StoreError::Unexpected(_)) => {
+                tracing::error!(
+                    partition, %error,
+                    "coupons cannot be written, and waiting hardly helps: this partition stands still"
+                );
+                self.standstill.stands(partition, error.to_string());
+            }
+        }
+        self.consumer.pause_all();
+        self.rests_until = Some(Instant::now() + REST);
     }
 
     /// Tells that another installation uses the topic: not of each of its events.
@@ -220,7 +286,9 @@ impl Work {
             return;
         }
         self.ticked = Some(Instant::now());
-        for partition in self.consumer.assigned() {
+        let assigned = self.consumer.assigned();
+        self.standstill.keep_only(&assigned);
+        for partition in assigned {
             let publisher = Arc::clone(&self.publisher);
             self.runtime.spawn(async move {
                 if let Err(error) = publisher.tick(partition, TICK_WITHIN).await {
@@ -233,6 +301,18 @@ impl Work {
             gauge.set(lag as f64);
         }
     }
+}
+
+/// Why a batch was not written.
+enum Trouble {
+    Store(StoreError),
+    Panic,
+}
+
+/// What `run` gives, unless it panics. A session that is dropped in the middle closes its connection, and nothing else
+/// is shared.
+fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
 fn tell(partition: i32, tally: &Tally) {

@@ -5,6 +5,7 @@
 //! only says who may try. What a gate is and when it may move stands in `domain/gate.rs`.
 
 mod audit;
+mod batch;
 mod confirm;
 mod figures;
 mod gates;
@@ -13,6 +14,7 @@ mod issue;
 mod issuer;
 mod opening;
 mod reconciler;
+mod standstill;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,9 @@ use goodpon_valkey::{Gate, Valkey};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::{confirm::Confirmer, gates::Gates, opening::Openings, topic::Topic};
+use crate::{
+    confirm::Confirmer, gates::Gates, opening::Openings, standstill::Standstill, topic::Topic,
+};
 
 pub use health::IssuerHealth;
 pub use issuer::Issuer;
@@ -64,6 +68,8 @@ pub struct Inner {
     random: Arc<dyn Random>,
     /// How far the log was worked through in each of its partitions, a second ago or so.
     progress: RwLock<BTreeMap<i32, i64>>,
+    /// What the issuer of this process cannot go on with, if it has one.
+    standstill: Arc<Standstill>,
 }
 
 impl Deref for Scaled {
@@ -121,6 +127,7 @@ impl Scaled {
                 clock,
                 random,
                 progress,
+                standstill: Arc::default(),
             }),
         })
     }
@@ -167,6 +174,12 @@ impl Scaled {
     fn worked_through(&self, partition: i32) -> i64 {
         let progress = self.progress.read().unwrap_or_else(PoisonError::into_inner);
         progress.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// How far each partition was worked through, at least.
+    fn known_progress(&self) -> BTreeMap<i32, i64> {
+        let progress = self.progress.read().unwrap_or_else(PoisonError::into_inner);
+        progress.clone()
     }
 
     /// Looks anew how far the log was worked through, and how many partitions there are: they may have become more.

@@ -1,5 +1,6 @@
 //! Whether events may be published: the topic is as it must be, and its brokers answer.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use goodpon_kafka::{
     Cluster,
     topic::{self, Finding},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::Scaled;
 
@@ -33,6 +34,10 @@ pub(crate) struct Topic {
     cluster: Cluster,
     accept_risks: bool,
     state: Mutex<TopicState>,
+    /// Held by whoever looks: the latest look has the last word.
+    looking: tokio::sync::Mutex<()>,
+    /// Called when an acknowledgement shows that something is wrong.
+    alarm: Notify,
 }
 
 impl Topic {
@@ -41,6 +46,8 @@ impl Topic {
             cluster,
             accept_risks,
             state: Mutex::new(TopicState::Unknown("Kafka was not asked yet".into())),
+            looking: tokio::sync::Mutex::default(),
+            alarm: Notify::new(),
         }
     }
 
@@ -50,23 +57,29 @@ impl Topic {
     }
 
     /// Notes that the log took an event in where events were worked through already: it was made anew, or went back.
-    /// No issuer would come by there.
+    /// No issuer would come by there. It stays so until a look finds the log to be as long again.
     pub(crate) fn went_back(&self, partition: i32, offset: i64, worked_through: i64) -> String {
-        let name = &self.cluster.topic;
-        let why = format!(
-            "the Kafka topic {name} has lost events or was made anew: partition {partition} takes them in at {offset}, and was worked through up to {worked_through} (`goodpon migrate --skip-lost` goes on without what is lost)"
-        );
+        let why = self.lacks(partition, offset, worked_through);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*state, TopicState::Bad(_)) {
             tracing::error!("{why}: no coupons are issued");
             *state = TopicState::Bad(why.clone());
+            self.alarm.notify_one();
         }
         why
     }
 
-    async fn look(&self, partitions: i32) -> TopicState {
-        let state = match topic::check(&self.cluster, partitions).await {
-            Ok(findings) => self.judge(&findings),
+    fn lacks(&self, partition: i32, end: i64, worked_through: i64) -> String {
+        let name = &self.cluster.topic;
+        format!(
+            "the Kafka topic {name} has lost events or was made anew: partition {partition} takes them in at {end}, and was worked through up to {worked_through} (`goodpon migrate --skip-lost` goes on without what is lost)"
+        )
+    }
+
+    /// Looks at the topic. It must have `partitions` at least, and be as long as it was worked through.
+    async fn look(&self, partitions: i32, progress: BTreeMap<i32, i64>) -> TopicState {
+        let state = match self.found(partitions, progress).await {
+            Ok(state) => state,
             Err(error) => match self.state() {
                 // What is known of it does not change by its brokers going away.
                 known @ (TopicState::Good | TopicState::Bad(_)) => known,
@@ -76,6 +89,25 @@ impl Topic {
         let mut latest = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         latest.clone_from(&state);
         state
+    }
+
+    async fn found(
+        &self,
+        partitions: i32,
+        progress: BTreeMap<i32, i64>,
+    ) -> Result<TopicState, goodpon_kafka::Error> {
+        let findings = topic::check(&self.cluster, partitions).await?;
+        let state = self.judge(&findings);
+        if state != TopicState::Good {
+            return Ok(state);
+        }
+        let asked: Vec<i32> = progress.keys().copied().collect();
+        let ends = topic::ends(&self.cluster, asked).await?;
+        let lacking = progress.iter().find_map(|(partition, next)| {
+            let end = ends.get(partition).copied().unwrap_or_default();
+            (end < *next).then(|| self.lacks(*partition, end, *next))
+        });
+        Ok(lacking.map_or(TopicState::Good, TopicState::Bad))
     }
 
     fn judge(&self, findings: &[Finding]) -> TopicState {
@@ -110,13 +142,16 @@ impl Topic {
 /// Looks at a topic as a partner does before it publishes there; at least `partitions` are needed.
 pub async fn look_at(cluster: &Cluster, partitions: i32, accept_risks: bool) -> TopicState {
     let topic = Topic::new(cluster.clone(), accept_risks);
-    topic.look(partitions).await
+    topic.look(partitions, BTreeMap::new()).await
 }
 
 impl Scaled {
     /// Looks at the topic now, and tells what is found.
     pub async fn look_at_topic(&self) -> TopicState {
-        self.topic.look(self.partitions()).await
+        let _turn = self.topic.looking.lock().await;
+        // Read before the log's ends are: those only grow.
+        let progress = self.known_progress();
+        self.topic.look(self.partitions(), progress).await
     }
 
     /// Whether a server answered with what no waiting helps against, and what that was.
@@ -169,6 +204,7 @@ pub(crate) async fn watch(scaled: Scaled, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
+            () = scaled.topic.alarm.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -15,6 +15,7 @@ mod direct_gate;
 mod laws;
 mod plans;
 mod schema;
+mod statements;
 
 use std::sync::Arc;
 

@@ -6,8 +6,9 @@ mod issuer;
 mod laws;
 mod opening;
 mod publish;
+mod trouble;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goodpon_application::{
@@ -21,7 +22,8 @@ use goodpon_domain::{
 };
 use goodpon_kafka::{Cluster, topic};
 use goodpon_mysql::{Store, scratch::Database};
-use goodpon_port_laws::{FreshRandom, ManualClock, World};
+use goodpon_port_laws::{FreshRandom, ManualClock, World, eventually};
+use goodpon_supervise::Supervisor;
 use goodpon_valkey::Taken;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +32,13 @@ use crate::{Issuer, Scaled, gate_of};
 
 const PARTITIONS: i32 = 2;
 
+/// Whether a scene's clock is held against those of the servers.
+#[derive(Clone, Copy)]
+enum Clocks {
+    AreTrusted,
+    AreCompared,
+}
+
 /// A set of back ends of a test's own, on shared servers.
 pub(crate) struct Scene {
     pub(crate) store: Store,
@@ -37,7 +46,8 @@ pub(crate) struct Scene {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) cluster: Cluster,
     stop: watch::Sender<bool>,
-    issuers: watch::Sender<bool>,
+    /// What runs the issuers.
+    issuers: Mutex<Supervisor>,
     _loops: JoinSet<()>,
     database: Database,
 }
@@ -45,7 +55,7 @@ pub(crate) struct Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
-        let _ = self.issuers.send(true);
+        self.stop_issuers();
     }
 }
 
@@ -58,22 +68,35 @@ fn variable(name: &str) -> String {
 impl Scene {
     /// With a partner's loops, but no issuer.
     pub(crate) async fn new() -> Self {
-        Self::on_topic(None).await
+        Self::made(None, Clocks::AreTrusted, Arc::new(FreshRandom::default())).await
+    }
+
+    /// One whose clock is right, and held against those of the servers.
+    pub(crate) async fn on_time(random: Arc<dyn Random>) -> Self {
+        let scene = Self::made(None, Clocks::AreCompared, random).await;
+        let database = Store::read_gate(&scene.store, scene.template(Limit::None).await).await;
+        scene.clock.set(database.unwrap().unwrap().read_at);
+        scene
     }
 
     /// Another installation, which uses the same topic.
     pub(crate) async fn beside(&self) -> Self {
-        Self::on_topic(Some(&self.cluster.topic)).await
+        let random = Arc::new(FreshRandom::default());
+        Self::made(Some(&self.cluster.topic), Clocks::AreTrusted, random).await
     }
 
-    async fn on_topic(topic: Option<&str>) -> Self {
+    async fn made(topic: Option<&str>, clocks: Clocks, random: Arc<dyn Random>) -> Self {
         let database = Database::create().await;
-        let (clock, random) = (World::clock(), Arc::new(FreshRandom::default()));
+        let clock = World::clock();
         let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let as_random = Arc::clone(&random) as Arc<dyn Random>;
+        let as_random = random;
         let url = database.url();
         let zone = World::zone();
         let store = Store::new(&url, 16, as_clock.clone(), as_random.clone(), zone).unwrap();
+        let store = match clocks {
+            Clocks::AreTrusted => store.trusting_clocks(),
+            Clocks::AreCompared => store,
+        };
         store.migrate().await.unwrap();
         store.set_up_partitions(PARTITIONS).await.unwrap();
         let own = format!("law-{}", store.installation().await.unwrap());
@@ -100,7 +123,7 @@ impl Scene {
             clock,
             cluster,
             stop,
-            issuers: watch::channel(false).0,
+            issuers: Mutex::new(Supervisor::new()),
             _loops: loops,
             database,
         }
@@ -120,19 +143,18 @@ impl Scene {
 
     /// Starts an issuer, which ends with this.
     pub(crate) fn issuer(&self) -> Issuer {
-        let installation = self.scaled.installation();
-        let stop = self.issuers.subscribe();
-        Issuer::start(self.store.clone(), &self.cluster, installation, &stop).unwrap()
+        let supervisor = self.issuers.lock().unwrap().clone();
+        Issuer::start(&self.scaled, &self.cluster, &supervisor).unwrap()
     }
 
     /// Lets all issuers end; those that are started later do not.
     pub(crate) fn stop_issuers(&self) {
-        self.issuers.send_replace(true);
+        let running = std::mem::take(&mut *self.issuers.lock().unwrap());
+        running.stop();
     }
 
     /// Sets the database back to before any coupon, as a backup that is restored.
     pub(crate) async fn rewind(&self) {
-        self.issuers.send_replace(false);
         for sql in [
             "DELETE FROM coupons",
             "DELETE FROM coupon_histories",
@@ -152,9 +174,10 @@ impl Scene {
                 .publisher
                 .tick(partition, Duration::from_secs(4));
             let end = tick.await.unwrap().offset;
-            while self.store.progress().await.unwrap()[&partition] <= end {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            eventually("the log is worked through", || async {
+                self.store.progress().await.unwrap()[&partition] > end
+            })
+            .await;
         }
     }
 }
@@ -172,17 +195,25 @@ const MERCHANT: MerchantId = MerchantId(1);
 impl Scene {
     /// A published template.
     pub(crate) async fn template(&self, limit: Limit) -> TemplateId {
+        self.template_for(limit, |period| period).await
+    }
+
+    pub(crate) async fn template_for(
+        &self,
+        limit: Limit,
+        change: impl FnOnce(Period) -> Period,
+    ) -> TemplateId {
         let terms = Terms {
             name: "여름 할인 🎟".into(),
             description: String::new(),
             min_order_amount: None,
             discount: Discount::FixedAmount { amount: 1_000 },
-            period: Period {
+            period: change(Period {
                 issue_start_at: self.clock.now(),
                 issue_end_at: None,
                 validity_days: None,
                 absolute_expires_at: None,
-            },
+            }),
             limit,
         };
         let draft = Templates::create(&self.scaled, MERCHANT, terms)

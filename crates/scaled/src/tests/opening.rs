@@ -14,6 +14,7 @@ use goodpon_domain::{
     template::Limit,
 };
 use goodpon_mysql::Written;
+use goodpon_port_laws::eventually;
 use jiff::SignedDuration;
 
 use super::{Scene, ran};
@@ -188,9 +189,10 @@ async fn the_gate_of_a_sale_that_is_over_is_folded_and_its_memory_given_back() {
     scene.settled().await;
     scene.clock.advance(SignedDuration::from_hours(26));
     for template in [full, open] {
-        while scene.state(template).await.1 != GateState::Folded {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually("the sale is folded", || async {
+            scene.state(template).await.1 == GateState::Folded
+        })
+        .await;
         assert_eq!(
             scene.keys_of_gate(template).await,
             0,
@@ -229,20 +231,13 @@ async fn what_a_dead_partner_left_pending_is_published_by_others() {
     // The place is taken, and then the partner is gone.
     scene.take_and_die(template, "b").await;
     let bound = scene.scaled.valkey.bound().unwrap();
-    loop {
-        let look = bound.look(
-            gate_of(template),
-            Epoch(1),
-            Some("b"),
-            None,
-            scene.scaled.clock.now(),
-        );
-        let counts = look.await.unwrap().gate.unwrap();
-        if counts.confirmed == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("both places are confirmed", || async {
+        let gate = gate_of(template);
+        let now = scene.scaled.clock.now();
+        let look = bound.look(gate, Epoch(1), Some("b"), None, now).await;
+        look.unwrap().gate.unwrap().confirmed == 2
+    })
+    .await;
     scene.settled().await;
     assert!(scene.store.is_holder(template, "b").await.unwrap());
     assert_eq!(

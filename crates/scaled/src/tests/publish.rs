@@ -10,6 +10,7 @@ use goodpon_domain::{
     template::Limit,
 };
 use goodpon_kafka::{Cluster, topic};
+use goodpon_port_laws::eventually;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Scene, ran};
@@ -143,9 +144,10 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
     // Somebody adds it.
     let cluster = &scene.cluster;
     topic::grow(cluster, super::PARTITIONS + 1).await.unwrap();
-    while scene.scaled.look_at_topic().await != TopicState::Good {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the topic is good", || async {
+        scene.scaled.look_at_topic().await == TopicState::Good
+    })
+    .await;
     // Producers hear of it a little later; a place that was given out meanwhile is published then.
     let issued = scene.issued_in_the_end(template, "b").await;
     let has_one = Err(IssueRefusal::AlreadyIssued);
@@ -171,6 +173,9 @@ async fn a_log_that_was_made_anew_accepts_nothing() {
             }
             other => panic!("{other:?}"),
         }
+        // However often it is looked at.
+        let found = scene.scaled.look_at_topic().await;
+        assert!(matches!(found, TopicState::Bad(_)), "{found:?}");
     }
     assert!(scene.scaled.kafka_problem().is_some());
     worked_through(0).await;
