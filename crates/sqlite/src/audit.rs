@@ -15,7 +15,7 @@ use goodpon_domain::{
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::{
-    codec::{coupon_id, history_action, history_id, micros},
+    codec::{self, coupon_id, history_action, history_id, micros},
     coupon_state::{self, States},
     late_index,
     replay::{self, Replays},
@@ -92,6 +92,37 @@ impl Audit {
             let line: String = row.get(0)?;
             if line != "ok" {
                 self.differ("database file", "no damage", line.replace('\n', " "));
+            }
+        }
+        self.check_references(connection)
+    }
+
+    /// Rows that name a row which is not there, and roles that no member can have.
+    fn check_references(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (table, id): (String, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let referred: String = row.get(2)?;
+            let id = id.map_or_else(String::new, |id| format!(" {id}"));
+            self.differ(
+                format!("{table} row{id}"),
+                format!("one of {referred} that it names"),
+                "none",
+            );
+        }
+        let mut statement =
+            connection.prepare("SELECT merchant_id, account_id, role FROM merchant_members")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if codec::role::read(row, 2).is_err() {
+                let (merchant, account): (i64, i64) = (row.get(0)?, row.get(1)?);
+                let found: rusqlite::types::Value = row.get(2)?;
+                self.differ(
+                    format!("merchant {merchant} member {account} role"),
+                    "one that there is",
+                    format!("{found:?}"),
+                );
             }
         }
         Ok(())
@@ -337,7 +368,9 @@ impl Audit {
 
 /// The statement that made each table and index, by name; without the two tables that Litestream keeps in a database
 /// that it replicates.
-fn schema_objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+pub(crate) fn schema_objects(
+    connection: &Connection,
+) -> rusqlite::Result<BTreeMap<String, String>> {
     connection
         .prepare(
             "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'

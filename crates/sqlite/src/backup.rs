@@ -1,7 +1,11 @@
 //! Backups: a copy of the database in one file, checked before it gets its name.
 
+mod checksum;
+
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{
@@ -10,7 +14,7 @@ use rusqlite::{
     ffi,
 };
 
-use crate::{DATABASE_FILE, OpenError, Store, folder, schema::Schema};
+use crate::{DATABASE_FILE, OpenError, Store, folder, guard, schema::Schema};
 
 /// Why a backup is not written or not restored. Displays as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,9 @@ pub enum BackupError {
     /// There is something under the backup's name already.
     #[error("{0} exists already: choose another file name, or move that file away")]
     Exists(PathBuf),
+    /// That is no file's name.
+    #[error("{0}: give the name of a file")]
+    Name(&'static str),
     /// The data folder is not empty.
     #[error(
         "the data folder {0} has a database already: restore into another --data-dir, or move that one away"
@@ -56,20 +63,28 @@ pub enum BackupError {
 
 impl Store {
     /// Writes the store as of now into `file`, while it goes on serving. Blocks until the file is checked and on
-    /// the disk. Refuses to overwrite.
+    /// the disk, and its checksum beside it (`FILE.sha256`, for `sha256sum -c`). Refuses to overwrite.
     pub fn backup(&self, file: &Path) -> Result<(), BackupError> {
-        copy_checked(&self.inner.folder.join(DATABASE_FILE), file)
+        check_name(file)?;
+        let sum_file = checksum::beside(file);
+        refuse_existing(&sum_file, &[""])?;
+        copy_checked(&self.inner.folder.join(DATABASE_FILE), file)?;
+        checksum::write(file, &sum_file).map_err(at(&sum_file))?;
+        sync(parent(file))
     }
 }
 
-/// Puts a backup into a data folder that has no database yet. Blocks until it is checked and on the disk.
+/// Puts a backup into a data folder that has no database yet. Blocks until it is checked, also against its checksum
+/// where that stands beside it, and on the disk.
 pub fn restore(file: &Path, data_dir: &Path) -> Result<(), BackupError> {
+    check_name(file)?;
     if !file.is_file() {
         return Err(BackupError::File {
             path: file.to_owned(),
             reason: io::ErrorKind::NotFound.into(),
         });
     }
+    checksum::compare(file)?;
     check(file)?;
     let _lock = folder::Lock::take(data_dir)?;
     let target = data_dir.join(DATABASE_FILE);
@@ -79,14 +94,25 @@ pub fn restore(file: &Path, data_dir: &Path) -> Result<(), BackupError> {
     })
 }
 
+/// Names are taken as they stand: neither SQLite's own (`file:…?mode=ro`, `:memory:`) nor a shell's (`-`) mean anything.
+fn check_name(file: &Path) -> Result<(), BackupError> {
+    match file.as_os_str().as_bytes() {
+        b"-" => Err(BackupError::Name(
+            "a backup is neither written to stdout nor read from stdin (a file of that name is ./-)",
+        )),
+        [.., b'/'] | b"" | b"." | b".." => Err(BackupError::Name("that is the name of a folder")),
+        _ => Ok(()),
+    }
+}
+
 /// Copies a database to a new file that appears under its name only when it is whole.
 fn copy_checked(source: &Path, target: &Path) -> Result<(), BackupError> {
-    refuse_existing(target)?;
+    refuse_existing(target, &DATABASE_SUFFIXES)?;
     let partial = partial_name(target);
     let copied = copy(source, &partial)
         .and_then(|()| check(&partial))
         .and_then(|()| sync(&partial))
-        .and_then(|()| refuse_existing(target))
+        .and_then(|()| refuse_existing(target, &DATABASE_SUFFIXES))
         .and_then(|()| fs::rename(&partial, target).map_err(at(target)));
     if copied.is_err() {
         // What is left of it is of no use; that it cannot be removed is no further news.
@@ -96,9 +122,12 @@ fn copy_checked(source: &Path, target: &Path) -> Result<(), BackupError> {
     sync(parent(target))
 }
 
-/// Refuses what is there already, and what SQLite would take for a part of the new file.
-fn refuse_existing(target: &Path) -> Result<(), BackupError> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+/// A database, and what SQLite would take for a part of it.
+const DATABASE_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Refuses what is there already under a name with one of these suffixes.
+fn refuse_existing(target: &Path, suffixes: &[&str]) -> Result<(), BackupError> {
+    for suffix in suffixes {
         let mut path = target.as_os_str().to_owned();
         path.push(suffix);
         match fs::symlink_metadata(&path) {
@@ -161,14 +190,15 @@ fn copy(source: &Path, partial: &Path) -> Result<(), BackupError> {
 /// It holds password hashes, so it is its owner's only.
 fn create_private(path: &Path) -> io::Result<()> {
     let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create_new(true).mode(0o600);
     options.open(path).map(drop)
 }
 
 fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    // SQLite takes some names for commands, but none that begins with a slash.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    guard::distrust(&connection)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     Ok(connection)
 }
@@ -184,18 +214,24 @@ fn check(path: &Path) -> Result<(), BackupError> {
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         let ours = connection.table_exists(None, "coupon_templates")?;
-        Ok((verdict, ours, Schema::read(&connection)))
+        let schema = Schema::read(&connection);
+        let strange = match (&schema, ours) {
+            (Ok(schema), true) => guard::strange(&connection, schema.version)?,
+            _ => None,
+        };
+        Ok((verdict, ours, schema, strange))
     };
-    let (verdict, ours, schema) =
+    let (verdict, ours, schema, strange) =
         run().map_err(|error: rusqlite::Error| unsound(error.to_string()))?;
     if verdict != "ok" {
         return Err(unsound(verdict.replace('\n', " ")));
     }
-    match schema {
-        Ok(schema) if ours && schema.version > 0 => {
+    match (schema, strange) {
+        (Ok(schema), None) if ours && schema.version > 0 => {
             schema.refuse_too_new().map_err(BackupError::Folder)
         }
-        _ => Err(unsound("another program wrote it".into())),
+        (Ok(_), Some(what)) => Err(unsound(what)),
+        (Ok(_) | Err(_), _) => Err(unsound("another program wrote it".into())),
     }
 }
 

@@ -1,9 +1,17 @@
 //! The data folder and its lock.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use crate::OpenError;
+
+/// Within the data folder.
+const LOCK_FILE: &str = "goodpon.lock";
 
 /// Held for as long as a process works on a data folder; the system gives it back when the process ends.
 pub(crate) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
@@ -17,17 +25,13 @@ impl Lock {
         };
         if !folder.is_dir() {
             let mut builder = fs::DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.recursive(true).mode(0o700);
             builder.create(folder).map_err(refuse)?;
         }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join("goodpon.lock"))
-            .map_err(refuse)?;
+        if let Some(caution) = caution(folder).map_err(refuse)? {
+            tracing::warn!("the data folder {} {caution}", folder.display());
+        }
+        let file = lock_file(folder).map_err(refuse)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
@@ -36,19 +40,58 @@ impl Lock {
     }
 }
 
+/// Opens the file that is locked, for its owner only. One that leads elsewhere is refused: it would be made there.
+fn lock_file(folder: &Path) -> io::Result<File> {
+    let opened = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(folder.join(LOCK_FILE));
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => {
+            io::Error::other(format!("{LOCK_FILE} in it is a symbolic link: remove it"))
+        }
+        _ => error,
+    })?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        // Older versions made it for everybody; where it is another user's it stays so.
+        let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+    }
+    Ok(file)
+}
+
+/// What is wrong with who may come at a folder's files.
+fn caution(folder: &Path) -> io::Result<Option<String>> {
+    let found = fs::metadata(folder)?;
+    let (owner, me) = (found.uid(), rustix::process::geteuid().as_raw());
+    Ok(match (owner == me, found.mode() & 0o077) {
+        (false, _) => Some(format!(
+            "belongs to user {owner} and not to {me}, who runs this: its owner can replace what is in it"
+        )),
+        (true, 0) => None,
+        (true, _) => Some("is open to others than its owner: chmod 700 it".into()),
+    })
+}
+
 /// Opens the database's file, which is made where it is missing. It holds password hashes and mails: nobody else is
 /// to read it, also where the folder is open to others. SQLite gives its log the same permissions.
 ///
 /// To be closed after all connections: with any handle of a file the system gives back the process's locks on it.
 pub(crate) fn database_file(folder: &Path) -> Result<File, OpenError> {
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
         .open(folder.join(crate::DATABASE_FILE))
         .map_err(|reason| OpenError::Folder {
             folder: folder.to_owned(),
             reason,
         })
 }
+
+#[cfg(test)]
+#[path = "tests/folder.rs"]
+mod tests;

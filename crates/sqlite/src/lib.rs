@@ -14,6 +14,7 @@ mod coupon_state;
 mod disk;
 mod figures;
 mod folder;
+mod guard;
 mod health;
 mod history;
 mod holder;
@@ -104,6 +105,11 @@ pub enum OpenError {
         /// What this program knows.
         known: usize,
     },
+    /// What is in the file was not made by a program of ours alone.
+    #[error(
+        "the database is not as goodpon makes it ({0}): restore a backup, or undo what was changed by hand"
+    )]
+    Strange(String),
     /// The file is no database of ours.
     #[error("the database file was not written by goodpon: choose another --data-dir")]
     NotOurs,
@@ -186,6 +192,7 @@ impl Store {
             end,
             most_waiting,
         } = under;
+        let folder = &absolute(folder)?;
         let lock = folder::Lock::take(folder)?;
         figures::describe();
         let disk = Arc::new(Disk::new(folder, folder::database_file(folder)?, end));
@@ -194,6 +201,9 @@ impl Store {
         let mut connection = writer::connect(&path)?;
         checkpoint::recover(&connection, &disk)?;
         schema::migrate(&mut connection)?;
+        if let Some(what) = guard::strange(&connection, Schema::read(&connection)?.version)? {
+            return Err(OpenError::Strange(what));
+        }
         let templates = Arc::new(template_cache::TemplateCache::default());
         let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
         let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
@@ -239,6 +249,7 @@ impl Store {
 
     /// Opens the data folder for reading, also while another process serves from it.
     pub fn open_read_only(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let folder = &absolute(folder)?;
         let path = folder.join(DATABASE_FILE);
         if !path.is_file() {
             return Err(OpenError::Missing(folder.to_owned()));
@@ -313,6 +324,15 @@ impl Store {
             )),
         }
     }
+}
+
+/// A folder's whole path: SQLite takes some names for commands, such as `file:…?mode=ro`, but none that begins with a
+/// slash.
+fn absolute(folder: &Path) -> Result<PathBuf, OpenError> {
+    std::path::absolute(folder).map_err(|reason| OpenError::Folder {
+        folder: folder.to_owned(),
+        reason,
+    })
 }
 
 /// Sorts an error of SQLite that came before anything was committed.

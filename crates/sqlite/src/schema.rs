@@ -30,6 +30,9 @@ pub(crate) const VERSION: usize = STEPS.len();
 /// programs of version 1 look at nothing else, and refuse more than 1.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_steps (version INTEGER PRIMARY KEY) STRICT";
 
+/// The name of that table.
+pub(crate) const STEPS_TABLE: &str = "schema_steps";
+
 /// What a schema says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Schema {
@@ -45,7 +48,7 @@ impl Schema {
         let works_with_from =
             connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let works_with_from = number(works_with_from)?;
-        let version = match connection.table_exists(None, "schema_steps")? {
+        let version = match connection.table_exists(None, STEPS_TABLE)? {
             true => connection.query_row(
                 "SELECT coalesce(max(version), 0) FROM schema_steps",
                 [],
@@ -86,7 +89,12 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
 
 /// Makes the whole schema anew.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
-    let steps = STEPS.iter().zip(1..);
+    create_version(connection, VERSION)
+}
+
+/// Makes the schema as it was at a version.
+pub(crate) fn create_version(connection: &Connection, version: usize) -> rusqlite::Result<()> {
+    let steps = STEPS.iter().zip(1..).take(version);
     { steps }.try_for_each(|(step, number)| do_step(connection, step, number))
 }
 

@@ -123,7 +123,9 @@ async fn mails_are_matched_as_typed_before_any_case() {
 fn others(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| !name.starts_with("goodpon.")).collect()
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with("goodpon.")).collect();
+    names.sort_unstable();
+    names
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +149,7 @@ async fn a_backup_is_one_moment_of_a_store_that_serves() {
         .unwrap()
         .unwrap();
     issuing.await.unwrap();
-    assert_eq!(others(place.path()), ["backup.db"]);
+    assert_eq!(others(place.path()), ["backup.db", "backup.db.sha256"]);
     let again = scene.store.backup(&file);
     assert!(matches!(again, Err(BackupError::Exists(_))));
 
@@ -202,6 +204,7 @@ async fn an_unsound_backup_is_not_restored() {
         BackupError::Unsound { .. }
     ));
     let mut bytes = fs::read(&sound).unwrap();
+    fs::remove_file(place.path().join("sound.sha256")).unwrap();
     let half = bytes.len() / 2;
     assert!(matches!(
         try_it("cut", Some(&bytes[..half])),
@@ -219,6 +222,123 @@ async fn an_unsound_backup_is_not_restored() {
     assert!(
         matches!(newer, BackupError::Folder(OpenError::SchemaTooNew { .. })),
         "{newer}"
+    );
+}
+
+#[tokio::test]
+async fn a_backup_is_what_its_checksum_says() {
+    let scene = Scene::new().await;
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup");
+    scene.store.backup(&file).unwrap();
+    let target = TempDir::new().unwrap();
+    let connection = Connection::open(&file).unwrap();
+    // What no check of the database finds: a text that says something else.
+    let changed = connection.execute("UPDATE accounts SET name = 'Mallory'", []);
+    assert_eq!(changed.unwrap(), 1);
+    drop(connection);
+    let refused = restore(&file, target.path()).unwrap_err().to_string();
+    assert!(refused.contains("its SHA-256 is"), "{refused}");
+    fs::remove_file(place.path().join("backup.sha256")).unwrap();
+    restore(&file, target.path()).unwrap();
+    fs::write(place.path().join("other.sha256"), "").unwrap();
+    let taken = scene.store.backup(&place.path().join("other"));
+    assert!(matches!(taken, Err(BackupError::Exists(_))), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_ours_is_neither_restored_nor_opened() {
+    for (change, word) in [
+        (
+            "CREATE TRIGGER spy AFTER INSERT ON accounts BEGIN UPDATE accounts SET name = 'x'; END",
+            "trigger spy",
+        ),
+        (
+            "DROP TABLE mails; CREATE VIEW mails AS SELECT 1 AS id",
+            "view mails",
+        ),
+        ("DROP TABLE mails", "mails is missing"),
+        ("CREATE TABLE hoard (x)", "hoard"),
+        (
+            "ALTER TABLE mails ADD COLUMN hoard INTEGER",
+            "mails is not as",
+        ),
+    ] {
+        let Scene {
+            store,
+            folder,
+            clock,
+            ..
+        } = Scene::new().await;
+        store.close();
+        let path = folder.path().join(DATABASE_FILE);
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(change).unwrap();
+        connection
+            .pragma_update(None, "journal_mode", "delete")
+            .unwrap();
+        drop(connection);
+        let target = TempDir::new().unwrap();
+        let refused = restore(&path, target.path()).unwrap_err().to_string();
+        assert!(refused.contains(word), "{change}: {refused}");
+        assert!(!target.path().join(DATABASE_FILE).exists());
+        let refused = open(&folder, &clock).err().unwrap();
+        assert!(matches!(refused, OpenError::Strange(_)), "{refused}");
+        assert!(refused.to_string().contains(word), "{change}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn names_are_taken_as_they_stand() {
+    let scene = Scene::new().await;
+    let place = TempDir::new().unwrap();
+    for name in [
+        "file:backup.db?mode=ro",
+        "file::memory:?cache=shared",
+        ":memory:",
+        "?mode=ro#x",
+        "%41",
+        "--help",
+        " ",
+    ] {
+        let file = place.path().join(name);
+        scene.store.backup(&file).unwrap();
+        assert!(file.is_file(), "{name}");
+        let target = place.path().join(format!("into {name}"));
+        restore(&file, &target).unwrap();
+        let store = Store::open_read_only(&target, Arc::clone(&scene.clock) as _).unwrap();
+        assert_eq!(store.audit().await.unwrap(), [], "{name}");
+    }
+    for name in ["-", "a/", ".", "..", ""] {
+        let refused = scene.store.backup(Path::new(name));
+        assert!(matches!(refused, Err(BackupError::Name(_))), "{name}");
+        let refused = restore(Path::new(name), place.path());
+        assert!(matches!(refused, Err(BackupError::Name(_))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_refer_to_nothing_and_unknown_roles_are_differences() {
+    let scene = Scene::new().await;
+    let connection = scene.raw();
+    connection
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF;
+             UPDATE merchant_members SET role = 7;
+             INSERT INTO merchant_members (merchant_id, account_id, role, created_at) VALUES (77, 1, 0, 0);",
+        )
+        .unwrap();
+    let found = scene.store.audit().await.unwrap();
+    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter()
+            .any(|line| line.contains("role") && line.contains('7')),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|line| line.contains("one of merchants that it names")),
+        "{told:?}"
     );
 }
 

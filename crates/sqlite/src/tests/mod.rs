@@ -26,7 +26,7 @@ use goodpon_domain::{
 };
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
 use goodpon_supervise::Supervisor;
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -58,6 +58,7 @@ pub(crate) fn under(supervisor: &Supervisor, most_waiting: usize) -> Under<'_> {
 
 /// As [`open`], with so many entries at most that wait for each late index.
 pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting: usize) -> Store {
+    let faults = faults_taken_out(folder);
     let (random, clock) = (Arc::new(FreshRandom::default()), Arc::clone(clock) as _);
     let zone = World::zone();
     let store = Store::open_with(
@@ -69,7 +70,41 @@ pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting
     );
     let store = store.unwrap();
     store.inner.filter.wait();
+    raw(folder).execute_batch(&faults).unwrap();
     store
+}
+
+/// A connection past the store, which leaves the log alone when it is closed.
+fn raw(folder: &TempDir) -> Connection {
+    let connection = Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .unwrap();
+    connection
+}
+
+/// Drops the triggers by which tests act as damage, for no store opens with them, and gives what makes them anew.
+fn faults_taken_out(folder: &TempDir) -> String {
+    if !folder.path().join(DATABASE_FILE).exists() {
+        return String::new();
+    }
+    let connection = raw(folder);
+    let mut triggers = connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+        .unwrap();
+    let triggers: Vec<(String, String)> = triggers
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let mut made_by = String::new();
+    for (name, sql) in triggers {
+        connection
+            .execute_batch(&format!("DROP TRIGGER {name}"))
+            .unwrap();
+        made_by += &format!("{sql};");
+    }
+    made_by
 }
 
 impl Scene {
