@@ -1,11 +1,14 @@
 //! The real binary as a child process: started, killed, restarted, and asked over its command line.
 
+mod options;
+
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,93 +17,12 @@ use tempfile::TempDir;
 use crate::backend::{Backend, Rooms};
 use crate::client::Api;
 
+pub use options::Options;
+
 /// How long a start may take before it counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long an ordered stop may take before it counts as failed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-
-/// What a test asks of its server beyond the usual.
-#[derive(Clone, Default)]
-pub struct Options {
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    wrapper: Vec<String>,
-    data_dir: Option<PathBuf>,
-    rate_limits: bool,
-    own_mounts: bool,
-    embedded: bool,
-    program: Option<PathBuf>,
-    rooms: Option<Arc<Rooms>>,
-}
-
-impl Options {
-    /// Runs this program rather than the one under test.
-    #[must_use]
-    pub fn program(mut self, path: &Path) -> Self {
-        self.program = Some(path.to_owned());
-        self
-    }
-
-    /// Serves from these rooms, beside others: scaled out, whatever this run is about.
-    #[must_use]
-    pub fn rooms(mut self, rooms: &Arc<Rooms>) -> Self {
-        self.rooms = Some(Arc::clone(rooms));
-        self
-    }
-
-    fn binary(&self) -> PathBuf {
-        self.program.clone().unwrap_or_else(binary)
-    }
-
-    /// Serves from the embedded database, whatever this run is about: for what only a data folder has.
-    #[must_use]
-    pub fn embedded(mut self) -> Self {
-        self.embedded = true;
-        self
-    }
-
-    /// Appends arguments to `goodpon serve`.
-    #[must_use]
-    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// Sets an environment variable of the server.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Puts a command in front of the binary (`unshare -m …`); it must end in an `exec`, so that the pid stays.
-    #[must_use]
-    pub fn wrapper<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
-        self.wrapper = command.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Serves this folder rather than a fresh temporary one; it is left in place.
-    #[must_use]
-    pub fn data_dir(mut self, path: &Path) -> Self {
-        self.data_dir = Some(path.to_owned());
-        self
-    }
-
-    /// Tells that the server sees a file system of its own, so that the command line must reach its folder through it.
-    #[must_use]
-    pub fn own_mounts(mut self) -> Self {
-        self.own_mounts = true;
-        self
-    }
-
-    /// Leaves the rate limits at their defaults; otherwise the harness switches them all off.
-    #[must_use]
-    pub fn with_rate_limits(mut self) -> Self {
-        self.rate_limits = true;
-        self
-    }
-}
 
 #[derive(Clone, Copy)]
 struct Addresses {
@@ -117,6 +39,10 @@ pub struct Server {
     child: Mutex<Option<Child>>,
     addresses: Mutex<Addresses>,
     log: Arc<Mutex<Vec<String>>>,
+    /// Ends with the stderr of the process.
+    log_reader: Mutex<Option<JoinHandle<()>>>,
+    /// What lines of WARN and ERROR may hold.
+    expected: Mutex<Vec<String>>,
     stdout: Arc<Mutex<String>>,
     _temp: Option<TempDir>,
 }
@@ -155,8 +81,16 @@ impl Server {
             (None, Backend::Scaled) if !is_embedded => Some(Arc::new(Rooms::make())),
             _ => None,
         };
-        let (child, addresses) = launch(&options, &data_dir, rooms.as_deref(), &log, &stdout)?;
+        let mut expected = options.expected.clone();
+        if rooms.is_some() {
+            // Of the one broker that tests have.
+            expected.push("acknowledged events may be lost: a partition has 1 replica".into());
+        }
+        let launched = launch(&options, &data_dir, rooms.as_deref(), &log, &stdout)?;
+        let (child, addresses, log_reader) = launched;
         Ok(Self {
+            expected: Mutex::new(expected),
+            log_reader: Mutex::new(Some(log_reader)),
             options,
             data_dir,
             rooms,
@@ -219,6 +153,29 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Announces lines of the levels WARN and ERROR that hold these words, from now on and before.
+    pub fn expects(&self, words: &str) {
+        self.expected.lock().unwrap().push(words.to_owned());
+    }
+
+    /// Fails where the log has a line of WARN or ERROR that nobody announced.
+    ///
+    /// # Panics
+    /// There is one.
+    pub fn assert_log_is_calm(&self) {
+        let expected = self.expected.lock().unwrap().clone();
+        let log = self.log();
+        let found: Vec<&String> = log
+            .iter()
+            .filter(|line| is_alarming(line))
+            .filter(|line| !expected.iter().any(|words| line.contains(words)))
+            .collect();
+        assert!(
+            found.is_empty(),
+            "the server's log has what the test did not announce (Options::expect_log): {found:#?}"
+        );
+    }
+
     /// All of stdout so far.
     #[must_use]
     pub fn stdout(&self) -> String {
@@ -235,11 +192,16 @@ impl Server {
 
     /// Sends SIGTERM and returns at once.
     pub fn signal_term(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends the signal of that name and returns at once.
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args(["-TERM", &self.pid().to_string()])
+            .args(["-s", name, &self.pid().to_string()])
             .status()
             .expect("the kill program");
-        assert!(status.success(), "SIGTERM could not be sent");
+        assert!(status.success(), "SIG{name} could not be sent");
     }
 
     /// Waits for the process to end by itself.
@@ -286,7 +248,8 @@ impl Server {
             &self.log,
             &self.stdout,
         );
-        let (child, addresses) = launched.unwrap_or_else(|why| panic!("{why}"));
+        let (child, addresses, log_reader) = launched.unwrap_or_else(|why| panic!("{why}"));
+        *self.log_reader.lock().unwrap() = Some(log_reader);
         *self.child.lock().unwrap() = Some(child);
         *self.addresses.lock().unwrap() = addresses;
     }
@@ -365,6 +328,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill9();
+        if let Some(reader) = self.log_reader.lock().unwrap().take() {
+            let _ = reader.join();
+        }
         if std::thread::panicking() {
             eprintln!("last lines of the server's stderr:\n{}", self.last_lines());
         }
@@ -470,7 +436,7 @@ fn launch(
     rooms: Option<&Rooms>,
     log: &Arc<Mutex<Vec<String>>>,
     stdout: &Arc<Mutex<String>>,
-) -> Result<(Child, Addresses), String> {
+) -> Result<(Child, Addresses, JoinHandle<()>), String> {
     let mut words: VecDeque<String> = options.wrapper.iter().cloned().collect();
     words.push_back(options.binary().to_str().expect("a UTF-8 path").to_owned());
     let mut command = clean(Command::new(words.pop_front().expect("a program")));
@@ -507,7 +473,7 @@ fn launch(
     let (sender, receiver) = mpsc::channel();
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let log_of_thread = Arc::clone(log);
-    std::thread::spawn(move || {
+    let log_reader = std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
             if let Some(addresses) = ready_line(&line) {
                 let _ = sender.send(addresses);
@@ -526,7 +492,7 @@ fn launch(
     });
     // The channel closes with stderr, so a server that dies early is known at once.
     match receiver.recv_timeout(START_LIMIT) {
-        Ok(addresses) => Ok((child, addresses)),
+        Ok(addresses) => Ok((child, addresses, log_reader)),
         Err(_) => {
             let _ = child.kill();
             let status = child.wait().expect("the state of the child");
@@ -535,6 +501,14 @@ fn launch(
                 log.lock().unwrap().join("\n")
             ))
         }
+    }
+}
+
+/// Whether a line is of the level WARN or ERROR, or no line of the log at all.
+fn is_alarming(line: &str) -> bool {
+    match serde_json::from_str::<Value>(line) {
+        Ok(json) => json["level"] == "WARN" || json["level"] == "ERROR",
+        Err(_) => !line.trim().is_empty(),
     }
 }
 

@@ -297,6 +297,8 @@ fn config_tells_values_and_sources_and_masks_secrets() {
                 "a-very-secret-signing-key-of-many-bytes",
             ),
             ("GOODPON_SMTP_URL_FILE", secret_file.to_str().unwrap()),
+            ("GOODPON_MAIL_FROM", "shop@example.com"),
+            ("GOODPON_VERIFY_LINK_BASE", "https://shop.example.com"),
         ],
     );
     let told = text(&output);

@@ -77,7 +77,56 @@ pub fn check() -> Result<()> {
         );
     }
     println!("dependencies: {} crates, in order", graph.len());
+    advisories()
+}
+
+/// Holds the dependencies against the database of known holes, by cargo-deny. Where that or its database cannot be had
+/// this says so and fails nothing: it is not the change's fault.
+fn advisories() -> Result<()> {
+    let asked = process::cargo()
+        .args(["deny", "--color", "never", "check", "advisories"])
+        .output()
+        .context("cannot run cargo")?;
+    let said = String::from_utf8_lossy(&asked.stderr);
+    match verdict(asked.status.success(), &said) {
+        Advisories::None => println!("advisories: none that concerns us"),
+        Advisories::NotAsked(why) => println!("advisories: NOT CHECKED: {why}"),
+        Advisories::Found => {
+            eprint!("{said}");
+            bail!("advisories: a dependency has a known hole");
+        }
+    }
     Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Advisories {
+    None,
+    NotAsked(String),
+    Found,
+}
+
+/// What cargo-deny came to. It fails the same for a finding as for a database that it cannot fetch.
+fn verdict(succeeded: bool, said: &str) -> Advisories {
+    if succeeded {
+        return Advisories::None;
+    }
+    let line_with = |words: &[&str]| {
+        said.lines()
+            .find(|line| words.iter().any(|word| line.contains(word)))
+            .map(|line| line.trim().to_owned())
+    };
+    if line_with(&["no such command"]).is_some() {
+        let why = "cargo-deny is not installed (`cargo install --locked cargo-deny`)";
+        return Advisories::NotAsked(why.into());
+    }
+    match line_with(&[
+        "failed to fetch advisory database",
+        "failed to load advisory database",
+    ]) {
+        Some(line) => Advisories::NotAsked(line),
+        None => Advisories::Found,
+    }
 }
 
 /// The packages of a listing by `cargo tree`, which knows better than `cargo metadata` what is really built.
@@ -213,6 +262,17 @@ mod tests {
             duplicate_faults(&found, &[skip("a@1.0")]),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn what_was_not_asked_is_no_finding_and_no_pass() {
+        assert_eq!(verdict(true, ""), Advisories::None);
+        let missing = verdict(false, "error: no such command: `deny`");
+        assert!(matches!(missing, Advisories::NotAsked(why) if why.contains("cargo install")));
+        let offline = "2026-01-01 [ERROR] failed to fetch advisory database https://x";
+        assert!(matches!(verdict(false, offline), Advisories::NotAsked(_)));
+        let found = "error[vulnerability]: a hole";
+        assert_eq!(verdict(false, found), Advisories::Found);
     }
 
     #[test]

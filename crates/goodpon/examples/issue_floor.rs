@@ -29,7 +29,7 @@ use goodpon_domain::{
     gate::{Epoch, IssueEvent, UNLIMITED, valid_until},
     id::{CouponId, TemplateId},
 };
-use goodpon_http::serve::{Limits, serve};
+use goodpon_http::serve::{Draining, Limits, serve};
 use goodpon_kafka::{Cluster, Publisher, partition_of, topic};
 use goodpon_valkey::{Gate, Installation, Taken, Valkey};
 use jiff::Timestamp;
@@ -259,7 +259,7 @@ async fn serve_http(floor: &Arc<Floor>) -> Outcome<()> {
     let ended = async move {
         end.recv().await;
     };
-    serve(listener, router, limits, ended).await;
+    serve(listener, router, limits, Draining::default(), ended).await;
     Ok(())
 }
 

@@ -1,13 +1,18 @@
 //! Settings: flag, then `GOODPON_*` variable, then TOML file, then default. What is not understood is an error
 //! that names the setting and where its value came from.
 
+mod cautions;
 mod report;
+mod servers;
 mod settings;
 mod sources;
+mod web;
 
+pub use cautions::is_loopback;
 pub use report::{as_json, as_table};
-pub use settings::{ListenAddr, MIN_JWT_SECRET, Servers, Settings};
-pub use sources::{Flags, Resolved, resolve};
+pub use servers::Servers;
+pub use settings::{ListenAddr, Settings, jwt_secret};
+pub use sources::{Flags, Resolved, resolve, without_surroundings};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,7 +77,7 @@ impl Spec {
 }
 
 /// Every setting, in the order in which they are shown.
-pub const SPECS: [Spec; 38] = [
+pub const SPECS: [Spec; 40] = [
     Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
     Spec::open("database-url", "URL", "", "MySQL 8.4 or MariaDB 10.11, mysql://user:password@host:3306/database; by default an embedded database in the data folder. With it go valkey-url and kafka-brokers")
         .secret(Secrecy::SecretUrl),
@@ -84,7 +89,7 @@ pub const SPECS: [Spec; 38] = [
     Spec::open("kafka-partitions", "COUNT", "12", "Partitions that `goodpon migrate` makes the topic with, or grows it to: issuers at most"),
     Spec::open("kafka-replication", "COUNT", "3", "Replicas that `goodpon migrate` makes the topic with"),
     Spec::open("kafka-accept-risks", "BOOL", "false", "Serve although the topic may lose what it acknowledged: for development, with one broker"),
-    Spec::open("kafka-options", "KEY=VALUE,…", "", "Further properties of librdkafka, such as security.protocol=SSL")
+    Spec::open("kafka-options", "KEY=VALUE,…", "", "Further properties of librdkafka, such as client.id=shop; TLS (security.protocol=SSL) needs a build with --features kafka-ssl")
         .secret(Secrecy::Secret),
     Spec::open("dashboard-addr", "HOST:PORT", "0.0.0.0:8080", "Where the dashboard API listens; port 0 is any free one"),
     Spec::open("partner-addr", "HOST:PORT", "0.0.0.0:8081", "Where the partner API listens"),
@@ -96,8 +101,8 @@ pub const SPECS: [Spec; 38] = [
     Spec::open("jwt-secret", "TEXT", "", "Signs access tokens, at least 32 bytes; by default generated into the data folder")
         .secret(Secrecy::Secret),
     Spec::open("cors-origins", "ORIGIN,…", "", "Browser origins that may call the dashboard API"),
-    Spec::open("verify-link-base", "URL", "", "What /verify?token=… is appended to; by default http://localhost:<dashboard port>"),
-    Spec::open("mail-from", "ADDRESS", "Goodpon <no-reply@localhost.localdomain>", "Sender of mails"),
+    Spec::open("verify-link-base", "URL", "", "What /verify?token=… is appended to; by default http://localhost:<dashboard port>; must be set where smtp-url is"),
+    Spec::open("mail-from", "ADDRESS", "Goodpon <no-reply@localhost.localdomain>", "Sender of mails; must be set where smtp-url is"),
     Spec::open("smtp-url", "URL", "", "Mail server, smtps://user:password@host or smtp://…; with a password TLS is required unless it ends in ?tls=opportunistic or ?tls=none (password in clear) or the host is this machine; without a server mails stay in `goodpon mailbox`")
         .secret(Secrecy::SecretUrl),
     Spec::open("max-connections", "COUNT", "8192", "Open connections per port; more wait"),
@@ -106,12 +111,14 @@ pub const SPECS: [Spec; 38] = [
     Spec::open("body-timeout-secs", "SECONDS", "10", "How long a request's body may take to arrive"),
     Spec::open("header-timeout-secs", "SECONDS", "10", "How long a request's head may take to arrive"),
     Spec::open("keep-alive-secs", "SECONDS", "75", "How long a connection may stay idle between two requests"),
+    Spec::open("drain-secs", "SECONDS", "0", "How long a stop leaves the ports open after /readyz has turned 503: behind a balancer, longer than it takes to notice, such as 5"),
     Spec::open("shutdown-timeout-secs", "SECONDS", "20", "How long running requests may take to finish at shutdown"),
     Spec::open("rate-partner-per-sec", "COUNT", "0", "Partner requests a second per client id; 0 is unlimited"),
     Spec::open("rate-sign-up-per-min", "COUNT", "20", "Sign-ups a minute per address and per e-mail; 0 is unlimited"),
     Spec::open("rate-login-per-min", "COUNT", "30", "Logins a minute per address and per e-mail; 0 is unlimited"),
     Spec::open("rate-verify-per-min", "COUNT", "30", "Verifications a minute per address; 0 is unlimited"),
     Spec::open("rate-resend-per-min", "COUNT", "5", "Resent mails a minute per address and per e-mail; 0 is unlimited"),
+    Spec::open("tls-in-front", "BOOL", "false", "Something in front speaks TLS with the clients: no warning of plain HTTP at an address that other machines reach"),
     Spec::open("trust-forwarded-for", "BOOL", "false", "Take the last entry of X-Forwarded-For for the client's address: only behind a proxy that sets it"),
     Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_http=debug"),
     Spec::open("log-format", "auto|json|text", "auto", "How log lines look; auto is text on a terminal"),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failed::Failed;
 use crate::random::hex;
-use crate::secrets::write_private;
+use crate::secrets::{make_folder, write_private};
 
 pub use commands::{Addresses, commands};
 
@@ -62,6 +62,7 @@ pub struct Demo {
 /// # Errors
 /// The folder has merchants that are not the demo's, the file with the demo's password is lost, or the store fails.
 pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
+    make_folder(data_dir)?;
     let path = data_dir.join(FILE);
     let found = app.accounts.find_by_email(&EmailKey::of(EMAIL)).await;
     let found = found.map_err(store_failed)?.map(|(account, _)| account);

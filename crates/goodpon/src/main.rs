@@ -45,7 +45,8 @@ enum Command {
     Serve {
         #[command(flatten)]
         flags: Flags,
-        /// Make an account, a merchant and templates to try, and print commands that use them.
+        /// Make an account, a merchant and templates to try, and print commands that use them; listens on this machine
+        /// alone unless the addresses are given
         #[arg(long)]
         demo: bool,
     },
@@ -172,7 +173,13 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<String, Failed> {
     match command {
         Command::Serve { flags, demo } => {
-            serve::run(checked(&flags)?, Role::All, demo)?;
+            let mut all = resolve(&flags)?;
+            if demo {
+                // To be tried here, and not by others.
+                all.set_default("dashboard-addr", "127.0.0.1:8080");
+                all.set_default("partner-addr", "127.0.0.1:8081");
+            }
+            serve::run(Settings::check(&all)?, Role::All, demo)?;
             Ok(String::new())
         }
         Command::Dashboard { flags } => serve_part(&flags, Role::Dashboard),

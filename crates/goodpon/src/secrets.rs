@@ -7,7 +7,7 @@ use std::path::Path;
 
 use goodpon_application::ports::Random;
 
-use crate::config::MIN_JWT_SECRET;
+use crate::config;
 use crate::failed::Failed;
 use crate::random::hex;
 
@@ -19,30 +19,18 @@ const JWT_FILE: &str = "jwt-secret";
 /// # Errors
 /// The file cannot be read or written, or holds too little.
 pub fn jwt_secret(data_dir: &Path, random: &dyn Random) -> Result<Vec<u8>, Failed> {
-    // With a database on a server nobody else has made it.
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir);
-    made.map_err(|error| {
-        Failed::new(format!(
-            "the data folder {} cannot be made: {error}",
-            data_dir.display()
-        ))
-    })?;
+    make_folder(data_dir)?;
     let path = data_dir.join(JWT_FILE);
     let shown = path.display();
     match fs::read_to_string(&path) {
         Ok(text) => {
             warn_if_readable_by_others(&path);
-            let secret = text.trim_end_matches(['\r', '\n']);
-            if secret.len() < MIN_JWT_SECRET {
-                return Err(Failed::new(format!(
-                    "{shown} holds fewer than {MIN_JWT_SECRET} bytes: put the secret back, or delete the file \
-                     to have a new one made, which ends all sessions"
-                )));
-            }
-            Ok(secret.as_bytes().to_vec())
+            config::jwt_secret(config::without_surroundings(&text)).map_err(|why| {
+                Failed::new(format!(
+                    "the secret in {shown} {why}; put the right one back, or delete the file to have a new one made, \
+                     which ends all sessions"
+                ))
+            })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = hex::<32>(random);
@@ -55,6 +43,23 @@ pub fn jwt_secret(data_dir: &Path, random: &dyn Random) -> Result<Vec<u8>, Faile
             "{shown} cannot be read: {error}; make it readable for this user"
         ))),
     }
+}
+
+/// Makes the data folder where it is missing, for its owner only: with a database on a server nobody else has made it.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_folder(data_dir: &Path) -> Result<(), Failed> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir);
+    made.map_err(|error| {
+        Failed::new(format!(
+            "the data folder {} cannot be made: {error}",
+            data_dir.display()
+        ))
+    })
 }
 
 /// Writes a file of mode 0600, whole or not at all, also across a crash; replaces one that is there.
@@ -103,7 +108,7 @@ mod tests {
     fn the_secret_is_made_once_and_for_the_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let first = jwt_secret(folder.path(), &SecureRandom).unwrap();
-        assert!(first.len() >= MIN_JWT_SECRET);
+        assert!(first.len() >= 32);
         assert_eq!(jwt_secret(folder.path(), &SecureRandom).unwrap(), first);
         let file = fs::metadata(folder.path().join(JWT_FILE)).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
@@ -116,7 +121,7 @@ mod tests {
         let path = folder.path().join(JWT_FILE);
         fs::write(&path, "short\n").unwrap();
         let error = jwt_secret(folder.path(), &SecureRandom).unwrap_err();
-        assert!(error.to_string().contains("fewer than 32 bytes"), "{error}");
+        assert!(error.to_string().contains("at least 32 bytes"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "short\n");
     }
 

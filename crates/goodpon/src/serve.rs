@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use axum::Router;
 use goodpon_application::ports::Health;
-use goodpon_http::serve::Limits;
+use goodpon_http::serve::{Draining, Limits};
 use goodpon_scaled::IssuerHealth;
-use goodpon_supervise::Supervisor;
+use goodpon_supervise::{Failure, Loop, Supervisor, Task};
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::backends::{self, Present, Starting};
@@ -25,7 +24,7 @@ use crate::wiring::{self, Backends};
 use crate::work::Work;
 use crate::{clock, demo, open_files};
 
-use listen::{bind, joined, start};
+use listen::{bind, start, start_until};
 use signals::Signals;
 
 /// Operators' tools keep few connections open; whoever opens more is none of them.
@@ -65,7 +64,7 @@ impl Role {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then finishes what runs.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then finishes what runs.
 ///
 /// # Errors
 /// It cannot start: settings, data folder, port or logging; or a part of it broke down.
@@ -76,12 +75,14 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
     let version = env!("CARGO_PKG_VERSION");
     let metrics = metrics::install(version, clock::system_time(), logs.dropped_lines())
         .map_err(Failed::new)?;
+    caution(&settings, role);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failed::new(format!("no threads to run on: {error}")))?;
+    let supervisor = Supervisor::new();
     let embedded = match settings.servers {
-        None => Some(wiring::open(&settings, &Supervisor::new())?),
+        None => Some(wiring::open(&settings, &supervisor)?),
         Some(_) => None,
     };
     let served = runtime.block_on(serve_role(
@@ -90,6 +91,7 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
         role,
         metrics,
         with_demo,
+        &supervisor,
     ));
     // Hashes that nobody waits for any more, above all.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -100,6 +102,33 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
         tracing::info!("stopped");
     }
     served
+}
+
+/// Says what is allowed and should not be.
+fn caution(settings: &Settings, role: Role) {
+    for line in &settings.cautions {
+        tracing::warn!("{line}");
+    }
+    if settings.tls_in_front || settings.trust_forwarded_for {
+        return;
+    }
+    let ports = [
+        (
+            "dashboard-addr",
+            role.has_dashboard(),
+            &settings.dashboard_addr,
+        ),
+        ("partner-addr", role.has_partner(), &settings.partner_addr),
+    ];
+    for (name, is_served, address) in ports {
+        if is_served && !address.is_loopback() {
+            tracing::warn!(
+                "{name} ({}) can be reached from other machines, and passwords and secrets cross the network in clear: \
+                 put a proxy with TLS in front and set tls-in-front, or listen on 127.0.0.1",
+                address.as_str()
+            );
+        }
+    }
 }
 
 fn check_role(settings: &Settings, role: Role) -> Result<(), Failed> {
@@ -145,35 +174,48 @@ async fn serve_role(
     role: Role,
     metrics: Metrics,
     with_demo: bool,
+    supervisor: &Supervisor,
 ) -> Result<(), Failed> {
     let listeners = Listeners::bind(&settings, role).await?;
     let mut signals = Signals::listen()?;
-    tokio::spawn(metrics.clone().upkeep_forever());
-    let (stop, stopping) = watch::channel(false);
-    let is_stopping = {
-        let stopping = stopping.clone();
-        move || *stopping.borrow()
-    };
+    let upkeep = metrics.clone();
+    supervisor.spawn(Task::restart("metrics").dropped_at_stop(), move |_, _| {
+        let upkeep = upkeep.clone();
+        async move {
+            upkeep.upkeep_forever().await;
+            Ok(())
+        }
+    });
+    // True from the signal on: no new requests should be sent here, those that come all the same are served.
+    let draining = Draining::default();
     let limits = limits(&settings);
     let health = Present::new(Arc::new(Starting));
     let (stop_admin, stopping_admin) = watch::channel(false);
     let (admin, admin_addr) = listeners.admin;
+    let is_stopping = {
+        let draining = draining.clone();
+        move || draining.has_begun()
+    };
     let router = wiring::admin(
         &settings.admin_hosts,
         Arc::clone(&health) as _,
         metrics,
         is_stopping,
+        supervisor.clone(),
     );
-    let admin = start_admin(admin, router, limits, stopping_admin);
+    let admin = start_admin(supervisor, admin, router, limits, stopping_admin);
 
-    // Servers may be long in coming; who wants to stop meanwhile must be heard.
+    // Servers may be long in coming; a stop meanwhile must be heard.
     let opened = tokio::select! {
         opened = open(embedded, &settings, &health) => Some(opened?),
         () = signals.next() => None,
+        failure = supervisor.failed() => return Err(Failed::new(failure)),
     };
     let Some(backends) = opened else {
+        supervisor.stop();
         let _ = stop_admin.send(true);
-        return joined(admin).await;
+        admin.ended().await;
+        return Ok(());
     };
     let addresses = Addresses {
         dashboard: listeners.dashboard.as_ref().map(|(_, address)| *address),
@@ -187,7 +229,7 @@ async fn serve_role(
         }
         _ => Arc::clone(&app.health),
     });
-    let work = Work::start(&backends, &app, &mut settings, role, &stopping)?;
+    let work = Work::start(&backends, &app, &mut settings, role, supervisor)?;
     let demo = match with_demo {
         true => Some(demo::prepare(&app, &settings.data_dir).await?),
         false => None,
@@ -195,44 +237,72 @@ async fn serve_role(
     let services = wiring::services(&app, &settings);
     let mut apis = Vec::new();
     if let Some((listener, _)) = listeners.dashboard {
-        let stopping = stopping.clone();
+        let task = Task::exit("dashboard_listener");
         apis.push(start(
-            "dashboard",
+            supervisor,
+            task,
             listener,
             services.dashboard,
             limits,
-            stopping,
+            &draining,
         ));
     }
     if let Some((listener, _)) = listeners.partner {
-        let stopping = stopping.clone();
+        let task = Task::exit("partner_listener");
         apis.push(start(
-            "partner",
+            supervisor,
+            task,
             listener,
             services.partner,
             limits,
-            stopping,
+            &draining,
         ));
     }
     addresses.tell(demo.as_ref());
 
-    signals.next().await;
-    tracing::info!("stopping: finishing what runs");
+    let failure = until_the_end(signals, supervisor, &draining, settings.drain).await;
+    let deadline = Instant::now() + settings.shutdown_timeout;
+    supervisor.stop();
+    for api in apis {
+        api.ended().await;
+    }
+    work.finished_by(deadline, supervisor).await;
+    let _ = stop_admin.send(true);
+    admin.ended().await;
+    match failure.or_else(|| supervisor.failure()) {
+        None => Ok(()),
+        Some(failure) => Err(Failed::new(failure)),
+    }
+}
+
+/// Serves on until a signal and the time of draining behind it, or until something broke down without which there is
+/// no serving. A second signal ends the process at once.
+async fn until_the_end(
+    mut signals: Signals,
+    supervisor: &Supervisor,
+    draining: &Draining,
+    drain_for: Duration,
+) -> Option<Failure> {
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = supervisor.failed() => Some(failure),
+    };
+    draining.begin();
     tokio::spawn(async move {
         signals.next().await;
         // What was answered is durable; what was not is open to its client.
         std::process::exit(130);
     });
-    let deadline = Instant::now() + settings.shutdown_timeout;
-    // A receiver that is gone has nothing left to stop.
-    let _ = stop.send(true);
-    let mut ended = Ok(());
-    for api in apis {
-        ended = ended.and(joined(api).await);
+    if failure.is_none() && !drain_for.is_zero() {
+        let drain_s = drain_for.as_secs();
+        tracing::info!(drain_s, "draining: not ready any more, and still serving");
+        tokio::select! {
+            () = tokio::time::sleep(drain_for) => {}
+            failure = supervisor.failed() => return Some(failure),
+        }
     }
-    work.finished_by(deadline).await;
-    let _ = stop_admin.send(true);
-    ended.and(joined(admin).await)
+    tracing::info!("stopping: finishing what runs");
+    failure
 }
 
 /// What each of the two APIs grants its clients.
@@ -274,18 +344,22 @@ async fn open(
 }
 
 fn start_admin(
+    supervisor: &Supervisor,
     listener: tokio::net::TcpListener,
     router: Router,
     limits: Limits,
     stop: watch::Receiver<bool>,
-) -> JoinHandle<()> {
+) -> Loop {
     let limits = Limits {
         max_connections: ADMIN_CONNECTIONS,
         max_per_address: ADMIN_CONNECTIONS,
         shutdown_timeout: ADMIN_SHUTDOWN,
         ..limits
     };
-    start("admin", listener, router, limits, stop)
+    // It answers until all else has ended.
+    let task = Task::exit("admin_listener").ends_by_itself();
+    let ending = (Draining::default(), stop);
+    start_until(supervisor, task, listener, router, limits, ending)
 }
 
 /// Where this process listens.

@@ -219,8 +219,9 @@ pub fn admin(
     health: Arc<dyn Health>,
     metrics: Metrics,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    supervisor: Supervisor,
 ) -> Router {
-    admin::router(hosts.to_vec(), health, is_stopping, move || {
+    admin::router(hosts.to_vec(), health, is_stopping, supervisor, move || {
         metrics.render()
     })
 }
@@ -245,6 +246,7 @@ pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
         docs: settings.docs,
         hsts_seconds: settings.hsts_max_age_secs,
         rate_per_second: settings.rate_partner_per_sec,
+        trust_forwarded_for: settings.trust_forwarded_for,
     };
     Services {
         dashboard: dashboard::service(Arc::clone(app), &for_dashboard),

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use goodpon_application::App;
 use goodpon_application::mail::MailTransport;
-use goodpon_mail::Smtp;
 use goodpon_scaled::Issuer;
-use goodpon_supervise::{Supervisor, end_at_once};
-use goodpon_worker::Worker;
-use tokio::sync::watch;
+use goodpon_supervise::Supervisor;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,15 +14,14 @@ use crate::failed::Failed;
 use crate::serve::Role;
 use crate::wiring::Backends;
 
-/// The background work of a role.
+/// The background work of a role that the supervisor does not run.
 pub struct Work {
-    worker: Option<Worker>,
     reconciler: Option<JoinSet<()>>,
     issuer: Option<Issuer>,
 }
 
 impl Work {
-    /// Starts what belongs to the role. It ends soon after `stop` turns true.
+    /// Starts what belongs to the role. It ends soon after the supervisor's stop.
     ///
     /// # Errors
     /// A setting of Kafka is wrong.
@@ -34,18 +30,14 @@ impl Work {
         app: &Arc<App>,
         settings: &mut Settings,
         role: Role,
-        stop: &watch::Receiver<bool>,
+        supervisor: &Supervisor,
     ) -> Result<Self, Failed> {
         let smtp = settings.smtp.take();
-        if smtp.as_ref().is_some_and(Smtp::password_in_clear) {
-            tracing::warn!(
-                "smtp-url lets its password go unencrypted: use smtps:// or ?tls=required"
-            );
-        }
         let transport = smtp.map(|smtp| Arc::new(smtp) as Arc<dyn MailTransport>);
-        let worker = role
-            .has_dashboard()
-            .then(|| Worker::start(app, transport, settings.sweep_interval, stop));
+        if role.has_dashboard() {
+            goodpon_worker::start(app, transport, settings.sweep_interval, supervisor);
+        }
+        let stop = &supervisor.stopping();
         let (mut reconciler, mut issuer) = (None, None);
         if let (Backends::Scaled { scaled, .. }, Some(servers)) = (backends, &settings.servers) {
             reconciler = Some(match role.has_partner() {
@@ -53,24 +45,16 @@ impl Work {
                 false => scaled.start_informed(stop),
             });
             if role.has_issuer() {
-                let supervisor = supervised_until(stop.clone());
-                let started = Issuer::start(scaled, &servers.cluster, &supervisor);
+                let started = Issuer::start(scaled, &servers.cluster, supervisor);
                 issuer = Some(started.map_err(Failed::new)?);
             }
         }
-        Ok(Self {
-            worker,
-            reconciler,
-            issuer,
-        })
+        Ok(Self { reconciler, issuer })
     }
 
-    /// Waits until all of it has ended, until `deadline` at most.
-    pub async fn finished_by(self, deadline: Instant) {
+    /// Waits until all of it has ended, and what the supervisor runs, until `deadline` at most.
+    pub async fn finished_by(self, deadline: Instant, supervisor: &Supervisor) {
         let ended = async {
-            if let Some(worker) = self.worker {
-                worker.finished().await;
-            }
             if let Some(mut loops) = self.reconciler {
                 while loops.join_next().await.is_some() {}
             }
@@ -78,21 +62,14 @@ impl Work {
                 issuer.finished().await;
             }
         };
-        if tokio::time::timeout_at(deadline, ended).await.is_err() {
-            tracing::warn!("background work was cut off; the next start goes on with it");
+        let in_time = tokio::time::timeout_at(deadline, ended).await.is_ok();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let late = supervisor.finish(left).await;
+        if !in_time || !late.is_empty() {
+            tracing::warn!(
+                tasks = late.join(", "),
+                "background work was cut off; the next start goes on with it"
+            );
         }
     }
-}
-
-/// A supervisor that stops when `stop` turns true; a failure that ends the process ends it at once.
-fn supervised_until(mut stop: watch::Receiver<bool>) -> Supervisor {
-    let supervisor = Supervisor::new();
-    let supervised = supervisor.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => supervised.stop(),
-            failure = supervised.failed() => end_at_once(&failure.to_string()),
-        }
-    });
-    supervisor
 }

@@ -10,7 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use goodpon_http::serve::{Limits, serve};
+use goodpon_http::serve::{Draining, Limits, serve};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -62,6 +62,13 @@ async fn main() -> std::io::Result<()> {
         r#"{{"message":"ready","partner_addr":"{}"}}"#,
         listener.local_addr()?
     );
-    serve(listener, router, limits, std::future::pending()).await;
+    serve(
+        listener,
+        router,
+        limits,
+        Draining::default(),
+        std::future::pending(),
+    )
+    .await;
     Ok(())
 }

@@ -73,9 +73,11 @@ pub(crate) async fn sign_up(
             origin,
         })
     })?;
+    call.names(&input.email);
     let account = account::sign_up(dashboard.app(), input)
         .await
         .map_err(|failure| ApiError::of(failure, sign_up_code))?;
+    call.is_by(&account);
     Ok(Answer::success(&AccountInfo::of(&account)))
 }
 
@@ -137,9 +139,11 @@ pub(crate) async fn login(
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let password = fields.body("password").any_text();
     let (email, password) = fields.finish(|| Some((email?, password?)))?;
+    call.names(&email);
     let (account, token) = account::login(dashboard.app(), &email, password.into_owned())
         .await
         .map_err(|failure| ApiError::of(failure, login_code))?;
+    call.is_by(&account);
     Ok(Answer::success(&LoginResult {
         id: account.id.0,
         email: &account.email,
@@ -178,9 +182,10 @@ pub(crate) async fn verify_email(
     let mut fields = call.fields_and_body();
     let token = fields.body("token").any_text();
     let token = fields.finish(|| token)?;
-    account::verify(dashboard.app(), &token)
+    let account = account::verify(dashboard.app(), &token)
         .await
         .map_err(|failure| ApiError::of(failure, verify_code))?;
+    call.is_by(&account);
     Ok(Answer::success(VERIFIED))
 }
 
@@ -218,6 +223,7 @@ pub(crate) async fn resend_verification_email(
     let mut fields = call.fields_and_body();
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let email = fields.finish(|| email)?;
+    call.names(&email);
     let origin = Some(call.network(&dashboard).to_string());
     account::resend_verification(dashboard.app(), &email, origin)
         .await

@@ -11,17 +11,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use goodpon_application::ports::{DependencyHealth, Health};
+use goodpon_supervise::{Supervisor, TaskStatus};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format, and `is_stopping`
-/// tells that no new requests should be sent here. It is asked for by an address, as `localhost`, or by one of `hosts`:
-/// a page in an operator's browser could have a name of its own lead here, and would then read what it likes.
+/// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format, `is_stopping` says
+/// whether new requests should be sent elsewhere, and `supervisor` knows how background tasks stand. It is asked for by
+/// an address, as `localhost`, or by one of `hosts`: a page in an operator's browser could have a name of its own lead
+/// here, and would then read what it likes.
 pub fn router(
     hosts: Vec<String>,
     health: Arc<dyn Health>,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    supervisor: Supervisor,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> Router {
     Router::new()
@@ -36,7 +39,7 @@ pub fn router(
                     StatusCode::SERVICE_UNAVAILABLE,
                     &Readiness::plain("stopping"),
                 ),
-                false => readiness(&health.check().await),
+                false => readiness(&health.check().await, &supervisor.statuses()),
             }),
         )
         .route(
@@ -95,6 +98,21 @@ struct Readiness<'a> {
     status: &'static str,
     /// `ok`, or what is wrong, by dependency.
     dependencies: BTreeMap<&'a str, &'a str>,
+    /// How each background task stands, by its name.
+    tasks: BTreeMap<&'a str, TaskView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskView<'a> {
+    state: &'static str,
+    restarts: u64,
+    /// Its last failure, or trouble that it got over since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<&'a str>,
+    /// How long ago it last finished a round of its work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_since_last_run: Option<u64>,
 }
 
 impl Readiness<'_> {
@@ -102,14 +120,17 @@ impl Readiness<'_> {
         Self {
             status,
             dependencies: BTreeMap::new(),
+            tasks: BTreeMap::new(),
         }
     }
 }
 
-fn readiness(health: &[DependencyHealth]) -> Response {
+fn readiness(health: &[DependencyHealth], tasks: &[TaskStatus]) -> Response {
     let mut away = health.iter().filter(|one| one.problem.is_some()).peekable();
+    let is_resting = |task: &TaskStatus| task.state == goodpon_supervise::State::Resting;
+    let is_impaired = away.peek().is_some() || tasks.iter().any(is_resting);
     // What can still be served should still be asked for here.
-    let (status, word) = match (away.peek().is_some(), away.any(|one| one.is_vital)) {
+    let (status, word) = match (is_impaired, away.any(|one| one.is_vital)) {
         (false, _) => (StatusCode::OK, "ok"),
         (true, false) => (StatusCode::OK, "degraded"),
         (true, true) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -118,11 +139,21 @@ fn readiness(health: &[DependencyHealth]) -> Response {
         .iter()
         .map(|one| (one.name, one.problem.as_deref().unwrap_or("ok")))
         .collect();
+    let tasks = tasks.iter().map(|task| {
+        let view = TaskView {
+            state: task.state.name(),
+            restarts: task.restarts,
+            last_error: task.last_error.as_deref(),
+            seconds_since_last_run: task.last_run.map(|ago| ago.as_secs()),
+        };
+        (task.name, view)
+    });
     json(
         status,
         &Readiness {
             status: word,
             dependencies,
+            tasks: tasks.collect(),
         },
     )
 }
@@ -144,6 +175,8 @@ fn typed(content_type: &'static str, bytes: Bytes) -> Response {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::time::Duration;
+
     use http_body_util::BodyExt;
 
     use super::*;
@@ -186,27 +219,55 @@ mod tests {
             problem: problem.map(str::to_owned),
             is_vital: name == "database",
         };
-        let good = readiness(&[dependency("database", None)]);
+        let good = readiness(&[dependency("database", None)], &[]);
         assert_eq!(good.status(), StatusCode::OK);
-        let poor = readiness(&[
+        let away = [
             dependency("database", None),
             dependency("kafka", Some("no broker answers")),
-        ]);
+        ];
+        let poor = readiness(&away, &[]);
         assert_eq!(poor.status(), StatusCode::OK);
         let body = poor.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(
             body,
-            r#"{"status":"degraded","dependencies":{"database":"ok","kafka":"no broker answers"}}"#
+            r#"{"status":"degraded","dependencies":{"database":"ok","kafka":"no broker answers"},"tasks":{}}"#
         );
-        let bad = readiness(&[
+        let away = [
             dependency("database", Some("disk is full")),
             dependency("mail", None),
-        ]);
+        ];
+        let bad = readiness(&away, &[]);
         assert_eq!(bad.status(), StatusCode::SERVICE_UNAVAILABLE);
         let body = bad.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(
             body,
-            r#"{"status":"unavailable","dependencies":{"database":"disk is full","mail":"ok"}}"#
+            r#"{"status":"unavailable","dependencies":{"database":"disk is full","mail":"ok"},"tasks":{}}"#
         );
+    }
+
+    #[tokio::test]
+    async fn readiness_shows_how_background_tasks_stand() {
+        use goodpon_supervise::State;
+        let task = |name, state, last_error: Option<&str>| TaskStatus {
+            name,
+            state,
+            restarts: u64::from(last_error.is_some()),
+            last_error: last_error.map(str::to_owned),
+            last_run: (state == State::Running).then(|| Duration::from_secs(3)),
+        };
+        let running = task("outbox", State::Running, None);
+        let good = readiness(&[], std::slice::from_ref(&running));
+        let body = good.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            body,
+            r#"{"status":"ok","dependencies":{},"tasks":{"outbox":{"state":"running","restarts":0,"secondsSinceLastRun":3}}}"#
+        );
+        let resting = task("gates", State::Resting, Some("panic: no gate"));
+        let poor = readiness(&[], &[running, resting]);
+        assert_eq!(poor.status(), StatusCode::OK);
+        let body = poor.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["status"], "degraded");
+        assert_eq!(body["tasks"]["gates"]["lastError"], "panic: no gate");
     }
 }

@@ -14,6 +14,9 @@ use serde::Serialize;
 
 use crate::error::{ErrorCode, FieldError};
 
+/// How every failure's envelope begins, up to its code.
+const FAILURE: &str = r#"{"result":"ERROR","data":null,"error":{"code":""#;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A rendered answer: its status and the bytes of its body. Cheap to clone, and what an idempotency
@@ -43,7 +46,7 @@ impl Answer {
         let mut body = Vec::with_capacity(256);
         // Codes and messages are our own constants, free of what JSON would want escaped.
         for part in [
-            r#"{"result":"ERROR","data":null,"error":{"code":""#,
+            FAILURE,
             code.code(),
             r#"","message":""#,
             code.message(),
@@ -73,6 +76,23 @@ impl Answer {
     /// The whole body, envelope included.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+}
+
+/// The `error.code` of an answer, as a part of its body: an extension of every answer of a failure, for the access log.
+#[derive(Debug, Clone)]
+pub(crate) struct CodeInBody(Bytes);
+
+impl CodeInBody {
+    /// Finds it where every failure's envelope has it.
+    fn of(body: &Bytes) -> Option<Self> {
+        let rest = body.strip_prefix(FAILURE.as_bytes())?;
+        let length = rest.iter().position(|byte| *byte == b'"')?;
+        Some(Self(body.slice(FAILURE.len()..FAILURE.len() + length)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -113,8 +133,15 @@ impl HttpBody for Pieces {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
+        let code = match self.status.is_success() {
+            true => None,
+            false => CodeInBody::of(&self.body),
+        };
         let mut response = Response::new(in_pieces(self.body));
         *response.status_mut() = self.status;
+        if let Some(code) = code {
+            response.extensions_mut().insert(code);
+        }
         response.headers_mut().insert(CONTENT_TYPE, JSON);
         response
     }

@@ -105,7 +105,9 @@ pub fn service(app: Arc<App>, settings: &DashboardSettings) -> Api {
         .layer(from_fn_with_state(dashboard.clone(), front::front));
     let router = cors::allow(router, &settings.cors_origins);
     let limited = TimeLimitLayer::new(settings.request_timeout).layer(router.with_state(dashboard));
-    let observe = ObserveLayer::new("dashboard").with_hsts(settings.hsts_seconds);
+    let observe = ObserveLayer::new("dashboard")
+        .with_hsts(settings.hsts_seconds)
+        .trusting_forwarded_for(settings.trust_forwarded_for);
     observe.layer(limited)
 }
 

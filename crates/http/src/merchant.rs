@@ -409,6 +409,7 @@ pub(crate) async fn add_member(
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let (id, email) = fields.finish(|| Some((id?, email?)))?;
     call.is_about(id);
+    call.names(&email);
     let app = dashboard.app();
     let member = merchant::add_member(app, caller.id, MerchantId(id), &email)
         .await

@@ -1,7 +1,10 @@
 //! The outermost layer of both APIs: trace id, duration, access log, and an answer even to a panic.
 
+mod security;
+
 use std::any::Any;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,14 +19,16 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use metrics::Histogram;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, CodeInBody};
 use crate::error::{ApiError, Cause, ErrorCode};
 use crate::idempotency;
+use crate::rate_limit::last_forwarded;
+use crate::serve::Peer;
 use crate::trace::{TRACE_HEADER, TraceId};
 
 const DURATION: &str = "goodpon_http_request_duration_seconds";
@@ -32,6 +37,8 @@ const UNMATCHED: &str = "unmatched";
 
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// The longest path in the security log, in bytes. Paths that have a route of ours are shorter unless an id is none.
+const LONGEST_PATH: usize = 200;
 
 /// Recorded in place of a status where the client hung up before its answer.
 const CLIENT_GONE: u16 = 499;
@@ -43,8 +50,18 @@ pub struct RequestScope(Arc<ScopeState>);
 #[derive(Debug)]
 struct ScopeState {
     trace_id: TraceId,
+    /// Where it came from, as far as that is known.
+    client: Option<IpAddr>,
     /// 0 until a merchant is known.
     merchant: AtomicI64,
+    /// 0 until an account is known.
+    account: AtomicI64,
+    /// Empty until a shop's client id is known.
+    client_id: OnceLock<HeaderValue>,
+    /// Empty but for calls that name somebody whom an audit would ask for.
+    subject: OnceLock<String>,
+    /// Empty where the route says which event of the security log the request is.
+    event: OnceLock<&'static str>,
     /// Empty until a route is known.
     route: OnceLock<MatchedPath>,
     /// Empty but for a call that bears a valid key, once it is authenticated.
@@ -57,10 +74,15 @@ struct ScopeState {
 type ErrorPage = fn(Response) -> Response;
 
 impl RequestScope {
-    fn new(trace_id: TraceId) -> Self {
+    fn new(trace_id: TraceId, client: Option<IpAddr>) -> Self {
         Self(Arc::new(ScopeState {
             trace_id,
+            client,
             merchant: AtomicI64::new(0),
+            account: AtomicI64::new(0),
+            client_id: OnceLock::new(),
+            subject: OnceLock::new(),
+            event: OnceLock::new(),
             route: OnceLock::new(),
             idempotency_key: OnceLock::new(),
             error_page: OnceLock::new(),
@@ -75,6 +97,26 @@ impl RequestScope {
     /// Tells whose request it is, for the access log.
     pub fn set_merchant(&self, merchant: i64) {
         self.0.merchant.store(merchant, Ordering::Relaxed);
+    }
+
+    /// Notes by whose account the request is made, for the access log.
+    pub(crate) fn set_account(&self, account: i64) {
+        self.0.account.store(account, Ordering::Relaxed);
+    }
+
+    /// Notes the client id that the request bears, once it has the form of one, for the access log.
+    pub(crate) fn set_client_id(&self, client_id: &HeaderValue) {
+        self.0.client_id.get_or_init(|| client_id.clone());
+    }
+
+    /// Notes which event of the security log the request turned out to be.
+    pub(crate) fn set_event(&self, event: &'static str) {
+        self.0.event.get_or_init(|| event);
+    }
+
+    /// Notes the e-mail address that the request is about, masked, for the security log.
+    pub(crate) fn set_email(&self, email: &str) {
+        self.0.subject.get_or_init(|| security::masked(email));
     }
 
     /// Tells which route the request took, for the figures and the access log.
@@ -96,6 +138,15 @@ impl RequestScope {
     fn merchant(&self) -> Option<i64> {
         Some(self.0.merchant.load(Ordering::Relaxed)).filter(|id| *id != 0)
     }
+
+    fn account(&self) -> Option<i64> {
+        Some(self.0.account.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        let client_id = self.0.client_id.get()?;
+        client_id.to_str().ok()
+    }
 }
 
 /// Wraps the whole service of one API in [`Observe`]: around the router rather than within it, where a layer
@@ -104,6 +155,7 @@ impl RequestScope {
 pub struct ObserveLayer {
     durations: Arc<Durations>,
     hsts: Option<HeaderValue>,
+    trusts_forwarded_for: bool,
 }
 
 impl ObserveLayer {
@@ -124,6 +176,7 @@ impl ObserveLayer {
                 by_route: RwLock::default(),
             }),
             hsts: None,
+            trusts_forwarded_for: false,
         }
     }
 
@@ -133,6 +186,15 @@ impl ObserveLayer {
         let value = HeaderValue::from_str(&format!("max-age={seconds}"));
         Self {
             hsts: value.ok().filter(|_| seconds > 0),
+            ..self
+        }
+    }
+
+    /// Takes the last entry of `X-Forwarded-For` for the client's address, where a proxy sets it.
+    #[must_use]
+    pub fn trusting_forwarded_for(self, trusts_forwarded_for: bool) -> Self {
+        Self {
+            trusts_forwarded_for,
             ..self
         }
     }
@@ -146,6 +208,7 @@ impl<S> Layer<S> for ObserveLayer {
             inner,
             durations: Arc::clone(&self.durations),
             hsts: self.hsts.clone(),
+            trusts_forwarded_for: self.trusts_forwarded_for,
         }
     }
 }
@@ -156,6 +219,7 @@ pub struct Observe<S> {
     inner: S,
     durations: Arc<Durations>,
     hsts: Option<HeaderValue>,
+    trusts_forwarded_for: bool,
 }
 
 impl<S> Observe<S> {
@@ -178,11 +242,14 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let scope = RequestScope::new(TraceId::of(request.headers()));
+        let client = client_of(&request, self.trusts_forwarded_for);
+        let scope = RequestScope::new(TraceId::of(request.headers()), client);
         let seen = Seen {
             durations: Arc::clone(&self.durations),
             hsts: self.hsts.clone(),
             method: method_label(request.method()),
+            // Events of the partner API are told by their client id alone.
+            uri: (self.durations.api != "partner").then(|| request.uri().clone()),
             scope: scope.clone(),
             started: Instant::now(),
             answered: false,
@@ -231,6 +298,7 @@ struct Seen {
     durations: Arc<Durations>,
     hsts: Option<HeaderValue>,
     method: &'static str,
+    uri: Option<Uri>,
     scope: RequestScope,
     started: Instant,
     answered: bool,
@@ -250,7 +318,8 @@ impl Seen {
             }
         }
         self.answered = true;
-        self.record(status);
+        let code = response.extensions_mut().remove::<CodeInBody>();
+        self.record(status, code.as_ref().map(CodeInBody::as_str));
     }
 
     /// What holds for every answer, whichever layer gives it.
@@ -286,7 +355,7 @@ impl Seen {
         route.map_or(UNMATCHED, MatchedPath::as_str)
     }
 
-    fn record(&self, status: u16) {
+    fn record(&self, status: u16, code: Option<&str>) {
         let duration = self.started.elapsed();
         let route = self.route();
         self.durations.record(route, self.method, status, duration);
@@ -294,13 +363,54 @@ impl Seen {
             target: "access",
             trace_id = self.scope.trace_id().as_str(),
             api = self.durations.api,
+            client = self.scope.0.client.map(tracing::field::display),
+            account = self.scope.account(),
+            client_id = self.scope.client_id(),
             merchant = self.scope.merchant(),
             method = self.method,
             route,
             status,
+            code,
             duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         );
+        let noted = self.scope.0.event.get().copied();
+        let by_route = || security::event_of(self.durations.api, self.method, route, code);
+        if let Some(event) = noted.or_else(by_route) {
+            self.record_event(event, status, code);
+        }
     }
+
+    /// Who did what, from where, and how it ended. The path names secrets, members and templates by their ids.
+    fn record_event(&self, event: &str, status: u16, code: Option<&str>) {
+        let outcome = match status {
+            200..400 => "done",
+            CLIENT_GONE => "not_awaited",
+            _ => code.unwrap_or("refused"),
+        };
+        let path = self.uri.as_ref().map(Uri::path);
+        tracing::info!(
+            target: "security",
+            trace_id = self.scope.trace_id().as_str(),
+            event,
+            outcome,
+            client = self.scope.0.client.map(tracing::field::display),
+            account = self.scope.account(),
+            client_id = self.scope.client_id(),
+            merchant = self.scope.merchant(),
+            subject = self.scope.0.subject.get().map(String::as_str),
+            path = path.map(|path| path.get(..LONGEST_PATH).unwrap_or(path)),
+        );
+    }
+}
+
+/// The address that a request comes from: the last hop's, or what a trusted proxy says.
+fn client_of(request: &Request, trusts_forwarded_for: bool) -> Option<IpAddr> {
+    let forwarded = match trusts_forwarded_for {
+        true => last_forwarded(request.headers()),
+        false => None,
+    };
+    let peer = || Some(request.extensions().get::<Peer>()?.0.ip());
+    forwarded.or_else(peer).map(|client| client.to_canonical())
 }
 
 /// Adds what every answer of both APIs bears. What authenticates a request is no header that caches know, so they would
@@ -353,7 +463,7 @@ fn record_refusal(api: &'static str, trace_id: TraceId, status: StatusCode) {
 impl Drop for Seen {
     fn drop(&mut self) {
         if !self.answered {
-            self.record(CLIENT_GONE);
+            self.record(CLIENT_GONE, None);
         }
     }
 }

@@ -23,6 +23,9 @@ use crate::time_limit::TimeLimitLayer;
 use crate::{body, coupon, docs, openapi};
 
 const CLIENT_ID: &str = "x-goodpon-client-id";
+/// Ours have 35 letters; what is longer is none of ours and would only fill the log.
+const LONGEST_LOGGED_ID: usize = 64;
+
 const CLIENT_SECRET: &str = "x-goodpon-client-secret";
 
 /// What an operator may set of the partner API.
@@ -38,6 +41,8 @@ pub struct PartnerSettings {
     pub hsts_seconds: u32,
     /// Requests a second for each client id; 0 is without limit.
     pub rate_per_second: u32,
+    /// Whether the last entry of `X-Forwarded-For` is the client's address.
+    pub trust_forwarded_for: bool,
 }
 
 /// What every partner handler works with.
@@ -72,7 +77,9 @@ pub fn service(app: Arc<App>, settings: &PartnerSettings) -> Api {
         .method_not_allowed_fallback(async |_: Caller| ApiError::new(ErrorCode::MethodNotAllowed))
         .with_state(partner);
     let limited = TimeLimitLayer::new(settings.request_timeout).layer(router);
-    let observe = ObserveLayer::new("partner").with_hsts(settings.hsts_seconds);
+    let observe = ObserveLayer::new("partner")
+        .with_hsts(settings.hsts_seconds)
+        .trusting_forwarded_for(settings.trust_forwarded_for);
     observe.layer(limited)
 }
 
@@ -122,8 +129,14 @@ impl FromRequest<Partner> for Caller {
             RequestScope::set_route(scope, route);
         }
         let body = body::read(&parts.headers, stream, partner.0.body_timeout).await?;
+        let scope = parts.extensions.get::<RequestScope>();
+        if let Some((scope, client_id)) = scope.zip(parts.headers.get(CLIENT_ID))
+            && client_id.len() <= LONGEST_LOGGED_ID
+        {
+            scope.set_client_id(client_id);
+        }
         let merchant_id = authenticate(partner, &parts.headers).await?;
-        if let Some(scope) = parts.extensions.get::<RequestScope>() {
+        if let Some(scope) = scope {
             scope.set_merchant(merchant_id.0);
         }
         Ok(Self {

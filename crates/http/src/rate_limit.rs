@@ -87,7 +87,8 @@ pub fn client_address(headers: &HeaderMap, peer: SocketAddr, trust_forwarded_for
     }
 }
 
-fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+/// The last entry of `X-Forwarded-For`: what the proxy nearest to us added.
+pub(crate) fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?;
     let entry = last.to_str().ok()?.rsplit(',').next()?.trim();
     let with_port = || entry.parse::<SocketAddr>().map(|address| address.ip());

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -88,12 +89,31 @@ pub struct Limits {
     pub shutdown_timeout: Duration,
 }
 
+/// Whether the process is about to stop and still serves; all clones say the same.
+#[derive(Debug, Clone, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    /// From now on it is.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Serves `service` on `listener` until `shutdown` is done, then stops accepting, closes idle
-/// connections and finishes what runs. Returns how many connections it had to drop.
+/// connections and finishes what runs. A request that comes while it is `draining` is the last of its connection.
+/// Returns how many connections it had to drop.
 pub async fn serve(
     listener: TcpListener,
     service: impl Serve,
     limits: Limits,
+    draining: Draining,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     let mut http = http1::Builder::new();
@@ -128,6 +148,7 @@ pub async fn serve(
         let client = Client {
             stream,
             peer,
+            draining: draining.clone(),
             _slot: slot,
             _place: place,
         };
@@ -166,6 +187,7 @@ async fn accept(
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
+    draining: Draining,
     _slot: OwnedSemaphorePermit,
     _place: Place,
 }
@@ -193,6 +215,7 @@ impl Client {
         let handler = Handler {
             service,
             peer: self.peer,
+            draining: self.draining,
             watch: connection.watch(),
         };
         let conversation = http.serve_connection(TokioIo::new(connection), handler);

@@ -83,7 +83,13 @@ async fn complete(State(dashboard): State<Dashboard>, call: Call) -> Response {
     };
     let is_new = matches!(proof, Proof::NewPassword(_));
     let (code, fault) = match account::verify_with_proof(dashboard.app(), &token, proof).await {
-        Ok(_) => return page(Response::default(), &html::verified(is_new)),
+        Ok(account) => {
+            call.is_by(&account);
+            if is_new {
+                call.sets_password();
+            }
+            return page(Response::default(), &html::verified(is_new));
+        }
         Err(Failure::Store(error)) => return refusal(error.into()),
         Err(Failure::Refused(ProofRefusal::Verify(refused))) => return not_verified(refused),
         Err(Failure::Refused(ProofRefusal::PasswordMismatch)) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use goodpon_http::observe::ObserveLayer;
-use goodpon_http::serve::{Limits, serve};
+use goodpon_http::serve::{Draining, Limits, serve};
 use metrics_util::debugging::DebuggingRecorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -59,7 +59,13 @@ async fn what_is_no_http_is_logged_and_counted() {
         shutdown_timeout: Duration::from_secs(30),
     };
     let service = ObserveLayer::new("test").layer(Router::new());
-    tokio::spawn(serve(listener, service, limits, std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        service,
+        limits,
+        Draining::default(),
+        std::future::pending(),
+    ));
     client.write_all(b"nonsense\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();

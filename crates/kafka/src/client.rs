@@ -11,6 +11,9 @@ use rdkafka::{
 
 use crate::Error;
 
+/// Whether this build can speak TLS with brokers.
+pub const HAS_TLS: bool = cfg!(feature = "ssl");
+
 /// The topic's usual name.
 pub const DEFAULT_TOPIC: &str = "issue-coupon-requested";
 
@@ -57,6 +60,18 @@ impl Cluster {
             config.set(key, value);
         }
         config
+    }
+
+    /// The first of the further properties that the library does not know or whose value it does not take.
+    #[must_use]
+    pub fn unusable_property(&self) -> Option<&str> {
+        let keys = self.extra.iter().map(|(key, value)| {
+            let mut config = ClientConfig::new();
+            config.set(key, value);
+            (key.as_str(), config.create_native_config().is_err())
+        });
+        keys.filter_map(|(key, is_wrong)| is_wrong.then_some(key))
+            .next()
     }
 
     /// That nobody answered, with the library's reason.

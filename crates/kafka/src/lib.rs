@@ -13,7 +13,7 @@ mod publisher;
 mod record;
 pub mod topic;
 
-pub use client::{Cluster, DEFAULT_TOPIC};
+pub use client::{Cluster, DEFAULT_TOPIC, HAS_TLS};
 pub use consumer::{Consumer, ConsumerSettings, Polled, StartOffset};
 pub use partition::partition_of;
 pub use publisher::{Appended, PublishError, Publisher};

@@ -71,7 +71,9 @@ struct Noted {
 }
 
 impl Report {
-    pub(crate) fn new(task: Task) -> Self {
+    /// Of a task that nobody supervises: for tests of a run alone.
+    #[must_use]
+    pub fn new(task: Task) -> Self {
         let up = metrics::gauge!("goodpon_task_up", "task" => task.name);
         let restarted = metrics::counter!("goodpon_task_restarts_total", "task" => task.name);
         up.set(1.0);

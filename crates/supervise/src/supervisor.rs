@@ -107,6 +107,32 @@ impl Supervisor {
         Loop::new(ended)
     }
 
+    /// Runs what cannot be made anew, such as a listener, once on the current runtime. Its failure ends the process,
+    /// also where the task says to restart it.
+    pub fn spawn_once<F>(
+        &self,
+        task: Task,
+        run: impl FnOnce(Report, watch::Receiver<bool>) -> F + Send + 'static,
+    ) -> Loop
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let on_failure = match task.on_failure {
+            OnFailure::Restart | OnFailure::Exit => OnFailure::Exit,
+            OnFailure::ExitAtOnce => OnFailure::ExitAtOnce,
+        };
+        let mut run = Some(run);
+        self.spawn(Task { on_failure, ..task }, move |report, stop| {
+            let running = run.take().map(|run| run(report, stop));
+            async move {
+                match running {
+                    Some(running) => running.await,
+                    None => Err("it cannot be run anew".into()),
+                }
+            }
+        })
+    }
+
     /// Runs `body` on a thread of its own, anew on the same thread after a failure of a task that restarts. A thread
     /// whose task is waited for asks [`Self::stopping`] for the stop; one that ends by itself is ended by its owner.
     ///

@@ -60,6 +60,22 @@ async fn a_loop_that_returns_although_nobody_stops_it_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cannot_be_made_anew_ends_the_process_when_it_fails() {
+    let supervisor = Supervisor::new();
+    supervisor.spawn_once(Task::restart("listener"), |_, _| async {
+        sleep(Duration::from_secs(5)).await;
+        panic!("on purpose");
+    });
+    let failure = timeout(DEADLINE, supervisor.failed()).await.unwrap();
+    assert_eq!(
+        failure.to_string(),
+        "listener broke down: panic: on purpose"
+    );
+    let status = &supervisor.statuses()[0];
+    assert_eq!((status.state, status.restarts), (State::Failed, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_failure_that_ends_the_process_is_told() {
     let supervisor = Supervisor::new();
     supervisor.spawn(Task::exit("first"), |_, _| async {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goodpon_application::{App, mail, mail::MailTransport};
+use goodpon_supervise::{Ended, Report};
 use tokio::sync::watch;
 
 use crate::repeat::repeat;
@@ -24,8 +25,9 @@ const LEFT: usize = 100;
 pub async fn run(
     app: Arc<App>,
     transport: Option<Arc<dyn MailTransport>>,
+    report: Report,
     stop: watch::Receiver<bool>,
-) {
+) -> Ended {
     metrics::describe_counter!(
         "goodpon_mail_deliveries_total",
         "Tries to hand a mail to the mail server, whatever came of them"
@@ -33,6 +35,7 @@ pub async fn run(
     let tries = metrics::counter!("goodpon_mail_deliveries_total");
     repeat(
         POLL,
+        &report,
         stop,
         || async {
             let Some(transport) = &transport else {
@@ -45,4 +48,5 @@ pub async fn run(
         |error| tracing::warn!(%error, "outbox could not be read, to be tried again"),
     )
     .await;
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use goodpon_application::ports::{StoreError, StoreResult};
+use goodpon_supervise::Report;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// After each batch it pauses for as long as the batch took: live requests get at least half of the store.
 pub(crate) async fn repeat<F>(
     every: Duration,
+    report: &Report,
     mut stop: watch::Receiver<bool>,
     mut batch: impl FnMut() -> F,
     failed: impl Fn(StoreError),
@@ -26,9 +28,13 @@ pub(crate) async fn repeat<F>(
         loop {
             let began = Instant::now();
             match batch().await {
-                Ok(0) => break,
-                Ok(_) => {}
+                Ok(0) => {
+                    report.ran();
+                    break;
+                }
+                Ok(_) => report.ran(),
                 Err(error) => {
+                    report.trouble(&error);
                     failed(error);
                     break;
                 }
@@ -58,9 +64,15 @@ mod tests {
 
     use std::cell::{Cell, RefCell};
 
+    use goodpon_supervise::Task;
+
     use super::*;
 
     const EVERY: Duration = Duration::from_secs(20);
+
+    fn report() -> Report {
+        Report::new(Task::restart("test"))
+    }
 
     /// What batches answer, one after the other; the sender says stop when there is no further one.
     async fn moments(
@@ -82,7 +94,7 @@ mod tests {
                 answer
             }
         };
-        repeat(EVERY, stop, batch, |error| {
+        repeat(EVERY, &report(), stop, batch, |error| {
             failures.borrow_mut().push(error.to_string());
         })
         .await;
@@ -123,13 +135,14 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             sender.send(true).unwrap();
         };
-        tokio::join!(repeat(EVERY, stop.clone(), batch, |_| ()), ordered);
+        let report = report();
+        tokio::join!(repeat(EVERY, &report, stop.clone(), batch, |_| ()), ordered);
         assert_eq!(
             (finished.get(), began.elapsed()),
             (1, Duration::from_secs(3))
         );
 
-        let resting = repeat(EVERY, stop, || async { Ok(0) }, |_| ());
+        let resting = repeat(EVERY, &report, stop, || async { Ok(0) }, |_| ());
         resting.await;
         assert_eq!(began.elapsed(), Duration::from_secs(3));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goodpon_application::ports::{StoreResult, Upkeep};
+use goodpon_supervise::{Ended, Report};
 use tokio::sync::watch;
 
 use crate::repeat::repeat;
@@ -70,8 +71,9 @@ pub async fn run(
     upkeep: Arc<dyn Upkeep>,
     sweep: Sweep,
     sweep_interval: Duration,
+    report: Report,
     stop: watch::Receiver<bool>,
-) {
+) -> Ended {
     metrics::describe_counter!(
         "goodpon_sweep_total",
         "Templates, coupons and records that schedules have settled"
@@ -85,6 +87,7 @@ pub async fn run(
     let failures = metrics::counter!("goodpon_sweep_failures_total", "kind" => kind);
     repeat(
         sweep.interval(sweep_interval),
+        &report,
         stop,
         || async {
             let count = sweep.batch(upkeep.as_ref()).await?;
@@ -100,6 +103,7 @@ pub async fn run(
         },
     )
     .await;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -109,6 +113,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use goodpon_supervise::{Supervisor, Task};
     use tokio::time::Instant;
 
     use super::*;
@@ -151,16 +156,19 @@ mod tests {
             (Sweep::DiscardCoupons, (0..=40).collect()),
             (Sweep::CleanUp, vec![0, 20, 40]),
         ] {
-            let (sender, stop) = watch::channel(false);
+            let supervisor = Supervisor::new();
             let idle = Arc::new(Idle {
                 began: Instant::now(),
                 calls: Mutex::default(),
             });
             let interval = Duration::from_secs(20);
-            let looping = tokio::spawn(run(Arc::clone(&idle) as _, sweep, interval, stop));
+            let upkeep = Arc::clone(&idle) as Arc<dyn Upkeep>;
+            supervisor.spawn(Task::restart(sweep.name()), move |report, stop| {
+                run(Arc::clone(&upkeep), sweep, interval, report, stop)
+            });
             tokio::time::sleep(Duration::from_millis(40_500)).await;
-            sender.send(true).unwrap();
-            looping.await.unwrap();
+            supervisor.stop();
+            assert!(supervisor.finish(interval).await.is_empty());
             let expected: Vec<_> = seconds
                 .into_iter()
                 .map(|second| (second, sweep.name(), BATCH))

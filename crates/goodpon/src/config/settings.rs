@@ -7,15 +7,20 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use goodpon_domain::business_time::BusinessZone;
-use goodpon_kafka::Cluster;
 use goodpon_mail::Smtp;
 use goodpon_telemetry::logs;
 use jiff::tz::TimeZone;
 
+use super::cautions::cautions;
+use super::servers::{Servers, servers};
+use super::web::{link_base, origins};
 use super::{ConfigError, Resolved, SPECS, Secrecy, Source};
 
+/// The fewest different bytes of a key: one drawn at random, in hex, has fewer in one of billions.
+const LEAST_DIFFERENT_BYTES: usize = 8;
+
 /// The fewest bytes of a key for HS256 (contract §2).
-pub const MIN_JWT_SECRET: usize = 32;
+const MIN_JWT_SECRET: usize = 32;
 
 /// Ten years, in seconds.
 const LONGEST_HSTS: u32 = 10 * 365 * 24 * 3600;
@@ -49,6 +54,13 @@ impl ListenAddr {
         &self.0
     }
 
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
+        super::is_loopback(host)
+    }
+
     /// Looks its host up.
     ///
     /// # Errors
@@ -57,24 +69,6 @@ impl ListenAddr {
         let found = self.0.to_socket_addrs()?.next();
         found.ok_or_else(|| std::io::Error::other("the name has no address"))
     }
-}
-
-/// The servers of a scaled-out set.
-pub struct Servers {
-    /// MySQL or MariaDB.
-    pub database_url: String,
-    /// Connections to it at the most.
-    pub database_connections: usize,
-    /// Valkey.
-    pub valkey_url: String,
-    /// Kafka, and the topic there.
-    pub cluster: Cluster,
-    /// How many partitions `migrate` makes.
-    pub partitions: i32,
-    /// How many replicas it makes of each.
-    pub replication: i32,
-    /// Whether a topic is used that may lose what it acknowledged.
-    pub accept_risks: bool,
 }
 
 /// All settings.
@@ -117,6 +111,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// Between two requests of a connection.
     pub keep_alive: Duration,
+    /// Between the signal to stop and the close of the ports.
+    pub drain: Duration,
     /// For running requests at shutdown.
     pub shutdown_timeout: Duration,
     /// Partner requests a second per client id; 0 is unlimited.
@@ -129,6 +125,8 @@ pub struct Settings {
     pub rate_verify_per_min: u32,
     /// Resent mails a minute.
     pub rate_resend_per_min: u32,
+    /// Whether something in front speaks TLS with the clients.
+    pub tls_in_front: bool,
     /// Whether a proxy's word on the client's address is taken.
     pub trust_forwarded_for: bool,
     /// What is logged.
@@ -137,6 +135,8 @@ pub struct Settings {
     pub log_format: logs::Format,
     /// Between two sweeps.
     pub sweep_interval: Duration,
+    /// What is allowed and should not be: one line each.
+    pub cautions: Vec<String>,
 }
 
 impl Settings {
@@ -146,7 +146,7 @@ impl Settings {
     /// The first bad value, with its setting and source.
     pub fn check(all: &Resolved) -> Result<Self, ConfigError> {
         Ok(Self {
-            data_dir: read(all, "data-dir", not_empty)?.into(),
+            data_dir: read(all, "data-dir", folder)?.into(),
             servers: servers(all)?,
             dashboard_addr: read(all, "dashboard-addr", str::parse)?,
             partner_addr: read(all, "partner-addr", str::parse)?,
@@ -168,22 +168,27 @@ impl Settings {
             body_timeout: read(all, "body-timeout-secs", seconds)?,
             header_timeout: read(all, "header-timeout-secs", seconds)?,
             keep_alive: read(all, "keep-alive-secs", seconds)?,
+            drain: read(all, "drain-secs", |text| {
+                whole(text, 0..=600).map(|count| Duration::from_secs(count.into()))
+            })?,
             shutdown_timeout: read(all, "shutdown-timeout-secs", seconds)?,
             rate_partner_per_sec: read(all, "rate-partner-per-sec", rate)?,
             rate_sign_up_per_min: read(all, "rate-sign-up-per-min", rate)?,
             rate_login_per_min: read(all, "rate-login-per-min", rate)?,
             rate_verify_per_min: read(all, "rate-verify-per-min", rate)?,
             rate_resend_per_min: read(all, "rate-resend-per-min", rate)?,
+            tls_in_front: read(all, "tls-in-front", yes_or_no)?,
             trust_forwarded_for: read(all, "trust-forwarded-for", yes_or_no)?,
             log_level: read(all, "log-level", str::parse)?,
             log_format: read(all, "log-format", str::parse)?,
             sweep_interval: read(all, "sweep-interval-secs", seconds)?,
+            cautions: cautions(all)?,
         })
     }
 }
 
 /// Reads one setting; an error names it and its source, and its value unless that is a secret.
-fn read<T, E: Display>(
+pub(super) fn read<T, E: Display>(
     all: &Resolved,
     name: &str,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -201,7 +206,12 @@ fn read<T, E: Display>(
     })
 }
 
-fn bad_value(shown: &str, name: &str, source: &Source, error: &dyn Display) -> ConfigError {
+pub(super) fn bad_value(
+    shown: &str,
+    name: &str,
+    source: &Source,
+    error: &dyn Display,
+) -> ConfigError {
     let place = match source {
         // As it is written there.
         Source::File(_) => format!("{} in {source}", name.replace('-', "_")),
@@ -222,7 +232,7 @@ fn read_given<T>(
     })
 }
 
-fn not_empty(text: &str) -> Result<String, &'static str> {
+pub(super) fn not_empty(text: &str) -> Result<String, &'static str> {
     match text {
         "" => Err("must not be empty"),
         text => Ok(text.to_owned()),
@@ -235,9 +245,31 @@ fn zone(text: &str) -> Result<BusinessZone, String> {
         .map_err(|_| "must be an IANA time zone such as Asia/Seoul".into())
 }
 
-fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
+/// A folder's name. What begins with `~/` was meant for a shell, which has not seen it.
+fn folder(text: &str) -> Result<String, &'static str> {
+    match text {
+        "~" => Err("write the folder out: ~ is not replaced here"),
+        text if text.starts_with("~/") => Err("write the folder out: ~ is not replaced here"),
+        text => not_empty(text),
+    }
+}
+
+/// The key of access tokens, wherever it comes from.
+///
+/// # Errors
+/// It is short, or of so few different bytes that nobody can have drawn it.
+pub fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
     if text.len() < MIN_JWT_SECRET {
         return Err(format!("must have at least {MIN_JWT_SECRET} bytes"));
+    }
+    let mut different = text.as_bytes().to_vec();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() < LEAST_DIFFERENT_BYTES {
+        return Err(format!(
+            "has only {} different letters and can be guessed: draw one, such as with `openssl rand -hex 32`",
+            different.len()
+        ));
     }
     Ok(text.as_bytes().to_vec())
 }
@@ -259,118 +291,6 @@ fn hosts(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-fn origins(text: &str) -> Result<Vec<String>, String> {
-    let words = text
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty());
-    words
-        .map(|origin| {
-            let host = web_url(origin).filter(|rest| !rest.contains(['/', '*', '?', '#', '@']));
-            host.map(|_| origin.to_ascii_lowercase()).ok_or_else(|| {
-                format!("{origin:?} must be an origin such as https://console.example.com, without a path or *")
-            })
-        })
-        .collect()
-}
-
-fn link_base(text: &str) -> Result<String, String> {
-    web_url(text)
-        .filter(|rest| !rest.contains(['?', '#']))
-        .map(|_| text.trim_end_matches('/').to_owned())
-        .ok_or_else(|| "must be a URL such as https://console.example.com".into())
-}
-
-/// What follows `http://` or `https://`, if that is the form.
-fn web_url(text: &str) -> Option<&str> {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))?;
-    let clean = !rest.contains(|c: char| c.is_whitespace() || c.is_control());
-    (clean && !rest.is_empty() && !rest.starts_with(['/', ':'])).then_some(rest)
-}
-
-/// All three servers, or none.
-fn servers(all: &Resolved) -> Result<Option<Servers>, ConfigError> {
-    let names = ["database-url", "valkey-url", "kafka-brokers"];
-    let mut missing = Vec::new();
-    for name in names {
-        if all.get(name)?.0.is_empty() {
-            missing.push(name);
-        }
-    }
-    if missing.len() == names.len() {
-        return Ok(None);
-    }
-    if !missing.is_empty() {
-        return Err(ConfigError(format!(
-            "{} is missing: database-url, valkey-url and kafka-brokers go together",
-            missing.join(", ")
-        )));
-    }
-    let count = |name: &str, range: std::ops::RangeInclusive<u32>| {
-        let count = read(all, name, |text| whole(text, range.clone()))?;
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
-    };
-    let connections = read(all, "database-connections", |text| whole(text, 2..=10_000))?;
-    Ok(Some(Servers {
-        database_url: read(all, "database-url", not_empty)?,
-        database_connections: connections as usize,
-        valkey_url: read(all, "valkey-url", not_empty)?,
-        cluster: Cluster {
-            brokers: brokers(all)?,
-            topic: read(all, "kafka-topic", topic)?,
-            extra: read(all, "kafka-options", properties)?,
-        },
-        partitions: count("kafka-partitions", 1..=1_000)?,
-        replication: count("kafka-replication", 1..=100)?,
-        accept_risks: read(all, "kafka-accept-risks", yes_or_no)?,
-    }))
-}
-
-/// A list of `HOST:PORT`. What else it holds may be a password, so its error does not show it.
-fn brokers(all: &Resolved) -> Result<String, ConfigError> {
-    let (text, source) = all.get("kafka-brokers")?;
-    let mut words = text
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .peekable();
-    let has_one = words.peek().is_some();
-    match has_one && words.all(|word| !word.contains('@') && !word.contains("//")) {
-        true => Ok(text.to_owned()),
-        false => Err(bad_value(
-            "",
-            "kafka-brokers",
-            source,
-            &"must be HOST:PORT, with commas between several; user and password go into kafka-options",
-        )),
-    }
-}
-
-fn topic(text: &str) -> Result<String, &'static str> {
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
-    match !text.is_empty() && text.len() <= 200 && text.chars().all(is_fine) {
-        true => Ok(text.to_owned()),
-        false => Err("must be up to 200 letters, digits, dots, underscores and hyphens"),
-    }
-}
-
-fn properties(text: &str) -> Result<Vec<(String, String)>, &'static str> {
-    let words = text
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty());
-    words
-        .map(|word| match word.split_once('=') {
-            Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
-            None => {
-                Err("must be properties such as security.protocol=SSL, with commas between them")
-            }
-        })
-        .collect()
-}
-
 /// Both settings of it are checked together; its errors name the one at fault themselves.
 fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     let (url, url_source) = all.get("smtp-url")?;
@@ -387,10 +307,25 @@ fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
         };
         ConfigError(format!("bad value ({source}): {error}"))
     })?;
-    Ok((!url.is_empty()).then_some(smtp))
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let mut missing = Vec::new();
+    for name in ["mail-from", "verify-link-base"] {
+        if *all.get(name)?.1 == Source::Default {
+            missing.push(name);
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(Some(smtp)),
+        false => Err(ConfigError(format!(
+            "{} must be set where smtp-url is: mails would carry a sender or a link that only this machine knows",
+            missing.join(" and ")
+        ))),
+    }
 }
 
-fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
     text.parse()
         .ok()
         .filter(|number| range.contains(number))
@@ -413,124 +348,9 @@ fn rate(text: &str) -> Result<u32, String> {
     whole(text, 0..=1_000_000)
 }
 
-fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
     text.parse().map_err(|_| "must be true or false")
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
-    use super::super::{Flags, resolve};
-    use super::*;
-
-    fn with(name: &'static str, value: &str) -> Result<Settings, String> {
-        let mut flags = Flags::default();
-        flags.values.insert(name, value.to_owned());
-        let all = resolve(&flags, []).unwrap();
-        Settings::check(&all).map_err(|error| error.0)
-    }
-
-    #[test]
-    fn the_defaults_are_good() {
-        let settings = with("log-format", "auto").unwrap();
-        assert_eq!(settings.partner_addr.as_str(), "0.0.0.0:8081");
-        assert!(settings.smtp.is_none() && settings.jwt_secret.is_none());
-        assert!(!settings.trust_forwarded_for && settings.cors_origins.is_empty());
-    }
-
-    #[test]
-    fn a_bad_value_is_named_with_its_setting_and_source() {
-        for (name, value) in [
-            ("data-dir", ""),
-            ("dashboard-addr", "8080"),
-            ("partner-addr", ":8080"),
-            ("admin-addr", "::1:9090"),
-            ("admin-addr", "localhost:65536"),
-            ("time-zone", "Asia/Soul"),
-            ("cors-origins", "https://a.example,*"),
-            ("cors-origins", "https://a.example/"),
-            ("verify-link-base", "console.example"),
-            ("max-connections", "0"),
-            ("max-connections-per-address", "-1"),
-            ("keep-alive-secs", "0"),
-            ("admin-hosts", "metrics.example:9090"),
-            ("docs", "off"),
-            ("hsts-max-age-secs", "1y"),
-            ("request-timeout-secs", "1.5"),
-            ("body-timeout-secs", "-1"),
-            ("rate-login-per-min", "many"),
-            ("trust-forwarded-for", "yes"),
-            ("log-level", "loud"),
-            ("log-format", "xml"),
-            ("sweep-interval-secs", "3601"),
-        ] {
-            let error = with(name, value).err().expect(name);
-            let start = format!("bad value {value:?} for {name} (flag): ");
-            assert!(error.starts_with(&start), "{error}");
-        }
-        let error = with("mail-from", "nobody").err().unwrap();
-        assert!(error.starts_with("bad value (flag): mail-from"), "{error}");
-    }
-
-    #[test]
-    fn a_bad_secret_is_named_and_not_shown() {
-        for (name, value) in [
-            ("jwt-secret", "hunter2"),
-            ("smtp-url", "smtp://u:hunter2@/"),
-        ] {
-            let error = with(name, value).err().expect(name);
-            assert!(
-                error.contains(name) && !error.contains("hunter2"),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn brokers_are_hosts_and_ports_and_nothing_else_is_shown() {
-        let given = |brokers: &str| {
-            let values = [
-                ("database-url", "mysql://u:p@h/d"),
-                ("valkey-url", "valkey://h"),
-                ("kafka-brokers", brokers),
-            ];
-            let values = values.map(|(name, value)| (name, value.to_owned()));
-            let flags = Flags {
-                values: values.into(),
-                file: None,
-            };
-            Settings::check(&resolve(&flags, []).unwrap())
-        };
-        for brokers in ["a", "a:9092, b:9093", "[::1]:9092"] {
-            let servers = given(brokers).map(|all| all.servers.unwrap());
-            assert_eq!(servers.unwrap().cluster.brokers, brokers);
-        }
-        for brokers in [
-            ",",
-            " ",
-            "SASL://user:hunter2@h:9092",
-            "a:9092,user:hunter2@h",
-            "SASL://hunter2",
-        ] {
-            let error = given(brokers).err().expect(brokers).0;
-            let start = "bad value for kafka-brokers (flag): must be HOST:PORT";
-            assert!(error.starts_with(start), "{error}");
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn lists_are_split_and_links_trimmed() {
-        let settings = with("cors-origins", "https://A.example, http://b.example:3000").unwrap();
-        assert_eq!(
-            settings.cors_origins,
-            ["https://a.example", "http://b.example:3000"]
-        );
-        let settings = with("verify-link-base", "https://a.example/console/").unwrap();
-        assert_eq!(
-            settings.verify_link_base.as_deref(),
-            Some("https://a.example/console")
-        );
-    }
-}
+mod tests;

@@ -80,6 +80,13 @@ impl clap::FromArgMatches for Flags {
 pub struct Resolved(HashMap<&'static str, (String, Source)>);
 
 impl Resolved {
+    /// Sets what a setting is where nobody gave it.
+    pub fn set_default(&mut self, name: &'static str, value: &str) {
+        if let Some((text, Source::Default)) = self.0.get_mut(name) {
+            value.clone_into(text);
+        }
+    }
+
     /// A setting's text and source.
     ///
     /// # Errors
@@ -117,7 +124,7 @@ pub fn resolve(
             (None, None, Some(text), Some(path)) => (text, Source::File(path.clone())),
             _ => (spec.default.to_owned(), Source::Default),
         };
-        all.insert(spec.name, found);
+        all.insert(spec.name, cleaned(spec, found)?);
     }
     if let (Some(key), Some(path)) = (keys.keys().next(), &file) {
         return Err(ConfigError(format!(
@@ -131,6 +138,26 @@ pub fn resolve(
         )));
     }
     Ok(Resolved(all))
+}
+
+/// A secret without the byte order mark and the blanks that editors and shells put around it. One that is given and
+/// empty is an error: nobody means that.
+fn cleaned(spec: &Spec, (text, source): (String, Source)) -> Result<(String, Source), ConfigError> {
+    if spec.secrecy == Secrecy::Open || source == Source::Default {
+        return Ok((text, source));
+    }
+    match without_surroundings(&text) {
+        "" => Err(ConfigError(format!(
+            "{} is given and empty ({source}): put the value there, or do not give it at all",
+            spec.name
+        ))),
+        inner => Ok((inner.to_owned(), source)),
+    }
+}
+
+/// A text without a byte order mark in front and blanks around.
+pub fn without_surroundings(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
 }
 
 /// Whether Kubernetes made it, for a Service whose name is `goodpon` or begins with `goodpon-`.
@@ -173,6 +200,10 @@ impl Variables {
             {
                 continue;
             }
+            // That is how compose files and scripts leave one out.
+            if value.is_empty() {
+                continue;
+            }
             if name == FILE_VARIABLE {
                 file = Some(PathBuf::from(value));
                 continue;
@@ -201,10 +232,10 @@ impl Variables {
                 let text = fs::read_to_string(&path).map_err(|error| {
                     ConfigError(format!("{by_file}: cannot read {path}: {error}"))
                 })?;
-                Ok(Some((
-                    text.trim_end_matches(['\r', '\n']).to_owned(),
-                    by_file,
-                )))
+                if without_surroundings(&text).is_empty() {
+                    return Err(ConfigError(format!("{by_file}: {path} is empty")));
+                }
+                Ok(Some((text, by_file)))
             }
             (plain, None) => Ok(plain.map(|value| (value, name))),
         }
@@ -216,6 +247,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let wrong = |what: String| ConfigError(format!("file {}: {what}", path.display()));
     let text =
         fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let text = text.trim_start_matches('\u{feff}');
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);

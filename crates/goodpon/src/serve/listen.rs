@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
-use goodpon_http::serve::{Limits, Serve, serve};
+use goodpon_http::serve::{Draining, Limits, Serve, serve};
+use goodpon_supervise::{Loop, Supervisor, Task};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::config::ListenAddr;
 use crate::failed::Failed;
@@ -37,37 +37,50 @@ pub(super) async fn bind(
     Ok((listener, bound))
 }
 
-/// Serves one port on a task of its own until `stop` is true and what runs there has ended.
+/// Serves one port until the supervisor's stop and the end of what runs there.
 pub(super) fn start(
-    name: &'static str,
+    supervisor: &Supervisor,
+    task: Task,
     listener: TcpListener,
     service: impl Serve,
     limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
+    draining: &Draining,
+) -> Loop {
+    let (draining, stop) = (draining.clone(), supervisor.stopping());
+    start_until(
+        supervisor,
+        task,
+        listener,
+        service,
+        limits,
+        (draining, stop),
+    )
+}
+
+/// Serves one port until `stop` is true and what runs there has ended.
+pub(super) fn start_until(
+    supervisor: &Supervisor,
+    task: Task,
+    listener: TcpListener,
+    service: impl Serve,
+    limits: Limits,
+    (draining, mut stop): (Draining, watch::Receiver<bool>),
+) -> Loop {
+    supervisor.spawn_once(task, move |_, _| async move {
         let stopped = async move {
             // An error means that nobody is left to say stop.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let dropped = serve(listener, service, limits, stopped).await;
+        let dropped = serve(listener, service, limits, draining, stopped).await;
         if dropped > 0 {
             tracing::warn!(
-                name,
+                name = task.name,
                 dropped,
                 "connections were cut off at the shutdown timeout"
             );
         }
+        Ok(())
     })
-}
-
-/// Waits until a listener has ended.
-///
-/// # Errors
-/// It broke down.
-pub(super) async fn joined(task: JoinHandle<()>) -> Result<(), Failed> {
-    task.await
-        .map_err(|error| Failed::new(format!("a listener broke down: {error}")))
 }
 
 /// Results go to stdout; a reader that has gone is no reason not to serve.

@@ -65,6 +65,27 @@ impl Call {
         self.fields().with_body(&self.body)
     }
 
+    /// Notes for the logs whose call it turned out to be.
+    pub(crate) fn is_by(&self, account: &Account) {
+        if let Some(scope) = self.parts.extensions.get::<RequestScope>() {
+            scope.set_account(account.id.0);
+        }
+    }
+
+    /// Notes for the log of security that it set a password.
+    pub(crate) fn sets_password(&self) {
+        if let Some(scope) = self.parts.extensions.get::<RequestScope>() {
+            scope.set_event("password_set");
+        }
+    }
+
+    /// Notes for the log of security which e-mail address it names.
+    pub(crate) fn names(&self, email: &str) {
+        if let Some(scope) = self.parts.extensions.get::<RequestScope>() {
+            scope.set_email(email);
+        }
+    }
+
     /// The network that it came from.
     pub(crate) fn network(&self, dashboard: &Dashboard) -> IpAddr {
         network(dashboard, &self.parts)
@@ -115,6 +136,9 @@ async fn let_in(dashboard: &Dashboard, request: Request) -> Result<Request, ApiE
     limit_rate(dashboard, &parts, &body)?;
     if !is_open(parts.uri.path()) {
         let account = authenticate(dashboard, &parts.headers).await?;
+        if let Some(scope) = parts.extensions.get::<RequestScope>() {
+            scope.set_account(account.id.0);
+        }
         if !account.verified && !may_be_unverified(&parts) {
             return Err(ApiError::new(ErrorCode::AccountNotVerified));
         }

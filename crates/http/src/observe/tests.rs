@@ -109,7 +109,7 @@ fn durations_are_counted_by_route_method_and_status_and_never_by_id() {
 
 #[test]
 fn a_merchant_is_known_once_it_is_told() {
-    let scope = RequestScope::new(TraceId::fresh());
+    let scope = RequestScope::new(TraceId::fresh(), None);
     assert_eq!(scope.merchant(), None);
     scope.clone().set_merchant(5);
     assert_eq!(scope.merchant(), Some(5));

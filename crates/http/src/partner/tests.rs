@@ -25,6 +25,7 @@ async fn send_body(call: &str, headers: &[(&str, &str)], body: Body) -> Response
         docs: true,
         hsts_seconds: 0,
         rate_per_second: 0,
+        trust_forwarded_for: false,
     };
     let (method, path) = call.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(path);

@@ -14,7 +14,7 @@ use http::{HeaderValue, Request};
 use hyper::body::{Frame, Incoming, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Peer, Serve, head};
+use super::{Draining, Peer, Serve, head};
 use crate::connection::Watch;
 use crate::observe;
 use crate::trace::TraceId;
@@ -24,6 +24,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub(super) struct Handler<S> {
     pub(super) service: S,
     pub(super) peer: SocketAddr,
+    pub(super) draining: Draining,
     pub(super) watch: Watch,
 }
 
@@ -53,6 +54,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
                 step: Step::Refused {
                     answer: refused(self.service.api(), trace_id),
                 },
+                is_last: true,
                 watch: self.watch.clone(),
             };
         }
@@ -70,6 +72,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
                 // Ours are always ready.
                 answer: self.service.clone().call(request),
             },
+            is_last: self.draining.has_begun(),
             watch: self.watch.clone(),
         }
     }
@@ -88,6 +91,8 @@ pin_project! {
     pub(super) struct Answering<F> {
         #[pin]
         step: Step<F>,
+        // Of its connection.
+        is_last: bool,
         watch: Watch,
     }
 }
@@ -119,7 +124,7 @@ where
                 }
             },
         };
-        if !this.watch.end() {
+        if !this.watch.end() || *this.is_last {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
         Poll::Ready(Ok(response))

@@ -27,6 +27,7 @@ struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<usize>,
+    draining: Draining,
 }
 
 async fn start(router: Router, limits: Limits) -> Server {
@@ -34,10 +35,13 @@ async fn start(router: Router, limits: Limits) -> Server {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let service = ObserveLayer::new("test").layer(router);
-    let task = tokio::spawn(serve(listener, service, limits, async {
+    let draining = Draining::default();
+    let served = serve(listener, service, limits, draining.clone(), async {
         let _ = stopped.await;
-    }));
+    });
+    let task = tokio::spawn(served);
     Server {
+        draining,
         address,
         stop,
         task,
@@ -422,4 +426,23 @@ async fn a_shutdown_drops_what_does_not_end() {
     server.stop.send(()).unwrap();
     assert_eq!(server.task.await.unwrap(), 1);
     assert!(!done.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn while_it_drains_each_answer_is_the_last_of_its_connection() {
+    let server = start(echo(), LIMITS).await;
+    let request = b"GET /peer HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut kept = TcpStream::connect(server.address).await.unwrap();
+    kept.write_all(request).await.unwrap();
+    let mut answer = [0; 15];
+    kept.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    server.draining.begin();
+    // On the connection of before, and on one of its own.
+    kept.write_all(request).await.unwrap();
+    let rest = heard(&mut kept).await;
+    let last = rest.split("HTTP/1.1 200 OK").nth(1).unwrap_or_default();
+    assert!(last.to_lowercase().contains("connection: close"), "{rest}");
+    let anew = say(&server, request).await;
+    assert!(anew.to_lowercase().contains("connection: close"), "{anew}");
 }

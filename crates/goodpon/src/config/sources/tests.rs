@@ -124,7 +124,7 @@ fn a_secret_may_come_from_a_file_and_only_once() {
     let (text, source) = all.get("jwt-secret").unwrap();
     assert_eq!(
         (text, source.to_string().as_str()),
-        (" 0123 ", "env GOODPON_JWT_SECRET_FILE")
+        ("0123", "env GOODPON_JWT_SECRET_FILE")
     );
 
     let both = [
@@ -147,6 +147,76 @@ fn a_secret_may_come_from_a_file_and_only_once() {
             .0
             .contains("unknown environment")
     );
+}
+
+#[test]
+fn what_stands_around_a_secret_is_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, "\u{feff} two words\t\r\n\n").unwrap();
+    let path = path.to_str().unwrap();
+    let of_file = given(&[], &[("GOODPON_JWT_SECRET_FILE", path)], None).unwrap();
+    let of_variable = given(&[], &[("GOODPON_JWT_SECRET", " two words\n")], None).unwrap();
+    let of_toml = given(
+        &[],
+        &[],
+        Some("\u{feff}jwt_secret = \"\u{feff}two words \""),
+    )
+    .unwrap();
+    for all in [of_file, of_variable, of_toml] {
+        assert_eq!(all.get("jwt-secret").unwrap().0, "two words");
+    }
+}
+
+#[test]
+fn a_secret_that_is_given_and_empty_is_named_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    for nothing in ["", "\u{feff}", " \r\n"] {
+        fs::write(&path, nothing).unwrap();
+        let path = path.to_str().unwrap();
+        let error = given(&[], &[("GOODPON_JWT_SECRET_FILE", path)], None).unwrap_err();
+        assert_eq!(error.0, format!("GOODPON_JWT_SECRET_FILE: {path} is empty"));
+    }
+    let error = given(&[], &[], Some("smtp_url = ''")).unwrap_err();
+    assert!(
+        error.0.starts_with("smtp-url is given and empty (file /"),
+        "{error}"
+    );
+    let error = given(&["--database-url", ""], &[], None).unwrap_err();
+    assert!(
+        error
+            .0
+            .starts_with("database-url is given and empty (flag)"),
+        "{error}"
+    );
+    let blank = [("GOODPON_VALKEY_URL", " ")];
+    let error = given(&[], &blank, None).unwrap_err();
+    assert!(error.0.contains("(env GOODPON_VALKEY_URL)"), "{error}");
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let mut empty: Vec<_> = SPECS.iter().map(Spec::variable).collect();
+    empty.extend(SPECS.iter().map(|spec| format!("{}_FILE", spec.variable())));
+    empty.push("GOODPON_CONFIG".into());
+    let empty: Vec<_> = empty.iter().map(|name| (name.as_str(), "")).collect();
+    let all = given(&[], &empty, None).unwrap();
+    for spec in &SPECS {
+        assert_eq!(
+            all.get(spec.name).unwrap(),
+            (spec.default, &Source::Default)
+        );
+    }
+    let file = Some("max_connections = 7");
+    let all = given(&[], &[("GOODPON_MAX_CONNECTIONS", "")], file).unwrap();
+    assert_eq!(all.get("max-connections").unwrap().0, "7");
+    let secret = [
+        ("GOODPON_JWT_SECRET", ""),
+        ("GOODPON_JWT_SECRET_FILE", "/nowhere"),
+    ];
+    let error = given(&[], &secret, None).unwrap_err();
+    assert!(error.0.contains("cannot read /nowhere"), "{error}");
 }
 
 #[test]

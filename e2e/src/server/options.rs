@@ -1,0 +1,98 @@
+//! How a test wants its server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::binary;
+use crate::backend::Rooms;
+
+/// What a test asks of its server beyond the usual.
+#[derive(Clone, Default)]
+pub struct Options {
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) wrapper: Vec<String>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) rate_limits: bool,
+    pub(super) own_mounts: bool,
+    pub(super) embedded: bool,
+    pub(super) program: Option<PathBuf>,
+    pub(super) rooms: Option<Arc<Rooms>>,
+    pub(super) expected: Vec<String>,
+}
+
+impl Options {
+    /// Runs this program rather than the one under test.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
+    /// Serves from these rooms, beside others: scaled out, whatever this run is about.
+    #[must_use]
+    pub fn rooms(mut self, rooms: &Arc<Rooms>) -> Self {
+        self.rooms = Some(Arc::clone(rooms));
+        self
+    }
+
+    pub(super) fn binary(&self) -> PathBuf {
+        self.program.clone().unwrap_or_else(binary)
+    }
+
+    /// Announces lines of the levels WARN and ERROR that hold these words: each other one fails the test.
+    #[must_use]
+    pub fn expect_log(mut self, words: &str) -> Self {
+        self.expected.push(words.to_owned());
+        self
+    }
+
+    /// Serves from the embedded database, whatever this run is about: for what only a data folder has.
+    #[must_use]
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
+    /// Appends arguments to `goodpon serve`.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable of the server.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts a command in front of the binary (`unshare -m …`); it must end in an `exec`, so that the pid stays.
+    #[must_use]
+    pub fn wrapper<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Serves this folder rather than a fresh temporary one; it is left in place.
+    #[must_use]
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    /// Tells that the server sees a file system of its own, so that the command line must reach its folder through it.
+    #[must_use]
+    pub fn own_mounts(mut self) -> Self {
+        self.own_mounts = true;
+        self
+    }
+
+    /// Leaves the rate limits at their defaults; otherwise the harness switches them all off.
+    #[must_use]
+    pub fn with_rate_limits(mut self) -> Self {
+        self.rate_limits = true;
+        self
+    }
+}
