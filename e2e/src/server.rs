@@ -449,8 +449,15 @@ fn launch(
         command.args([port, "127.0.0.1:0"]);
     }
     if !options.rate_limits {
-        let flags =
-            ["sign-up", "login", "verify", "resend"].map(|kind| format!("--rate-{kind}-per-min"));
+        let flags = [
+            "sign-up",
+            "login",
+            "verify",
+            "resend",
+            "dashboard",
+            "auth-failures",
+        ]
+        .map(|kind| format!("--rate-{kind}-per-min"));
         let flags = flags
             .into_iter()
             .chain(["--rate-partner-per-sec".to_owned()]);

@@ -118,3 +118,74 @@ async fn slow_readers_of_one_address_keep_nobody_out_and_hold_little() {
     assert!(grown < 40_000, "{grown} kB for 60 slow readers");
     drop(readers);
 }
+
+/// Floods of logins and sign-ups.
+mod floods {
+    use std::time::Duration;
+
+    use goodpon_e2e::world::{PASSWORD, fresh_email};
+    use goodpon_e2e::{Answer, Api, Client, Options, World};
+    use serde_json::{Value, json};
+    use tokio::task::JoinSet;
+
+    /// How many networks attack at a time, in each of two ways.
+    const NETWORKS: u8 = 64;
+
+    /// How often the owner logs in meanwhile.
+    const LOGINS: usize = 8;
+
+    /// Between two calls of an attacker.
+    const PACE: Duration = Duration::from_millis(20);
+
+    /// A call that needs no token, from `address` as the proxy in front tells it.
+    async fn call(client: &Client, address: &str, path: &str, body: &Value) -> Answer {
+        client
+            .call(Api::Dashboard, "POST", path)
+            .header("X-Forwarded-For", address)
+            .json(body)
+            .send()
+            .await
+    }
+
+    #[tokio::test]
+    async fn logins_and_sign_ups_of_many_networks_do_not_keep_the_owner_out() {
+        let options = Options::default().env("GOODPON_TRUST_FORWARDED_FOR", "true");
+        let world = World::with(options).await;
+        let (client, victim) = (&world.client, world.owner.email.clone());
+        let right = json!({"email": victim, "password": PASSWORD});
+        let login = "/v1/auth/login";
+        call(client, "2001:db8:1:2::3", login, &right).await.ok();
+        let mut attack = JoinSet::new();
+        for number in 0..NETWORKS {
+            let wrong = json!({"email": victim, "password": "wrong password"});
+            let attacker = client.clone();
+            attack.spawn(async move {
+                let address = format!("198.51.100.{number}");
+                loop {
+                    call(&attacker, &address, login, &wrong).await;
+                    tokio::time::sleep(PACE).await;
+                }
+            });
+            let attacker = client.clone();
+            attack.spawn(async move {
+                let address = format!("2001:db8:{number:x}00::1");
+                loop {
+                    let body = json!({"email": fresh_email(), "password": PASSWORD, "name": "x"});
+                    call(&attacker, &address, "/v1/accounts/sign-up", &body).await;
+                    tokio::time::sleep(PACE).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for _ in 0..LOGINS {
+            // The same site, another computer.
+            call(client, "2001:db8:1:7::8", login, &right).await.ok();
+        }
+        assert_eq!(
+            attack.len(),
+            2 * usize::from(NETWORKS),
+            "no attacker gave up"
+        );
+        attack.shutdown().await;
+    }
+}

@@ -44,21 +44,10 @@ async fn sign_up_is_limited_by_address() {
 }
 
 #[tokio::test]
-async fn login_verify_and_resend_are_limited() {
-    let options = [
-        "--rate-login-per-min",
-        "3",
-        "--rate-verify-per-min",
-        "3",
-        "--rate-resend-per-min",
-        "3",
-    ];
+async fn verify_and_resend_are_limited() {
+    let options = ["--rate-verify-per-min", "3", "--rate-resend-per-min", "3"];
     let world = World::with(Options::default().args(options)).await;
     let email = world.owner.email.clone();
-    assert_limited(
-        &join_all((0..4).map(|_| world.anonymous.login(&email, "wrong password"))).await,
-        2,
-    );
     assert_limited(
         &join_all((0..4).map(|_| world.anonymous.verify("x"))).await,
         2,
@@ -70,24 +59,84 @@ async fn login_verify_and_resend_are_limited() {
     world.owner.me().await.ok();
 }
 
+/// A login that comes from `address`.
+async fn login(world: &World, address: &str, email: &str, password: &str) -> Answer {
+    let body = serde_json::json!({"email": email, "password": password});
+    world
+        .client
+        .call(Api::Dashboard, "POST", "/v1/auth/login")
+        .header("X-Forwarded-For", address)
+        .json(&body)
+        .send()
+        .await
+}
+
+const WRONG: &str = "wrong password";
+
+#[tokio::test]
+async fn failed_logins_of_a_stranger_do_not_lock_the_owner_out() {
+    let options = Options::default()
+        .args(["--rate-login-per-min", "10"])
+        .env("GOODPON_TRUST_FORWARDED_FOR", "true");
+    let world = World::with(options).await;
+    let (email, home) = (world.owner.email.as_str(), "192.0.2.1");
+    login(&world, home, email, PASSWORD).await.ok();
+    // One address: ten failures, in whatever case the e-mail is written.
+    let upper = email.to_uppercase();
+    let one = |number: usize| {
+        let email = if number % 2 == 0 { email } else { &upper };
+        login(&world, "198.51.100.1", email, WRONG)
+    };
+    assert_limited(&join_all((0..12).map(one)).await, 10);
+    login(&world, "198.51.100.2", email, PASSWORD).await.ok();
+    // That success cleared the e-mail's own bound: 100 failures from wherever.
+    let addresses: Vec<String> = (0..11)
+        .map(|number| format!("203.0.113.{number}"))
+        .collect();
+    let many =
+        join_all((0..110).map(|number| login(&world, &addresses[number / 10], email, WRONG)));
+    assert_limited(&many.await, 100);
+    login(&world, "203.0.113.99", email, PASSWORD)
+        .await
+        .refused("TOO_MANY_REQUESTS");
+    login(&world, home, email, PASSWORD).await.ok();
+    login(&world, "203.0.113.99", email, PASSWORD).await.ok();
+}
+
+#[tokio::test]
+async fn a_success_clears_the_failures_before_it() {
+    let world = World::with(Options::default().args(["--rate-login-per-min", "3"])).await;
+    let email = world.owner.email.clone();
+    for _ in 0..3 {
+        for _ in 0..2 {
+            world
+                .anonymous
+                .login(&email, WRONG)
+                .await
+                .refused("PASSWORD_MISMATCH");
+        }
+        world.anonymous.login(&email, PASSWORD).await.ok();
+    }
+}
+
 #[tokio::test]
 async fn addresses_and_e_mails_are_counted_apart() {
     let options = Options::default()
-        .args(["--rate-login-per-min", "3"])
+        .args(["--rate-resend-per-min", "3"])
         .env("GOODPON_TRUST_FORWARDED_FOR", "true");
     let world = World::with(options).await;
-    let login = |address: String, email: String| {
-        let body = serde_json::json!({"email": email, "password": "wrong password"});
+    let resend = |address: String, email: String| {
+        let body = serde_json::json!({"email": email});
         world
             .client
-            .call(Api::Dashboard, "POST", "/v1/auth/login")
+            .call(Api::Dashboard, "POST", "/v1/auth/verify/resend")
             .header("X-Forwarded-For", address)
             .json(&body)
             .send()
     };
     // One address, many e-mails: stopped by the address.
     let one = |number: usize| {
-        login(
+        resend(
             "10.9.9.9, 10.0.0.1".to_owned(),
             format!("nobody{number}@example.com"),
         )
@@ -100,10 +149,10 @@ async fn addresses_and_e_mails_are_counted_apart() {
         } else {
             "VICTIM@example.com"
         };
-        login(format!("10.1.0.{number}"), email.to_owned())
+        resend(format!("10.1.0.{number}"), email.to_owned())
     };
     assert_limited(&join_all((0..5).map(many)).await, 3);
-    login("10.2.0.1".to_owned(), "else@example.com".to_owned())
+    resend("10.2.0.1".to_owned(), "else@example.com".to_owned())
         .await
         .refused("ACCOUNT_NOT_FOUND");
 }
@@ -115,6 +164,21 @@ async fn the_default_limits_are_on() {
     assert_limited(&answers, 5);
     let answers = join_all((0..50).map(|_| world.shop.coupons("u"))).await;
     assert_limited(&answers, 50);
+    let failing = join_all((0..70).map(|_| wrong_secret(&world, &world.shop.client_id))).await;
+    let refused = failing.iter().filter(|answer| answer.status == 401).count();
+    assert!((60..=62).contains(&refused), "60 a minute: {refused}");
+    world.shop.coupons("u").await.ok();
+}
+
+/// A partner request with a secret of the right form that nobody has.
+async fn wrong_secret(world: &World, client_id: &str) -> Answer {
+    world
+        .client
+        .call(Api::Partner, "GET", "/v1/user-coupons?userId=u")
+        .header("X-Goodpon-Client-Id", client_id)
+        .header("X-Goodpon-Client-Secret", format!("sk_{}", "0".repeat(32)))
+        .send()
+        .await
 }
 
 #[tokio::test]
@@ -131,6 +195,90 @@ async fn partners_are_limited_each_for_itself() {
         answer.refused("TOO_MANY_REQUESTS");
     }
     other.coupons("u").await.ok();
+}
+
+#[tokio::test]
+async fn wrong_secrets_use_up_nothing_of_the_shop_whose_client_id_they_name() {
+    let world = World::with(Options::default().args(["--rate-partner-per-sec", "2"])).await;
+    for _ in 0..4 {
+        let wrong = join_all((0..10).map(|_| wrong_secret(&world, &world.shop.client_id))).await;
+        for answer in &wrong {
+            answer.refused("INVALID_CREDENTIALS");
+        }
+        world.shop.coupons("u").await.ok();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_whose_credentials_fail_is_refused_and_its_shops_pass() {
+    let world = World::with(Options::default().args(["--rate-auth-failures-per-min", "3"])).await;
+    let (_, unseen) = world.other_merchant().await;
+    world.shop.coupons("u").await.ok();
+    let unknown = |number: usize| {
+        let client_id = format!("ck_{number:032x}");
+        let world = &world;
+        async move { wrong_secret(world, &client_id).await }
+    };
+    assert_limited(&join_all((0..10).map(unknown)).await, 3);
+    wrong_secret(&world, &world.shop.client_id)
+        .await
+        .refused("TOO_MANY_REQUESTS");
+    for _ in 0..3 {
+        world.shop.coupons("u").await.ok();
+    }
+    // Of this shop nothing is remembered yet.
+    unseen.coupons("u").await.ok();
+    // A new secret, too.
+    let created = world.owner.create_secret(world.merchant).await.ok().clone();
+    let secret = created["secret"].as_str().unwrap();
+    let answer = world
+        .client
+        .call(Api::Partner, "GET", "/v1/user-coupons?userId=u")
+        .header("X-Goodpon-Client-Id", &world.shop.client_id)
+        .header("X-Goodpon-Client-Secret", secret)
+        .send()
+        .await;
+    answer.ok();
+}
+
+#[tokio::test]
+async fn the_calls_of_an_account_are_limited() {
+    let world = World::with(Options::default().args(["--rate-dashboard-per-min", "20"])).await;
+    let answers = join_all((0..30).map(|_| world.owner.merchants())).await;
+    let limited = answers.iter().filter(|answer| answer.status == 429);
+    assert!(limited.count() >= 8, "{answers:?}");
+    world.fresh_account().await.me().await.ok();
+}
+
+#[tokio::test]
+async fn client_ids_of_no_form_cost_no_memory() {
+    let world = World::with(Options::default().args(["--rate-partner-per-sec", "10"])).await;
+    let ask = |number: usize| {
+        let client_id = format!("{number}{}", "x".repeat(28_000));
+        let world = &world;
+        async move { wrong_secret(world, &client_id).await }
+    };
+    let round = async |first: usize| {
+        for from in (first..first + 2_000).step_by(50) {
+            for answer in join_all((from..from + 50).map(ask)).await {
+                answer.refused("INVALID_CREDENTIALS");
+            }
+        }
+    };
+    round(0).await;
+    let before = resident_kib(world.server().pid());
+    round(10_000).await;
+    let grown = resident_kib(world.server().pid()).saturating_sub(before);
+    assert!(grown < 20_000, "{grown} KiB for 56 MB of client ids");
+}
+
+/// Memory of a process, as the kernel counts it.
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let figure = line.unwrap().split_whitespace().nth(1).unwrap();
+    figure.parse().unwrap()
 }
 
 /// A keep-alive connection on which one request was answered.

@@ -6,6 +6,7 @@ use goodpon_e2e::world::{PASSWORD, fresh_email};
 use goodpon_e2e::{Api, Options, Server, Shared, World};
 use rcgen::CertifiedKey;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -57,6 +58,7 @@ async fn session(
                 data.push_str(line.strip_prefix('.').unwrap_or(&line));
                 data.push_str("\r\n");
             }
+            think(&to).await;
             sender
                 .send(Delivery {
                     to: to.clone(),
@@ -77,6 +79,18 @@ async fn session(
     }
     Some(())
 }
+
+/// Takes the time for a mail that its recipient's domain says.
+async fn think(to: &str) {
+    if to.contains("@slow.") {
+        tokio::time::sleep(SLOW).await;
+    }
+    if to.contains("@stuck.") {
+        std::future::pending::<()>().await;
+    }
+}
+
+const SLOW: Duration = Duration::from_millis(400);
 
 /// When a mail server begins to encrypt.
 #[derive(Clone, Copy)]
@@ -115,11 +129,14 @@ fn serve_encrypted(
             match acceptor.accept(stream).await {
                 Err(error) => drop(sender.send(Err(error))),
                 Ok(stream) => {
+                    // A connection may be kept for further mails: each is handed over as it comes.
                     let (delivered, mut deliveries) = mpsc::unbounded_channel();
-                    session(stream, greeting, delivered).await;
-                    while let Ok(delivery) = deliveries.try_recv() {
-                        let _ = sender.send(Ok(delivery));
-                    }
+                    let handed_over = async {
+                        while let Some(delivery) = deliveries.recv().await {
+                            let _ = sender.send(Ok(delivery));
+                        }
+                    };
+                    tokio::join!(session(stream, greeting, delivered), handed_over);
                 }
             }
         }
@@ -156,7 +173,7 @@ fn decoded(data: &str) -> String {
 }
 
 async fn next<T>(deliveries: &mut mpsc::UnboundedReceiver<T>) -> T {
-    let limit = std::time::Duration::from_secs(180);
+    let limit = Duration::from_secs(180);
     tokio::time::timeout(limit, deliveries.recv())
         .await
         .expect("no mail came")
@@ -276,6 +293,73 @@ async fn a_mail_server_that_is_down_delays_and_loses_none() {
     for (told, expected) in told.iter().zip(&expected) {
         assert!(told.contains(expected.as_str()), "{told}");
     }
+}
+
+/// A sign-up from `address`, as the proxy in front tells it.
+async fn sign_up_from(anonymous: &goodpon_e2e::Anonymous, address: &str, email: &str) {
+    let body = serde_json::json!({"email": email, "password": PASSWORD, "name": "이름"});
+    let call = anonymous
+        .client
+        .call(Api::Dashboard, "POST", "/v1/accounts/sign-up");
+    let call = call.header("X-Forwarded-For", address).json(&body);
+    call.send().await.ok();
+}
+
+#[tokio::test]
+async fn junk_from_elsewhere_does_not_delay_a_mail() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut deliveries = serve_smtp(listener);
+    let trusting = options(port).env("GOODPON_TRUST_FORWARDED_FOR", "true");
+    let server = Arc::new(Server::start(trusting));
+    let anonymous = anonymous(&server);
+    let junk: Vec<String> = (0..120)
+        .map(|number| format!("junk{number}@slow.example.com"))
+        .collect();
+    for some in junk.chunks(20) {
+        let sign_ups = some
+            .iter()
+            .map(|email| sign_up_from(&anonymous, "198.51.100.1", email));
+        futures::future::join_all(sign_ups).await;
+    }
+    let began = Instant::now();
+    sign_up_from(&anonymous, "192.0.2.1", "genuine@slow.example.com").await;
+    let mut junk_before = 0;
+    while !next(&mut deliveries).await.to.contains("genuine@") {
+        junk_before += 1;
+    }
+    let waited = began.elapsed();
+    assert!(
+        waited < Duration::from_secs(10),
+        "{waited:?}, {junk_before} before it"
+    );
+    let came: usize = junk_before + 1;
+    assert!(came < junk.len(), "there was nothing to be overtaken");
+    for _ in came..=junk.len() {
+        next(&mut deliveries).await;
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_whose_server_is_stuck_delays_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut deliveries = serve_smtp(listener);
+    let server = Arc::new(Server::start(options(port)));
+    let anonymous = anonymous(&server);
+    for number in 0..10 {
+        let email = format!("user{number}@stuck.example.com");
+        anonymous.sign_up(&email, PASSWORD, "이름").await.ok();
+    }
+    let began = Instant::now();
+    let email = fresh_email();
+    anonymous.sign_up(&email, PASSWORD, "이름").await.ok();
+    assert!(next(&mut deliveries).await.to.contains(&email));
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,11 @@ use crate::{
     App, Failure,
     credentials::random_hex,
     mail::Notice,
-    ports::{GuessedFirst, NewAccount, NewPassword, NewVerification, StoreError, StoreResult},
+    network::Network,
+    ports::{
+        GuessedFirst, HashPurpose, HashTurn, NewAccount, NewPassword, NewVerification, StoreError,
+        StoreResult,
+    },
 };
 
 /// What everybody who attacks this product tries.
@@ -27,7 +31,7 @@ pub struct SignUp {
     /// The name.
     pub name: String,
     /// The network that the request came from.
-    pub origin: Option<String>,
+    pub network: Network,
 }
 
 /// Why a sign-up is refused, in the order in which it is checked.
@@ -59,12 +63,13 @@ pub async fn sign_up_with_token(
     }
     let invalid = || Failure::Refused(SignUpRefusal::InvalidInput);
     account::check_sign_up(&input.email, &input.name, &input.password).map_err(|_| invalid())?;
-    let hash = hash(app, input.password, &input.email, &input.name).await?;
+    let turn = HashTurn::new(HashPurpose::SignUp, input.network);
+    let hash = hash(app, input.password, &input.email, &input.name, turn).await?;
     let notice = Notice {
         address: &input.email,
         signed_up_at: app.clock.now(),
     };
-    let (verification, token) = new_verification(app, notice, input.origin);
+    let (verification, token) = new_verification(app, notice, input.network);
     let account = NewAccount {
         email: input.email,
         name: input.name,
@@ -86,10 +91,11 @@ async fn hash(
     password: String,
     email: &str,
     name: &str,
+    turn: HashTurn,
 ) -> StoreResult<Result<String, GuessedFirst>> {
     let local_part = email.split('@').next().unwrap_or_default();
     let about = [email, local_part, name, PRODUCT].map(str::to_owned);
-    app.passwords.hash(password, about.into()).await
+    app.passwords.hash(password, about.into(), turn).await
 }
 
 /// A generation that no account has had.
@@ -100,16 +106,12 @@ fn draw_generation(app: &App) -> Generation {
 }
 
 /// A verification to send, and its token.
-fn new_verification(
-    app: &App,
-    notice: Notice<'_>,
-    origin: Option<String>,
-) -> (NewVerification, String) {
+fn new_verification(app: &App, notice: Notice<'_>, network: Network) -> (NewVerification, String) {
     let token = random_hex(app);
     let verification = NewVerification {
         token_digest: digest(&token),
         mail: app.verification_mail.write(&app.zone, notice, &token),
-        origin,
+        origin: Some(network.to_string()),
     };
     (verification, token)
 }
@@ -152,19 +154,21 @@ pub enum ProofRefusal {
     InvalidPassword,
 }
 
-/// Verifies the address that a token was sent to, for somebody who shows that the account is theirs.
+/// Verifies the address that a token was sent to, for somebody in `network` who shows that the account is theirs.
 pub async fn verify_with_proof(
     app: &App,
     token: &str,
     proof: Proof,
+    network: Network,
 ) -> Result<Account, Failure<ProofRefusal>> {
+    let turn = HashTurn::new(HashPurpose::Verification, network);
     let new_password = match proof {
         Proof::Password(password) => {
             // A sign-up meanwhile voids the token, so it is this very password that verifies.
-            check_password(app, token, password).await?;
+            check_password(app, token, password, turn).await?;
             None
         }
-        Proof::NewPassword(password) => Some(new_password(app, token, password).await?),
+        Proof::NewPassword(password) => Some(new_password(app, token, password, turn).await?),
     };
     let verified = app.accounts.verify(digest(token), new_password).await?;
     verified.map_err(|refusal| Failure::Refused(ProofRefusal::Verify(refusal)))
@@ -174,6 +178,7 @@ async fn check_password(
     app: &App,
     token: &str,
     password: String,
+    turn: HashTurn,
 ) -> Result<(), Failure<ProofRefusal>> {
     let tried = app.accounts.try_password(digest(token)).await?;
     let (_, hash) = tried.map_err(|refusal| {
@@ -182,7 +187,7 @@ async fn check_password(
             TryRefusal::TooManyTries => ProofRefusal::TooManyTries,
         })
     })?;
-    match app.passwords.verify(password, hash).await? {
+    match app.passwords.verify(password, hash, turn).await? {
         true => Ok(()),
         false => Err(Failure::Refused(ProofRefusal::PasswordMismatch)),
     }
@@ -193,6 +198,7 @@ async fn new_password(
     app: &App,
     token: &str,
     password: String,
+    turn: HashTurn,
 ) -> Result<NewPassword, Failure<ProofRefusal>> {
     let account = verifiable(app, token).await;
     let account = account.map_err(|failure| failure.map(ProofRefusal::Verify))?;
@@ -200,18 +206,18 @@ async fn new_password(
     if !account::is_password(&password) {
         return Err(invalid());
     }
-    let hash = hash(app, password, &account.email, &account.name).await?;
+    let hash = hash(app, password, &account.email, &account.name, turn).await?;
     Ok(NewPassword {
         hash: hash.map_err(|_| invalid())?,
         generation: draw_generation(app),
     })
 }
 
-/// Sends another verification mail; the token before is void from then on.
+/// Sends another verification mail, which somebody in `network` asked for; the token before is void from then on.
 pub async fn resend_verification(
     app: &App,
     email: &str,
-    origin: Option<String>,
+    network: Network,
 ) -> Result<(), Failure<ResendRefusal>> {
     let key = EmailKey::of(email);
     let found = app.accounts.find_by_email(&key).await?;
@@ -222,7 +228,7 @@ pub async fn resend_verification(
         address: &account.email,
         signed_up_at: account.created_at,
     };
-    let (verification, _) = new_verification(app, notice, origin);
+    let (verification, _) = new_verification(app, notice, network);
     app.accounts
         .renew_verification(&key, verification)
         .await?
@@ -238,15 +244,16 @@ pub enum LoginRefusal {
     PasswordMismatch,
 }
 
-/// Logs in, verified or not, and gives the account with an access token.
+/// Logs in, verified or not, and gives the account with an access token. `turn` is where the password is to wait.
 pub async fn login(
     app: &App,
     email: &str,
     password: String,
+    turn: HashTurn,
 ) -> Result<(Account, String), Failure<LoginRefusal>> {
     let key = EmailKey::of(email);
     let (account, hash) = find_to_log_in(app, &key).await?;
-    if !app.passwords.verify(password, hash.clone()).await? {
+    if !app.passwords.verify(password, hash.clone(), turn).await? {
         return Err(Failure::Refused(LoginRefusal::PasswordMismatch));
     }
     let account = with_generation(app, &key, account, &hash).await?;

@@ -12,6 +12,7 @@ pub mod in_flight;
 pub mod issue_log;
 pub mod mail;
 pub mod merchant;
+pub mod network;
 pub mod ports;
 pub mod template;
 

@@ -96,6 +96,17 @@ pub struct QueuedMail {
     pub created_at: Timestamp,
     /// How often sending it failed so far.
     pub attempts: u32,
+    /// The network whose request wrote it, if that is known.
+    pub origin: Option<String>,
+}
+
+/// How much waits to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// How many mails are due.
+    pub due: i64,
+    /// Since when the one is due that waits longest.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A mail as the mailbox shows it.
@@ -161,45 +172,55 @@ pub trait MailTransport: Send + Sync {
     async fn send(&self, mail: &QueuedMail) -> Result<(), MailError>;
 }
 
-/// Sends up to `limit` mails that are due and returns how many it settled. A mail that fails is tried again later,
-/// at longer and longer intervals, for [`TRIED_FOR`] or until a refusal for good; then it stays in the mailbox.
-pub async fn deliver_due(
+/// What came of a try to deliver a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The mail server took it.
+    Sent,
+    /// It is to be tried again later.
+    Delayed,
+    /// It stays in the mailbox and is not tried any more.
+    GivenUp,
+}
+
+/// Sends a mail and notes what came of it. One that fails is tried again later, at longer and longer intervals, for
+/// [`TRIED_FOR`] or until a refusal for good; then it stays in the mailbox.
+pub async fn deliver(
     app: &App,
     transport: &dyn MailTransport,
-    limit: usize,
-) -> StoreResult<usize> {
-    let due = app.outbox.due(limit).await?;
-    for mail in &due {
-        let given_up_at = mail.created_at + TRIED_FOR;
-        if app.clock.now() >= given_up_at {
-            tracing::warn!(mail_id = mail.id, "mail given up: too old");
-            let reason = "too old to be sent: written more than 24 h ago".to_owned();
-            app.outbox.mark_failed(mail.id, None, reason).await?;
-            continue;
-        }
-        match transport.send(mail).await {
-            Ok(()) => app.outbox.mark_sent(mail.id).await?,
-            Err(error) => {
-                let retry_at = match &error {
-                    MailError::Transient(_) => Some(app.clock.now() + backoff(mail.attempts)),
-                    MailError::Permanent(_) => None,
-                };
-                // The last word is that of the server, not that of the clock.
-                let retry_at = retry_at.filter(|at| *at < given_up_at);
-                tracing::warn!(mail_id = mail.id, retry = retry_at.is_some(), %error, "mail not sent");
-                app.outbox
-                    .mark_failed(mail.id, retry_at, error.to_string())
-                    .await?;
-            }
-        }
+    mail: &QueuedMail,
+) -> StoreResult<Delivery> {
+    let given_up_at = mail.created_at + TRIED_FOR;
+    if app.clock.now() >= given_up_at {
+        tracing::warn!(mail_id = mail.id, "mail given up: too old");
+        let reason = "too old to be sent: written more than 24 h ago".to_owned();
+        app.outbox.mark_failed(mail.id, None, reason).await?;
+        return Ok(Delivery::GivenUp);
     }
-    Ok(due.len())
+    let Err(error) = transport.send(mail).await else {
+        app.outbox.mark_sent(mail.id).await?;
+        return Ok(Delivery::Sent);
+    };
+    let retry_at = match &error {
+        MailError::Transient(_) => Some(app.clock.now() + backoff(mail.attempts)),
+        MailError::Permanent(_) => None,
+    };
+    // The last word is that of the server, not that of the clock.
+    let retry_at = retry_at.filter(|at| *at < given_up_at);
+    tracing::warn!(mail_id = mail.id, retry = retry_at.is_some(), %error, "mail not sent");
+    app.outbox
+        .mark_failed(mail.id, retry_at, error.to_string())
+        .await?;
+    Ok(match retry_at {
+        Some(_) => Delivery::Delayed,
+        None => Delivery::GivenUp,
+    })
 }
 
 /// Where no mail server is configured: leaves up to `limit` mails that are due to the mailbox, and returns how many.
 /// A server that is configured later does not send them: their links would be dead.
 pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
-    let due = app.outbox.due(limit).await?;
+    let due = app.outbox.due(None, limit).await?;
     for mail in &due {
         let reason = "no mail server is configured (smtp-url)".to_owned();
         app.outbox.mark_failed(mail.id, None, reason).await?;

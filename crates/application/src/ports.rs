@@ -23,7 +23,8 @@ use crate::{
     audit::Difference,
     history::{Direction, HistoryFilter},
     idempotency::{Idempotency, Outcome, Peek},
-    mail::{MailContent, QueuedMail, StoredMail},
+    mail::{Backlog, MailContent, QueuedMail, StoredMail},
+    network::Network,
 };
 
 /// What goes wrong in a store beyond the refusals that the contract names.
@@ -57,6 +58,36 @@ pub trait Random: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
 
+/// Why a password is hashed. Each purpose has a queue of its own, so that none keeps another waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashPurpose {
+    /// A login.
+    Login,
+    /// A login from a network from which that account logged in before.
+    KnownLogin,
+    /// A sign-up.
+    SignUp,
+    /// The page behind the verification link.
+    Verification,
+}
+
+/// Where a password stands in line to be hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashTurn {
+    /// Names the queue.
+    pub purpose: HashPurpose,
+    /// Who asks: in each queue a network has one place, and its further passwords wait for that.
+    pub network: Network,
+}
+
+impl HashTurn {
+    /// A turn in the queue of `purpose`, in the place of `network`.
+    #[must_use]
+    pub fn new(purpose: HashPurpose, network: Network) -> Self {
+        Self { purpose, network }
+    }
+}
+
 /// Password hashing, so slow on purpose that only a few run at once.
 #[async_trait]
 pub trait Passwords: Send + Sync {
@@ -66,9 +97,10 @@ pub trait Passwords: Send + Sync {
         &self,
         password: String,
         about: Vec<String>,
+        turn: HashTurn,
     ) -> StoreResult<Result<String, GuessedFirst>>;
     /// Whether `password` is the one that `hash` was made of. Unavailable where too many wait already.
-    async fn verify(&self, password: String, hash: String) -> StoreResult<bool>;
+    async fn verify(&self, password: String, hash: String, turn: HashTurn) -> StoreResult<bool>;
 }
 
 /// A password is too easily guessed.
@@ -394,8 +426,11 @@ pub trait Histories: Send + Sync {
 /// it is void or spent, and by [`Upkeep::clean_up`] once its time is over and the mail does not wait any more.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Up to `limit` mails whose next try is due, oldest first.
-    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>>;
+    /// Up to `limit` mails whose next try is due. The networks that they come from take turns: first the oldest mail of
+    /// each, in the order of their names, which begins behind `after` and comes round; then the second of each, and so on.
+    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>>;
+    /// How much is due.
+    async fn backlog(&self) -> StoreResult<Backlog>;
     /// Notes that it left.
     async fn mark_sent(&self, id: i64) -> StoreResult<()>;
     /// Notes a failed try of a mail that still waits; `retry_at` is `None` where another would be useless:

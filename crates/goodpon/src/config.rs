@@ -77,7 +77,7 @@ impl Spec {
 }
 
 /// Every setting, in the order in which they are shown.
-pub const SPECS: [Spec; 40] = [
+pub const SPECS: [Spec; 42] = [
     Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
     Spec::open("database-url", "URL", "", "MySQL 8.4 or MariaDB 10.11, mysql://user:password@host:3306/database; by default an embedded database in the data folder. With it go valkey-url and kafka-brokers")
         .secret(Secrecy::SecretUrl),
@@ -113,11 +113,13 @@ pub const SPECS: [Spec; 40] = [
     Spec::open("keep-alive-secs", "SECONDS", "75", "How long a connection may stay idle between two requests"),
     Spec::open("drain-secs", "SECONDS", "0", "How long a stop leaves the ports open after /readyz has turned 503: behind a balancer, longer than it takes to notice, such as 5"),
     Spec::open("shutdown-timeout-secs", "SECONDS", "20", "How long running requests may take to finish at shutdown"),
-    Spec::open("rate-partner-per-sec", "COUNT", "0", "Partner requests a second per client id; 0 is unlimited"),
+    Spec::open("rate-partner-per-sec", "COUNT", "0", "Authenticated partner requests a second per client id; 0 is unlimited"),
     Spec::open("rate-sign-up-per-min", "COUNT", "20", "Sign-ups a minute per address and per e-mail; 0 is unlimited"),
-    Spec::open("rate-login-per-min", "COUNT", "30", "Logins a minute per address and per e-mail; 0 is unlimited"),
+    Spec::open("rate-login-per-min", "COUNT", "10", "Failed logins a minute per address and e-mail together, and ten times as many an hour per e-mail from all addresses but those it logged in from lately; 0 is unlimited"),
     Spec::open("rate-verify-per-min", "COUNT", "30", "Verifications a minute per address; 0 is unlimited"),
     Spec::open("rate-resend-per-min", "COUNT", "5", "Resent mails a minute per address and per e-mail; 0 is unlimited"),
+    Spec::open("rate-auth-failures-per-min", "COUNT", "60", "Refused client secrets, access tokens and passwords a minute per address; good secrets and tokens pass all the same; 0 is unlimited"),
+    Spec::open("rate-dashboard-per-min", "COUNT", "1200", "Dashboard calls a minute per account; 0 is unlimited"),
     Spec::open("tls-in-front", "BOOL", "false", "Something in front speaks TLS with the clients: no warning of plain HTTP at an address that other machines reach"),
     Spec::open("trust-forwarded-for", "BOOL", "false", "Take the last entry of X-Forwarded-For for the client's address: only behind a proxy that sets it"),
     Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_http=debug"),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use goodpon_application::idempotency::Outcome;
+use goodpon_application::network::Network;
 use goodpon_application::ports::{IssueRequest, StoreError};
 use goodpon_application::{App, Failure, account, coupon, credentials, merchant, template};
 use goodpon_domain::account::{Account, EmailKey};
@@ -161,10 +162,9 @@ async fn merchant_and_secret(
         }
         Some(merchant) => {
             if let Some(secret) = &kept.client_secret {
-                match credentials::authenticate(app, &merchant.client_id, secret).await {
-                    Ok(_) => return Ok((merchant, secret.clone())),
-                    Err(Failure::Refused(credentials::InvalidCredentials)) => {}
-                    Err(Failure::Store(error)) => return Err(store_failed(error)),
+                let are_good = credentials::are_good(app, &merchant.client_id, secret).await;
+                if are_good.map_err(store_failed)? {
+                    return Ok((merchant, secret.clone()));
                 }
             }
             let added = merchant::add_secret(app, account, merchant.id).await;
@@ -204,7 +204,7 @@ async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
         email: EMAIL.into(),
         password: password.to_owned(),
         name: ACCOUNT_NAME.into(),
-        origin: None,
+        network: Network::UNKNOWN,
     };
     let (_, token) = account::sign_up_with_token(app, input)
         .await

@@ -1,13 +1,19 @@
 //! Password hashes: argon2id as PHC strings, with a bound on how much runs and waits at once.
 
+mod queue;
+
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
-use goodpon_application::ports::{GuessedFirst, Passwords, Random, StoreError, StoreResult};
+use goodpon_application::ports::{
+    GuessedFirst, HashPurpose, HashTurn, Passwords, Random, StoreError, StoreResult,
+};
 use tokio::sync::Semaphore;
+
+use queue::Queue;
 
 use crate::guessing::is_guessed_first;
 
@@ -15,8 +21,13 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// How many may wait for their turn; a hash takes some 70 ms, so more than these would time out anyway.
-const WAITING: usize = 32;
+/// How many networks may stand in each queue. A hash takes 20 to 70 ms and the queues take turns, so what stands
+/// last still comes within the time that a request has.
+const LOGIN_NETWORKS: usize = 64;
+const OTHER_NETWORKS: usize = 32;
+
+/// A longer text is no password of ours (contract §2: at most 100 characters) and need not wait to hear that.
+const MAX_PASSWORD_BYTES: usize = 400;
 
 /// Hashes on threads of their own, on at most half of the cores, so that a storm of logins leaves the rest
 /// of the service its share.
@@ -24,7 +35,10 @@ pub struct Argon2Passwords {
     hasher: Arc<Argon2<'static>>,
     random: Arc<dyn Random>,
     running: Arc<Semaphore>,
-    admitted: Arc<Semaphore>,
+    logins: Queue,
+    known_logins: Queue,
+    sign_ups: Queue,
+    verifications: Queue,
 }
 
 impl Argon2Passwords {
@@ -32,33 +46,39 @@ impl Argon2Passwords {
     /// None that these parameters have.
     pub fn new(random: Arc<dyn Random>) -> Result<Self, argon2::Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let running = (cores / 2).max(1);
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
         Ok(Self {
             hasher: Arc::new(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
             random,
-            running: Arc::new(Semaphore::new(running)),
-            admitted: Arc::new(Semaphore::new(running + WAITING)),
+            running: Arc::new(Semaphore::new((cores / 2).max(1))),
+            logins: Queue::for_networks(LOGIN_NETWORKS),
+            known_logins: Queue::for_networks(OTHER_NETWORKS),
+            sign_ups: Queue::for_networks(OTHER_NETWORKS),
+            verifications: Queue::for_networks(OTHER_NETWORKS),
         })
     }
 
-    /// Runs `work` when its turn comes. The places are given back by the work itself: a caller that has
+    fn queue(&self, purpose: HashPurpose) -> &Queue {
+        match purpose {
+            HashPurpose::Login => &self.logins,
+            HashPurpose::KnownLogin => &self.known_logins,
+            HashPurpose::SignUp => &self.sign_ups,
+            HashPurpose::Verification => &self.verifications,
+        }
+    }
+
+    /// Runs `work` when its turn comes. What it holds is given back by the work itself: a caller that has
     /// gone away does not make room while its hash still runs.
     async fn in_turn<T: Send + 'static>(
         &self,
+        turn: HashTurn,
         work: impl FnOnce(&Argon2<'static>) -> Result<T, Error> + Send + 'static,
     ) -> StoreResult<T> {
-        let admitted = Arc::clone(&self.admitted)
-            .try_acquire_owned()
-            .map_err(|_| StoreError::Unavailable {
-                reason: "too many passwords wait to be hashed".into(),
-                may_have_happened: false,
-            })?;
-        let running = Arc::clone(&self.running).acquire_owned().await;
-        let running = running.map_err(|error| unexpected(&error))?;
+        let queue = self.queue(turn.purpose);
+        let running = queue.wait(turn.network, &self.running).await?;
         let hasher = Arc::clone(&self.hasher);
         tokio::task::spawn_blocking(move || {
-            let _places = (admitted, running);
+            let _running = running;
             work(&hasher)
         })
         .await
@@ -77,10 +97,11 @@ impl Passwords for Argon2Passwords {
         &self,
         password: String,
         about: Vec<String>,
+        turn: HashTurn,
     ) -> StoreResult<Result<String, GuessedFirst>> {
         let mut salt = [0; 16];
         self.random.fill(&mut salt);
-        self.in_turn(move |hasher| {
+        self.in_turn(turn, move |hasher| {
             if is_guessed_first(&password, &about) {
                 return Ok(Err(GuessedFirst));
             }
@@ -90,8 +111,11 @@ impl Passwords for Argon2Passwords {
         .await
     }
 
-    async fn verify(&self, password: String, hash: String) -> StoreResult<bool> {
-        self.in_turn(move |hasher| {
+    async fn verify(&self, password: String, hash: String, turn: HashTurn) -> StoreResult<bool> {
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Ok(false);
+        }
+        self.in_turn(turn, move |hasher| {
             let hash = PasswordHash::new(&hash).map_err(|_| Error::EncodingInvalid)?;
             match hasher.verify_password(password.as_bytes(), &hash) {
                 Ok(()) => Ok(true),
@@ -107,12 +131,19 @@ impl Passwords for Argon2Passwords {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use goodpon_application::network::Network;
+
     use super::*;
     use crate::random::SecureRandom;
 
     fn passwords() -> Argon2Passwords {
         Argon2Passwords::new(Arc::new(SecureRandom)).unwrap()
     }
+
+    const TURN: HashTurn = HashTurn {
+        purpose: HashPurpose::Login,
+        network: Network::UNKNOWN,
+    };
 
     #[tokio::test]
     async fn a_hash_knows_its_password_and_no_other() {
@@ -122,40 +153,51 @@ mod tests {
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
         );
-        assert!(
-            passwords
-                .verify("비밀번호🎟🎟🎟".into(), hash.clone())
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .verify("비밀번호".into(), hash.clone())
-                .await
-                .unwrap()
-        );
+        let verify = async |password: &str| {
+            let read = passwords.verify(password.into(), hash.clone(), TURN).await;
+            read.unwrap()
+        };
+        assert!(verify("비밀번호🎟🎟🎟").await);
+        assert!(!verify("비밀번호").await);
         assert_ne!(hash, self::hash(&passwords, "비밀번호🎟🎟🎟").await);
-        let guessed = passwords.hash("kim@x.kr".into(), vec!["kim@x.kr".into()]);
+        let guessed = passwords.hash("kim@x.kr".into(), vec!["kim@x.kr".into()], TURN);
         assert_eq!(guessed.await.unwrap(), Err(GuessedFirst));
     }
 
     async fn hash(passwords: &Argon2Passwords, password: &str) -> String {
-        let hash = passwords.hash(password.into(), Vec::new()).await.unwrap();
-        hash.unwrap()
+        let hash = passwords.hash(password.into(), Vec::new(), TURN).await;
+        hash.unwrap().unwrap()
     }
 
     #[tokio::test]
     async fn a_hash_that_cannot_be_read_is_our_fault() {
-        let read = passwords().verify("x".into(), "none".into()).await;
+        let read = passwords().verify("x".into(), "none".into(), TURN).await;
         assert!(matches!(read, Err(StoreError::Unexpected(_))), "{read:?}");
     }
 
     #[tokio::test]
-    async fn beyond_the_bound_it_is_unavailable_at_once() {
-        let passwords = passwords();
-        let all = passwords.admitted.available_permits() as u32;
-        let taken = passwords.admitted.acquire_many(all).await.unwrap();
-        let refused = passwords.hash("x".into(), Vec::new()).await;
+    async fn a_full_queue_leaves_the_others_open() {
+        let passwords = Arc::new(passwords());
+        let hash = hash(&passwords, "비밀번호🎟🎟🎟").await;
+        let mut waiting = tokio::task::JoinSet::new();
+        let running = passwords.running.available_permits() as u32;
+        let taken = passwords.running.acquire_many(running).await.unwrap();
+        for number in 0..LOGIN_NETWORKS {
+            let passwords = Arc::clone(&passwords);
+            let network = Network::of([10, 0, 0, number as u8].into());
+            let turn = HashTurn::new(HashPurpose::Login, network);
+            let hash = hash.clone();
+            waiting.spawn(async move { passwords.verify("x".into(), hash, turn).await });
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        let stranger = Network::of([192, 0, 2, 1].into());
+        let verify = |purpose| {
+            let turn = HashTurn::new(purpose, stranger);
+            passwords.verify("x".into(), hash.clone(), turn)
+        };
+        let refused = verify(HashPurpose::Login).await;
         assert!(matches!(
             refused,
             Err(StoreError::Unavailable {
@@ -164,28 +206,15 @@ mod tests {
             })
         ));
         drop(taken);
-        assert!(passwords.hash("x".into(), Vec::new()).await.is_ok());
-        assert_eq!(passwords.admitted.available_permits() as u32, all);
-    }
-
-    #[tokio::test]
-    async fn who_goes_away_while_waiting_gives_the_place_back() {
-        let passwords = passwords();
-        let free = passwords.admitted.available_permits();
-        let running = passwords.running.available_permits() as u32;
-        let taken = passwords.running.acquire_many(running).await.unwrap();
-        let mut waiting = Box::pin(passwords.hash("x".into(), Vec::new()));
-        assert!(is_pending_once_polled(&mut waiting).await);
-        assert_eq!(passwords.admitted.available_permits(), free - 1);
-        drop(waiting);
-        assert_eq!(passwords.admitted.available_permits(), free);
-        drop(taken);
-    }
-
-    async fn is_pending_once_polled<F: Future + Unpin>(future: &mut F) -> bool {
-        std::future::poll_fn(|context| {
-            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
-        })
-        .await
+        // Each queue comes first in its turn, however long the others are.
+        for purpose in [
+            HashPurpose::KnownLogin,
+            HashPurpose::SignUp,
+            HashPurpose::Verification,
+        ] {
+            assert!(verify(purpose).await.is_ok(), "{purpose:?}");
+        }
+        waiting.shutdown().await;
+        assert!(verify(HashPurpose::Login).await.is_ok());
     }
 }

@@ -234,9 +234,11 @@ pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
         docs: settings.docs,
         hsts_seconds: settings.hsts_max_age_secs,
         sign_ups_per_minute: settings.rate_sign_up_per_min,
-        logins_per_minute: settings.rate_login_per_min,
+        failed_logins_per_minute: settings.rate_login_per_min,
         verifications_per_minute: settings.rate_verify_per_min,
         resends_per_minute: settings.rate_resend_per_min,
+        calls_per_minute: settings.rate_dashboard_per_min,
+        auth_failures_per_minute: settings.rate_auth_failures_per_min,
         trust_forwarded_for: settings.trust_forwarded_for,
         cors_origins: settings.cors_origins.clone(),
     };
@@ -246,6 +248,7 @@ pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
         docs: settings.docs,
         hsts_seconds: settings.hsts_max_age_secs,
         rate_per_second: settings.rate_partner_per_sec,
+        auth_failures_per_minute: settings.rate_auth_failures_per_min,
         trust_forwarded_for: settings.trust_forwarded_for,
     };
     Services {

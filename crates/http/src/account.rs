@@ -60,7 +60,6 @@ pub(crate) async fn sign_up(
     State(dashboard): State<Dashboard>,
     call: Call,
 ) -> Result<Answer, ApiError> {
-    let origin = Some(call.network(&dashboard).to_string());
     let mut fields = call.fields_and_body();
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let password = fields.body("password").any_text();
@@ -70,7 +69,7 @@ pub(crate) async fn sign_up(
             email: email?.into_owned(),
             password: password?.into_owned(),
             name: name?.into_owned(),
-            origin,
+            network: call.network(),
         })
     })?;
     call.names(&input.email);
@@ -140,9 +139,10 @@ pub(crate) async fn login(
     let password = fields.body("password").any_text();
     let (email, password) = fields.finish(|| Some((email?, password?)))?;
     call.names(&email);
-    let (account, token) = account::login(dashboard.app(), &email, password.into_owned())
-        .await
-        .map_err(|failure| ApiError::of(failure, login_code))?;
+    let (attempt, turn) = dashboard.begin_login(&call, &email)?;
+    let outcome = account::login(dashboard.app(), &email, password.into_owned(), turn).await;
+    dashboard.end_login(&attempt, &outcome);
+    let (account, token) = outcome.map_err(|failure| ApiError::of(failure, login_code))?;
     call.is_by(&account);
     Ok(Answer::success(&LoginResult {
         id: account.id.0,
@@ -224,8 +224,7 @@ pub(crate) async fn resend_verification_email(
     let email = fields.body("email").text(0..=MAX_EMAIL);
     let email = fields.finish(|| email)?;
     call.names(&email);
-    let origin = Some(call.network(&dashboard).to_string());
-    account::resend_verification(dashboard.app(), &email, origin)
+    account::resend_verification(dashboard.app(), &email, call.network())
         .await
         .map_err(|failure| ApiError::of(failure, resend_code))?;
     Ok(Answer::success(RESENT))

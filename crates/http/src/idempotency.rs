@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::extract::MatchedPath;
 use axum::response::{IntoResponse, Response};
 use goodpon_application::idempotency::{self, Idempotency, Outcome, Peek};
 use goodpon_application::ports::StoreResult;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::answer::Answer;
 use crate::error::{ApiError, ErrorCode};
@@ -24,6 +26,23 @@ fn key(headers: &HeaderMap) -> Result<Option<&HeaderValue>, ApiError> {
         (None, _) => Ok(None),
         (Some(key), None) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(key)),
         (Some(_), _) => Err(ApiError::new(ErrorCode::InvalidIdempotencyKey)),
+    }
+}
+
+/// Has the key echoed of a request that is turned away after authentication and before its handler sees it.
+pub(crate) fn echo_unhandled(parts: &Parts) {
+    let route = parts.extensions.get::<MatchedPath>();
+    let bears_keys = route.is_some_and(|route| {
+        ["/issue", "/redeem", "/cancel"]
+            .iter()
+            .any(|call| route.as_str().ends_with(call))
+    });
+    if bears_keys
+        && parts.method == Method::POST
+        && let (Ok(Some(key)), Some(scope)) =
+            (key(&parts.headers), parts.extensions.get::<RequestScope>())
+    {
+        scope.echo(key);
     }
 }
 

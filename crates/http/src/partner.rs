@@ -1,11 +1,13 @@
 //! The partner API (contract §3): what a merchant's shop calls, from server to server.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
+use goodpon_application::credentials::{Asking, ClientId, GivenSecret, InvalidCredentials};
 use goodpon_application::{App, Failure, credentials};
 use goodpon_domain::id::MerchantId;
 use http::HeaderMap;
@@ -18,9 +20,9 @@ use crate::Api;
 use crate::error::{ApiError, ErrorCode};
 use crate::input::Fields;
 use crate::observe::{ObserveLayer, RequestScope};
-use crate::rate_limit::KeyedLimiter;
+use crate::rate_limit::{self, KeyedLimiter};
 use crate::time_limit::TimeLimitLayer;
-use crate::{body, coupon, docs, openapi};
+use crate::{body, coupon, docs, idempotency, openapi};
 
 const CLIENT_ID: &str = "x-goodpon-client-id";
 /// Ours have 35 letters; what is longer is none of ours and would only fill the log.
@@ -39,8 +41,10 @@ pub struct PartnerSettings {
     pub docs: bool,
     /// For how many seconds browsers are told to come by HTTPS only; 0 is not to tell.
     pub hsts_seconds: u32,
-    /// Requests a second for each client id; 0 is without limit.
+    /// Authenticated requests a second for each client id; 0 is without limit.
     pub rate_per_second: u32,
+    /// Refused credentials a minute for each address; 0 is without limit.
+    pub auth_failures_per_minute: u32,
     /// Whether the last entry of `X-Forwarded-For` is the client's address.
     pub trust_forwarded_for: bool,
 }
@@ -52,7 +56,9 @@ pub struct Partner(Arc<Inner>);
 struct Inner {
     app: Arc<App>,
     body_timeout: Duration,
-    rate: KeyedLimiter<Box<[u8]>>,
+    rate: KeyedLimiter,
+    auth_failures: KeyedLimiter,
+    trust_forwarded_for: bool,
 }
 
 impl Partner {
@@ -67,6 +73,8 @@ pub fn service(app: Arc<App>, settings: &PartnerSettings) -> Api {
         app,
         body_timeout: settings.body_timeout,
         rate: KeyedLimiter::per_second(settings.rate_per_second),
+        auth_failures: KeyedLimiter::per_minute(settings.auth_failures_per_minute),
+        trust_forwarded_for: settings.trust_forwarded_for,
     }));
     let router = Router::from(calls())
         .merge(match settings.docs {
@@ -135,7 +143,7 @@ impl FromRequest<Partner> for Caller {
         {
             scope.set_client_id(client_id);
         }
-        let merchant_id = authenticate(partner, &parts.headers).await?;
+        let merchant_id = authenticate(partner, &parts).await?;
         if let Some(scope) = scope {
             scope.set_merchant(merchant_id.0);
         }
@@ -147,25 +155,57 @@ impl FromRequest<Partner> for Caller {
     }
 }
 
-async fn authenticate(partner: &Partner, headers: &HeaderMap) -> Result<MerchantId, ApiError> {
-    let client_id = credential(headers, CLIENT_ID)?;
-    if partner.0.rate.is_on()
-        && let Some(client_id) = client_id
-    {
-        partner.0.rate.check(&client_id.into())?;
+/// Who asks, by the credentials that the request bears, as often as that client may.
+async fn authenticate(partner: &Partner, parts: &Parts) -> Result<MerchantId, ApiError> {
+    let client_id =
+        credential(&parts.headers, CLIENT_ID)?.ok_or(ApiError::new(ErrorCode::ClientIdMissing))?;
+    let secret = credential(&parts.headers, CLIENT_SECRET)?
+        .ok_or(ApiError::new(ErrorCode::ClientSecretMissing))?;
+    // What has not the form of credentials is remembered nowhere, and no store is asked about it.
+    let (Some(client_id), Some(secret)) = (ClientId::read(client_id), GivenSecret::read(secret))
+    else {
+        return Err(refuse(partner, client_address(partner, parts)));
+    };
+    let merchant_id = match credentials::recognise(partner.app(), client_id, &secret) {
+        Some(merchant_id) => merchant_id,
+        None => look_up(partner, parts, client_id, &secret).await?,
+    };
+    if partner.0.rate.is_on() {
+        let within = partner.0.rate.check(&client_id);
+        within.inspect_err(|_| idempotency::echo_unhandled(parts))?;
     }
-    let client_id = client_id.ok_or(ApiError::new(ErrorCode::ClientIdMissing))?;
-    let secret =
-        credential(headers, CLIENT_SECRET)?.ok_or(ApiError::new(ErrorCode::ClientSecretMissing))?;
-    let refused = || ApiError::new(ErrorCode::InvalidCredentials);
-    let client_id = std::str::from_utf8(client_id).map_err(|_| refused())?;
-    let secret = std::str::from_utf8(secret).map_err(|_| refused())?;
-    credentials::authenticate(partner.app(), client_id, secret)
+    Ok(merchant_id)
+}
+
+async fn look_up(
+    partner: &Partner,
+    parts: &Parts,
+    client_id: ClientId,
+    secret: &GivenSecret,
+) -> Result<MerchantId, ApiError> {
+    let address = client_address(partner, parts);
+    let asking = match partner.0.auth_failures.look(&address) {
+        Ok(()) => Asking::Freely,
+        Err(_) => Asking::Sparingly,
+    };
+    credentials::authenticate(partner.app(), client_id, secret, asking)
         .await
         .map_err(|failure| match failure {
-            Failure::Refused(credentials::InvalidCredentials) => refused(),
+            Failure::Refused(InvalidCredentials) => refuse(partner, address),
             Failure::Store(error) => error.into(),
         })
+}
+
+/// What bad credentials are answered: beyond the bound of failures, that there are too many.
+fn refuse(partner: &Partner, address: IpAddr) -> ApiError {
+    let counted = partner.0.auth_failures.check(&address);
+    counted
+        .err()
+        .unwrap_or(ErrorCode::InvalidCredentials.into())
+}
+
+fn client_address(partner: &Partner, parts: &Parts) -> IpAddr {
+    rate_limit::client_address(parts, partner.0.trust_forwarded_for)
 }
 
 /// A header's value without the white space around it; `None` if there is nothing else. One that stands twice names

@@ -1,46 +1,60 @@
-//! Rate limits by key: client id, address or e-mail (contract §1, Limits).
+//! Rate limits by key: client id, account, address or e-mail (contract §1, Limits).
 
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
 use http::HeaderMap;
+use http::request::Parts;
+use quick_cache::sync::Cache;
 
 use crate::error::ApiError;
+use crate::serve::Peer;
 
-/// How many checks pass between two clearings of keys that have their whole quota back.
-const CHECKS_BETWEEN_CLEARINGS: u32 = 1024;
+/// How many keys each limit remembers, some hundred bytes each. Beyond that, those that were seen longest ago are
+/// forgotten, one for each new one.
+const REMEMBERED_KEYS: usize = 32_768;
 
 /// Limits how often each key may pass; a burst may use the whole quota of its period at once.
-#[derive(Debug)]
-pub struct KeyedLimiter<K: Hash + Eq + Clone>(Option<State<K>>);
+pub struct KeyedLimiter(Option<State>);
 
-#[derive(Debug)]
-struct State<K: Hash + Eq + Clone> {
-    limiter: DefaultKeyedRateLimiter<K>,
-    clock: DefaultClock,
-    checks: AtomicU32,
+struct State {
+    period: u64,
+    /// Between two uses that follow each other as fast as they may for ever.
+    interval: u64,
+    /// When a key will have its whole quota back. Times are nanoseconds since `began`.
+    restored_at: Cache<u64, Arc<AtomicU64>>,
+    /// Of the keys themselves nothing is kept, and nobody can choose two that meet.
+    hasher: RandomState,
+    began: Instant,
 }
 
-impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
+impl KeyedLimiter {
     /// `count` a second for each key; 0 lets everything pass.
     pub fn per_second(count: u32) -> Self {
-        Self::new(count, Quota::per_second)
+        Self::new(count, Duration::from_secs(1))
     }
 
     /// `count` a minute for each key; 0 lets everything pass.
     pub fn per_minute(count: u32) -> Self {
-        Self::new(count, Quota::per_minute)
+        Self::new(count, Duration::from_secs(60))
     }
 
-    fn new(count: u32, quota: fn(NonZeroU32) -> Quota) -> Self {
-        Self(NonZeroU32::new(count).map(|count| State {
-            limiter: DefaultKeyedRateLimiter::keyed(quota(count)),
-            clock: DefaultClock::default(),
-            checks: AtomicU32::new(0),
+    /// `count` an hour for each key; 0 lets everything pass.
+    pub fn per_hour(count: u32) -> Self {
+        Self::new(count, Duration::from_secs(3600))
+    }
+
+    fn new(count: u32, period: Duration) -> Self {
+        let period = nanoseconds(period);
+        Self((count > 0).then(|| State {
+            period,
+            interval: period / u64::from(count),
+            restored_at: Cache::new(REMEMBERED_KEYS),
+            hasher: RandomState::new(),
+            began: Instant::now(),
         }))
     }
 
@@ -53,32 +67,100 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     /// TOO_MANY_REQUESTS with the whole seconds, at least 1, after which `key` may pass again.
-    pub fn check(&self, key: &K) -> Result<(), ApiError> {
+    pub fn check(&self, key: &impl Hash) -> Result<(), ApiError> {
         let Some(state) = &self.0 else {
             return Ok(());
         };
-        if state.checks.fetch_add(1, Ordering::Relaxed) % CHECKS_BETWEEN_CLEARINGS
-            == CHECKS_BETWEEN_CLEARINGS - 1
-        {
-            state.limiter.retain_recent();
-            state.limiter.shrink_to_fit();
-        }
-        state.limiter.check_key(key).map_err(|until| {
-            let wait = until.wait_time_from(state.clock.now());
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            ApiError::too_many_requests(seconds.max(1))
-        })
+        let restored_at = state.of(key);
+        let now = state.now();
+        restored_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| {
+                state.after_a_use(at, now).ok()
+            })
+            .map(drop)
+            .map_err(|at| too_many(state.after_a_use(at, now).err().unwrap_or_default()))
     }
+
+    /// Looks whether `key` may pass, counting nothing.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn look(&self, key: &impl Hash) -> Result<(), ApiError> {
+        let Some(state) = &self.0 else {
+            return Ok(());
+        };
+        let Some(restored_at) = state.restored_at.get(&state.hasher.hash_one(key)) else {
+            return Ok(());
+        };
+        let at = restored_at.load(Ordering::Relaxed);
+        let after = state.after_a_use(at, state.now());
+        after.map(drop).map_err(too_many)
+    }
+
+    /// Takes back one use of `key` that was counted.
+    pub fn give_back(&self, key: &impl Hash) {
+        if let Some(state) = &self.0
+            && let Some(at) = state.restored_at.get(&state.hasher.hash_one(key))
+        {
+            at.fetch_sub(
+                state.interval.min(at.load(Ordering::Relaxed)),
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Gives `key` its whole quota back.
+    pub fn clear(&self, key: &impl Hash) {
+        if let Some(state) = &self.0 {
+            state.restored_at.remove(&state.hasher.hash_one(key));
+        }
+    }
+}
+
+impl State {
+    fn now(&self) -> u64 {
+        nanoseconds(self.began.elapsed())
+    }
+
+    fn of(&self, key: &impl Hash) -> Arc<AtomicU64> {
+        let key = self.hasher.hash_one(key);
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::default());
+        match self.restored_at.get_or_insert_with(&key, fresh) {
+            Ok(at) => at,
+            Err(never) => match never {},
+        }
+    }
+
+    /// When the quota will be whole again if it is used once more `now`, or how long that would be too early.
+    fn after_a_use(&self, restored_at: u64, now: u64) -> Result<u64, u64> {
+        let after = restored_at.max(now) + self.interval;
+        match after.checked_sub(now + self.period) {
+            None | Some(0) => Ok(after),
+            Some(early) => Err(early),
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn too_many(nanoseconds: u64) -> ApiError {
+    ApiError::too_many_requests(nanoseconds.div_ceil(1_000_000_000).max(1))
 }
 
 /// The client's address as a key for limits: where `trust_forwarded_for` is set, the last entry of
 /// `X-Forwarded-For`, which our own proxy wrote, and the peer's where there is none that can be read.
 /// Of IPv6 the network (/64), for a single client has as many addresses in it as it likes.
-pub fn client_address(headers: &HeaderMap, peer: SocketAddr, trust_forwarded_for: bool) -> IpAddr {
+pub fn client_address(parts: &Parts, trust_forwarded_for: bool) -> IpAddr {
     let forwarded = trust_forwarded_for
-        .then(|| last_forwarded(headers))
+        .then(|| last_forwarded(&parts.headers))
         .flatten();
-    match forwarded.unwrap_or(peer.ip()).to_canonical() {
+    let peer = || {
+        let peer = parts.extensions.get::<Peer>();
+        peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip())
+    };
+    match forwarded.unwrap_or_else(peer).to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -112,11 +194,37 @@ mod tests {
         assert!(limiter.is_on());
         for key in ["a", "b"] {
             assert!(limiter.check(&key).is_ok());
+            assert!(limiter.look(&key).is_ok());
             assert!(limiter.check(&key).is_ok());
+            assert!(limiter.look(&key).is_err());
             let error = limiter.check(&key).unwrap_err();
             assert_eq!(error.code, ErrorCode::TooManyRequests);
             let seconds = error.retry_after.unwrap();
-            assert!((1..=30).contains(&seconds), "{seconds}");
+            assert!((29..=30).contains(&seconds), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_use_can_be_taken_back_and_all_of_them_forgotten() {
+        let limiter = KeyedLimiter::per_hour(2);
+        assert!(limiter.check(&1).is_ok() && limiter.check(&1).is_ok());
+        limiter.give_back(&1);
+        assert!(limiter.check(&1).is_ok());
+        assert!(limiter.check(&1).is_err());
+        limiter.clear(&1);
+        assert!(limiter.check(&1).is_ok() && limiter.check(&1).is_ok());
+        assert!(limiter.check(&1).is_err());
+        limiter.give_back(&2);
+        assert!(limiter.look(&2).is_ok());
+    }
+
+    #[test]
+    fn a_quota_comes_back_with_time() {
+        let limiter = KeyedLimiter::per_second(50);
+        while limiter.check(&1).is_ok() {}
+        let began = Instant::now();
+        while limiter.check(&1).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(10));
         }
     }
 
@@ -128,24 +236,25 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_a_full_quota_are_forgotten() {
-        // A quota this large is whole again within nanoseconds.
-        let limiter = KeyedLimiter::per_second(u32::MAX);
-        for key in 0..100_000 {
+    fn no_more_keys_are_remembered_than_may_be() {
+        let limiter = KeyedLimiter::per_minute(1);
+        for key in 0..4 * REMEMBERED_KEYS {
             assert!(limiter.check(&key).is_ok());
         }
-        assert!(limiter.0.unwrap().limiter.len() <= CHECKS_BETWEEN_CLEARINGS as usize);
+        assert!(limiter.0.unwrap().restored_at.len() <= REMEMBERED_KEYS);
     }
 
     #[test]
     fn the_address_is_the_peers_unless_a_proxy_is_trusted() {
         let peer: SocketAddr = "10.0.0.1:99".parse().unwrap();
         let address = |values: &[&str], trusted| {
-            let mut headers = HeaderMap::new();
+            let (mut parts, ()) = http::Request::new(()).into_parts();
+            parts.extensions.insert(Peer(peer));
             for value in values {
-                headers.append("x-forwarded-for", value.parse().unwrap());
+                let value = value.parse().unwrap();
+                parts.headers.append("x-forwarded-for", value);
             }
-            client_address(&headers, peer, trusted).to_string()
+            client_address(&parts, trusted).to_string()
         };
         assert_eq!(address(&["1.1.1.1"], false), "10.0.0.1");
         assert_eq!(address(&[], true), "10.0.0.1");

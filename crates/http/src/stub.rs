@@ -1,8 +1,9 @@
 //! For tests of routers: an [`App`] whose stores are away, but for three accounts that the tokens `owner`, `unverified` and
-//! `lost` stand for (the last by an error of the store), and one merchant with the client id `ck_known` and the secret
-//! `sk_known`, whose coupons are issued to nobody: for the user `slow` it takes for ever, for `panic` it panics.
+//! `lost` stand for (the last by an error of the store), and one merchant with the client id [`KNOWN_ID`] and the
+//! secret [`KNOWN_SECRET`], whose coupons are issued to nobody: for the user `slow` it takes for ever, for `panic` it panics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use goodpon_application::App;
@@ -10,7 +11,7 @@ use goodpon_application::audit::Difference;
 use goodpon_application::credentials::CredentialCache;
 use goodpon_application::history::{Direction, HistoryFilter};
 use goodpon_application::idempotency::{Idempotency, Outcome, Peek};
-use goodpon_application::mail::{MailContent, QueuedMail, StoredMail, VerificationMail};
+use goodpon_application::mail::{Backlog, MailContent, QueuedMail, StoredMail, VerificationMail};
 use goodpon_application::ports::*;
 use goodpon_domain::account::{
     Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal,
@@ -27,12 +28,20 @@ use goodpon_domain::wallet::HeldCoupon;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-const SHA_256_OF_SK_KNOWN: [u8; 32] = [
-    0x49, 0x5c, 0x70, 0x14, 0xac, 0xd9, 0x93, 0x56, 0xcc, 0x34, 0xa6, 0x5f, 0x0e, 0xdb, 0x99, 0xd3,
-    0x57, 0x5b, 0x82, 0xde, 0x10, 0xb1, 0xd2, 0x7a, 0x9c, 0x11, 0x1e, 0x7d, 0xa8, 0x11, 0x33, 0x86,
+/// The merchant's client id and secret.
+pub const KNOWN_ID: &str = "ck_11111111111111111111111111111111";
+pub const KNOWN_SECRET: &str = "sk_55555555555555555555555555555555";
+
+const SHA_256_OF_KNOWN_SECRET: [u8; 32] = [
+    0x75, 0xcd, 0x23, 0xab, 0x09, 0x5d, 0x76, 0xdf, 0x1b, 0x14, 0xfc, 0x8d, 0xe7, 0x7c, 0x5c, 0xb0,
+    0x3b, 0x41, 0x23, 0x12, 0x70, 0xc7, 0xf0, 0x77, 0xaf, 0xe0, 0xea, 0x33, 0xe7, 0x50, 0x15, 0x08,
 ];
 
-struct Away;
+#[derive(Default)]
+struct Away {
+    /// How often credentials were looked up.
+    lookups: Arc<AtomicUsize>,
+}
 
 fn away<T>() -> StoreResult<T> {
     Err(StoreError::Unavailable {
@@ -55,10 +64,15 @@ impl Random for Away {
 
 #[async_trait]
 impl Passwords for Away {
-    async fn hash(&self, _: String, _: Vec<String>) -> StoreResult<Result<String, GuessedFirst>> {
+    async fn hash(
+        &self,
+        _: String,
+        _: Vec<String>,
+        _: HashTurn,
+    ) -> StoreResult<Result<String, GuessedFirst>> {
         away()
     }
-    async fn verify(&self, _: String, _: String) -> StoreResult<bool> {
+    async fn verify(&self, _: String, _: String, _: HashTurn) -> StoreResult<bool> {
         away()
     }
 }
@@ -108,8 +122,11 @@ impl Accounts for Away {
             _ => away(),
         }
     }
-    async fn find_by_email(&self, _: &EmailKey) -> StoreResult<Option<(Account, String)>> {
-        away()
+    async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>> {
+        match email.as_str().starts_with("nobody") {
+            true => Ok(None),
+            false => away(),
+        }
     }
     async fn draw_generation(&self, _: AccountId, _: Generation) -> StoreResult<()> {
         away()
@@ -194,12 +211,16 @@ impl Merchants for Away {
         away()
     }
     async fn credentials(&self, client_id: &str) -> StoreResult<Option<Credentials>> {
-        if client_id != "ck_known" {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        if client_id.starts_with("ck_0") {
+            return Ok(None);
+        }
+        if client_id != KNOWN_ID {
             return away();
         }
         Ok(Some(Credentials {
             merchant_id: MerchantId(7),
-            secrets: vec![(SHA_256_OF_SK_KNOWN, None)],
+            secrets: vec![(SHA_256_OF_KNOWN_SECRET, None)],
         }))
     }
 }
@@ -296,7 +317,10 @@ impl Histories for Away {
 
 #[async_trait]
 impl Outbox for Away {
-    async fn due(&self, _: usize) -> StoreResult<Vec<QueuedMail>> {
+    async fn due(&self, _: Option<&str>, _: usize) -> StoreResult<Vec<QueuedMail>> {
+        away()
+    }
+    async fn backlog(&self) -> StoreResult<Backlog> {
         away()
     }
     async fn mark_sent(&self, _: i64) -> StoreResult<()> {
@@ -337,7 +361,12 @@ impl Health for Away {
 }
 
 pub(crate) fn app() -> Arc<App> {
-    let away = Arc::new(Away);
+    app_that_counts(Arc::default())
+}
+
+/// As [`app`], counting in `lookups` how often the store is asked for credentials.
+pub(crate) fn app_that_counts(lookups: Arc<AtomicUsize>) -> Arc<App> {
+    let away = Arc::new(Away { lookups });
     Arc::new(App {
         accounts: away.clone(),
         merchants: away.clone(),

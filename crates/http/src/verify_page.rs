@@ -82,7 +82,8 @@ async fn complete(State(dashboard): State<Dashboard>, call: Call) -> Response {
         return forms(&dashboard, &token, status, Some(Fault::NothingGiven)).await;
     };
     let is_new = matches!(proof, Proof::NewPassword(_));
-    let (code, fault) = match account::verify_with_proof(dashboard.app(), &token, proof).await {
+    let (app, network) = (dashboard.app(), call.network());
+    let (code, fault) = match account::verify_with_proof(app, &token, proof, network).await {
         Ok(account) => {
             call.is_by(&account);
             if is_new {

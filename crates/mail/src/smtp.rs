@@ -1,7 +1,8 @@
-//! Delivery by SMTP, one connection a mail.
+//! Delivery by SMTP, over connections that are kept for the next mail.
 
 use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use goodpon_application::mail::{MailError, MailTransport, QueuedMail};
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::Error as LettreError;
+use lettre::transport::smtp::{AsyncSmtpTransportBuilder, Error as LettreError, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -19,6 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For the whole conversation, connecting included: some ten commands and their replies.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many connections are kept while no mail uses them, and for how long: less than servers keep an idle one.
+const KEPT: usize = 8;
+const KEPT_FOR: Duration = Duration::from_secs(30);
 
 /// Why an SMTP setting cannot be used. Never shows a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -36,11 +41,16 @@ pub enum ConfigError {
 
 /// An SMTP server to send by, and the sender to send as.
 pub struct Smtp {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    builder: AsyncSmtpTransportBuilder,
+    kept: Mutex<Vec<Transport>>,
     from: Mailbox,
     server: String,
     password_in_clear: bool,
 }
+
+/// One conversation at a time. Its pool holds one connection; a conversation that breaks off takes both with it, for
+/// a reply that is still to come would be taken for that to the next mail.
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 impl fmt::Debug for Smtp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,12 +96,14 @@ impl Smtp {
             url.host_str().unwrap_or_default(),
             url.port().unwrap_or_default()
         );
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.as_str())
+        let pool = PoolConfig::new().max_size(1).idle_timeout(KEPT_FOR);
+        let builder = Transport::from_url(url.as_str())
             .map_err(|error| ConfigError::Transport(error.to_string()))?
             .timeout(Some(CONNECT_TIMEOUT))
-            .build();
+            .pool_config(pool);
         Ok(Self {
-            transport,
+            builder,
+            kept: Mutex::default(),
             from,
             server,
             password_in_clear,
@@ -102,6 +114,22 @@ impl Smtp {
     #[must_use]
     pub fn password_in_clear(&self) -> bool {
         self.password_in_clear
+    }
+
+    fn take_transport(&self) -> Transport {
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        kept.unwrap_or_else(|| self.builder.clone().build())
+    }
+
+    fn keep(&self, transport: Transport) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT {
+            kept.push(transport);
+        }
     }
 
     fn written(&self, mail: &QueuedMail) -> Result<lettre::Message, MailError> {
@@ -141,9 +169,13 @@ impl MailTransport for Smtp {
     /// Takes 30 seconds at the most. After a transient error the mail may have arrived all the
     /// same, when only the server's reply was lost.
     async fn send(&self, mail: &QueuedMail) -> Result<(), MailError> {
-        let sending = self.transport.send(self.written(mail)?);
-        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
-            Ok(Ok(_)) => Ok(()),
+        let written = self.written(mail)?;
+        let transport = self.take_transport();
+        match tokio::time::timeout(SEND_TIMEOUT, transport.send(written)).await {
+            Ok(Ok(_)) => {
+                self.keep(transport);
+                Ok(())
+            }
             Ok(Err(error)) => Err(classified(&error)),
             Err(_) => Err(MailError::Transient(format!(
                 "no answer from {} within {} s",

@@ -86,15 +86,19 @@ async fn converse(stream: TcpStream, twist: Twist) -> Heard {
     heard
 }
 
-async fn send_to(url: &str, to: &str) -> Result<(), MailError> {
-    let mail = QueuedMail {
+fn mail_to(to: &str) -> QueuedMail {
+    QueuedMail {
         id: 17,
         to: to.to_owned(),
         content: verification("sohee@example.com", "2026-03-02 10:23 (Asia/Seoul)", LINK),
         created_at: jiff::Timestamp::UNIX_EPOCH,
         attempts: 0,
-    };
-    Smtp::new(url, FROM).unwrap().send(&mail).await
+        origin: None,
+    }
+}
+
+async fn send_to(url: &str, to: &str) -> Result<(), MailError> {
+    Smtp::new(url, FROM).unwrap().send(&mail_to(to)).await
 }
 
 async fn sent(twist: Twist) -> (Result<(), MailError>, Heard) {
@@ -270,4 +274,25 @@ async fn a_mail_bears_the_same_id_at_every_try() {
         ids.push(mail.message_id().unwrap().to_owned());
     }
     assert_eq!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn one_connection_carries_several_mails() {
+    let (port, heard) = peer(Twist::None).await;
+    let smtp = Smtp::new(&format!("smtp://127.0.0.1:{port}"), FROM).unwrap();
+    for _ in 0..3 {
+        smtp.send(&mail_to("kim@example.com")).await.unwrap();
+        // The connection is put back by a task of its own.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    drop(smtp);
+    let heard = heard.await.unwrap();
+    let count = |start: &str| {
+        heard
+            .commands
+            .iter()
+            .filter(|c| c.starts_with(start))
+            .count()
+    };
+    assert_eq!((count("EHLO"), count("MAIL"), count("QUIT")), (1, 3, 1));
 }

@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use goodpon_application::{
-    mail::{QueuedMail, StoredMail},
+    mail::{Backlog, QueuedMail, StoredMail},
     ports::{Outbox, StoreResult},
 };
 use jiff::Timestamp;
 
 use crate::{Store, gate::NOW};
 
-/// For how long a process that does not come back keeps others from delivering: longer than a mail takes.
+/// For how long a process that does not come back keeps others from delivering. Each look for due mails renews it; what
+/// one look found is begun within a second and takes half a minute, so that it is over long before another process begins.
 const LEASED_FOR_MICROS: i64 = 120_000_000;
 
 /// The outbox as the processes of an installation share it: mails are due to whoever holds the lease.
@@ -54,11 +55,15 @@ impl SharedOutbox {
 
 #[async_trait]
 impl Outbox for SharedOutbox {
-    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>> {
         match self.lease().await? {
-            true => self.store.due(limit).await,
+            true => self.store.due(after, limit).await,
             false => Ok(Vec::new()),
         }
+    }
+
+    async fn backlog(&self) -> StoreResult<Backlog> {
+        self.store.backlog().await
     }
 
     async fn mark_sent(&self, id: i64) -> StoreResult<()> {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use goodpon_application::{
-    mail::{MailContent, QueuedMail, StoredMail},
+    mail::{Backlog, MailContent, QueuedMail, StoredMail},
     ports::{NewVerification, Outbox, StoreResult},
 };
 use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
@@ -127,12 +127,17 @@ pub(crate) async fn further(session: &mut Session<'_>, to: &str) -> Result<Vec<T
     session.rows(FURTHER, asked, |row| row.timestamp()).await
 }
 
-async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>> {
+async fn due(session: &mut Session<'_>, after: &str, limit: usize) -> Result<Vec<QueuedMail>> {
     session
         .rows(
-            "SELECT id, recipient, subject, text, html, created_at, attempts FROM mails
-             WHERE next_try_at <= ? ORDER BY next_try_at, id LIMIT ?",
-            (micros(session.now), row_limit(limit)),
+            "SELECT id, recipient, subject, text, html, created_at, attempts, origin
+             FROM (SELECT * FROM (
+                       SELECT id AS mail, COALESCE(origin, '') AS network,
+                              ROW_NUMBER() OVER (PARTITION BY origin ORDER BY next_try_at, id) AS turn
+                       FROM mails WHERE next_try_at <= ?) AS waiting
+                   ORDER BY turn, network <= ?, network LIMIT ?) AS chosen
+             JOIN mails ON id = mail ORDER BY turn, network <= ?, network",
+            (micros(session.now), after, row_limit(limit), after),
             |row| {
                 Ok(QueuedMail {
                     id: row.read()?,
@@ -140,10 +145,27 @@ async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>>
                     content: content(row)?,
                     created_at: row.timestamp()?,
                     attempts: row.read()?,
+                    origin: row.read()?,
                 })
             },
         )
         .await
+}
+
+async fn backlog(session: &mut Session<'_>) -> Result<Backlog> {
+    let found = session
+        .rows(
+            "SELECT COUNT(*), MIN(next_try_at) FROM mails WHERE next_try_at <= ?",
+            (micros(session.now),),
+            |row| {
+                Ok(Backlog {
+                    due: row.read()?,
+                    oldest: row.optional_timestamp()?,
+                })
+            },
+        )
+        .await?;
+    Ok(found.into_iter().next().unwrap_or_default())
 }
 
 fn content(row: &mut Columns) -> Result<MailContent> {
@@ -229,8 +251,14 @@ async fn mark_failed(
 
 #[async_trait]
 impl Outbox for Store {
-    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
-        self.read(|session| Box::pin(due(session, limit))).await
+    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+        let after = after.unwrap_or_default();
+        self.scan(|session| Box::pin(due(session, after, limit)))
+            .await
+    }
+
+    async fn backlog(&self) -> StoreResult<Backlog> {
+        self.read(|session| Box::pin(backlog(session))).await
     }
 
     async fn mark_sent(&self, id: i64) -> StoreResult<()> {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use goodpon_application::{
-    mail::{MailContent, QueuedMail, StoredMail},
+    mail::{Backlog, MailContent, QueuedMail, StoredMail},
     ports::{NewVerification, Outbox, StoreResult},
 };
 use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
@@ -135,22 +135,47 @@ impl Store {
     }
 }
 
-fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<QueuedMail>> {
+fn due(
+    connection: &Connection,
+    now: Timestamp,
+    after: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<QueuedMail>> {
     connection
         .prepare_cached(
-            "SELECT id, recipient, subject, text, html, created_at, attempts FROM mails
-             WHERE next_try_at IS NOT NULL AND next_try_at <= ?1 ORDER BY next_try_at, id LIMIT ?2",
+            "WITH waiting AS (
+                 SELECT id AS mail, COALESCE(origin, '') AS network,
+                        ROW_NUMBER() OVER (PARTITION BY origin ORDER BY next_try_at, id) AS turn
+                 FROM mails WHERE next_try_at IS NOT NULL AND next_try_at <= ?1)
+             SELECT id, recipient, subject, text, html, created_at, attempts, origin
+             FROM (SELECT * FROM waiting ORDER BY turn, network <= ?2, network LIMIT ?3)
+             JOIN mails ON id = mail ORDER BY turn, network <= ?2, network",
         )?
-        .query_map(params![micros(now), row_limit(limit)], |row| {
+        .query_map(params![micros(now), after, row_limit(limit)], |row| {
             Ok(QueuedMail {
                 id: row.get(0)?,
                 to: row.get(1)?,
                 content: content(row, 2)?,
                 created_at: timestamp(row, 5)?,
                 attempts: row.get(6)?,
+                origin: row.get(7)?,
             })
         })?
         .collect()
+}
+
+fn backlog(connection: &Connection, now: Timestamp) -> rusqlite::Result<Backlog> {
+    connection
+        .prepare_cached(
+            "SELECT COUNT(*), MIN(next_try_at) FROM mails
+             WHERE next_try_at IS NOT NULL AND next_try_at <= ?1",
+        )?
+        .query_row([micros(now)], |row| {
+            Ok(Backlog {
+                due: row.get(0)?,
+                oldest: optional_timestamp(row, 1)?,
+            })
+        })
 }
 
 fn content(row: &Row<'_>, first: usize) -> rusqlite::Result<MailContent> {
@@ -209,9 +234,15 @@ fn list(
 
 #[async_trait]
 impl Outbox for Store {
-    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+        let (now, after) = (self.inner.clock.now(), after.unwrap_or_default().to_owned());
+        self.scan(move |connection| due(connection, now, &after, limit))
+            .await
+    }
+
+    async fn backlog(&self) -> StoreResult<Backlog> {
         let now = self.inner.clock.now();
-        self.read(|connection| due(connection, now, limit))
+        self.scan(move |connection| backlog(connection, now)).await
     }
 
     async fn mark_sent(&self, id: i64) -> StoreResult<()> {

@@ -1,5 +1,6 @@
 //! What Goodpon does by itself, beside the requests: schedules ([`schedules`]) and mail delivery ([`outbox`]).
 
+mod deliveries;
 pub mod outbox;
 mod repeat;
 pub mod schedules;

@@ -4,49 +4,41 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goodpon_application::{App, mail, mail::MailTransport};
+use goodpon_application::mail::MailTransport;
+use goodpon_application::ports::StoreError;
+use goodpon_application::{App, mail};
 use goodpon_supervise::{Ended, Report};
 use tokio::sync::watch;
 
+use crate::deliveries::Deliveries;
 use crate::repeat::repeat;
 
 /// How soon a new mail is noticed.
-const POLL: Duration = Duration::from_secs(1);
-
-/// One mail at a time, so that a stop waits for one conversation with the mail server and no more.
-const MAILS: usize = 1;
+pub(crate) const POLL: Duration = Duration::from_secs(1);
 
 /// Where no conversation is held, several are settled at a time.
 const LEFT: usize = 100;
 
-/// Delivers what is due until `stop` is true. A mail whose delivery is cut off by the end of the process
-/// goes out again at the next start: at least once, hardly ever twice. Without a `transport`, what is due is left
-/// to the mailbox for good.
+/// Delivers what is due until `stop` is true, and then finishes what is under way. A mail whose delivery is cut off by
+/// the end of the process goes out again at the next start: at least once, hardly ever twice. Without a `transport`,
+/// what is due is left to the mailbox for good.
 pub async fn run(
     app: Arc<App>,
     transport: Option<Arc<dyn MailTransport>>,
     report: Report,
     stop: watch::Receiver<bool>,
 ) -> Ended {
-    metrics::describe_counter!(
-        "goodpon_mail_deliveries_total",
-        "Tries to hand a mail to the mail server, whatever came of them"
-    );
-    let tries = metrics::counter!("goodpon_mail_deliveries_total");
-    repeat(
-        POLL,
-        &report,
-        stop,
-        || async {
-            let Some(transport) = &transport else {
-                return mail::leave_to_mailbox(&app, LEFT).await;
-            };
-            let tried = mail::deliver_due(&app, transport.as_ref(), MAILS).await?;
-            tries.increment(tried as u64);
-            Ok(tried)
-        },
-        |error| tracing::warn!(%error, "outbox could not be read, to be tried again"),
-    )
-    .await;
+    match transport {
+        Some(transport) => Deliveries::new(app, transport).run(&report, stop).await,
+        None => {
+            let leave = || async { mail::leave_to_mailbox(&app, LEFT).await };
+            let failed = |error| could_not_be_read(&error);
+            repeat(POLL, &report, stop, leave, failed).await;
+        }
+    }
     Ok(())
+}
+
+pub(crate) fn could_not_be_read(error: &StoreError) {
+    tracing::warn!(%error, "outbox could not be read, to be tried again");
 }

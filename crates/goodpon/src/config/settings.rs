@@ -119,12 +119,16 @@ pub struct Settings {
     pub rate_partner_per_sec: u32,
     /// Sign-ups a minute.
     pub rate_sign_up_per_min: u32,
-    /// Logins a minute.
+    /// Failed logins a minute.
     pub rate_login_per_min: u32,
     /// Verifications a minute.
     pub rate_verify_per_min: u32,
     /// Resent mails a minute.
     pub rate_resend_per_min: u32,
+    /// Dashboard calls a minute per account; 0 is unlimited.
+    pub rate_dashboard_per_min: u32,
+    /// Refused credentials a minute per address; 0 is unlimited.
+    pub rate_auth_failures_per_min: u32,
     /// Whether something in front speaks TLS with the clients.
     pub tls_in_front: bool,
     /// Whether a proxy's word on the client's address is taken.
@@ -177,6 +181,8 @@ impl Settings {
             rate_login_per_min: read(all, "rate-login-per-min", rate)?,
             rate_verify_per_min: read(all, "rate-verify-per-min", rate)?,
             rate_resend_per_min: read(all, "rate-resend-per-min", rate)?,
+            rate_dashboard_per_min: read(all, "rate-dashboard-per-min", rate)?,
+            rate_auth_failures_per_min: read(all, "rate-auth-failures-per-min", rate)?,
             tls_in_front: read(all, "tls-in-front", yes_or_no)?,
             trust_forwarded_for: read(all, "trust-forwarded-for", yes_or_no)?,
             log_level: read(all, "log-level", str::parse)?,

@@ -9,6 +9,7 @@ use goodpon_application::account;
 use goodpon_application::mail::{
     self, MailError, MailState, MailTransport, QueuedMail, StoredMail,
 };
+use goodpon_application::network::Network;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
@@ -43,9 +44,18 @@ impl Place {
             email: email.to_owned(),
             password: "Password-1234!".to_owned(),
             name: "이름".to_owned(),
-            origin: None,
+            network: Network::UNKNOWN,
         };
         assert!(account::sign_up(&self.app, input).await.is_ok(), "{email}");
+    }
+
+    /// Tries all that is due, and tells how much that was.
+    async fn deliver(&self, transport: &dyn MailTransport) -> usize {
+        let due = self.app.outbox.due(None, 10).await.unwrap();
+        for mail in &due {
+            mail::deliver(&self.app, transport, mail).await.unwrap();
+        }
+        due.len()
     }
 
     async fn mail_to(&self, email: &str) -> StoredMail {
@@ -94,7 +104,7 @@ async fn a_server_that_is_down_is_tried_for_a_day() {
     let mut place = place();
     place.sign_up("a@x.kr").await;
     let down = Refusing::with(MailError::Transient("down".into()));
-    let tried = mail::deliver_due(&place.app, &down, 10).await.unwrap();
+    let tried = place.deliver(&down).await;
     let kept = place.mail_to("a@x.kr").await;
     assert_eq!(
         (tried, told(&kept)),
@@ -104,14 +114,14 @@ async fn a_server_that_is_down_is_tried_for_a_day() {
     // The last try: there is no time for another.
     place.sign_up("b@x.kr").await;
     place.app.clock = Arc::new(Ahead(mail::TRIED_FOR - SignedDuration::from_secs(1)));
-    mail::deliver_due(&place.app, &down, 10).await.unwrap();
+    place.deliver(&down).await;
     let kept = place.mail_to("b@x.kr").await;
     assert_eq!(told(&kept), (MailState::GivenUp, 1, Some("down")));
 
     // Not tried for a day, such as with the program switched off: its link is long dead.
     place.sign_up("c@x.kr").await;
     place.app.clock = Arc::new(Ahead(mail::TRIED_FOR));
-    mail::deliver_due(&place.app, &down, 10).await.unwrap();
+    place.deliver(&down).await;
     let kept = place.mail_to("c@x.kr").await;
     let (state, attempts, error) = told(&kept);
     assert_eq!((state, attempts), (MailState::GivenUp, 1));
@@ -124,7 +134,7 @@ async fn a_refusal_for_good_shows_in_the_mailbox() {
     let place = place();
     place.sign_up("gone@x.kr").await;
     let refusing = Refusing::with(MailError::Permanent("550 no".into()));
-    mail::deliver_due(&place.app, &refusing, 10).await.unwrap();
+    place.deliver(&refusing).await;
     assert_eq!(
         told(&place.mail_to("gone@x.kr").await),
         (MailState::GivenUp, 1, Some("550 no"))
@@ -154,7 +164,7 @@ async fn a_mail_server_that_comes_later_does_not_send_the_old_mailbox() {
     place.sign_up("a@x.kr").await;
     assert_eq!(mail::leave_to_mailbox(&place.app, 10).await.unwrap(), 1);
     let server = Refusing::with(MailError::Transient("down".into()));
-    assert_eq!(mail::deliver_due(&place.app, &server, 10).await.unwrap(), 0);
+    assert_eq!(place.deliver(&server).await, 0);
     let kept = place.mail_to("a@x.kr").await;
     let (state, attempts, error) = told(&kept);
     assert_eq!((state, attempts), (MailState::GivenUp, 1));

@@ -10,17 +10,20 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use crate::trace::TRACE_HEADER;
 
+/// Origins as browsers send them. One that no header can carry is none that a browser has.
+pub(super) fn origins(of: &[String]) -> Vec<HeaderValue> {
+    of.iter()
+        .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
+        .collect()
+}
+
 /// Lets pages of `origins` call `router`; without any, preflights are answered all the same, for a browser sends no
 /// token with one, and are answered without a word of leave. An origin that no header can carry is none that a browser
 /// has.
 pub(super) fn allow<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
-    origins: &[String],
+    origins: Vec<HeaderValue>,
 ) -> Router<S> {
-    let origins: Vec<HeaderValue> = origins
-        .iter()
-        .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
-        .collect();
     if origins.is_empty() {
         return router.layer(from_fn(answer_preflights));
     }

@@ -1,7 +1,7 @@
 //! What comes before the router finds a handler or none (contract §1, Order of checks).
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
@@ -9,8 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use goodpon_application::account;
+use goodpon_application::network::Network;
 use goodpon_domain::account::{Account, EmailKey};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -19,7 +20,6 @@ use crate::error::{ApiError, ErrorCode};
 use crate::input::Fields;
 use crate::observe::RequestScope;
 use crate::rate_limit::client_address;
-use crate::serve::Peer;
 use crate::{body, docs, verify_page};
 
 const MAX_EMAIL: usize = 255;
@@ -45,13 +45,18 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 }
 
 #[derive(Debug, Clone)]
-struct Intake(Bytes);
+struct Intake {
+    body: Bytes,
+    address: IpAddr,
+}
 
 /// A request that was let in: its head and its whole body.
 #[derive(Debug)]
 pub(crate) struct Call {
     parts: Parts,
     pub(crate) body: Bytes,
+    /// Where it came from, as limits count it.
+    pub(crate) address: IpAddr,
 }
 
 impl Call {
@@ -87,8 +92,8 @@ impl Call {
     }
 
     /// The network that it came from.
-    pub(crate) fn network(&self, dashboard: &Dashboard) -> IpAddr {
-        network(dashboard, &self.parts)
+    pub(crate) fn network(&self) -> Network {
+        Network::of(self.address)
     }
 
     /// Tells the access log which merchant it is about.
@@ -105,8 +110,15 @@ impl<S: Sync> FromRequest<S> for Call {
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
         let (mut parts, _) = request.into_parts();
         let intake = parts.extensions.remove::<Intake>();
-        let body = intake.map(|Intake(body)| body).unwrap_or_default();
-        Ok(Self { parts, body })
+        let (body, address) = match intake {
+            Some(intake) => (intake.body, intake.address),
+            None => (Bytes::new(), Ipv4Addr::UNSPECIFIED.into()),
+        };
+        Ok(Self {
+            parts,
+            body,
+            address,
+        })
     }
 }
 
@@ -133,18 +145,22 @@ async fn let_in(dashboard: &Dashboard, request: Request) -> Result<Request, ApiE
         }
     }
     let body = body::read(&parts.headers, stream, dashboard.0.body_timeout).await?;
-    limit_rate(dashboard, &parts, &body)?;
-    if !is_open(parts.uri.path()) {
-        let account = authenticate(dashboard, &parts.headers).await?;
+    let address = client_address(&parts, dashboard.0.trust_forwarded_for);
+    if is_open(parts.uri.path()) {
+        refuse_foreign_pages(dashboard, &parts)?;
+        limit_rate(dashboard, &parts, &body, address)?;
+    } else {
+        let account = authenticate(dashboard, &parts.headers, address).await?;
         if let Some(scope) = parts.extensions.get::<RequestScope>() {
             scope.set_account(account.id.0);
         }
         if !account.verified && !may_be_unverified(&parts) {
             return Err(ApiError::new(ErrorCode::AccountNotVerified));
         }
+        dashboard.0.by_account.check(&account.id.0)?;
         parts.extensions.insert(Caller(account));
     }
-    parts.extensions.insert(Intake(body));
+    parts.extensions.insert(Intake { body, address });
     Ok(Request::from_parts(parts, Body::empty()))
 }
 
@@ -157,13 +173,33 @@ fn may_be_unverified(parts: &Parts) -> bool {
     parts.uri.path() == MY_ACCOUNT && matches!(parts.method, Method::GET | Method::HEAD)
 }
 
-fn limit_rate(dashboard: &Dashboard, parts: &Parts, body: &[u8]) -> Result<(), ApiError> {
+/// Bodies are read as JSON whatever they claim to be, so any page could have its visitors' browsers make the calls that
+/// need no token. A browser says whether a page of another site asks; other clients do not send the header.
+fn refuse_foreign_pages(dashboard: &Dashboard, parts: &Parts) -> Result<(), ApiError> {
+    if parts.method != Method::POST {
+        return Ok(());
+    }
+    let site = parts.headers.get("sec-fetch-site");
+    if site.is_none_or(|site| site != "cross-site") {
+        return Ok(());
+    }
+    let origin = parts.headers.get(ORIGIN);
+    match origin.is_some_and(|origin| dashboard.0.cors_origins.contains(origin)) {
+        true => Ok(()),
+        false => Err(ApiError::new(ErrorCode::Forbidden)),
+    }
+}
+
+fn limit_rate(
+    dashboard: &Dashboard,
+    parts: &Parts,
+    body: &[u8],
+    address: IpAddr,
+) -> Result<(), ApiError> {
     let Some(limit) = limit_of(dashboard, parts) else {
         return Ok(());
     };
-    if limit.by_address.is_on() {
-        limit.by_address.check(&network(dashboard, parts))?;
-    }
+    limit.by_address.check(&address)?;
     if limit.by_email.is_on()
         && let Some(email) = email(parts, body)
     {
@@ -172,20 +208,13 @@ fn limit_rate(dashboard: &Dashboard, parts: &Parts, body: &[u8]) -> Result<(), A
     Ok(())
 }
 
-/// The client's address, of IPv6 its network.
-fn network(dashboard: &Dashboard, parts: &Parts) -> IpAddr {
-    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let peer = parts.extensions.get::<Peer>().map_or(nobody, |peer| peer.0);
-    client_address(&parts.headers, peer, dashboard.0.trust_forwarded_for)
-}
-
+/// The limit on a call that needs no token. That on logins is another: see [`super::LoginLimit`].
 fn limit_of<'a>(dashboard: &'a Dashboard, parts: &Parts) -> Option<&'a OpenCallLimit> {
     if parts.method != Method::POST {
         return None;
     }
     match parts.uri.path() {
         SIGN_UP => Some(&dashboard.0.sign_up),
-        LOGIN => Some(&dashboard.0.login),
         VERIFY | verify_page::PATH => Some(&dashboard.0.verify),
         RESEND => Some(&dashboard.0.resend),
         _ => None,
@@ -199,11 +228,26 @@ fn email(parts: &Parts, body: &[u8]) -> Option<String> {
     Some(EmailKey::of(&email).as_str().to_owned())
 }
 
-async fn authenticate(dashboard: &Dashboard, headers: &HeaderMap) -> Result<Account, ApiError> {
-    let unauthorized = || ApiError::new(ErrorCode::Unauthorized);
-    let token = bearer(headers).ok_or_else(unauthorized)?;
-    let account = account::authenticate(dashboard.app(), token).await?;
-    account.ok_or_else(unauthorized)
+/// The account of the token that the request bears. A token that is not good counts as a failure of its address, and
+/// beyond the bound of those is answered so; a good one passes all the same.
+async fn authenticate(
+    dashboard: &Dashboard,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<Account, ApiError> {
+    let unauthorized = ApiError::new(ErrorCode::Unauthorized);
+    let Some(token) = bearer(headers) else {
+        return Err(unauthorized);
+    };
+    match account::authenticate(dashboard.app(), token).await? {
+        Some(account) => Ok(account),
+        None => Err(dashboard
+            .0
+            .auth_failures
+            .check(&address)
+            .err()
+            .unwrap_or(unauthorized)),
+    }
 }
 
 /// The token of the one `Authorization` header; of several none is picked.

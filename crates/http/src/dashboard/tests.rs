@@ -22,7 +22,9 @@ fn settings() -> DashboardSettings {
         docs: true,
         hsts_seconds: 0,
         sign_ups_per_minute: 0,
-        logins_per_minute: 2,
+        failed_logins_per_minute: 2,
+        calls_per_minute: 0,
+        auth_failures_per_minute: 0,
         verifications_per_minute: 0,
         resends_per_minute: 0,
         trust_forwarded_for: true,
@@ -150,26 +152,133 @@ async fn a_body_that_is_too_large_comes_first() {
     assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
 }
 
+/// Whether a login was refused for its rate, and its code.
+async fn log_in(client: &Client, address: &str, email: &str) -> String {
+    let body = format!(r#"{{"email":"{email}","password":"x"}}"#);
+    let from = [("x-forwarded-for", address)];
+    let response = client.send("POST /v1/auth/login", &from, &body).await;
+    let told = response.headers().contains_key(RETRY_AFTER);
+    assert_eq!(told, [429, 503].contains(&response.status().as_u16()));
+    code(response).await
+}
+
 #[tokio::test]
-async fn logins_are_limited_by_address_and_by_email() {
+async fn failed_logins_are_limited_by_address_and_email_together() {
     let client = Client::new();
-    let login = async |address: &str, email: &str| {
-        let body = format!(r#"{{"email":"{email}","password":"x"}}"#);
-        let from = [("x-forwarded-for", address)];
-        let response = client.send("POST /v1/auth/login", &from, &body).await;
-        let told = response.headers().contains_key(RETRY_AFTER);
-        (
-            response.status().as_u16() == 429 && told,
-            code(response).await,
-        )
+    for (address, email, expected) in [
+        ("1.1.1.1", "nobody@b.co", "ACCOUNT_NOT_FOUND"),
+        ("1.1.1.1", "Nobody@B.co", "ACCOUNT_NOT_FOUND"),
+        ("1.1.1.1", "NOBODY@b.co", "TOO_MANY_REQUESTS"),
+        ("1.1.1.1", "nobody@d.co", "ACCOUNT_NOT_FOUND"),
+        ("2.2.2.2", "nobody@b.co", "ACCOUNT_NOT_FOUND"),
+    ] {
+        assert_eq!(
+            log_in(&client, address, email).await,
+            expected,
+            "{address} {email}"
+        );
+    }
+    for _ in 0..5 {
+        let unknown = log_in(&client, "3.3.3.3", "a@b.co").await;
+        assert_eq!(
+            unknown, "SERVICE_UNAVAILABLE",
+            "that is no failure of the caller's"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_failures_of_an_address_are_limited_and_its_good_tokens_pass() {
+    let settings = DashboardSettings {
+        auth_failures_per_minute: 2,
+        ..settings()
     };
-    let passes = (false, "SERVICE_UNAVAILABLE".to_owned());
-    let limited = (true, "TOO_MANY_REQUESTS".to_owned());
-    assert_eq!(login("1.1.1.1", "a@b.co").await, passes);
-    assert_eq!(login("1.1.1.1", "A@B.co").await, passes);
-    assert_eq!(login("1.1.1.1", "c@d.co").await, limited);
-    assert_eq!(login("2.2.2.2", "a@B.co").await, limited);
-    assert_eq!(login("2.2.2.2", "c@d.co").await, passes);
+    let client = Client(service(stub::app(), &settings));
+    let accounts = "GET /v1/accounts";
+    let limited = (429, "TOO_MANY_REQUESTS".to_owned());
+    for _ in 0..2 {
+        let refused = client.code(accounts, Some("forged")).await;
+        assert_eq!(refused, (401, "UNAUTHORIZED".to_owned()));
+    }
+    assert_eq!(client.code(accounts, Some("forged")).await, limited);
+    assert_eq!(client.code(accounts, Some("owner")).await.0, 200);
+    assert_eq!(
+        client.code(accounts, None).await.0,
+        401,
+        "nothing was tried"
+    );
+    assert_eq!(
+        log_in(&client, "", "nobody@b.co").await,
+        "TOO_MANY_REQUESTS"
+    );
+    assert_eq!(
+        log_in(&client, "1.1.1.1", "nobody@b.co").await,
+        "ACCOUNT_NOT_FOUND"
+    );
+}
+
+#[tokio::test]
+async fn the_calls_of_an_account_are_limited_once_it_is_known() {
+    let settings = DashboardSettings {
+        calls_per_minute: 2,
+        ..settings()
+    };
+    let client = Client(service(stub::app(), &settings));
+    for expected in [404, 404, 429] {
+        assert_eq!(
+            client.code("GET /v1/nothing", Some("owner")).await.0,
+            expected
+        );
+    }
+    let unverified = client.code("GET /v1/nothing", Some("unverified")).await;
+    assert_eq!(unverified.0, 403);
+    assert_eq!(
+        client.code("GET /v1/accounts", Some("unverified")).await.0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_stands_twice_is_none() {
+    let owner = ("authorization", "bearer owner");
+    let response = Client::new()
+        .send("GET /v1/accounts", &[owner, owner], "")
+        .await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_make_no_open_calls() {
+    let client = Client::new();
+    let cross = ("sec-fetch-site", "cross-site");
+    let same = ("sec-fetch-site", "same-origin");
+    let (listed, foreign) = (("origin", ORIGIN), ("origin", "https://evil.example.com"));
+    let login = "POST /v1/auth/login";
+    for (call, headers, status) in [
+        (login, &[cross, foreign][..], 403),
+        (login, &[cross], 403),
+        (login, &[cross, ("origin", "null")], 403),
+        ("POST /v1/accounts/sign-up", &[cross, foreign], 403),
+        ("POST /v1/auth/verify", &[cross, foreign], 403),
+        ("POST /v1/auth/verify/resend", &[cross, foreign], 403),
+        (login, &[cross, listed], 400),
+        (login, &[same, foreign], 400),
+        (login, &[("sec-fetch-site", "same-site")], 400),
+        (login, &[("sec-fetch-site", "none")], 400),
+        (login, &[foreign], 400),
+        ("GET /verify?token=a", &[cross], 200),
+        ("POST /v1/merchants", &[cross, foreign], 401),
+    ] {
+        let response = client.send(call, headers, "").await;
+        assert_eq!(response.status(), status, "{call} {headers:?}");
+        if status == 403 {
+            assert_eq!(code(response).await, "FORBIDDEN");
+        }
+    }
+    let page = client
+        .send("POST /verify", &[cross, foreign], "token=a")
+        .await;
+    assert_page(page, 403, &["접근 권한이 없습니다."]).await;
 }
 
 #[tokio::test]

@@ -14,12 +14,12 @@ use crate::error::ErrorCode;
 const IDEMPOTENT: [&str; 3] = ["issueCoupon", "redeemCoupon", "cancelCouponRedemption"];
 
 /// The statuses of these calls that are told before the caller is known, when no key is echoed.
-const BEFORE_AUTHENTICATION: [&str; 3] = ["401", "413", "429"];
+const BEFORE_AUTHENTICATION: [&str; 2] = ["401", "413"];
 
 /// The statuses of answers that are stored: successes, and refusals by the operation.
 const STORED: [&str; 4] = ["200", "400", "403", "404"];
 
-/// The calls that need no token; they are the ones with limited rates.
+/// The calls that need no token.
 pub(super) const OPEN: [&str; 4] = ["signUp", "login", "verifyEmail", "resendVerificationEmail"];
 
 /// Completes each operation, first by what both APIs have, then by `of_api`.
@@ -68,8 +68,9 @@ fn of_both(operation: &mut Operation) {
 
 pub(super) fn of_dashboard(operation: &mut Operation) {
     let id = operation.operation_id.clone().unwrap_or_default();
+    add_error(operation, ErrorCode::TooManyRequests);
     if OPEN.contains(&id.as_str()) {
-        add_error(operation, ErrorCode::TooManyRequests);
+        add_error(operation, ErrorCode::Forbidden);
         return;
     }
     add_error(operation, ErrorCode::Unauthorized);

@@ -1,4 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -10,31 +13,38 @@ use crate::stub;
 use crate::trace::TRACE_HEADER;
 
 const KNOWN: [(&str, &str); 2] = [
-    ("x-goodpon-client-id", "ck_known"),
-    ("x-goodpon-client-secret", "sk_known"),
+    ("x-goodpon-client-id", stub::KNOWN_ID),
+    ("x-goodpon-client-secret", stub::KNOWN_SECRET),
 ];
 
 async fn send(call: &str, headers: &[(&str, &str)]) -> Response {
     send_body(call, headers, Body::empty()).await
 }
 
-async fn send_body(call: &str, headers: &[(&str, &str)], body: Body) -> Response {
-    let settings = PartnerSettings {
+fn settings() -> PartnerSettings {
+    PartnerSettings {
         request_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(10),
         docs: true,
         hsts_seconds: 0,
         rate_per_second: 0,
-        trust_forwarded_for: false,
-    };
+        auth_failures_per_minute: 0,
+        trust_forwarded_for: true,
+    }
+}
+
+async fn send_body(call: &str, headers: &[(&str, &str)], body: Body) -> Response {
+    send_to(&service(stub::app(), &settings()), call, headers, body).await
+}
+
+async fn send_to(api: &Api, call: &str, headers: &[(&str, &str)], body: Body) -> Response {
     let (method, path) = call.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(body).unwrap();
-    let service = service(stub::app(), &settings);
-    service.oneshot(request).await.unwrap()
+    api.clone().oneshot(request).await.unwrap()
 }
 
 async fn code(call: &str, headers: &[(&str, &str)]) -> (u16, String) {
@@ -48,8 +58,11 @@ async fn code(call: &str, headers: &[(&str, &str)]) -> (u16, String) {
 
 #[tokio::test]
 async fn credentials_come_before_paths_and_methods() {
-    let id = ("x-goodpon-client-id", " ck_1 ");
-    let secret = ("x-goodpon-client-secret", "sk_1");
+    let id = (
+        "x-goodpon-client-id",
+        " ck_22222222222222222222222222222222 ",
+    );
+    let secret = ("x-goodpon-client-secret", stub::KNOWN_SECRET);
     let blank = ("x-goodpon-client-secret", "  ");
     for (call, headers, status, expected) in [
         ("GET /v1/nothing", &[secret][..], 400, "CLIENT_ID_MISSING"),
@@ -61,6 +74,24 @@ async fn credentials_come_before_paths_and_methods() {
             "CLIENT_SECRET_MISSING",
         ),
         ("GET /v1/nothing", &[id, secret], 503, "SERVICE_UNAVAILABLE"),
+        (
+            "GET /v1/nothing",
+            &[("x-goodpon-client-id", "ck_2"), secret],
+            401,
+            "INVALID_CREDENTIALS",
+        ),
+        (
+            "GET /v1/nothing",
+            &[id, secret, id],
+            401,
+            "INVALID_CREDENTIALS",
+        ),
+        (
+            "GET /v1/nothing",
+            &[KNOWN[0], secret, secret],
+            401,
+            "INVALID_CREDENTIALS",
+        ),
         ("GET /docs/nothing", &[], 404, "NOT_FOUND"),
         ("POST /docs/", &[], 405, "METHOD_NOT_ALLOWED"),
     ] {
@@ -144,4 +175,113 @@ async fn allowed_methods_are_told_with_a_405_only() {
         assert_eq!(response.status(), status);
         assert_eq!(response.headers().contains_key("allow"), status == 405);
     }
+}
+
+/// The statuses of `count` requests with these headers.
+async fn statuses(api: &Api, headers: &[(&str, &str)], count: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for _ in 0..count {
+        let response = send_to(api, "GET /v1/nothing", headers, Body::empty()).await;
+        statuses.push(response.status().as_u16());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn wrong_secrets_use_nothing_up_of_the_clients_own_rate() {
+    let settings = PartnerSettings {
+        rate_per_second: 3,
+        ..settings()
+    };
+    let api = service(stub::app(), &settings);
+    let wrong = ("x-goodpon-client-secret", "sk_wrong");
+    assert_eq!(statuses(&api, &[KNOWN[0], wrong], 20).await, [401; 20]);
+    let own = statuses(&api, &KNOWN, 4).await;
+    assert_eq!(
+        own,
+        [404, 404, 404, 429],
+        "authenticated, counted, then the path"
+    );
+    let keyed = [KNOWN[0], KNOWN[1], ("idempotency-key", "order-1")];
+    for (call, echoed) in [
+        ("POST /v1/coupon-templates/1/issue", true),
+        ("GET /v1/coupon-templates/1", false),
+        ("POST /v1/nothing/issue", false),
+    ] {
+        let response = send_to(&api, call, &keyed, Body::from("{}")).await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(
+            response.headers().contains_key("idempotency-key"),
+            echoed,
+            "{call}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_fails_too_often_is_refused_but_for_what_is_good() {
+    let settings = PartnerSettings {
+        auth_failures_per_minute: 5,
+        ..settings()
+    };
+    let api = service(stub::app(), &settings);
+    let wrong = (
+        "x-goodpon-client-secret",
+        "sk_66666666666666666666666666666666",
+    );
+    let from = ("x-forwarded-for", "192.0.2.1");
+    let refused = statuses(&api, &[KNOWN[0], wrong, from], 8).await;
+    assert_eq!(refused, [401, 401, 401, 401, 401, 429, 429, 429]);
+    let good = [KNOWN[0], KNOWN[1], from];
+    assert_eq!(statuses(&api, &good, 2).await, [404, 404]);
+    let malformed = [("x-goodpon-client-id", "x"), wrong, from];
+    assert_eq!(statuses(&api, &malformed, 1).await, [429]);
+    let elsewhere = [KNOWN[0], wrong, ("x-forwarded-for", "192.0.2.2")];
+    assert_eq!(statuses(&api, &elsewhere, 1).await, [401]);
+}
+
+#[tokio::test]
+async fn wrong_secrets_reach_the_store_every_100_ms_at_most() {
+    let lookups = Arc::new(AtomicUsize::new(0));
+    let api = service(stub::app_that_counts(Arc::clone(&lookups)), &settings());
+    let wrong = (
+        "x-goodpon-client-secret",
+        "sk_66666666666666666666666666666666",
+    );
+    let headers = [KNOWN[0], wrong];
+    assert_eq!(statuses(&api, &KNOWN, 3).await, [404; 3]);
+    let began = Instant::now();
+    let flood = (0..64).map(|_| statuses(&api, &headers, 4));
+    for refused in futures::future::join_all(flood).await {
+        assert_eq!(refused, [401; 4]);
+    }
+    let most = 2 + began.elapsed().as_millis() as usize / 100;
+    let asked = lookups.load(Ordering::Relaxed);
+    assert!(
+        (4..=most).contains(&asked),
+        "{asked} look-ups, {most} at most"
+    );
+}
+
+#[tokio::test]
+async fn client_ids_that_nobody_has_are_asked_about_once_a_second() {
+    let lookups = Arc::new(AtomicUsize::new(0));
+    let api = service(stub::app_that_counts(Arc::clone(&lookups)), &settings());
+    let headers = [
+        ("x-goodpon-client-id", "ck_00000000000000000000000000000000"),
+        KNOWN[1],
+    ];
+    assert_eq!(statuses(&api, &headers, 50).await, [401; 50]);
+    assert!(lookups.load(Ordering::Relaxed) <= 2);
+    let malformed = [
+        ("x-goodpon-client-id", "ck_0000000000000000000000000000000G"),
+        KNOWN[1],
+    ];
+    let before = lookups.load(Ordering::Relaxed);
+    assert_eq!(statuses(&api, &malformed, 50).await, [401; 50]);
+    assert_eq!(
+        lookups.load(Ordering::Relaxed),
+        before,
+        "of no form that an id has"
+    );
 }

@@ -1,0 +1,156 @@
+//! One queue of passwords that wait to be hashed, shared out evenly among the networks that ask.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use goodpon_application::network::Network;
+use goodpon_application::ports::{StoreError, StoreResult};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many passwords of one network may wait for its place.
+const WAITING_PER_NETWORK: usize = 32;
+
+/// Each network has one place; its further passwords wait for that. Of several queues that wait for the same permits
+/// each has one password in line, so that they take turns whatever their length.
+pub struct Queue {
+    most_networks: usize,
+    lines: Mutex<HashMap<Network, Line>>,
+    first: Semaphore,
+}
+
+/// What waits of one network.
+struct Line {
+    waiting: usize,
+    place: Arc<Semaphore>,
+}
+
+impl Queue {
+    /// A queue in which up to `most_networks` may stand at a time.
+    pub fn for_networks(most_networks: usize) -> Self {
+        Self {
+            most_networks,
+            lines: Mutex::default(),
+            first: Semaphore::new(1),
+        }
+    }
+
+    /// Waits for one of the permits of `running`.
+    ///
+    /// # Errors
+    /// Unavailable at once, where too many networks wait already, or too many passwords of this one.
+    pub async fn wait(
+        &self,
+        network: Network,
+        running: &Arc<Semaphore>,
+    ) -> StoreResult<OwnedSemaphorePermit> {
+        let (_waiting, place) = self.join(network)?;
+        let closed = |_| StoreError::Unexpected("password hashing has ended".into());
+        let _place = place.acquire().await.map_err(closed)?;
+        let _first = self.first.acquire().await.map_err(closed)?;
+        Arc::clone(running).acquire_owned().await.map_err(closed)
+    }
+
+    fn join(&self, network: Network) -> StoreResult<(Waiting<'_>, Arc<Semaphore>)> {
+        let mut lines = self.lines();
+        let is_full = match lines.get(&network) {
+            Some(line) => line.waiting >= WAITING_PER_NETWORK,
+            None => lines.len() >= self.most_networks,
+        };
+        if is_full {
+            return Err(StoreError::Unavailable {
+                reason: "too many passwords wait to be hashed".into(),
+                may_have_happened: false,
+            });
+        }
+        let line = lines.entry(network).or_insert_with(|| Line {
+            waiting: 0,
+            place: Arc::new(Semaphore::new(1)),
+        });
+        line.waiting += 1;
+        let place = Arc::clone(&line.place);
+        let queue = self;
+        Ok((Waiting { queue, network }, place))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<Network, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One password in its network's line, which it leaves when this is dropped: once its turn has come, or its caller
+/// has gone away.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    network: Network,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.queue.lines();
+        if let Some(line) = lines.get_mut(&self.network) {
+            line.waiting -= 1;
+            if line.waiting == 0 {
+                lines.remove(&self.network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn network(last: u8) -> Network {
+        Network::of([192, 0, 2, last].into())
+    }
+
+    #[tokio::test]
+    async fn networks_take_turns_however_much_one_of_them_sends() {
+        let queue = Queue::for_networks(2);
+        let running = Arc::new(Semaphore::new(1));
+        let held = Arc::clone(&running).acquire_owned().await.unwrap();
+        let mut flood: Vec<_> = (0..WAITING_PER_NETWORK)
+            .map(|_| Box::pin(queue.wait(network(1), &running)))
+            .collect();
+        for waiting in &mut flood {
+            assert!(futures::poll!(waiting).is_pending());
+        }
+        assert!(
+            queue.wait(network(1), &running).await.is_err(),
+            "its line is full"
+        );
+        let mut other = Box::pin(queue.wait(network(2), &running));
+        assert!(futures::poll!(&mut other).is_pending());
+        assert!(
+            queue.wait(network(3), &running).await.is_err(),
+            "no third network"
+        );
+        drop(held);
+        let first = flood.remove(0).await.unwrap();
+        for waiting in &mut flood {
+            assert!(futures::poll!(waiting).is_pending());
+        }
+        drop(first);
+        let second = other.await.expect("the other network is next");
+        drop(second);
+        for waiting in flood {
+            drop(waiting.await.unwrap());
+        }
+        assert!(queue.lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_waiting_gives_the_place_back() {
+        let queue = Queue::for_networks(1);
+        let running = Arc::new(Semaphore::new(1));
+        let held = Arc::clone(&running).acquire_owned().await.unwrap();
+        let mut waiting = Box::pin(queue.wait(network(1), &running));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        assert!(queue.lines().is_empty());
+        drop(held);
+        drop(queue.wait(network(2), &running).await.unwrap());
+    }
+}
