@@ -131,6 +131,7 @@ impl Bench<'_> {
             Work::SoldOut,
             Work::AlreadyIssued,
             Work::Template,
+            Work::TemplateInSale,
             Work::List,
             Work::Redeem,
         ];
@@ -147,6 +148,7 @@ impl Bench<'_> {
         }
         let sold_out = stage.shop.publish(Limit::Issues(100))?;
         stage.sell_out(&self.wrk, sold_out, 100)?;
+        let in_sale = stage.shop.publish(Limit::Plenty)?;
         let seconds = self.options.seconds;
         for work in works {
             for connections in CONNECTIONS {
@@ -156,12 +158,17 @@ impl Bench<'_> {
                         Run::already_issued(templates[0], users, connections, seconds)
                     }
                     Work::Template => Run::template(templates[0], connections, seconds),
+                    Work::TemplateInSale => Run::template_in_sale(in_sale, connections, seconds),
                     Work::List => Run::list(users, templates.len(), connections, seconds),
                     // Redemptions come last and need their coupons collected first.
                     _ => continue,
                 };
-                if self.options.wants(work) {
-                    self.measure(work, &mut stage, &run)?;
+                if !self.options.wants(work) {
+                    continue;
+                }
+                match work {
+                    Work::TemplateInSale => self.measure_in_sale(&mut stage, &run, in_sale)?,
+                    _ => self.measure(work, &mut stage, &run)?,
                 }
             }
         }
@@ -301,6 +308,24 @@ impl Bench<'_> {
     fn measure(&mut self, work: Work, stage: &mut Stage, run: &Run) -> Result<()> {
         let before = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
         let measured = stage.measure(&self.wrk, run)?;
+        self.note_measured(work, run, &measured, before)
+    }
+
+    /// One row of details of a template that is issued beside.
+    fn measure_in_sale(&mut self, stage: &mut Stage, run: &Run, template: i64) -> Result<()> {
+        let before = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
+        let first = stage::new_users_of_sale(run.connections);
+        let measured = stage.measure_in_sale(&self.wrk, run, template, first)?;
+        self.note_measured(Work::TemplateInSale, run, &measured, before)
+    }
+
+    fn note_measured(
+        &mut self,
+        work: Work,
+        run: &Run,
+        measured: &stage::Measured,
+        before: f64,
+    ) -> Result<()> {
         let after = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
         if let Some(fault) = &measured.fault {
             eprintln!("{} at {}: {fault}", work.name(), run.connections);

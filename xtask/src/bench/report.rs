@@ -19,6 +19,8 @@ pub enum Work {
     SoldOut,
     AlreadyIssued,
     Template,
+    /// The template's detail for a user, while it is issued to others.
+    TemplateInSale,
     List,
     Redeem,
     #[serde(rename = "issue_at_1m")]
@@ -53,6 +55,7 @@ impl Work {
             Self::SoldOut => "sold_out",
             Self::AlreadyIssued => "already_issued",
             Self::Template => "template",
+            Self::TemplateInSale => "template_in_sale",
             Self::List => "list",
             Self::Redeem => "redeem",
             Self::IssueAt1m => "issue_at_1m",

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 
 use super::rate;
@@ -26,6 +27,11 @@ const QUICK_USERS: u64 = 3_000_000_000;
 const LONGEST_FILL_SECONDS: u64 = 1800;
 
 const COLLECTORS: u32 = 16;
+
+/// At how many connections a paced sale is asked for, and how long each waits after an answer: some 2,000 a second at
+/// the most, which an issuer can write beside.
+pub const PACED_CONNECTIONS: u32 = 64;
+const PACED_PAUSE_MILLIS: u32 = 32;
 
 /// A running server, its shop and its data folder. Its parts may be processes of their own.
 pub struct Stage {
@@ -84,6 +90,18 @@ pub fn issue_arguments(template: i64, first: u64, count: u64, idempotent: bool) 
     ]
 }
 
+/// Where the counters of users begin who get a template while it is looked at over so many connections.
+pub fn new_users_of_sale(connections: u32) -> u64 {
+    NEW_USERS + u64::from(connections) * 1_000_000
+}
+
+/// The arguments of the issue script that paces itself.
+pub fn paced_arguments(template: i64, first: u64) -> Vec<String> {
+    let mut arguments = issue_arguments(template, first, 0, false);
+    arguments.push(PACED_PAUSE_MILLIS.to_string());
+    arguments
+}
+
 impl Run {
     fn new(script: Script, arguments: Vec<String>, connections: u32, seconds: u64) -> Self {
         Self {
@@ -129,6 +147,16 @@ impl Run {
         Self::new(
             Script::Template,
             vec![template.to_string()],
+            connections,
+            seconds,
+        )
+    }
+
+    /// Reads one template for one of its users.
+    pub fn template_in_sale(template: i64, connections: u32, seconds: u64) -> Self {
+        Self::new(
+            Script::Template,
+            vec![template.to_string(), FIRST_USER.to_owned()],
             connections,
             seconds,
         )
@@ -330,6 +358,44 @@ impl Stage {
             figures,
             unexpected,
             fault,
+        })
+    }
+
+    /// As [`Self::measure`], while the template is issued to new users at the pace of [`paced_arguments`].
+    pub fn measure_in_sale(
+        &mut self,
+        generator: &Wrk,
+        run: &Run,
+        template: i64,
+        first: u64,
+    ) -> Result<Measured> {
+        let target = self.shop.target.clone();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let sale = scope.spawn(|| {
+                let load = Load {
+                    target: &target,
+                    script: Script::Paced,
+                    arguments: paced_arguments(template, first),
+                    connections: PACED_CONNECTIONS,
+                    threads: wrk::THREADS,
+                    seconds: LONGEST_FILL_SECONDS,
+                };
+                let pause = Duration::from_millis(100);
+                generator.run_until(&load, pause, || Ok(is_over.load(Ordering::Relaxed)))
+            });
+            let measured = self.measure(generator, run);
+            is_over.store(true, Ordering::Relaxed);
+            let sale = sale
+                .join()
+                .map_err(|_| anyhow!("the sale beside panicked"))?;
+            let (mut measured, sale) = (measured?, sale?);
+            let spoilt = sale.refused + sale.broken;
+            if spoilt > 0 {
+                measured.unexpected += spoilt;
+                measured.fault = Some(format!("{spoilt} of the issues beside failed"));
+            }
+            Ok(measured)
         })
     }
 

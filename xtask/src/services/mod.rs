@@ -114,6 +114,12 @@ trait Server {
     }
 }
 
+/// Further settings that goodpon needs to serve on these servers: there is one broker.
+pub const FOR_ONE_BROKER: [(&str, &str); 2] = [
+    ("GOODPON_KAFKA_REPLICATION", "1"),
+    ("GOODPON_KAFKA_ACCEPT_RISKS", "true"),
+];
+
 const SERVERS: [&dyn Server; 3] = [&mariadb::MariaDb, &valkey::Valkey, &kafka::Kafka];
 
 /// The servers that the environment does not give.
@@ -234,13 +240,19 @@ fn print_settings(set: &Set) -> Result<()> {
                 server.name()
             )
         })?;
-        println!(
-            "export {}='{}'",
-            server.variable(),
-            value.replace('\'', r"'\''")
-        );
+        print_export(server.variable(), &value);
+    }
+    for (variable, value) in FOR_ONE_BROKER {
+        // What the environment gives already stays as it is.
+        if std::env::var_os(variable).is_none() {
+            print_export(variable, value);
+        }
     }
     Ok(())
+}
+
+fn print_export(variable: &str, value: &str) {
+    println!("export {variable}='{}'", value.replace('\'', r"'\''"));
 }
 
 fn print_places(set: &Set) -> Result<()> {

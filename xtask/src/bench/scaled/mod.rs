@@ -244,6 +244,7 @@ impl<'a> Bench<'a> {
             Work::SoldOut,
             Work::AlreadyIssued,
             Work::Template,
+            Work::TemplateInSale,
             Work::List,
         ];
         let redeems = [Work::Redeem, Work::RedeemLimited];
@@ -257,17 +258,22 @@ impl<'a> Bench<'a> {
         for connections in CONNECTIONS {
             for work in reads {
                 let seconds = self.options.seconds;
-                let [template, ..] = shelf.templates;
+                let [template, .., in_sale] = shelf.templates;
                 let run = match work {
                     Work::SoldOut => Run::sold_out(shelf.sold_out, connections, seconds),
                     Work::AlreadyIssued => {
                         Run::already_issued(template, USERS, connections, seconds)
                     }
                     Work::Template => Run::template(template, connections, seconds),
+                    Work::TemplateInSale => Run::template_in_sale(in_sale, connections, seconds),
                     _ => Run::list(USERS, shelf.templates.len(), connections, seconds),
                 };
-                if self.options.wants(work) {
-                    self.measure(work, &mut set, &run)?;
+                if !self.options.wants(work) {
+                    continue;
+                }
+                match work {
+                    Work::TemplateInSale => self.measure_in_sale(&mut set, &run, in_sale)?,
+                    _ => self.measure(work, &mut set, &run)?,
                 }
             }
         }
@@ -349,6 +355,14 @@ impl<'a> Bench<'a> {
         let before = self.look(run.connections)?;
         let measured = set.stage.measure(&self.wrk, run)?;
         self.note_measured(work, run, &measured, before)
+    }
+
+    /// One row of details of a template that is issued beside.
+    fn measure_in_sale(&mut self, set: &mut Set<'a>, run: &Run, template: i64) -> Result<()> {
+        let before = self.look(run.connections)?;
+        let first = stage::new_users_of_sale(run.connections);
+        let measured = set.stage.measure_in_sale(&self.wrk, run, template, first)?;
+        self.note_measured(Work::TemplateInSale, run, &measured, before)
     }
 
     fn note_measured(

@@ -115,6 +115,14 @@ impl Report {
                 judge(aim, format!("{:.0} ms", row.p99_ms), met);
             }
         }
+        if let (Some(template), Some(sold_out)) =
+            (self.row(Work::Template, 64), self.row(Work::SoldOut, 64))
+            && sold_out.ratio > 0.0
+        {
+            let aim = "template detail at 64 connections ≥ 0.80 of sold out";
+            let share = template.ratio / sold_out.ratio;
+            judge(aim, format!("{share:.2}"), share >= 0.80);
+        }
         if let Some(sale) = &self.sale {
             let aim = "an issuer writes ≥ 5,000 coupons/s";
             judge(aim, format!("{:.0}/s", sale.per_s), sale.per_s >= 5000.0);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::bench::server::Server;
-use crate::process;
+use crate::{process, services};
 
 /// So many issuers could write at a time.
 const PARTITIONS: &str = "4";
@@ -87,8 +87,7 @@ impl<'a> Room<'a> {
         command
             .env("GOODPON_KAFKA_TOPIC", &self.name)
             .env("GOODPON_KAFKA_PARTITIONS", PARTITIONS)
-            .env("GOODPON_KAFKA_REPLICATION", "1")
-            .env("GOODPON_KAFKA_ACCEPT_RISKS", "true")
+            .envs(services::FOR_ONE_BROKER)
             .env("GOODPON_JWT_SECRET", JWT_SECRET)
             .env("GOODPON_DATA_DIR", &self.folder);
         command

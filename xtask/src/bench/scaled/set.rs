@@ -13,11 +13,6 @@ use crate::bench::shop::{Addresses, Limit, Shop};
 use crate::bench::stage::{self, Stage};
 use crate::bench::wrk::{self, Load, Script, Wrk};
 
-/// At how many connections the paced sale is asked for, and how long each waits after an answer: some 2,000 a second
-/// at the most, which an issuer can write beside.
-const PACED_CONNECTIONS: u32 = 64;
-const PACED_PAUSE_MILLIS: u32 = 32;
-
 /// Whoever comes last to the paced sale, and first.
 const LAST_USER: &str = "user-last";
 const FIRST_USER: &str = "user-first";
@@ -103,13 +98,11 @@ impl<'a> Set<'a> {
         // Once one coupon is written, the issuer has begun.
         self.issue(template, FIRST_USER)?;
         self.room.written(1)?;
-        let mut arguments = stage::issue_arguments(template, stage::NEW_USERS, 0, false);
-        arguments.push(PACED_PAUSE_MILLIS.to_string());
         let figures = generator.run(&Load {
             target: &self.stage.shop.target,
             script: Script::Paced,
-            arguments,
-            connections: PACED_CONNECTIONS,
+            arguments: stage::paced_arguments(template, stage::NEW_USERS),
+            connections: stage::PACED_CONNECTIONS,
             threads: wrk::THREADS,
             seconds,
         })?;
@@ -128,7 +121,7 @@ impl<'a> Set<'a> {
         self.stop_issuer()?;
         // wrk drops what is on its way when its time is up, and the first and the last are not its own.
         let wanted = figures.requests + 2;
-        let most = wanted + 2 * u64::from(PACED_CONNECTIONS);
+        let most = wanted + 2 * u64::from(stage::PACED_CONNECTIONS);
         let miscounted = !(wanted..=most).contains(&accepted);
         if miscounted {
             eprintln!("{accepted} were accepted of a paced sale of {wanted}");
