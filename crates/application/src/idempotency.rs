@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// An answer as it went out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,

@@ -31,7 +31,7 @@ use goodpon_domain::{
 };
 use goodpon_http::serve::{Draining, Limits, serve};
 use goodpon_kafka::{Cluster, Publisher, partition_of, topic};
-use goodpon_valkey::{Gate, Installation, Taken, Valkey};
+use goodpon_valkey::{Gate, Installation, RefusalAnswers, Taken, Valkey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -101,7 +101,16 @@ impl Floor {
             valid_until: valid_until(now),
         };
         let bound = self.valkey.bound()?;
-        match bound.take(gate_of(template), &event, None, now).await? {
+        match bound
+            .take(
+                gate_of(template),
+                &event,
+                None,
+                RefusalAnswers::default(),
+                now,
+            )
+            .await?
+        {
             Taken::Reserved { .. } => {}
             other => return Err(format!("no place: {other:?}").into()),
         }

@@ -6,7 +6,6 @@ use goodpon_application::App;
 use goodpon_application::mail::MailTransport;
 use goodpon_scaled::Issuer;
 use goodpon_supervise::Supervisor;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Settings;
@@ -16,7 +15,6 @@ use crate::wiring::Backends;
 
 /// The background work of a role that the supervisor does not run.
 pub struct Work {
-    reconciler: Option<JoinSet<()>>,
     issuer: Option<Issuer>,
 }
 
@@ -37,27 +35,23 @@ impl Work {
         if role.has_dashboard() {
             goodpon_worker::start(app, transport, settings.sweep_interval, supervisor);
         }
-        let stop = &supervisor.stopping();
-        let (mut reconciler, mut issuer) = (None, None);
+        let mut issuer = None;
         if let (Backends::Scaled { scaled, .. }, Some(servers)) = (backends, &settings.servers) {
-            reconciler = Some(match role.has_partner() {
-                true => scaled.start_partner(stop),
-                false => scaled.start_informed(stop),
-            });
+            match role.has_partner() {
+                true => scaled.start_partner(supervisor),
+                false => scaled.start_informed(supervisor),
+            }
             if role.has_issuer() {
                 let started = Issuer::start(scaled, &servers.cluster, supervisor);
                 issuer = Some(started.map_err(Failed::new)?);
             }
         }
-        Ok(Self { reconciler, issuer })
+        Ok(Self { issuer })
     }
 
     /// Waits until all of it has ended, and what the supervisor runs, until `deadline` at most.
     pub async fn finished_by(self, deadline: Instant, supervisor: &Supervisor) {
         let ended = async {
-            if let Some(mut loops) = self.reconciler {
-                while loops.join_next().await.is_some() {}
-            }
             if let Some(issuer) = self.issuer {
                 issuer.finished().await;
             }

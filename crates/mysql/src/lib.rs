@@ -4,6 +4,7 @@
 //! where another was first.
 
 mod account;
+mod answer;
 mod audit;
 mod codec;
 mod columns;
@@ -43,6 +44,7 @@ use mysql_async::{Opts, OptsBuilder};
 
 use crate::{fault::Fault, pool::Pool};
 
+pub use answer::LONGEST_ISSUE_ANSWER;
 pub use delivery::SharedOutbox;
 pub use gate::{GateRead, Holder, Opening, SALE_OVER_AFTER, Sealed};
 pub use issue::{Tally, Written};

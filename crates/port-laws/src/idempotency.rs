@@ -124,6 +124,38 @@ fn one_ran<T: Debug>(outcomes: Vec<Outcome<T>>) -> T {
     outcome
 }
 
+/// A later version may have other words: what was answered once is answered again as it was.
+pub async fn a_replay_keeps_the_words_of_its_time(world: &World) {
+    let (shop, stranger) = (world.shop().await, world.shop().await);
+    let id = world
+        .published(&shop, world.limited(Limit::IssueCount(1)))
+        .await;
+    let later = |key| Idempotency::<IssueOutcome> {
+        key,
+        body: BODY,
+        render: Arc::new(|outcome| Answer {
+            status: 299,
+            body: format!("In other words: {outcome:?}").into(),
+        }),
+    };
+    for (merchant, user, expected) in [
+        (shop.id, "first", Ok(())),
+        (shop.id, "first", Err(IssueRefusal::AlreadyIssued)),
+        (shop.id, "too late", Err(IssueRefusal::SoldOut)),
+        (stranger.id, "first", Err(IssueRefusal::NotOwnedByMerchant)),
+    ] {
+        let key = unique_key();
+        let outcome = issue(world, merchant, id, user, (key, BODY)).await;
+        assert_eq!(outcome, Outcome::Ran(expected));
+        let request = issue_request(merchant, id, user);
+        let again = world.gate.issue(request, Some(later(key))).await.unwrap();
+        assert_eq!(again, Outcome::Replayed(answer(&expected)), "{expected:?}");
+        let peeked = world.gate.peek(id, &later(key)).await.unwrap();
+        assert_eq!(peeked, Peek::Finished(answer(&expected)), "{expected:?}");
+    }
+    world.audited().await;
+}
+
 /// The second time the first answer comes, and nothing happens.
 pub async fn an_issue_is_replayed_to_the_byte(world: &World) {
     let shop = world.shop().await;

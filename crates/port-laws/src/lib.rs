@@ -101,6 +101,7 @@ macro_rules! port_laws {
         ]);
         $crate::port_laws!(@noun $factory, idempotency: [
             an_issue_is_replayed_to_the_byte,
+            a_replay_keeps_the_words_of_its_time,
             a_redemption_and_its_cancellation_are_replayed_to_the_byte,
             an_issue_happens_once_at_once,
             a_redemption_happens_once_at_once,

@@ -32,6 +32,18 @@ pub(crate) fn describe() {
         "goodpon_gate_helps_total",
         "Reservations of others that were published again, by partners on their way and by the reconciler"
     );
+    describe_gauge!(
+        "goodpon_confirms_waiting",
+        "Accepted issues whose gate is still to be told that they count"
+    );
+    describe_counter!(
+        "goodpon_confirms_left_total",
+        "Accepted issues whose gate could not be told and that the reconciler settles, by why: full or failed"
+    );
+    describe_counter!(
+        "goodpon_gate_work_failures_total",
+        "What background work on gates failed with and tries again, by task: one gate each"
+    );
     describe_counter!(
         "goodpon_gate_turned_away_total",
         "Issues answered 503 because too many waited for gates"

@@ -1,13 +1,18 @@
 //! What this process believes of templates and their gates: read from the database, used for two seconds at most.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use goodpon_application::ports::StoreResult;
-use goodpon_domain::{gate::READ_BELIEVED, id::TemplateId};
+use goodpon_application::ports::{StoreError, StoreResult};
+use goodpon_domain::{
+    gate::{Gate, READ_BELIEVED},
+    id::TemplateId,
+    template::Template,
+};
 use goodpon_mysql::{GateRead, Store};
+use jiff::Timestamp;
 use quick_cache::sync::Cache;
+use tokio::sync::oneshot;
 
 /// Templates that are remembered at a time.
 const REMEMBERED: usize = 10_000;
@@ -15,11 +20,21 @@ const REMEMBERED: usize = 10_000;
 /// From this age on what is used is read anew beside.
 const REFRESHED_AFTER: Duration = Duration::from_secs(1);
 
+/// A template and its gate, as they were at one moment.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) template: Arc<Template>,
+    /// `None`: it was never opened.
+    pub(crate) gate: Option<Gate>,
+    /// The database's time at that moment.
+    pub(crate) read_at: Timestamp,
+}
+
 /// What was read of a template and its gate.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// `None`: there is no such template.
-    pub(crate) read: Option<GateRead>,
+    pub(crate) read: Option<Read>,
     /// When it was asked for, by this process's own clock: its age counts from before it was read.
     pub(crate) asked: Instant,
 }
@@ -30,42 +45,36 @@ impl Seen {
     }
 }
 
-/// What this process has seen of gates.
+/// What this process has seen of gates. Templates that do not exist are not remembered.
 pub(crate) struct Gates {
     store: Store,
     entries: Cache<TemplateId, Arc<Entry>>,
 }
 
+/// A template's place.
 #[derive(Default)]
-struct Entry {
-    latest: Mutex<Option<Arc<Seen>>>,
+struct Entry(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    latest: Option<Arc<Seen>>,
     /// Counts what makes older reads worthless: one that began before it must not be remembered.
-    forgotten: AtomicU64,
-    is_refreshing: AtomicBool,
-    reading: tokio::sync::Mutex<()>,
+    forgotten: u64,
+    /// Whether a task reads, and goes on as long as somebody waits.
+    is_reading: bool,
+    /// Who wants what a reading finds that begins from now on.
+    waiting: Vec<oneshot::Sender<StoreResult<Arc<Seen>>>>,
 }
 
 impl Entry {
-    fn fresh(&self) -> Option<Arc<Seen>> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.as_ref().filter(|seen| seen.is_fresh()).cloned()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self) {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        *latest = None;
-    }
-
-    async fn read(&self, store: &Store, template: TemplateId) -> StoreResult<Arc<Seen>> {
-        let (asked, before) = (Instant::now(), self.forgotten.load(Ordering::SeqCst));
-        let read = store.read_gate(template).await?;
-        let seen = Arc::new(Seen { read, asked });
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.forgotten.load(Ordering::SeqCst) == before {
-            *latest = Some(Arc::clone(&seen));
-        }
-        Ok(seen)
+        let mut state = self.lock();
+        state.forgotten += 1;
+        state.latest = None;
     }
 }
 
@@ -87,34 +96,65 @@ impl Gates {
         }
     }
 
-    /// What is known of a template and its gate, at most two seconds old. One reading serves all who ask at a time.
+    /// What is known of a template and its gate, at most two seconds old.
     pub(crate) async fn seen(self: &Arc<Self>, template: TemplateId) -> StoreResult<Arc<Seen>> {
         let entry = self.entry(template);
-        if let Some(seen) = entry.fresh() {
-            if seen.asked.elapsed() >= REFRESHED_AFTER {
-                self.refresh(template, &entry);
+        let latest = entry.lock().latest.clone();
+        match latest.filter(|seen| seen.is_fresh()) {
+            Some(seen) => {
+                if seen.asked.elapsed() >= REFRESHED_AFTER {
+                    // In the background, so that nobody who comes has to wait for it.
+                    drop(self.ask(template, entry));
+                }
+                Ok(seen)
             }
-            return Ok(seen);
-        }
-        let _alone = entry.reading.lock().await;
-        match entry.fresh() {
-            Some(seen) => Ok(seen),
-            None => entry.read(&self.store, template).await,
+            None => self.read_by(template, entry).await,
         }
     }
 
-    /// Reads in the background, so that nobody who comes has to wait for it.
-    fn refresh(self: &Arc<Self>, template: TemplateId, entry: &Arc<Entry>) {
-        if entry.is_refreshing.swap(true, Ordering::SeqCst) {
-            return;
+    /// A template and its gate as they are now: read after this was called. One reading serves all who ask at a time,
+    /// so that a template that everybody looks at costs one statement after the other and not one for each.
+    pub(crate) async fn read(self: &Arc<Self>, template: TemplateId) -> StoreResult<Arc<Seen>> {
+        self.read_by(template, self.entry(template)).await
+    }
+
+    async fn read_by(
+        self: &Arc<Self>,
+        template: TemplateId,
+        entry: Arc<Entry>,
+    ) -> StoreResult<Arc<Seen>> {
+        let told = self.ask(template, entry).await;
+        told.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable {
+                reason: "the reading of a template was broken off".into(),
+                may_have_happened: false,
+            })
+        })
+    }
+
+    /// Asks for the next reading, and sees to it that there is one.
+    fn ask(
+        self: &Arc<Self>,
+        template: TemplateId,
+        entry: Arc<Entry>,
+    ) -> oneshot::Receiver<StoreResult<Arc<Seen>>> {
+        let (tell, told) = oneshot::channel();
+        let is_reading = {
+            let mut state = entry.lock();
+            state.waiting.push(tell);
+            std::mem::replace(&mut state.is_reading, true)
+        };
+        if !is_reading {
+            let gates = Arc::clone(self);
+            tokio::spawn(async move {
+                let reading = Reading {
+                    entry: &entry,
+                    is_over: false,
+                };
+                reading.go_on(&gates, template).await;
+            });
         }
-        let (gates, entry) = (Arc::clone(self), Arc::clone(entry));
-        tokio::spawn(async move {
-            if let Err(error) = entry.read(&gates.store, template).await {
-                tracing::debug!(%template, %error, "a gate cannot be read");
-            }
-            entry.is_refreshing.store(false, Ordering::SeqCst);
-        });
+        told
     }
 
     /// Forgets a template, for it or its gate has changed.
@@ -130,9 +170,68 @@ impl Gates {
             entry.forget();
         }
     }
+}
 
-    /// The templates that were asked about lately.
-    pub(crate) fn remembered(&self) -> Vec<TemplateId> {
-        self.entries.iter().map(|(template, _)| template).collect()
+/// The one who reads for an entry. Dropped in the middle, it leaves nobody waiting and the place free for another.
+struct Reading<'a> {
+    entry: &'a Entry,
+    is_over: bool,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut state = self.entry.lock();
+            state.is_reading = false;
+            state.waiting.clear();
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// Reads until nobody waits any more.
+    async fn go_on(mut self, gates: &Gates, template: TemplateId) {
+        loop {
+            let (waiting, before) = {
+                let mut state = self.entry.lock();
+                if state.waiting.is_empty() {
+                    // Under the same lock, so that whoever comes now starts the next.
+                    state.is_reading = false;
+                    self.is_over = true;
+                    return;
+                }
+                (std::mem::take(&mut state.waiting), state.forgotten)
+            };
+            let asked = Instant::now();
+            let read = gates.store.read_gate(template).await;
+            let seen = read.map(|read| Arc::new(Seen::new(read, asked)));
+            match &seen {
+                Ok(seen) if seen.read.is_none() => {
+                    gates.entries.remove(&template);
+                }
+                Ok(seen) => {
+                    let mut state = self.entry.lock();
+                    if state.forgotten == before {
+                        state.latest = Some(Arc::clone(seen));
+                    }
+                }
+                Err(error) => tracing::debug!(%template, %error, "a gate cannot be read"),
+            }
+            for tell in waiting {
+                // Who has stopped waiting needs no answer.
+                let _ = tell.send(seen.clone());
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn new(read: Option<GateRead>, asked: Instant) -> Self {
+        let read = read.map(|read| Read {
+            template: Arc::new(read.template),
+            gate: read.gate,
+            read_at: read.read_at,
+        });
+        Self { read, asked }
     }
 }

@@ -14,11 +14,16 @@ use goodpon_domain::{
     id::{CouponId, TemplateId},
     template::{Owned, Template},
 };
-use goodpon_mysql::GateRead;
-use goodpon_valkey::{Bound, Holding, KeyState, Taken};
+use goodpon_valkey::{Bound, Confirmation, Finished, Holding, KeyState, Taken};
 use jiff::Timestamp;
 
-use crate::{Scaled, gate_of, gates::Seen, opening::Trouble};
+use crate::{
+    Scaled,
+    answers::Numbers,
+    gate_of,
+    gates::{Read, Seen},
+    opening::Trouble,
+};
 
 /// How long a request waits for a gate that is closed or whose last places are not yet sure.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,6 +47,16 @@ struct Attempt<'a> {
     asks_again: bool,
 }
 
+/// What is the same for each look at the gate within one try.
+struct Try<'a> {
+    attempt: &'a Attempt<'a>,
+    epoch: Epoch,
+    verdict: Option<IssueRefusal>,
+    /// Of what it may be answered with, if it bears a key.
+    numbers: Numbers,
+    now: Timestamp,
+}
+
 /// What a look at the gate came to.
 enum Step {
     /// The answer.
@@ -63,12 +78,17 @@ fn unavailable(reason: impl Into<String>, may_have_happened: bool) -> StoreError
     }
 }
 
+/// What a program knows that is newer than this one, and runs beside it or will again.
+fn written_by_a_newer_one() -> StoreError {
+    unavailable("a newer goodpon wrote what this one cannot read", false)
+}
+
 /// The template's refusal, if it refuses.
 fn verdict(seen: &Seen, request: &IssueRequest, now: Timestamp) -> Option<IssueRefusal> {
     let owned = match &seen.read {
         None => Owned::Absent,
         Some(read) if read.template.merchant_id != request.merchant_id => Owned::Foreign,
-        Some(read) => Owned::Mine(&read.template),
+        Some(read) => Owned::Mine(&*read.template),
     };
     coupon::admit(owned, now).err()
 }
@@ -91,13 +111,19 @@ impl Scaled {
             None => (Epoch::default(), None),
             Some(gate) => (gate.epoch, Some(gate.state)),
         };
+        let this = Try {
+            attempt,
+            epoch,
+            verdict,
+            numbers: self.answers.numbers(render, verdict).await?,
+            now,
+        };
         let step = match (state, &seen.read) {
             (None | Some(GateState::Folded), _) if verdict.is_some() => {
-                self.remember(attempt, epoch, verdict, now).await?
+                self.remember(&this, verdict, this.numbers.refusals.verdict)
+                    .await?
             }
-            (Some(GateState::Folded), Some(read)) => {
-                self.try_folded(attempt, epoch, read, now).await?
-            }
+            (Some(GateState::Folded), Some(read)) => self.try_folded(&this, read).await?,
             (None, _) => {
                 self.opened(attempt, Epoch::default()).await;
                 Taking::Later("the gate is being opened")
@@ -107,15 +133,16 @@ impl Scaled {
                 self.opened(attempt, epoch).await;
                 Taking::Later("the gate is being moved")
             }
-            (Some(_), _) => self.try_open(attempt, epoch, &seen, verdict, now).await?,
+            (Some(_), _) => self.try_open(&this, &seen).await?,
         };
         Ok(match step {
             Taking::Ran(outcome) => ran(outcome),
-            Taking::Replay(outcome) => match render {
+            Taking::Replay(finished) => match render {
                 Some(idempotency) => {
-                    Step::Answer(Outcome::Replayed((idempotency.render)(&outcome)))
+                    let answer = self.answers.replay(finished, idempotency).await?;
+                    Step::Answer(Outcome::Replayed(answer))
                 }
-                None => ran(outcome),
+                None => ran(finished.outcome),
             },
             Taking::Mismatch => Step::Answer(Outcome::PayloadMismatch),
             Taking::Again => Step::Again,
@@ -142,22 +169,23 @@ impl Scaled {
     /// A keyed refusal where no gate holds places.
     async fn remember(
         &self,
-        attempt: &Attempt<'_>,
-        epoch: Epoch,
+        this: &Try<'_>,
         refusal: Option<IssueRefusal>,
-        now: Timestamp,
+        answer: Option<u32>,
     ) -> StoreResult<Taking> {
+        let (attempt, epoch) = (this.attempt, this.epoch);
         let (Some(refusal), Some(keyed)) = (refusal, attempt.keyed) else {
             return Ok(Taking::Again);
         };
         let template = attempt.request.template_id;
         let bound = self.valkey.bound()?;
         let taken = bound
-            .remember(gate_of(template), epoch, keyed, refusal, now)
+            .remember(gate_of(template), epoch, keyed, refusal, answer, this.now)
             .await?;
         Ok(match taken {
-            Taken::Replay(outcome) => Taking::Replay(outcome),
+            Taken::Replay(finished) => Taking::Replay(finished),
             Taken::Mismatch => Taking::Mismatch,
+            Taken::Unreadable => return Err(written_by_a_newer_one()),
             Taken::Closed(_) if !attempt.asks_again => {
                 self.gates.forget(template);
                 Taking::Again
@@ -177,13 +205,8 @@ impl Scaled {
     }
 
     /// A sale that is over: coupons tell all, and where they leave a place a new gate is opened.
-    async fn try_folded(
-        &self,
-        attempt: &Attempt<'_>,
-        epoch: Epoch,
-        read: &GateRead,
-        now: Timestamp,
-    ) -> StoreResult<Taking> {
+    async fn try_folded(&self, this: &Try<'_>, read: &Read) -> StoreResult<Taking> {
+        let attempt = this.attempt;
         let template = attempt.request.template_id;
         let has_one = self
             .store
@@ -192,24 +215,22 @@ impl Scaled {
         let refusal = coupon::take_place(&read.template, has_one, read.template.issue_count).err();
         match refusal {
             Some(refusal) if attempt.keyed.is_some() => {
-                self.remember(attempt, epoch, Some(refusal), now).await
+                let answer = match refusal {
+                    IssueRefusal::AlreadyIssued => this.numbers.refusals.already_issued,
+                    _ => this.numbers.refusals.sold_out,
+                };
+                self.remember(this, Some(refusal), answer).await
             }
             Some(refusal) => Ok(Taking::Ran(Err(refusal))),
             None => {
-                self.opened(attempt, epoch).await;
+                self.opened(attempt, this.epoch).await;
                 Ok(Taking::Later("the gate is being opened again"))
             }
         }
     }
 
-    async fn try_open(
-        &self,
-        attempt: &Attempt<'_>,
-        epoch: Epoch,
-        seen: &Seen,
-        verdict: Option<IssueRefusal>,
-        now: Timestamp,
-    ) -> StoreResult<Taking> {
+    async fn try_open(&self, this: &Try<'_>, seen: &Seen) -> StoreResult<Taking> {
+        let (attempt, epoch, verdict) = (this.attempt, this.epoch, this.verdict);
         let template = attempt.request.template_id;
         let Some(read) = &seen.read else {
             return Ok(Taking::Again);
@@ -236,24 +257,27 @@ impl Scaled {
                 metrics::counter!("goodpon_gate_turned_away_total").increment(1);
                 return Err(unavailable("too many wait for gates", false));
             };
-            bound.take(gate_of(template), &event, verdict, now).await?
+            let (gate, answers) = (gate_of(template), this.numbers.refusals);
+            bound.take(gate, &event, verdict, answers, this.now).await?
         };
         Ok(match taken {
-            Taken::Replay(outcome) => Taking::Replay(outcome),
+            Taken::Replay(finished) => Taking::Replay(finished),
             Taken::Mismatch => Taking::Mismatch,
+            Taken::Unreadable => Taking::Later("a newer goodpon wrote what this one cannot read"),
             Taken::Refused(refusal) => Taking::Ran(Err(refusal)),
             Taken::AlreadyIssued => Taking::Ran(Err(IssueRefusal::AlreadyIssued)),
             Taken::SoldOut => Taking::Ran(Err(IssueRefusal::SoldOut)),
             Taken::Wait => Taking::Later("the last places are not yet sure"),
             Taken::Reserved { .. } => {
                 self.publish(&event, seen.asked).await?;
-                self.confirmer.confirm(event);
+                let answer = this.numbers.success;
+                self.confirmer.confirm(Confirmation { event, answer });
                 Taking::Ran(Ok(()))
             }
             Taken::Help(pending) => {
                 metrics::counter!("goodpon_gate_helps_total", "by" => "partner").increment(1);
                 self.publish(&pending, seen.asked).await?;
-                self.confirm_now(vec![pending]).await;
+                self.confirm_helped(vec![pending]).await?;
                 Taking::Again
             }
             Taken::Closed(closed) => {
@@ -277,7 +301,7 @@ impl Scaled {
     }
 
     /// Why what this process accepts now would be kept from becoming a coupon: its clock is wrong.
-    fn clock_problem(&self, event: &IssueEvent, read: &GateRead) -> Option<String> {
+    fn clock_problem(&self, event: &IssueEvent, read: &Read) -> Option<String> {
         let (own, database) = (event.accepted_at, read.read_at);
         let is_near = self.store.is_near(own, database, gate::CLOCKS_APART);
         (!is_near).then(|| {
@@ -299,8 +323,9 @@ impl Scaled {
             .look(gate, event.epoch, user, event.keyed, now)
             .await?;
         match (look.key, look.gate) {
-            (Some(KeyState::Replay(outcome)), _) => return Ok(Taking::Replay(outcome)),
+            (Some(KeyState::Replay(finished)), _) => return Ok(Taking::Replay(finished)),
             (Some(KeyState::Mismatch), _) => return Ok(Taking::Mismatch),
+            (Some(KeyState::Unreadable), _) => return Err(written_by_a_newer_one()),
             // A fact, but it cannot be remembered as the answer to a key without a place at the gate.
             (None, Ok(counts)) if verdict.is_none() && event.keyed.is_none() => {
                 if counts.user == Some(Holding::Coupon) {
@@ -393,7 +418,7 @@ impl Scaled {
 /// What asking for a place came to.
 enum Taking {
     Ran(IssueOutcome),
-    Replay(IssueOutcome),
+    Replay(Finished),
     Mismatch,
     Again,
     Later(&'static str),
@@ -443,7 +468,7 @@ impl IssueGate for Scaled {
         user_id: Option<&str>,
     ) -> StoreResult<IssueStanding> {
         // What this process has answered counts at once.
-        self.confirmer.flush().await;
+        self.confirmer.flush(&[template.id]).await;
         let seen = self.gates.seen(template.id).await?;
         let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
         if let Some(gate) = gate.filter(|gate| gate.state == GateState::Open)
@@ -455,8 +480,8 @@ impl IssueGate for Scaled {
     }
 
     async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>> {
-        self.confirmer.flush().await;
         let ids: Vec<TemplateId> = templates.iter().map(|template| template.id).collect();
+        self.confirmer.flush(&ids).await;
         let mut counts = self.store.written_counts(&ids).await?;
         let gates = self.store.gates_of(&ids).await?;
         let standings = gates.iter().zip(&ids).map(async |(gate, id)| {
@@ -477,7 +502,7 @@ impl IssueGate for Scaled {
         template: TemplateId,
         idempotency: &Idempotency<IssueOutcome>,
     ) -> StoreResult<Peek> {
-        self.confirmer.flush().await;
+        self.confirmer.flush(&[template]).await;
         let keyed = Keyed {
             key: idempotency.key,
             body: idempotency.body,
@@ -491,8 +516,12 @@ impl IssueGate for Scaled {
             .look(gate_of(template), epoch, None, Some(keyed), now)
             .await?;
         match look.key {
-            Some(KeyState::Replay(outcome)) => Ok(Peek::Finished((idempotency.render)(&outcome))),
+            Some(KeyState::Replay(finished)) => {
+                let answer = self.answers.replay(finished, idempotency).await?;
+                Ok(Peek::Finished(answer))
+            }
             Some(KeyState::Mismatch) => Ok(Peek::PayloadMismatch),
+            Some(KeyState::Unreadable) => Err(written_by_a_newer_one()),
             Some(KeyState::Pending) => Ok(Peek::Processing),
             // A gate that holds its keys says so; where none does, none can be missing.
             None if look.gate.is_ok() => Ok(Peek::Free),

@@ -4,6 +4,7 @@
 //! issuer makes it a coupon in MySQL (`issuer.rs`). Rows are the truth, the log decides what becomes one, and the gate
 //! only says who may try. What a gate is and when it may move stands in `domain/gate.rs`.
 
+mod answers;
 mod audit;
 mod batch;
 mod confirm;
@@ -14,6 +15,7 @@ mod issue;
 mod issuer;
 mod opening;
 mod reconciler;
+mod rounds;
 mod standstill;
 mod templates;
 #[cfg(test)]
@@ -28,12 +30,13 @@ use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
 use goodpon_domain::{gate::IssueEvent, id::TemplateId};
 use goodpon_kafka::{Cluster, Publisher};
 use goodpon_mysql::Store;
-use goodpon_valkey::{Gate, Valkey};
+use goodpon_supervise::{Ended, Report, Supervisor, Task};
+use goodpon_valkey::{Confirmation, Gate, Valkey};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 
 use crate::{
-    confirm::Confirmer, gates::Gates, opening::Openings, standstill::Standstill, topic::Topic,
+    answers::Answers, confirm::Confirmer, gates::Gates, opening::Openings, standstill::Standstill,
+    topic::Topic,
 };
 
 pub use health::IssuerHealth;
@@ -61,6 +64,7 @@ pub struct Inner {
     topic: Topic,
     gates: Arc<Gates>,
     openings: Openings,
+    answers: Answers,
     /// Turns of those who ask gates.
     at_gates: Semaphore,
     confirmer: Confirmer,
@@ -118,8 +122,9 @@ impl Scaled {
                 installation,
                 gates: Arc::new(Gates::new(store.clone())),
                 openings: Openings::default(),
+                answers: Answers::new(store.clone()),
                 at_gates: Semaphore::new(issue::AT_GATES),
-                confirmer: Confirmer::start(valkey.clone(), Arc::clone(&clock)),
+                confirmer: Confirmer::default(),
                 store,
                 valkey,
                 publisher,
@@ -138,30 +143,61 @@ impl Scaled {
         &self.installation
     }
 
-    /// Starts what a process does that serves partners, beside its requests: it reconciles, and stays informed. It
-    /// ends soon after `stop` turns true, and at once when what this gives is dropped.
-    #[must_use = "dropping it ends the background work"]
-    pub fn start_partner(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
-        let mut loops = self.start_informed(stop);
-        loops.spawn(reconciler::beat(self.clone(), stop.clone()));
-        loops.spawn(reconciler::follow_log(self.clone(), stop.clone()));
-        loops.spawn(reconciler::move_on(self.clone(), stop.clone()));
-        loops.spawn(reconciler::run(self.clone(), stop.clone()));
-        loops
+    /// Starts what a process does that serves partners, beside its requests: it confirms, reconciles, and stays
+    /// informed.
+    pub fn start_partner(&self, supervisor: &Supervisor) {
+        self.start_informed(supervisor);
+        self.spawn(supervisor, "gate_beat", reconciler::beat);
+        self.spawn(supervisor, "log_follower", reconciler::follow_log);
+        self.spawn(supervisor, "gate_mover", reconciler::move_on);
+        self.spawn(supervisor, "reconciler", reconciler::run);
+        // What requests that still run have accepted is told to the end.
+        let confirmer = Task::restart("confirmer").dropped_at_stop();
+        let scaled = self.clone();
+        supervisor.spawn(confirmer, move |report, _| {
+            let scaled = scaled.clone();
+            async move { confirm::run(&scaled, &report).await }
+        });
     }
 
-    /// Starts what keeps a process informed of what others change. It ends likewise.
-    #[must_use = "dropping it ends the background work"]
-    pub fn start_informed(&self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
-        let mut loops = JoinSet::new();
-        loops.spawn(templates::hear(self.clone(), stop.clone()));
-        loops.spawn(topic::watch(self.clone(), stop.clone()));
-        loops
+    /// Starts what keeps a process informed of what others change.
+    pub fn start_informed(&self, supervisor: &Supervisor) {
+        self.spawn(supervisor, "template_listener", templates::hear);
+        self.spawn(supervisor, "topic_watcher", topic::watch);
     }
 
-    /// Tells a gate at once which events count.
-    async fn confirm_now(&self, events: Vec<IssueEvent>) {
-        confirm::tell(&self.valkey, self.clock.as_ref(), events).await;
+    /// Runs a loop that begins anew after a failure.
+    fn spawn<F>(
+        &self,
+        supervisor: &Supervisor,
+        name: &'static str,
+        run: fn(Self, Report, watch::Receiver<bool>) -> F,
+    ) where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let scaled = self.clone();
+        supervisor.spawn(Task::restart(name), move |report, stop| {
+            run(scaled.clone(), report, stop)
+        });
+    }
+
+    /// Tells a gate at once which events of others count.
+    async fn confirm_helped(&self, events: Vec<IssueEvent>) -> StoreResult<()> {
+        // Their successes were answered, if they were, by who is not known here.
+        let answers = match events.iter().any(|event| event.keyed.is_some()) {
+            true => Some(self.answers.successes().await?),
+            false => None,
+        };
+        let answer = |event: &IssueEvent| answers.as_ref()?.at(event.accepted_at);
+        let counted: Vec<Confirmation> = events
+            .into_iter()
+            .map(|event| Confirmation {
+                answer: answer(&event),
+                event,
+            })
+            .collect();
+        confirm::tell(&self.valkey, self.clock.as_ref(), &counted).await;
+        Ok(())
     }
 
     /// How many partitions events are spread over.

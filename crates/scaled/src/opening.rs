@@ -16,7 +16,7 @@ use goodpon_mysql::{Holder, Opening, Sealed};
 use goodpon_valkey::{Bound, Installation, KeptSuccess, user_digest};
 use tokio::time::Instant;
 
-use crate::{Scaled, gate_of};
+use crate::{Scaled, answers::Successes, gate_of};
 
 /// How long a step that found nothing to do yet keeps others from trying.
 const REST: Duration = Duration::from_millis(100);
@@ -222,6 +222,7 @@ impl Scaled {
         }
         let mut loaded = users.len();
         let mut refused = bound.load(gate, epoch, &users, &[]).await?;
+        let answers = self.answers.successes().await?;
         let mut after = String::new();
         while refused == Installation::Done {
             let page = self.store.holders(template, &after, PAGE).await?;
@@ -231,7 +232,10 @@ impl Scaled {
             after.clone_from(&last.user_id);
             loaded += page.len();
             let users: Vec<_> = page.iter().map(|one| user_digest(&one.user_id)).collect();
-            let successes: Vec<_> = page.iter().filter_map(|one| self.success(one)).collect();
+            let successes: Vec<_> = page
+                .iter()
+                .filter_map(|one| self.success(one, &answers))
+                .collect();
             refused = bound.load(gate, epoch, &users, &successes).await?;
             self.touch(template, epoch, &mut touched).await?;
         }
@@ -253,13 +257,14 @@ impl Scaled {
     }
 
     /// What a key must be answered with for the rest of its day.
-    fn success(&self, holder: &Holder) -> Option<KeptSuccess> {
+    fn success(&self, holder: &Holder, answers: &Successes) -> Option<KeptSuccess> {
         let age = self.clock.now().duration_since(holder.issued_at);
         let rest = Duration::try_from(KEPT_FOR - age).ok()?;
         Some(KeptSuccess {
             keyed: holder.keyed?,
             stored_at: holder.issued_at,
             rest,
+            answer: answers.at(holder.issued_at),
         })
     }
 }

@@ -1,26 +1,27 @@
 //! What each partner does beside its requests, each second: it notes that the gates' server lives ([`beat`]), drives on
 //! the gates that are being moved ([`move_on`]), and publishes again what was reserved and not confirmed ([`run`]).
+//!
+//! The server knows which gates have reservations, so that what this costs grows with those and not with all gates. Every
+//! now and then one of all partners looks at each open gate, for programs of the version before do not note theirs.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use goodpon_application::ports::StoreResult;
+use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{self, Gate, GateState},
+    gate::{self, Epoch, Gate, GateState, IssueEvent},
     id::TemplateId,
 };
 use goodpon_mysql::SALE_OVER_AFTER;
+use goodpon_supervise::{Ended, Report};
 use goodpon_valkey::{Bound, Folding};
 use tokio::sync::watch;
 
-use crate::{Scaled, gate_of, opening::Trouble};
+use crate::{Scaled, gate_of, opening::Trouble, rounds::Rounds};
 
-/// How often.
-const EVERY: Duration = Duration::from_secs(1);
-
-/// Every so many rounds all open gates are looked at, not only those that this process was asked about.
-const ALL_EVERY: u64 = 10;
+/// How often all open gates are looked at, by one of all partners.
+const SWEEP_EVERY: Duration = Duration::from_secs(20);
 
 /// How long a reservation must have been due before others publish it. It is first due a second after it was made, and
 /// again a second after each try; a longer time might never come where newcomers try and fail.
@@ -29,79 +30,145 @@ const DUE_FOR: Duration = Duration::ZERO;
 /// Pendings of one gate that are helped at a time.
 const HELPED: usize = 500;
 
+/// Gates with reservations that are looked at in a round: those that wait longest.
+const BUSY: usize = 1_000;
+
 /// Gates that are read from the database at a time.
 const PAGE: usize = 1_000;
 
-/// Gates that are driven on at a time.
+/// Gates that are driven on, or helped, at a time.
 const DRIVEN: usize = 8;
 
+/// How long a reservation that this program cannot read keeps its place. A newer program would have published it long
+/// before; where none runs any more, the gate is opened anew.
+const UNREADABLE_FOR: Duration = Duration::from_secs(60);
+
+/// How long a gate with one is remembered after it was seen last, and how many are.
+const UNREADABLE_SEEN: Duration = Duration::from_secs(120);
+const MOST_UNREADABLE: usize = 1_000;
+
 /// Notes each second that the gates' server lives, until `stop` is true. Nothing else may hold that up.
-pub(crate) async fn beat(scaled: Scaled, stop: watch::Receiver<bool>) {
-    each_second(stop, "the gates' server is not noted to live", |_| {
-        let scaled = scaled.clone();
-        async move {
-            let bound = scaled.valkey.bound()?;
-            bound.prove_writable().await?;
-            scaled.store.beat(bound.server()).await
-        }
-    })
-    .await;
-}
-
-/// Follows each second how far the log was worked through, until `stop` is true.
-pub(crate) async fn follow_log(scaled: Scaled, stop: watch::Receiver<bool>) {
-    each_second(
-        stop,
-        "how far the log was worked through cannot be read",
-        |_| {
-            let scaled = scaled.clone();
-            async move { scaled.read_progress().await }
-        },
-    )
-    .await;
-}
-
-/// Drives on the gates that are being moved, until `stop` is true.
-pub(crate) async fn move_on(scaled: Scaled, stop: watch::Receiver<bool>) {
-    each_second(stop, "gates cannot be moved", |_| {
-        let scaled = scaled.clone();
-        async move { scaled.move_all_on().await }
-    })
-    .await;
-}
-
-/// Publishes again what was reserved and not confirmed, and folds the gates of sales that are over, until `stop` is
-/// true.
-pub(crate) async fn run(scaled: Scaled, stop: watch::Receiver<bool>) {
-    each_second(stop, "the reconciler cannot work", |round| {
-        let scaled = scaled.clone();
-        async move { scaled.reconcile(round % ALL_EVERY == 0).await }
-    })
-    .await;
-}
-
-async fn each_second<F>(
-    mut stop: watch::Receiver<bool>,
-    failed: &str,
-    mut run: impl FnMut(u64) -> F,
-) where
-    F: Future<Output = StoreResult<()>>,
-{
-    let mut round = 0;
+pub(crate) async fn beat(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+    let mut rounds = Rounds::new("gate_beat", report, stop);
     loop {
-        if let Err(error) = run(round).await {
-            tracing::debug!(%error, "{failed}");
-        }
-        round += 1;
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(EVERY) => {}
+        rounds.note(scaled.note_alive().await);
+        if !rounds.next().await {
+            return Ok(());
         }
     }
 }
 
+/// Follows each second how far the log was worked through, until `stop` is true.
+pub(crate) async fn follow_log(
+    scaled: Scaled,
+    report: Report,
+    stop: watch::Receiver<bool>,
+) -> Ended {
+    let mut rounds = Rounds::new("log_follower", report, stop);
+    loop {
+        rounds.note(scaled.read_progress().await);
+        if !rounds.next().await {
+            return Ok(());
+        }
+    }
+}
+
+/// Drives on the gates that are being moved, until `stop` is true.
+pub(crate) async fn move_on(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+    let mut rounds = Rounds::new("gate_mover", report, stop);
+    loop {
+        rounds.note(scaled.move_all_on().await);
+        if !rounds.next().await {
+            return Ok(());
+        }
+    }
+}
+
+/// Publishes again what was reserved and not confirmed, and folds the gates of sales that are over, until `stop` is
+/// true.
+pub(crate) async fn run(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+    let mut rounds = Rounds::new("reconciler", report, stop);
+    let mut unreadable = Unreadable::default();
+    loop {
+        match scaled.reconcile(&mut unreadable).await {
+            Ok(round) => round
+                .troubles
+                .into_iter()
+                .for_each(|trouble| rounds.note(Err(trouble))),
+            Err(error) => rounds.note(Err(error)),
+        }
+        if !rounds.next().await {
+            return Ok(());
+        }
+    }
+}
+
+/// What a round of the reconciler came to.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// Gates that were looked at.
+    pub(crate) looked: usize,
+    /// Reservations that were published again.
+    pub(crate) helped: usize,
+    /// What went wrong with some of the gates.
+    pub(crate) troubles: Vec<StoreError>,
+}
+
+/// What was found of one gate.
+#[derive(Default)]
+struct Found {
+    helped: usize,
+    unreadable: usize,
+}
+
+/// Gates with reservations that this program cannot read.
+#[derive(Default)]
+pub(crate) struct Unreadable(HashMap<TemplateId, Sighting>);
+
+struct Sighting {
+    epoch: Epoch,
+    first: Instant,
+    last: Instant,
+}
+
+impl Unreadable {
+    /// With a gate that was first seen to have some as long ago as makes it stuck.
+    #[cfg(test)]
+    #[allow(clippy::expect_used)]
+    pub(crate) fn since_long(template: TemplateId, epoch: Epoch) -> Self {
+        let last = Instant::now();
+        let first = last.checked_sub(UNREADABLE_FOR).expect("a minute ago");
+        Self(HashMap::from([(template, Sighting { epoch, first, last })]))
+    }
+
+    /// Notes that a gate has some. Whether it is to be opened anew because of them.
+    fn is_stuck(&mut self, template: TemplateId, epoch: Epoch, now: Instant) -> bool {
+        self.0
+            .retain(|_, seen| now.duration_since(seen.last) < UNREADABLE_SEEN);
+        if self.0.len() >= MOST_UNREADABLE && !self.0.contains_key(&template) {
+            return false;
+        }
+        let new = Sighting {
+            epoch,
+            first: now,
+            last: now,
+        };
+        let seen = self.0.entry(template).or_insert(new);
+        if seen.epoch != epoch {
+            (seen.epoch, seen.first) = (epoch, now);
+        }
+        seen.last = now;
+        now.duration_since(seen.first) >= UNREADABLE_FOR
+    }
+}
+
 impl Scaled {
+    async fn note_alive(&self) -> StoreResult<()> {
+        let bound = self.valkey.bound()?;
+        bound.prove_writable().await?;
+        self.store.beat(bound.server()).await
+    }
+
     async fn move_all_on(&self) -> StoreResult<()> {
         let sealing = self.all_gates_in(GateState::Sealing).await?;
         let steps = sealing.into_iter().map(|(template, gate)| {
@@ -120,24 +187,74 @@ impl Scaled {
         Ok(())
     }
 
-    /// One round. `all`: over all open gates.
-    async fn reconcile(&self, all: bool) -> StoreResult<()> {
+    /// One round: over the gates that have reservations, and now and then over all. What fails of one gate delays no
+    /// other.
+    pub(crate) async fn reconcile(&self, unreadable: &mut Unreadable) -> StoreResult<Round> {
         let bound = self.valkey.bound()?;
-        let lately: BTreeSet<TemplateId> = self.gates.remembered().into_iter().collect();
-        let open = match all {
-            true => self.all_gates_in(GateState::Open).await?,
-            false => self.open_among(&lately).await?,
-        };
-        for (template, gate) in open {
-            if gate.server.as_deref() != Some(bound.server()) {
-                continue;
-            }
-            self.help(template, &gate, &bound).await?;
-            if all {
-                self.fold_if_over(template, &gate, &bound).await?;
-            }
+        let mut round = Round::default();
+        let busy = bound.busy(BUSY).await?.into_iter();
+        let busy = busy.map(|(gate, epoch)| (gate.template, epoch)).collect();
+        self.help_all(busy, &bound, unreadable, &mut round).await;
+        if bound.may_sweep(SWEEP_EVERY).await? {
+            self.sweep(&bound, unreadable, &mut round).await?;
+        }
+        Ok(round)
+    }
+
+    /// Looks at all open gates of the server.
+    async fn sweep(
+        &self,
+        bound: &Bound,
+        unreadable: &mut Unreadable,
+        round: &mut Round,
+    ) -> StoreResult<()> {
+        let open = self.all_gates_in(GateState::Open).await?;
+        let here: Vec<(TemplateId, Epoch)> = open
+            .into_iter()
+            .filter(|(_, gate)| gate.server.as_deref() == Some(bound.server()))
+            .map(|(template, gate)| (template, gate.epoch))
+            .collect();
+        self.help_all(here.clone(), bound, unreadable, round).await;
+        let folds = here.into_iter().map(|(template, epoch)| {
+            let (scaled, bound) = (self.clone(), bound.clone());
+            async move { scaled.fold_if_over(template, epoch, &bound).await }
+        });
+        let mut folded = futures::stream::iter(folds).buffer_unordered(DRIVEN);
+        while let Some(folded) = folded.next().await {
+            round.troubles.extend(folded.err());
         }
         Ok(())
+    }
+
+    async fn help_all(
+        &self,
+        gates: Vec<(TemplateId, Epoch)>,
+        bound: &Bound,
+        unreadable: &mut Unreadable,
+        round: &mut Round,
+    ) {
+        round.looked += gates.len();
+        let helps = gates.into_iter().map(|(template, epoch)| {
+            let (scaled, bound) = (self.clone(), bound.clone());
+            async move { (template, epoch, scaled.help(template, epoch, &bound).await) }
+        });
+        let mut helps = futures::stream::iter(helps).buffer_unordered(DRIVEN);
+        while let Some((template, epoch, found)) = helps.next().await {
+            let found = found.unwrap_or_else(|error| {
+                round.troubles.push(error);
+                Found::default()
+            });
+            round.helped += found.helped;
+            if found.unreadable > 0 && unreadable.is_stuck(template, epoch, Instant::now()) {
+                tracing::error!(%template, %epoch, "the gate has a reservation that no goodpon which runs can read: it is opened anew");
+                let trouble = Trouble {
+                    epoch,
+                    is_missing_there: true,
+                    ahead: None,
+                };
+                self.drive(template, trouble).await;
+            }
+        }
     }
 
     pub(crate) async fn all_gates_in(
@@ -155,58 +272,65 @@ impl Scaled {
         }
     }
 
-    async fn open_among(
-        &self,
-        templates: &BTreeSet<TemplateId>,
-    ) -> StoreResult<Vec<(TemplateId, Gate)>> {
-        let ids: Vec<TemplateId> = templates.iter().copied().collect();
-        let gates = self.store.gates_of(&ids).await?;
-        let found = ids.into_iter().zip(gates);
-        Ok(found
-            .filter_map(|(id, gate)| Some((id, gate?)))
-            .filter(|(_, gate)| gate.state == GateState::Open)
-            .collect())
-    }
-
     /// Publishes again what was reserved long ago and not confirmed, and confirms what counts of it.
-    async fn help(&self, template: TemplateId, gate: &Gate, bound: &Bound) -> StoreResult<()> {
-        let asked = Instant::now();
-        let Some(read) = self.store.read_gate(template).await? else {
-            return Ok(());
-        };
-        if read.gate.as_ref().map(|read| read.epoch) != Some(gate.epoch) {
-            return Ok(());
-        }
-        let until = gate::valid_until(read.read_at);
-        let pending = bound
-            .pending(gate_of(template), gate.epoch, DUE_FOR, HELPED, until)
+    async fn help(&self, template: TemplateId, epoch: Epoch, bound: &Bound) -> StoreResult<Found> {
+        let due = bound
+            .pending(gate_of(template), epoch, DUE_FOR, HELPED)
             .await?;
-        let events = match pending {
-            Ok(events) if !events.is_empty() => events,
-            _ => return Ok(()),
+        let Ok(due) = due else {
+            return Ok(Found::default());
         };
+        let mut found = Found {
+            helped: 0,
+            unreadable: due.unreadable,
+        };
+        if due.events.is_empty() {
+            return Ok(found);
+        }
+        let seen = self.gates.seen(template).await?;
+        let Some(read) = &seen.read else {
+            return Ok(found);
+        };
+        let is_open = |gate: &Gate| gate.epoch == epoch && gate.state == GateState::Open;
+        if !read.gate.as_ref().is_some_and(is_open) {
+            return Ok(found);
+        }
+        found.helped = due.events.len();
         metrics::counter!("goodpon_gate_helps_total", "by" => "reconciler")
-            .increment(events.len() as u64);
-        let published = events.into_iter().map(async |event| {
-            let done = self.publish(&event, asked).await;
+            .increment(found.helped as u64);
+        let valid_until = gate::valid_until(read.read_at);
+        let published = due.events.into_iter().map(async |event| {
+            let event = IssueEvent {
+                valid_until,
+                ..event
+            };
+            let done = self.publish(&event, seen.asked).await;
             done.map(|()| event)
         });
-        let published = futures::future::join_all(published).await;
-        let counted: Vec<_> = published.into_iter().filter_map(Result::ok).collect();
-        self.confirm_now(counted).await;
-        Ok(())
+        let (mut counted, mut trouble) = (Vec::new(), None);
+        for published in futures::future::join_all(published).await {
+            match published {
+                Ok(event) => counted.push(event),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        self.confirm_helped(counted).await?;
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(found),
+        }
     }
 
     /// Gives a gate's memory back when its sale is over.
     async fn fold_if_over(
         &self,
         template: TemplateId,
-        gate: &Gate,
+        epoch: Epoch,
         bound: &Bound,
     ) -> StoreResult<()> {
         let now = self.clock.now();
         let look = bound
-            .look(gate_of(template), gate.epoch, None, None, now)
+            .look(gate_of(template), epoch, None, None, now)
             .await?;
         let Ok(counts) = look.gate else {
             return Ok(());
@@ -217,11 +341,11 @@ impl Scaled {
         if counts.spent != counts.confirmed || !is_idle {
             return Ok(());
         }
-        if !self.store.bump_idle_gate(template, gate.epoch).await? {
+        if !self.store.bump_idle_gate(template, epoch).await? {
             return Ok(());
         }
-        self.store.stamp_gate(template, gate.epoch.next()).await?;
-        if bound.fold(gate_of(template), gate.epoch).await? == Folding::Done {
+        self.store.stamp_gate(template, epoch.next()).await?;
+        if bound.fold(gate_of(template), epoch).await? == Folding::Done {
             tracing::info!(%template, "the gate's memory is given back");
         }
         Ok(())

@@ -8,6 +8,7 @@ use goodpon_domain::{
     id::{MerchantId, TemplateId},
     template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms},
 };
+use goodpon_supervise::{Ended, Report};
 use goodpon_valkey::Invalidation;
 use tokio::sync::watch;
 
@@ -23,12 +24,12 @@ impl Scaled {
 }
 
 /// Forgets what other processes have changed, until `stop` is true.
-pub(crate) async fn hear(scaled: Scaled, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn hear(scaled: Scaled, report: Report, mut stop: watch::Receiver<bool>) -> Ended {
     let mut words = scaled.valkey.subscribe();
     loop {
         let word = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
             word = words.next() => word,
         };
         match word {
@@ -38,6 +39,7 @@ pub(crate) async fn hear(scaled: Scaled, mut stop: watch::Receiver<bool>) {
             },
             Invalidation::Missed => scaled.gates.forget_all(),
         }
+        report.ran();
     }
 }
 
@@ -56,7 +58,12 @@ impl Templates for Scaled {
         merchant: MerchantId,
         id: TemplateId,
     ) -> StoreResult<Owned<Arc<Template>>> {
-        Templates::find(&self.store, merchant, id).await
+        let seen = self.gates.read(id).await?;
+        Ok(match &seen.read {
+            None => Owned::Absent,
+            Some(read) if read.template.merchant_id != merchant => Owned::Foreign,
+            Some(read) => Owned::Mine(Arc::clone(&read.template)),
+        })
     }
 
     async fn publish(

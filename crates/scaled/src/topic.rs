@@ -8,9 +8,10 @@ use goodpon_kafka::{
     Cluster,
     topic::{self, Finding},
 };
+use goodpon_supervise::{Ended, Report};
 use tokio::sync::{Notify, watch};
 
-use crate::Scaled;
+use crate::{Scaled, rounds::Rounds};
 
 /// How often the topic is looked at while something is wrong with it, or nobody answers.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -185,11 +186,10 @@ impl Scaled {
 }
 
 /// Looks at the topic now and then, until `stop` is true.
-pub(crate) async fn watch(scaled: Scaled, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn watch(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+    let mut rounds = Rounds::new("topic_watcher", report, stop);
     loop {
-        if let Err(error) = scaled.read_progress().await {
-            tracing::debug!(%error, "the partitions cannot be counted");
-        }
+        rounds.note(scaled.read_progress().await);
         let before = scaled.topic.state();
         let found = scaled.look_at_topic().await;
         if found != before
@@ -201,11 +201,14 @@ pub(crate) async fn watch(scaled: Scaled, mut stop: watch::Receiver<bool>) {
             TopicState::Good => LOOK_AGAIN,
             _ => LOOK_SOON,
         };
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = scaled.topic.alarm.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+        let woken = async {
+            tokio::select! {
+                () = scaled.topic.alarm.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        };
+        if !rounds.next_when(woken).await {
+            return Ok(());
         }
     }
 }

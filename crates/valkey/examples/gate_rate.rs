@@ -15,7 +15,9 @@ use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed, UNLIMITED},
     id::{CouponId, TemplateId},
 };
-use goodpon_valkey::{Folding, Gate, Installation, Taken, Valkey, user_digest};
+use goodpon_valkey::{
+    Confirmation, Folding, Gate, Installation, RefusalAnswers, Taken, Valkey, user_digest,
+};
 use jiff::Timestamp;
 
 const FOR: Duration = Duration::from_secs(5);
@@ -136,14 +138,20 @@ async fn ask(
             valid_until: now,
         };
         let asked = Instant::now();
-        let Ok(taken) = bound.take(gate, &event, None, now).await else {
+        let Ok(taken) = bound
+            .take(gate, &event, None, RefusalAnswers::default(), now)
+            .await
+        else {
             failed += 1;
             continue;
         };
         waits.push(asked.elapsed());
         assert!(matches!(taken, Taken::Reserved { .. }), "{taken:?}");
         if run.confirming {
-            published.push(event);
+            published.push(Confirmation {
+                event,
+                answer: None,
+            });
         }
         if published.len() == BATCH {
             let confirmed = bound.confirm(gate, Epoch(1), &published, now).await;

@@ -58,18 +58,29 @@ pub(crate) fn outcome(letter: u8) -> StoreResult<IssueOutcome> {
     })
 }
 
-/// A finished success as `k` holds it.
-pub(crate) fn success(body: [u8; 16], stored_at: Timestamp) -> Vec<u8> {
+/// A finished success as `k` holds it. `answer`: the number under which the database keeps what was answered.
+pub(crate) fn success(body: [u8; 16], stored_at: Timestamp, answer: Option<u32>) -> Vec<u8> {
     let mut text = vec![letter(Ok(()))];
     text.extend_from_slice(&body);
     text.extend_from_slice(stored_at.as_microsecond().to_string().as_bytes());
+    if let Some(answer) = answer {
+        text.extend_from_slice(format!(".{answer}").as_bytes());
+    }
     text
 }
 
-const WITH_KEY: u8 = 1;
-const WITHOUT_KEY: u8 = 0;
+/// A number of an answer as scripts take it.
+pub(crate) fn number(answer: Option<u32>) -> String {
+    answer.map(|answer| answer.to_string()).unwrap_or_default()
+}
 
-/// An event as `p` holds it: coupon, time of acceptance, whether it bears a key, key and body if so, user. Template
+const WITHOUT_KEY: u8 = 0;
+const WITH_KEY: u8 = 1;
+/// Behind the body stands the number of the success's answer, in four bytes. This version reads it and does not write
+/// it: the version before, which may run beside it, does not know it (`docs/upgrades.md`).
+const WITH_KEY_AND_ANSWER: u8 = 2;
+
+/// An event as `p` holds it: coupon, time of acceptance, its form, key and body if it bears a key, user. Template
 /// and epoch are those of the gate; until when it counts is for each of its publishers to say.
 pub(crate) fn event(event: &IssueEvent) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(57 + event.user_id.len());
@@ -87,42 +98,43 @@ pub(crate) fn event(event: &IssueEvent) -> Vec<u8> {
     bytes
 }
 
-/// Reads [`event`], for a publisher whose copies count until `valid_until`.
+/// Reads [`event`], for a publisher whose copies count until `valid_until`. `None`: it is of a form that this program
+/// does not know. A newer one does.
 pub(crate) fn read_event(
     bytes: &[u8],
     template_id: TemplateId,
     epoch: Epoch,
     valid_until: Timestamp,
-) -> StoreResult<IssueEvent> {
-    let read = || {
-        let (coupon, rest) = bytes.split_first_chunk::<16>()?;
-        let (accepted_at, rest) = rest.split_first_chunk::<8>()?;
-        let (form, rest) = rest.split_first()?;
-        let (keyed, user) = match *form {
-            WITHOUT_KEY => (None, rest),
-            WITH_KEY => {
-                let (key, rest) = rest.split_first_chunk()?;
-                let (body, rest) = rest.split_first_chunk()?;
-                let keyed = Keyed {
-                    key: *key,
-                    body: *body,
-                };
-                (Some(keyed), rest)
+) -> Option<IssueEvent> {
+    let (coupon, rest) = bytes.split_first_chunk::<16>()?;
+    let (accepted_at, rest) = rest.split_first_chunk::<8>()?;
+    let (form, rest) = rest.split_first()?;
+    let (keyed, user) = match *form {
+        WITHOUT_KEY => (None, rest),
+        WITH_KEY | WITH_KEY_AND_ANSWER => {
+            let (key, rest) = rest.split_first_chunk()?;
+            let (body, mut rest) = rest.split_first_chunk()?;
+            if *form == WITH_KEY_AND_ANSWER {
+                rest = rest.split_first_chunk::<4>()?.1;
             }
-            _ => return None,
-        };
-        let accepted_at = i64::from_be_bytes(*accepted_at);
-        Some(IssueEvent {
-            coupon_id: CouponId::from_bytes(*coupon),
-            template_id,
-            epoch,
-            user_id: String::from_utf8(user.to_vec()).ok()?,
-            accepted_at: Timestamp::from_microsecond(accepted_at).ok()?,
-            keyed,
-            valid_until,
-        })
+            let keyed = Keyed {
+                key: *key,
+                body: *body,
+            };
+            (Some(keyed), rest)
+        }
+        _ => return None,
     };
-    read().ok_or_else(|| corrupt("an event"))
+    let accepted_at = i64::from_be_bytes(*accepted_at);
+    Some(IssueEvent {
+        coupon_id: CouponId::from_bytes(*coupon),
+        template_id,
+        epoch,
+        user_id: String::from_utf8(user.to_vec()).ok()?,
+        accepted_at: Timestamp::from_microsecond(accepted_at).ok()?,
+        keyed,
+        valid_until,
+    })
 }
 
 #[cfg(test)]
@@ -151,8 +163,65 @@ mod tests {
                 let bytes = event(&there);
                 let back = read_event(&bytes, TemplateId(4), Epoch(2), at).unwrap();
                 assert_eq!(back, there);
-                assert!(read_event(&bytes[..24], TemplateId(4), Epoch(2), at).is_err());
+                assert_eq!(read_event(&bytes[..24], TemplateId(4), Epoch(2), at), None);
             }
+        }
+    }
+
+    fn golden() -> (IssueEvent, IssueEvent) {
+        let at = Timestamp::from_microsecond(1_800_000_000_123_456).unwrap();
+        let plain = IssueEvent {
+            coupon_id: CouponId::from_bytes([0xc0; 16]),
+            template_id: TemplateId(4),
+            epoch: Epoch(2),
+            user_id: "u\u{e9}".into(),
+            accepted_at: at,
+            keyed: None,
+            valid_until: at,
+        };
+        let keyed = IssueEvent {
+            keyed: Some(Keyed {
+                key: [0xaa; 16],
+                body: [0xbb; 16],
+            }),
+            ..plain.clone()
+        };
+        (plain, keyed)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What the version before reads, and wrote.
+    #[test]
+    fn what_is_written_is_yesterdays_form_to_the_byte() {
+        let (plain, keyed) = golden();
+        let front = format!("{}00066517289a6240", "c0".repeat(16));
+        let user = "75c3a9";
+        assert_eq!(hex(&event(&plain)), format!("{front}00{user}"));
+        let (key, body) = ("aa".repeat(16), "bb".repeat(16));
+        assert_eq!(hex(&event(&keyed)), format!("{front}01{key}{body}{user}"));
+        let kept = success([0xbb; 16], keyed.accepted_at, None);
+        assert_eq!(kept[0], b'I');
+        assert_eq!(kept[1..17], [0xbb; 16]);
+        assert_eq!(kept[17..], *b"1800000000123456");
+        let kept = success([0xbb; 16], keyed.accepted_at, Some(7));
+        assert_eq!(kept[17..], *b"1800000000123456.7");
+    }
+
+    #[test]
+    fn tomorrows_form_is_read_and_one_that_nobody_knows_is_left_alone() {
+        let (_, keyed) = golden();
+        let mut bytes = event(&keyed);
+        bytes[24] = WITH_KEY_AND_ANSWER;
+        bytes.splice(57..57, [0, 0, 1, 2]);
+        let at = keyed.accepted_at;
+        let read = |bytes: &[u8]| read_event(bytes, TemplateId(4), Epoch(2), at);
+        assert_eq!(read(&bytes), Some(keyed));
+        for form in 3..=255 {
+            bytes[24] = form;
+            assert_eq!(read(&bytes), None);
         }
     }
 

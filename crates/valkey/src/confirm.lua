@@ -1,6 +1,7 @@
 -- Reservations whose publication counts become coupons.
 -- KEYS  g, u, p, z, q of the epoch, then k of each event that bears a key
--- ARGV  1 the connection's server  2 epoch  3 now, then for each event: user, coupon id, which of KEYS is its k or '0'
+-- ARGV  1 the connection's server  2 epoch  3 now, then for each event: user, coupon id, which of KEYS is its k or '0',
+--       the number of what is answered or ''
 -- Answers for each event whether its reservation was there. It runs even where memory is used up: it hardly needs any,
 -- and newcomers wait for it.
 local g, u, p, z, q = unpack(KEYS, 1, 5)
@@ -12,17 +13,22 @@ if shut then
 end
 
 local answer, count = { 'D' }, 0
-for i = 4, #ARGV, 3 do
-  local user, coupon, k = ARGV[i], ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])]
+for i = 4, #ARGV, 4 do
+  local user, coupon, k, number = ARGV[i], ARGV[i + 1], KEYS[tonumber(ARGV[i + 2])], ARGV[i + 3]
   local event = redis.call('HGET', p, user)
-  if event and string.sub(event, 1, 16) == coupon then
+  local form = event and string.byte(event, 25)
+  if form and form <= 2 and string.sub(event, 1, 16) == coupon then
     redis.call('HDEL', p, user)
     redis.call('ZREM', z, user)
     redis.call('SADD', u, user)
-    if string.byte(event, 25) == 1 then
+    if form > 0 then
       redis.call('HDEL', q, string.sub(event, 26, 41))
+      if form == 2 then
+        local a, b, c, d = string.byte(event, 58, 61)
+        number = string.format('%.0f', ((a * 256 + b) * 256 + c) * 256 + d)
+      end
       if k then
-        keep(k, 'I', string.sub(event, 42, 57), now)
+        keep(k, 'I', string.sub(event, 42, 57), now, number)
       end
     end
     count = count + 1

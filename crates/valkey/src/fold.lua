@@ -1,8 +1,8 @@
 -- Clears a gate away whose template's issue is over. Finished answers stay until they expire.
 -- KEYS  g, u, p, z, q of the epoch
 -- ARGV  1 epoch
-local there = redis.call('HGET', KEYS[1], 'epoch')
-if there ~= ARGV[1] then
+local there, layout = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'layout'))
+if there ~= ARGV[1] or (layout and layout ~= '1') then
   return { 'O', there or '' }
 end
 if redis.call('HLEN', KEYS[3]) > 0 then

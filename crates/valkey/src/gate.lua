@@ -1,16 +1,18 @@
 -- The gate: who comes first. The first rule that holds answers; the numbers are the protocol's.
--- KEYS  g, u, p, z, q of the epoch, and k if the request bears a key
+-- KEYS  g, u, p, z, q of the epoch, the server's list of gates with reservations, and k if the request bears a key
 -- ARGV  1 the connection's server  2 epoch  3 user  4 the event if it becomes one, its coupon's id in front
---       5 now  6 '1' if memory runs short  7 letter of the template's verdict, or ''  8 key  9 body
+--       5 now  6 '1' if memory runs short  7 letter of the template's verdict, or ''
+--       8 the gate in that list, and with a key:  9 key  10 body  11 to 13 the numbers of what is answered with that
+--       verdict, if the user has one already, and if all are gone, or ''
 -- A run that is repeated after a lost reply finds its own reservation by the coupon's id.
-local g, u, p, z, q, k = unpack(KEYS)
-local server, epoch, user, event, now, spare, verdict, key, body = unpack(ARGV)
+local g, u, p, z, q, busy, k = unpack(KEYS)
+local server, epoch, user, event, now, spare, verdict, this, key, body, of_verdict, of_already, of_sold_out = unpack(ARGV)
 
-local function refuse(letter, answer, is_sure_to_come_again)
+local function refuse(letter, word, is_sure_to_come_again, answer)
   if k and not (is_sure_to_come_again and spare == '1') then
-    keep(k, letter, body, now)
+    keep(k, letter, body, now, answer)
   end
-  return { answer }
+  return { word }
 end
 
 -- 1
@@ -39,7 +41,7 @@ end
 
 -- 4
 if verdict ~= '' then
-  return refuse(verdict, 'N', false)
+  return refuse(verdict, 'N', false, of_verdict)
 end
 
 -- 5
@@ -49,7 +51,7 @@ end
 
 -- 6
 if redis.call('SISMEMBER', u, user) == 1 then
-  return refuse('A', 'A', true)
+  return refuse('A', 'A', true, of_already)
 end
 
 -- What follows rests on the numbers.
@@ -59,6 +61,10 @@ end
 
 -- 7
 if gate.spent < gate.cap then
+  if gate.spent == gate.conf then
+    -- The first that waits. Who looks for what is pending takes the gate from the list once nothing is.
+    redis.call('ZADD', busy, string.format('%.0f', now_ms + 1000), this)
+  end
   local spent = redis.call('HINCRBY', g, 'spent', 1)
   redis.call('HSET', p, user, event)
   redis.call('ZADD', z, string.format('%.0f', now_ms + 1000), user)
@@ -70,7 +76,7 @@ end
 
 -- 8
 if gate.conf == gate.cap then
-  return refuse('S', 'S', true)
+  return refuse('S', 'S', true, of_sold_out)
 end
 
 -- 9

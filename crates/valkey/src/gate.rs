@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     Bound, Gate,
     codec::{self, corrupt, user_digest},
-    names::Names,
+    names::{self, Names},
     script::{Reply, Script},
 };
 
@@ -41,13 +41,45 @@ pub struct Closed {
     pub epoch: Option<Epoch>,
 }
 
+/// What was answered to a key before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// How the issue ended.
+    pub outcome: IssueOutcome,
+    /// The number under which the database keeps the answer to the byte; `None` where the version before stored it.
+    pub answer: Option<u32>,
+}
+
+/// Under which numbers the database keeps what refusals are answered with, to be remembered with a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusalAnswers {
+    /// If the template refuses.
+    pub verdict: Option<u32>,
+    /// If the user has one.
+    pub already_issued: Option<u32>,
+    /// If all are gone.
+    pub sold_out: Option<u32>,
+}
+
+/// An event that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// It.
+    pub event: IssueEvent,
+    /// The number under which the database keeps what its success is answered with, if it bears a key.
+    pub answer: Option<u32>,
+}
+
 /// What the gate says to who wants a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
     /// What was answered to the key before.
-    Replay(IssueOutcome),
+    Replay(Finished),
     /// The key was used with another body.
     Mismatch,
+    /// What was answered to the key, or who must be helped first, is written in a form that this program does not know.
+    /// A newer one that runs beside does: ask again later.
+    Unreadable,
     /// The gate is not open to the caller.
     Closed(Closed),
     /// The place is the caller's; it counts once the event is published.
@@ -69,8 +101,8 @@ pub enum Taken {
 
 impl Bound {
     /// Asks for a place. `event` is what is published if there is one, with a fresh coupon id (the same when a lost
-    /// reply makes the caller ask again); `verdict` is the template's refusal, if it refuses; `now` is the caller's
-    /// clock. Events to be helped with bear the `valid_until` of `event`.
+    /// reply makes the caller ask again); `verdict` is the template's refusal, if it refuses; `answers` are remembered
+    /// with refusals; `now` is the caller's clock. Events to be helped with bear the `valid_until` of `event`.
     ///
     /// # Errors
     ///
@@ -80,12 +112,14 @@ impl Bound {
         gate: Gate,
         event: &IssueEvent,
         verdict: Option<IssueRefusal>,
+        answers: RefusalAnswers,
         now: Timestamp,
     ) -> StoreResult<Taken> {
         let names = Names::new(&self.shared().installation, gate);
-        let mut keys = Vec::with_capacity(6);
+        let mut keys = Vec::with_capacity(7);
         keys.push(names.gate());
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, event.epoch)));
+        keys.push(names::busy(&self.shared().installation).into_bytes());
         keys.extend(event.keyed.map(|keyed| names.answer(keyed.key)));
         let letter = verdict.map(codec::refusal_letter);
         let mut call = GATE
@@ -96,14 +130,19 @@ impl Bound {
             .arg(codec::event(event))
             .arg(now.as_microsecond())
             .arg(i32::from(self.is_short_of_memory()))
-            .arg(letter.as_slice());
+            .arg(letter.as_slice())
+            .arg(names::in_busy(gate, event.epoch));
         if let Some(keyed) = event.keyed {
             call = call.arg(&keyed.key[..]).arg(&keyed.body[..]);
+            for answer in [answers.verdict, answers.already_issued, answers.sold_out] {
+                call = call.arg(codec::number(answer));
+            }
         }
         let mut reply = self.run(call).await?;
         Ok(match (reply.letter()?, verdict) {
-            (b'Y', _) => Taken::Replay(codec::outcome(reply.letter()?)?),
+            (b'Y', _) => Taken::Replay(finished(&mut reply)?),
             (b'M', _) => Taken::Mismatch,
+            (b'V', _) => Taken::Unreadable,
             (b'C', _) => Taken::Closed(self.closed(gate, &mut reply)?),
             (b'R', _) => Taken::Reserved {
                 spent: reply.integer()?,
@@ -111,12 +150,8 @@ impl Bound {
             (b'H', _) => {
                 let bytes = reply.bytes()?;
                 let until = event.valid_until;
-                Taken::Help(codec::read_event(
-                    &bytes,
-                    gate.template,
-                    event.epoch,
-                    until,
-                )?)
+                codec::read_event(&bytes, gate.template, event.epoch, until)
+                    .map_or(Taken::Unreadable, Taken::Help)
             }
             (b'N', Some(refusal)) => Taken::Refused(refusal),
             (b'A', _) => Taken::AlreadyIssued,
@@ -136,7 +171,7 @@ impl Bound {
         &self,
         gate: Gate,
         epoch: Epoch,
-        events: &[IssueEvent],
+        events: &[Confirmation],
         now: Timestamp,
     ) -> StoreResult<Vec<bool>> {
         if events.is_empty() {
@@ -146,7 +181,7 @@ impl Bound {
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
         let mut places = Vec::with_capacity(events.len());
-        for event in events {
+        for Confirmation { event, .. } in events {
             keys.extend(event.keyed.map(|keyed| names.answer(keyed.key)));
             places.push(event.keyed.map_or(0, |_| keys.len()));
         }
@@ -155,11 +190,12 @@ impl Bound {
             .arg(self.server())
             .arg(epoch.0)
             .arg(now.as_microsecond());
-        for (event, place) in events.iter().zip(places) {
+        for (Confirmation { event, answer }, place) in events.iter().zip(places) {
             call = call
                 .arg(&user_digest(&event.user_id)[..])
                 .arg(&event.coupon_id.to_bytes()[..])
-                .arg(place);
+                .arg(place)
+                .arg(codec::number(*answer));
         }
         let mut reply = self.run(call).await?;
         if reply.letter()? == b'C' {
@@ -170,7 +206,7 @@ impl Bound {
     }
 
     /// Remembers a refusal by the template where no gate holds places: `epoch` is 0 or was folded. A gate that was
-    /// opened meanwhile answers [`Taken::Closed`]: it is to be asked.
+    /// opened meanwhile answers [`Taken::Closed`]: it is to be asked. `answer` is remembered with it.
     ///
     /// # Errors
     ///
@@ -181,6 +217,7 @@ impl Bound {
         epoch: Epoch,
         keyed: Keyed,
         verdict: IssueRefusal,
+        answer: Option<u32>,
         now: Timestamp,
     ) -> StoreResult<Taken> {
         let names = Names::new(&self.shared().installation, gate);
@@ -189,11 +226,13 @@ impl Bound {
             .arg(epoch.0)
             .arg(now.as_microsecond())
             .arg(&[codec::refusal_letter(verdict)][..])
-            .arg(&keyed.body[..]);
+            .arg(&keyed.body[..])
+            .arg(codec::number(answer));
         let mut reply = self.run(call).await?;
         Ok(match reply.letter()? {
-            b'Y' => Taken::Replay(codec::outcome(reply.letter()?)?),
+            b'Y' => Taken::Replay(finished(&mut reply)?),
             b'M' => Taken::Mismatch,
+            b'V' => Taken::Unreadable,
             b'C' => Taken::Closed(self.closed(gate, &mut reply)?),
             b'N' => Taken::Refused(verdict),
             _ => return Err(corrupt("an unknown answer to a verdict")),
@@ -210,8 +249,23 @@ impl Bound {
                 template = %gate.template,
                 "Valkey has thrown away a part of this template's gate: the rest of it went too, and it is opened anew"
             ),
+            3 => tracing::warn!(
+                template = %gate.template,
+                "this template's gate is laid out in a way that this version does not know: a newer one serves it"
+            ),
             _ => {}
         }
         Ok(Closed { epoch })
     }
+}
+
+/// Reads the rest of a script's word that a key has its answer.
+pub(crate) fn finished(reply: &mut Reply) -> StoreResult<Finished> {
+    let outcome = codec::outcome(reply.letter()?)?;
+    let answer = reply.decimal()?;
+    let answer = answer.map(|answer| u32::try_from(answer).map_err(|_| corrupt("an answer")));
+    Ok(Finished {
+        outcome,
+        answer: answer.transpose()?,
+    })
 }

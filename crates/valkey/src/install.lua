@@ -24,7 +24,7 @@ end
 
 redis.call('DEL', g)
 redis.call('HSET', g, 'epoch', epoch, 'server', server, 'cap', cap, 'base', base, 'spent', 0, 'conf', 0, 'users', count + 1,
-  'checked_ms', string.format('%.0f', clock_ms()))
+  'layout', 1, 'checked_ms', string.format('%.0f', clock_ms()))
 redis.call('PERSIST', u)
 redis.call('UNLINK', unpack(KEYS, 3))
 return { 'D' }

@@ -9,12 +9,18 @@
 //!
 //! | key | what |
 //! | --- | --- |
-//! | `g` | hash: epoch, server, cap, base (coupons at its opening), users (in `u` then), spent, conf (known to count), checked_ms, confirmed_at |
+//! | `g` | hash: epoch, server, cap, base (coupons at its opening), users (in `u` then), spent, conf (known to count), checked_ms, confirmed_at, layout |
 //! | `u:<epoch>` | set of the digests of users who have a coupon, and the epoch's number as the mark of its load |
 //! | `p:<epoch>` | hash: user to event, of places that are not yet known to count |
 //! | `z:<epoch>` | sorted set: those users by when they are next due for help, in the server's milliseconds |
 //! | `q:<epoch>` | hash: idempotency key to user, of the same |
 //! | `k:<key>` | a finished answer, for 24 hours: a fact, bound to no epoch and no server |
+//!
+//! Beside them stands one `busy` for each server: a sorted set of the gates (with their epoch) of which anything is
+//! pending, by when it is to be looked at. It only tells where to look first.
+//!
+//! Versions run beside each other. What a program does not know the form of (a layout, a `k`, a `p`) it leaves alone,
+//! as closed or to be asked about later: `docs/upgrades.md` tells which forms there are.
 //!
 //! A gate whose parts do not fit its counts has lost something: the script that finds it so takes it away, and it is
 //! opened anew like one that was lost whole.
@@ -37,8 +43,8 @@ mod script;
 pub use address::ConfigError;
 pub use codec::user_digest;
 pub use connection::{Bound, Valkey};
-pub use gate::{Closed, Taken};
+pub use gate::{Closed, Confirmation, Finished, RefusalAnswers, Taken};
 pub use invalidation::{Invalidation, Invalidations};
-pub use look::{Counts, Holding, KeyState, Look};
+pub use look::{Counts, Due, Holding, KeyState, Look};
 pub use names::Gate;
 pub use opening::{Folding, Installation, KeptSuccess};

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use goodpon_application::ports::{IssueOutcome, StoreResult};
+use goodpon_application::ports::StoreResult;
 use goodpon_domain::gate::{Epoch, IssueEvent, Keyed};
 use jiff::Timestamp;
 
 use crate::{
     Bound, Closed, Gate,
     codec::{self, corrupt, user_digest},
-    names::Names,
+    gate::{Finished, finished},
+    names::{self, Names},
     script::{Reply, Script},
 };
 
@@ -24,6 +25,12 @@ static STRANGERS: Script = Script::new(concat!(
     "#!lua flags=no-writes\n",
     include_str!("server.lua"),
     include_str!("strangers.lua")
+));
+
+static BUSY: Script = Script::new(concat!(
+    "#!lua flags=no-writes\n",
+    include_str!("server.lua"),
+    include_str!("busy.lua")
 ));
 
 static PENDING: Script = Script::new(concat!(
@@ -45,9 +52,11 @@ pub struct Look {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
     /// Its answer.
-    Replay(IssueOutcome),
+    Replay(Finished),
     /// It was used with another body.
     Mismatch,
+    /// Its answer is written in a form that this program does not know. A newer one does.
+    Unreadable,
     /// Its event is not yet known to count.
     Pending,
 }
@@ -76,6 +85,15 @@ pub enum Holding {
     Coupon,
     /// A place that is not yet known to count.
     Pending,
+}
+
+/// What is due for help of a gate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The events. Their copies count only once their publisher says until when.
+    pub events: Vec<IssueEvent>,
+    /// How many more are written in a form that this program does not know.
+    pub unreadable: usize,
 }
 
 impl Bound {
@@ -145,7 +163,7 @@ impl Bound {
     }
 
     /// Up to `limit` events that have been due for help for `age`, oldest first. An event is first due a second after
-    /// its place was given, and again a second after it was handed out for help. Copies count until `valid_until`.
+    /// its place was given, and again a second after it was handed out for help.
     ///
     /// # Errors
     ///
@@ -156,24 +174,73 @@ impl Bound {
         epoch: Epoch,
         age: Duration,
         limit: usize,
-        valid_until: Timestamp,
-    ) -> StoreResult<Result<Vec<IssueEvent>, Closed>> {
+    ) -> StoreResult<Result<Due, Closed>> {
         let names = Names::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
+        keys.push(names::busy(&self.shared().installation).into_bytes());
         let call = PENDING
             .call(&keys)
             .arg(self.server())
             .arg(epoch.0)
             .arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-            .arg(limit);
+            .arg(limit)
+            .arg(names::in_busy(gate, epoch));
         let mut reply = self.run(call).await?;
         if reply.letter()? == b'C' {
             return Ok(Err(self.closed(gate, &mut reply)?));
         }
-        let events = (0..reply.len())
-            .map(|_| codec::read_event(&reply.bytes()?, gate.template, epoch, valid_until));
-        events.collect::<StoreResult<_>>().map(Ok)
+        let mut due = Due::default();
+        while reply.len() > 0 {
+            let nowhere = Timestamp::UNIX_EPOCH;
+            match codec::read_event(&reply.bytes()?, gate.template, epoch, nowhere) {
+                Some(event) => due.events.push(event),
+                None => due.unreadable += 1,
+            }
+        }
+        Ok(Ok(due))
+    }
+
+    /// Up to `limit` gates of this server whose reservations are to be looked at now, by [`Self::pending`]: each that
+    /// has any is among them within a second or two. Programs of the version before do not note theirs.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable.
+    pub async fn busy(&self, limit: usize) -> StoreResult<Vec<(Gate, Epoch)>> {
+        let key = names::busy(&self.shared().installation).into_bytes();
+        let mut reply = self.run(BUSY.call(&[key]).arg(limit)).await?;
+        let mut gates = Vec::with_capacity(reply.len());
+        while reply.len() > 0 {
+            gates.extend(names::read_busy(&reply.bytes()?));
+        }
+        Ok(gates)
+    }
+
+    /// All gates in that list, due or not.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable.
+    pub async fn listed(&self) -> StoreResult<Vec<(Gate, Epoch)>> {
+        let key = names::busy(&self.shared().installation);
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(key).arg(0).arg(-1);
+        let all: Vec<Vec<u8>> = self.query(&range).await?;
+        Ok(all.iter().filter_map(|one| names::read_busy(one)).collect())
+    }
+
+    /// Whether the caller is the one who looks at all gates now: nobody did for `within`.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable.
+    pub async fn may_sweep(&self, within: Duration) -> StoreResult<bool> {
+        let key = names::of_installation(&self.shared().installation, "sweep");
+        let mut set = redis::cmd("SET");
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        set.arg(key).arg("1").arg("NX").arg("PX").arg(within);
+        Ok(self.query::<Option<String>>(&set).await?.is_some())
     }
 }
 
@@ -182,8 +249,9 @@ fn read_key(mut reply: Reply) -> StoreResult<Option<KeyState>> {
         return Ok(None);
     }
     Ok(Some(match reply.letter()? {
-        b'Y' => KeyState::Replay(codec::outcome(reply.letter()?)?),
+        b'Y' => KeyState::Replay(finished(&mut reply)?),
         b'M' => KeyState::Mismatch,
+        b'V' => KeyState::Unreadable,
         b'P' => KeyState::Pending,
         _ => return Err(corrupt("an unknown state of a key")),
     }))

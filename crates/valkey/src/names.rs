@@ -16,6 +16,28 @@ pub(crate) struct Names {
     front: Vec<u8>,
 }
 
+/// The name of a server's list of gates with reservations.
+pub(crate) fn busy(installation: &str) -> String {
+    of_installation(installation, "busy")
+}
+
+/// An epoch of a gate in that list.
+pub(crate) fn in_busy(gate: Gate, epoch: Epoch) -> String {
+    format!("{}:{}:{epoch}", gate.template, gate.shard)
+}
+
+/// Reads [`in_busy`].
+pub(crate) fn read_busy(text: &[u8]) -> Option<(Gate, Epoch)> {
+    let mut parts = std::str::from_utf8(text).ok()?.split(':');
+    let (template, shard, epoch) = (parts.next()?, parts.next()?, parts.next()?);
+    let gate = Gate {
+        template: TemplateId(template.parse().ok()?),
+        shard: shard.parse().ok()?,
+    };
+    let epoch = Epoch(epoch.parse().ok()?);
+    parts.next().is_none().then_some((gate, epoch))
+}
+
 impl Names {
     pub(crate) fn new(installation: &str, gate: Gate) -> Self {
         let front = format!(

@@ -36,6 +36,8 @@ pub struct KeptSuccess {
     pub stored_at: Timestamp,
     /// For how long it is still to be kept; less than a millisecond counts as one.
     pub rest: Duration,
+    /// The number under which the database keeps what was answered, if it is known.
+    pub answer: Option<u32>,
 }
 
 /// What became of a batch to load, or of an installation.
@@ -92,7 +94,11 @@ impl Bound {
         for success in successes {
             let rest = i64::try_from(success.rest.as_millis()).unwrap_or(i64::MAX);
             call = call
-                .arg(codec::success(success.keyed.body, success.stored_at))
+                .arg(codec::success(
+                    success.keyed.body,
+                    success.stored_at,
+                    success.answer,
+                ))
                 .arg(rest.max(1));
         }
         let mut reply = self.run(call).await?;

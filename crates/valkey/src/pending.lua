@@ -1,17 +1,26 @@
 -- Reservations that nobody has confirmed for a while, oldest first. Each is then due again in a second.
--- KEYS  g, u, p, z, q of the epoch
+-- KEYS  g, u, p, z, q of the epoch, the server's list of gates with reservations
 -- ARGV  1 the connection's server  2 epoch  3 due for so many milliseconds at least  4 how many at most
-local g, u, p, z = unpack(KEYS)
-local server, epoch, age, limit = unpack(ARGV)
+--       5 the gate in that list
+-- The gate is in the list afterwards if anything of it is pending, and else it is not.
+local g, u, p, z, _, busy = unpack(KEYS)
+local server, epoch, age, limit, this = unpack(ARGV)
 
 local now_ms = clock_ms()
 local gate, shut = open(g, server, epoch, now_ms, true)
-if shut then
+if shut and shut[3] == 3 then
+  redis.call('ZADD', busy, 'XX', string.format('%.0f', now_ms + 1000), this)
   return shut
 end
-if not is_whole(gate, u, p, z) then
-  return ruin()
+if shut or not is_whole(gate, u, p, z) then
+  redis.call('ZREM', busy, this)
+  return shut or ruin()
 end
+if gate.spent == gate.conf then
+  redis.call('ZREM', busy, this)
+  return { 'D' }
+end
+redis.call('ZADD', busy, string.format('%.0f', now_ms + 1000), this)
 
 local answer = { 'D' }
 local until_ms = string.format('%.0f', now_ms - tonumber(age))

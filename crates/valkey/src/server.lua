@@ -26,12 +26,21 @@ local function is_whole(gate, u, p, z)
     and redis.call('ZCARD', z) == pending
 end
 
+-- Whether the gate's keys are laid out as this program knows them. A gate without a number is laid out as 1 is. Of any
+-- layout these stay: `g` is a hash with the fields epoch and layout.
+local function is_known(layout)
+  return not layout or layout == '1'
+end
+
 -- The protocol's second rule. Where the gate is open to who believes to talk to `server` about `epoch`, its fields;
 -- else nil and the answer: the epoch that is there, and 1 if this server is not the one that the connection was made
--- to, or 2 if the gate was ruined. A check that lies in the future was made by another server's clock.
+-- to, 2 if the gate was ruined, or 3 if its layout is not known. A check that lies in the future was made by another server's clock.
 local function open(g, server, epoch, now_ms, may_write)
   local field = redis.call('HMGET', g, 'epoch', 'server', 'checked_ms', 'cap', 'spent', 'conf', 'base', 'users',
-    'confirmed_at')
+    'confirmed_at', 'layout')
+  if not is_known(field[10]) then
+    return nil, { 'C', field[1] or '', 3 }
+  end
   for i = 1, 8 do
     if not field[i] then
       if may_write and redis.call('EXISTS', g) == 1 then

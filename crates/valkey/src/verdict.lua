@@ -1,9 +1,10 @@
 -- Remembers a refusal by the template where no gate holds places: none was ever opened, or it was folded.
 -- KEYS  g, k
 -- ARGV  1 the epoch that the caller knows  2 now  3 letter of the refusal  4 body
+--       5 the number of what is answered, or ''
 -- A gate that was opened meanwhile may have this very key pending, so it must be asked instead.
 local g, k = unpack(KEYS)
-local epoch, now, letter, body = unpack(ARGV)
+local epoch, now, letter, body, answer = unpack(ARGV)
 
 local before = answered(k, body, now)
 if before then
@@ -13,5 +14,5 @@ local there = redis.call('HGET', g, 'epoch')
 if there and tonumber(there) > tonumber(epoch) then
   return { 'C', there, 0 }
 end
-keep(k, letter, body, now)
+keep(k, letter, body, now, answer)
 return { 'N' }

@@ -29,3 +29,14 @@ UPDATE mails SET token_ends_at = created_at + 1800000000 WHERE token_ends_at IS 
 ALTER TABLE coupon_histories
     ADD COLUMN order_amount BIGINT,
     ADD COLUMN discount_amount BIGINT;
+
+-- What issues are answered with, to the byte: a remembered answer of an issue names one by its number. Texts change with
+-- versions, and none is ever deleted. since is when the first process was about to answer so.
+CREATE TABLE IF NOT EXISTS issue_answers (
+    number     INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    is_success TINYINT NOT NULL,
+    status     SMALLINT NOT NULL,
+    body       VARBINARY(2000) NOT NULL,
+    since      BIGINT NOT NULL,
+    UNIQUE KEY issue_answers_by_text (is_success, status, body)
+) ENGINE=InnoDB;

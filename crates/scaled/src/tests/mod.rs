@@ -6,6 +6,8 @@ mod issuer;
 mod laws;
 mod opening;
 mod publish;
+mod reconciler;
+mod replay;
 mod trouble;
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +18,7 @@ use goodpon_application::{
     ports::{Clock, Health, IssueGate, IssueOutcome, IssueRequest, Random, StoreResult, Templates},
 };
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent},
+    gate::{Epoch, IssueEvent, Keyed},
     id::{CouponId, MerchantId, TemplateId},
     template::{Discount, Limit, Period, Terms},
 };
@@ -24,9 +26,7 @@ use goodpon_kafka::{Cluster, topic};
 use goodpon_mysql::{Store, scratch::Database};
 use goodpon_port_laws::{FreshRandom, ManualClock, World, eventually};
 use goodpon_supervise::Supervisor;
-use goodpon_valkey::Taken;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use goodpon_valkey::{RefusalAnswers, Taken};
 
 use crate::{Issuer, Scaled, gate_of};
 
@@ -45,16 +45,15 @@ pub(crate) struct Scene {
     pub(crate) scaled: Scaled,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) cluster: Cluster,
-    stop: watch::Sender<bool>,
+    supervisor: Supervisor,
     /// What runs the issuers.
     issuers: Mutex<Supervisor>,
-    _loops: JoinSet<()>,
     database: Database,
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        let _ = self.stop.send(true);
+        self.supervisor.stop();
         self.stop_issuers();
     }
 }
@@ -115,23 +114,22 @@ impl Scene {
             .await
             .unwrap();
         scaled.ready_within(Duration::from_secs(10)).await.unwrap();
-        let (stop, stopping) = watch::channel(false);
-        let loops = scaled.start_partner(&stopping);
+        let supervisor = Supervisor::new();
+        scaled.start_partner(&supervisor);
         Self {
             store,
             scaled,
             clock,
             cluster,
-            stop,
+            supervisor,
             issuers: Mutex::new(Supervisor::new()),
-            _loops: loops,
             database,
         }
     }
 
     /// From now on events go to another log.
     pub(crate) async fn publish_to(&mut self, cluster: &Cluster) {
-        self.scaled.confirmer.flush().await;
+        self.scaled.confirmer.flush_all().await;
         let valkey = variable("GOODPON_VALKEY_URL");
         let (clock, random) = (Arc::clone(&self.clock), Arc::new(FreshRandom::default()));
         let store = self.store.clone();
@@ -139,6 +137,7 @@ impl Scene {
         self.scaled = scaled.unwrap();
         let within = Duration::from_secs(10);
         self.scaled.valkey.bound_within(within).await.unwrap();
+        self.scaled.start_partner(&self.supervisor);
     }
 
     /// Starts an issuer, which ends with this.
@@ -167,7 +166,7 @@ impl Scene {
 
     /// Waits until all is written that was published until now.
     pub(crate) async fn settled(&self) {
-        self.scaled.confirmer.flush().await;
+        self.scaled.confirmer.flush_all().await;
         for partition in 0..PARTITIONS {
             let tick = self
                 .scaled
@@ -245,12 +244,23 @@ impl Scene {
         user: &str,
         key: [u8; 16],
     ) -> StoreResult<Outcome<IssueOutcome>> {
+        self.issue_worded(template, user, key, "").await
+    }
+
+    /// As [`Self::issue_keyed`], by a version that begins its answers with those words.
+    pub(crate) async fn issue_worded(
+        &self,
+        template: TemplateId,
+        user: &str,
+        key: [u8; 16],
+        words: &'static str,
+    ) -> StoreResult<Outcome<IssueOutcome>> {
         let idempotency = Idempotency {
             key,
             body: [1; 16],
-            render: Arc::new(|outcome: &IssueOutcome| Answer {
+            render: Arc::new(move |outcome: &IssueOutcome| Answer {
                 status: 200,
-                body: format!("{outcome:?}").into(),
+                body: format!("{words}{outcome:?}").into(),
             }),
         };
         let request = Self::request(template, user);
@@ -259,6 +269,27 @@ impl Scene {
 
     /// Takes a place, and publishes nothing.
     pub(crate) async fn take_and_die(&self, template: TemplateId, user: &str) -> IssueEvent {
+        self.take_for_good(template, user, None).await
+    }
+
+    /// As [`Self::take_and_die`], with a key and the body of [`Self::issue_keyed`].
+    pub(crate) async fn take_keyed_and_die(
+        &self,
+        template: TemplateId,
+        user: &str,
+        key: [u8; 16],
+    ) -> IssueEvent {
+        let body = [1; 16];
+        self.take_for_good(template, user, Some(Keyed { key, body }))
+            .await
+    }
+
+    async fn take_for_good(
+        &self,
+        template: TemplateId,
+        user: &str,
+        keyed: Option<Keyed>,
+    ) -> IssueEvent {
         let now = self.clock.now();
         let event = IssueEvent {
             coupon_id: CouponId::new(now, self.scaled.random_u64()),
@@ -266,12 +297,18 @@ impl Scene {
             epoch: Epoch(1),
             user_id: user.into(),
             accepted_at: now,
-            keyed: None,
+            keyed,
             valid_until: now,
         };
         let bound = self.scaled.valkey.bound().unwrap();
         let taken = bound
-            .take(gate_of(template), &event, None, now)
+            .take(
+                gate_of(template),
+                &event,
+                None,
+                RefusalAnswers::default(),
+                now,
+            )
             .await
             .unwrap();
         assert!(matches!(taken, Taken::Reserved { .. }), "{taken:?}");
@@ -321,6 +358,19 @@ impl Scene {
             .arg(value)
             .to_owned();
         set.query_async::<i64>(&mut connection).await.unwrap();
+    }
+
+    /// Overwrites what is pending of a user with what no version wrote.
+    pub(crate) async fn spoil_pending(&self, template: TemplateId, user: &str) {
+        let (mut connection, keys) = self.keys(template).await;
+        let pending = keys.iter().find(|key| key.contains(":p:")).unwrap();
+        let user = goodpon_valkey::user_digest(user);
+        let hset = redis::cmd("HSET")
+            .arg(pending)
+            .arg(&user[..])
+            .arg(&[9_u8; 40][..])
+            .to_owned();
+        assert_eq!(hset.query_async::<i64>(&mut connection).await.unwrap(), 0);
     }
 
     /// Takes a user out of those who have one.

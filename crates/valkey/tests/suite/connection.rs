@@ -8,7 +8,7 @@ use goodpon_valkey::{Taken, Valkey};
 use tokio::time::timeout;
 
 use crate::{
-    scene::{GATE, SOON, Scene, event, keyed, minutes, now},
+    scene::{ANSWERS, GATE, SOON, Scene, answer_of, event, keyed, minutes, now},
     server::{Server, shared_url},
 };
 
@@ -127,7 +127,7 @@ async fn out_of_memory_nothing_is_taken_but_what_was_taken_is_settled() {
     for wish in [event("b", 2, None), event("c", 3, keyed(3, 3))] {
         let error = scene
             .bound
-            .take(GATE, &wish, None, now())
+            .take(GATE, &wish, None, ANSWERS, now())
             .await
             .unwrap_err();
         let StoreError::Unavailable {
@@ -144,7 +144,14 @@ async fn out_of_memory_nothing_is_taken_but_what_was_taken_is_settled() {
     assert!(
         scene
             .bound
-            .remember(GATE, Epoch(0), keyed, verdict, now())
+            .remember(
+                GATE,
+                Epoch(0),
+                keyed,
+                verdict,
+                answer_of(Err(verdict)),
+                now()
+            )
             .await
             .is_err()
     );
@@ -154,13 +161,10 @@ async fn out_of_memory_nothing_is_taken_but_what_was_taken_is_settled() {
     let _: () = scene.server.run("CONFIG SET maxmemory 0").await;
     scene.make_due("a", minutes(1)).await;
     let _: () = scene.server.run("CONFIG SET maxmemory 1").await;
-    let pending = scene
-        .bound
-        .pending(GATE, Epoch(1), Duration::ZERO, 9, first.valid_until);
-    assert_eq!(
-        pending.await.unwrap().unwrap(),
-        std::slice::from_ref(&first)
-    );
+    let pending = scene.bound.pending(GATE, Epoch(1), Duration::ZERO, 9);
+    let pending = pending.await.unwrap().unwrap().events;
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].coupon_id, first.coupon_id);
     assert_eq!(scene.confirm(&[first]).await, [true]);
     assert_eq!(scene.counts().await, (1, 1));
     assert_eq!(scene.valkey.bound().unwrap().server(), scene.bound.server());
@@ -183,7 +187,7 @@ async fn a_call_that_times_out_may_have_happened_and_its_connection_is_given_up(
     let wish = event("a", 1, None);
     let failed = async {
         loop {
-            if let Err(error) = scene.bound.take(GATE, &wish, None, now()).await {
+            if let Err(error) = scene.bound.take(GATE, &wish, None, ANSWERS, now()).await {
                 return error;
             }
         }
@@ -203,7 +207,7 @@ async fn a_call_that_times_out_may_have_happened_and_its_connection_is_given_up(
     // The same wish finds its place, if it had one, on the next connection.
     let bound = scene.valkey.bound_within(SOON).await.unwrap();
     assert_eq!(bound.server(), scene.bound.server());
-    let again = bound.take(GATE, &wish, None, now()).await.unwrap();
+    let again = bound.take(GATE, &wish, None, ANSWERS, now()).await.unwrap();
     assert_eq!(again, Taken::Reserved { spent: 1 });
 }
 
@@ -223,6 +227,8 @@ async fn installations_on_one_server_do_not_meet() {
     let scene = Scene::open(1).await;
     let other = Valkey::open(&scene.server.url(), "other").unwrap();
     let bound = other.bound_within(SOON).await.unwrap();
-    let closed = bound.take(GATE, &event("a", 1, None), None, now()).await;
+    let closed = bound
+        .take(GATE, &event("a", 1, None), None, ANSWERS, now())
+        .await;
     assert!(matches!(closed, Ok(Taken::Closed(closed)) if closed.epoch.is_none()));
 }

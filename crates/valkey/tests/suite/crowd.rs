@@ -12,9 +12,9 @@ use goodpon_domain::{
     gate::{Epoch, IssueEvent},
     id::CouponId,
 };
-use goodpon_valkey::{Bound, Taken, Valkey};
+use goodpon_valkey::{Bound, Finished, Taken, Valkey};
 
-use crate::scene::{GATE, SOON, Scene, event, keyed, now};
+use crate::scene::{ANSWERS, GATE, SOON, Scene, confirmations, event, keyed, now};
 
 const CONNECTIONS: usize = 4;
 const WORKERS: usize = 64;
@@ -50,7 +50,7 @@ async fn get(valkey: &Valkey, wish: &IssueEvent) -> Taken {
 }
 
 async fn ask(bound: &Bound, wish: &IssueEvent) -> Option<Taken> {
-    let taken = bound.take(GATE, wish, None, now()).await.ok()?;
+    let taken = bound.take(GATE, wish, None, ANSWERS, now()).await.ok()?;
     let published = match &taken {
         Taken::Reserved { .. } => wish,
         Taken::Help(other) => other,
@@ -58,7 +58,10 @@ async fn ask(bound: &Bound, wish: &IssueEvent) -> Option<Taken> {
         _ => return Some(taken),
     };
     let published = std::slice::from_ref(published);
-    bound.confirm(GATE, Epoch(1), published, now()).await.ok()?;
+    bound
+        .confirm(GATE, Epoch(1), &confirmations(published), now())
+        .await
+        .ok()?;
     matches!(taken, Taken::Reserved { .. }).then_some(taken)
 }
 
@@ -95,10 +98,16 @@ async fn exactly_as_many_are_given_as_there_are_places() {
                 *places.entry(customer).or_insert(0) += 1;
                 holders.insert(customer);
             }
-            Taken::AlreadyIssued | Taken::Replay(Ok(())) => {
+            Taken::AlreadyIssued
+            | Taken::Replay(Finished {
+                outcome: Ok(()), ..
+            }) => {
                 holders.insert(customer);
             }
-            Taken::SoldOut | Taken::Replay(Err(_)) => {
+            Taken::SoldOut
+            | Taken::Replay(Finished {
+                outcome: Err(_), ..
+            }) => {
                 refused.insert(customer);
             }
             other => panic!("{other:?}"),

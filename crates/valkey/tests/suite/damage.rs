@@ -5,7 +5,7 @@ use std::time::Duration;
 use goodpon_domain::gate::{Epoch, IssueEvent};
 use goodpon_valkey::{Closed, Taken};
 
-use crate::scene::{GATE, Scene, event, keyed, now};
+use crate::scene::{GATE, Scene, event, finished, keyed, now};
 
 const MISSING: Closed = Closed { epoch: None };
 
@@ -93,9 +93,7 @@ async fn it_is_missing_to_whoever_wants_a_place() {
 async fn it_is_missing_to_whoever_looks_for_what_is_pending() {
     for loss in LOSSES {
         let scene = damaged(loss).await;
-        let pending = scene
-            .bound
-            .pending(GATE, Epoch(1), Duration::ZERO, 10, now());
+        let pending = scene.bound.pending(GATE, Epoch(1), Duration::ZERO, 10);
         assert_eq!(pending.await.unwrap(), Err(MISSING), "{loss}");
     }
 }
@@ -119,7 +117,11 @@ async fn what_is_sure_is_told_all_the_same() {
         let holder = event("holder", 9, None);
         assert_eq!(scene.take(&holder).await, Taken::AlreadyIssued, "{loss}");
         let again = event("holder", 9, keyed(1, 1));
-        assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())), "{loss}");
+        assert_eq!(
+            scene.take(&again).await,
+            Taken::Replay(finished(Ok(()))),
+            "{loss}"
+        );
     }
 }
 

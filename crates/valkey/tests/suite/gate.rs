@@ -6,7 +6,7 @@ use goodpon_domain::{
 };
 use goodpon_valkey::{Closed, Taken};
 
-use crate::scene::{GATE, Scene, event, hours, keyed, minutes, now};
+use crate::scene::{ANSWERS, GATE, Scene, answer_of, event, finished, hours, keyed, minutes, now};
 
 const AT_ONE: Taken = Taken::Closed(Closed {
     epoch: Some(Epoch(1)),
@@ -19,13 +19,16 @@ async fn a_finished_answer_comes_before_everything() {
     scene.issue(&first).await;
     let again = event("a", 2, keyed(1, 1));
     let other_body = event("b", 3, keyed(1, 2));
-    assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())));
+    assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
     assert_eq!(scene.take(&other_body).await, Taken::Mismatch);
     // Before the template's verdict, too, and where there is no gate any more.
     let verdict = IssueRefusal::NotIssuable;
-    assert_eq!(scene.refuse(&again, verdict).await, Taken::Replay(Ok(())));
+    assert_eq!(
+        scene.refuse(&again, verdict).await,
+        Taken::Replay(finished(Ok(())))
+    );
     let _: i64 = scene.server.run(&format!("DEL {}", Scene::name("g"))).await;
-    assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())));
+    assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
     assert_eq!(scene.take(&other_body).await, Taken::Mismatch);
 }
 
@@ -37,7 +40,7 @@ async fn a_finished_answer_counts_for_a_day_by_both_clocks() {
         let other = event("b", 2, keyed(1, 2));
         scene
             .bound
-            .take(GATE, &other, None, now() + hours(hour))
+            .take(GATE, &other, None, ANSWERS, now() + hours(hour))
             .await
     };
     assert_eq!(at(23).await.unwrap(), Taken::Mismatch);
@@ -133,7 +136,10 @@ async fn a_verdict_is_remembered_and_comes_before_the_users_pending_place() {
     let wish = event("a", 2, keyed(1, 1));
     let refused = Taken::Refused(verdict);
     assert_eq!(scene.refuse(&wish, verdict).await, refused);
-    assert_eq!(scene.take(&wish).await, Taken::Replay(Err(verdict)));
+    assert_eq!(
+        scene.take(&wish).await,
+        Taken::Replay(finished(Err(verdict)))
+    );
     let other_body = event("a", 3, keyed(1, 2));
     assert_eq!(scene.take(&other_body).await, Taken::Mismatch);
     // Without a key there is nothing to remember.
@@ -159,7 +165,10 @@ async fn a_holder_is_told_so_before_places_are_looked_at() {
     let wish = event("a", 2, keyed(1, 1));
     let refusal = IssueRefusal::AlreadyIssued;
     assert_eq!(scene.take(&wish).await, Taken::AlreadyIssued);
-    assert_eq!(scene.take(&wish).await, Taken::Replay(Err(refusal)));
+    assert_eq!(
+        scene.take(&wish).await,
+        Taken::Replay(finished(Err(refusal)))
+    );
     assert_eq!(
         scene.take(&event("b", 3, keyed(1, 2))).await,
         Taken::Mismatch
@@ -201,7 +210,10 @@ async fn sold_out_is_told_only_when_every_place_is_confirmed() {
     scene.confirm(&[second]).await;
     assert_eq!(scene.take(&late).await, Taken::SoldOut);
     let refusal = IssueRefusal::SoldOut;
-    assert_eq!(scene.take(&late).await, Taken::Replay(Err(refusal)));
+    assert_eq!(
+        scene.take(&late).await,
+        Taken::Replay(finished(Err(refusal)))
+    );
 }
 
 #[tokio::test]
@@ -263,7 +275,10 @@ async fn short_of_memory_what_comes_again_by_itself_is_not_kept() {
     // A verdict might not come again.
     let third = event("c", 4, keyed(3, 3));
     scene.refuse(&third, verdict).await;
-    assert_eq!(scene.take(&third).await, Taken::Replay(Err(verdict)));
+    assert_eq!(
+        scene.take(&third).await,
+        Taken::Replay(finished(Err(verdict)))
+    );
 }
 
 #[tokio::test]
@@ -302,11 +317,18 @@ async fn a_verdict_without_a_gate_is_remembered_until_a_gate_opens() {
     let verdict = IssueRefusal::NotOwnedByMerchant;
     let remember = async |key, body, verdict| {
         let keyed = keyed(key, body).unwrap();
-        let asked = scene.bound.remember(GATE, Epoch(0), keyed, verdict, now());
+        let asked = scene.bound.remember(
+            GATE,
+            Epoch(0),
+            keyed,
+            verdict,
+            answer_of(Err(verdict)),
+            now(),
+        );
         asked.await.unwrap()
     };
     assert_eq!(remember(1, 1, verdict).await, Taken::Refused(verdict));
-    let replay = Taken::Replay(Err(verdict));
+    let replay = Taken::Replay(finished(Err(verdict)));
     assert_eq!(remember(1, 1, IssueRefusal::NotIssuable).await, replay);
     assert_eq!(remember(1, 2, verdict).await, Taken::Mismatch);
     // A gate may have the key pending, so it is the one to ask; a fact it is all the same.

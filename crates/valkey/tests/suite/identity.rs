@@ -6,7 +6,7 @@ use goodpon_valkey::{Closed, Installation, Taken, Valkey};
 use tokio::time::timeout;
 
 use crate::{
-    scene::{GATE, SOON, Scene, event, keyed, now},
+    scene::{ANSWERS, GATE, SOON, Scene, event, finished, keyed, now},
     server::Server,
 };
 
@@ -67,7 +67,7 @@ async fn data_that_was_restored_elsewhere_is_no_gate_but_tells_facts() {
     assert_eq!(restored.take(&event("b", 3, None)).await, AT_ONE);
     assert_eq!(restored.confirm(&[event("b", 2, None)]).await, [false]);
     let again = event("a", 4, keyed(1, 1));
-    assert_eq!(restored.take(&again).await, Taken::Replay(Ok(())));
+    assert_eq!(restored.take(&again).await, Taken::Replay(finished(Ok(()))));
     // A newer epoch is at home there.
     restored.install(Epoch(2), 3, &["a", "b"]).await;
 }
@@ -84,7 +84,7 @@ async fn a_restarted_server_is_another_one_with_its_data_and_without() {
         // Whoever holds on to the old pair gets errors, no other server.
         let error = scene
             .bound
-            .take(GATE, &event("b", 2, None), None, now())
+            .take(GATE, &event("b", 2, None), None, ANSWERS, now())
             .await;
         let error = error.unwrap_err();
         assert!(
@@ -124,7 +124,9 @@ async fn a_gate_is_closed_on_the_old_connection_when_its_server_changes_identity
     let present = scene.valkey.bound();
     assert!(!present.is_ok_and(|bound| bound.server() == before));
     let bound = other_than(&scene.valkey, &before).await;
-    let moved = bound.take(GATE, &event("c", 3, None), None, now()).await;
+    let moved = bound
+        .take(GATE, &event("c", 3, None), None, ANSWERS, now())
+        .await;
     assert_eq!(moved.unwrap(), AT_ONE);
 }
 
@@ -142,7 +144,7 @@ async fn a_check_is_not_believed_when_it_is_old_or_lies_in_the_future() {
         assert_eq!(scene.take(&wish).await, AT_ONE);
         assert_eq!(scene.confirm(&[wish]).await, [false]);
         let age = std::time::Duration::ZERO;
-        let pending = scene.bound.pending(GATE, Epoch(1), age, 9, now()).await;
+        let pending = scene.bound.pending(GATE, Epoch(1), age, 9).await;
         assert_eq!(pending.unwrap(), Err(Closed { epoch }));
     }
 }
@@ -190,7 +192,10 @@ async fn a_server_demoted_and_promoted_again_is_another_one() {
     let follow = format!("REPLICAOF 127.0.0.1 {}", beside.server.port);
     let _: () = scene.server.run(&follow).await;
     await_link(&scene.server).await;
-    let refused = scene.bound.take(GATE, &wish("c", 3), None, now()).await;
+    let refused = scene
+        .bound
+        .take(GATE, &wish("c", 3), None, ANSWERS, now())
+        .await;
     assert!(
         matches!(
             refused,
@@ -206,12 +211,18 @@ async fn a_server_demoted_and_promoted_again_is_another_one() {
     let run = |server: &str| server.split(' ').next().unwrap().to_owned();
     let promoted = other_than(&scene.valkey, scene.bound.server()).await;
     assert_eq!(run(promoted.server()), run(scene.bound.server()));
-    let taken = promoted.take(GATE, &wish("d", 4), None, now()).await;
+    let taken = promoted
+        .take(GATE, &wish("d", 4), None, ANSWERS, now())
+        .await;
     assert_eq!(taken.unwrap(), at_two);
     // On the connection made before all that, if it still lives, no better.
     let set = format!("HSET {} checked_ms 0", Scene::name("g"));
     let _: i64 = scene.server.run(&set).await;
-    match scene.bound.take(GATE, &wish("e", 5), None, now()).await {
+    match scene
+        .bound
+        .take(GATE, &wish("e", 5), None, ANSWERS, now())
+        .await
+    {
         Ok(taken) => assert_eq!(taken, at_two),
         Err(error) => assert!(matches!(error, StoreError::Unavailable { .. }), "{error}"),
     }

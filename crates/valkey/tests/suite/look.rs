@@ -8,7 +8,7 @@ use goodpon_domain::{
 };
 use goodpon_valkey::{Closed, Counts, Holding, KeyState, Look, Taken};
 
-use crate::scene::{GATE, Scene, event, hours, keyed, minutes, now};
+use crate::scene::{GATE, Scene, event, finished, keyed, minutes, now};
 
 async fn look(scene: &Scene, epoch: i64, user: &str, keyed: Option<Keyed>) -> Look {
     let looked = scene
@@ -37,7 +37,7 @@ async fn a_look_tells_counts_users_and_keys() {
         key,
         gate: Ok(counts(user)),
     };
-    let issued = Some(KeyState::Replay(Ok(())));
+    let issued = Some(KeyState::Replay(finished(Ok(()))));
     let coupon = Some(Holding::Coupon);
     assert_eq!(
         look(&scene, 1, "a", keyed(1, 1)).await,
@@ -59,7 +59,7 @@ async fn a_closed_gate_tells_facts_only() {
     let gate = Err(Closed {
         epoch: Some(Epoch(1)),
     });
-    let key = Some(KeyState::Replay(Err(verdict)));
+    let key = Some(KeyState::Replay(finished(Err(verdict))));
     assert_eq!(look(&scene, 2, "a", keyed(1, 1)).await, Look { key, gate });
     assert_eq!(
         look(&scene, 2, "b", keyed(2, 2)).await,
@@ -84,15 +84,14 @@ async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
     for event in &events {
         scene.take(event).await;
     }
-    let until = now() + hours(1);
     let mine = |event: &IssueEvent| IssueEvent {
-        valid_until: until,
+        valid_until: jiff::Timestamp::UNIX_EPOCH,
         ..event.clone()
     };
     let age = Duration::from_hours(1);
     let pending = async |limit| {
-        let asked = scene.bound.pending(GATE, Epoch(1), age, limit, until);
-        asked.await.unwrap().unwrap()
+        let asked = scene.bound.pending(GATE, Epoch(1), age, limit);
+        asked.await.unwrap().unwrap().events
     };
     assert_eq!(pending(9).await, []);
     for (user, since) in [("a", 70), ("b", 90), ("c", 50)] {
@@ -107,7 +106,7 @@ async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
         scene.take(&events[0]).await,
         Taken::Reserved { spent: 3 }
     ));
-    let elsewhere = scene.bound.pending(GATE, Epoch(2), age, 9, until).await;
+    let elsewhere = scene.bound.pending(GATE, Epoch(2), age, 9).await;
     let epoch = Some(Epoch(1));
     assert_eq!(elsewhere.unwrap(), Err(Closed { epoch }));
 }

@@ -14,3 +14,4 @@ mod look;
 mod opening;
 mod scene;
 mod server;
+mod versions;

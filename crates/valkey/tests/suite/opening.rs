@@ -9,13 +9,14 @@ use goodpon_domain::{
 };
 use goodpon_valkey::{Folding, Installation, KeptSuccess, Taken, user_digest};
 
-use crate::scene::{GATE, Scene, event, hours, keyed, now};
+use crate::scene::{GATE, Scene, answer_of, event, finished, hours, keyed, now};
 
 fn kept(key: u8, body: u8) -> KeptSuccess {
     KeptSuccess {
         keyed: keyed(key, body).unwrap(),
         stored_at: now() - hours(1),
         rest: Duration::from_secs(23 * 3600),
+        answer: answer_of(Ok(())),
     }
 }
 
@@ -57,7 +58,7 @@ async fn a_gate_opens_with_all_that_was_loaded() {
     for key in [1, 2] {
         let mut again = event("x", 1, keyed(key, key));
         again.epoch = Epoch(3);
-        assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())));
+        assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
     }
 }
 
@@ -92,7 +93,7 @@ async fn batches_may_be_large() {
         ..event(&format!("user-{number}"), 0, None)
     };
     let known = scene.take(&wish(4_999)).await;
-    assert_eq!(known, Taken::Replay(Ok(())));
+    assert_eq!(known, Taken::Replay(finished(Ok(()))));
     let mut events = Vec::new();
     for number in 5_000..8_000 {
         let event = wish(number);
@@ -103,7 +104,10 @@ async fn batches_may_be_large() {
     assert!(confirmed.iter().all(|confirmed| *confirmed));
     let strangers = scene.bound.strangers(GATE, Epoch(1), &users).await;
     assert_eq!(strangers.unwrap(), 0);
-    assert_eq!(scene.take(&events[7]).await, Taken::Replay(Ok(())));
+    assert_eq!(
+        scene.take(&events[7]).await,
+        Taken::Replay(finished(Ok(())))
+    );
 }
 
 #[tokio::test]
@@ -113,7 +117,14 @@ async fn a_batch_may_be_loaded_twice_and_leaves_answers_that_are_there() {
     let there = keyed(1, 1).unwrap();
     scene
         .bound
-        .remember(GATE, Epoch(0), there, verdict, now())
+        .remember(
+            GATE,
+            Epoch(0),
+            there,
+            verdict,
+            answer_of(Err(verdict)),
+            now(),
+        )
         .await
         .unwrap();
     let users = [user_digest("a")];
@@ -127,7 +138,7 @@ async fn a_batch_may_be_loaded_twice_and_leaves_answers_that_are_there() {
     let installed = scene.bound.install(GATE, Epoch(1), 5, 1, 1).await.unwrap();
     assert_eq!(installed, Installation::Done);
     let replay = scene.take(&event("b", 1, keyed(1, 1))).await;
-    assert_eq!(replay, Taken::Replay(Err(verdict)));
+    assert_eq!(replay, Taken::Replay(finished(Err(verdict))));
 }
 
 #[tokio::test]
@@ -188,7 +199,7 @@ async fn the_next_epoch_takes_the_place_of_the_one_before() {
     assert!(!scene.confirm(&[event("b", 2, keyed(2, 2))]).await[0]);
     // Answers are facts of no epoch; what was pending has no place any more.
     let again = in_second(event("a", 4, keyed(1, 1)));
-    assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())));
+    assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
     let anew = in_second(event("b", 5, keyed(2, 2)));
     assert_eq!(scene.take(&anew).await, Taken::Reserved { spent: 1 });
 }
@@ -206,5 +217,5 @@ async fn a_gate_is_cleared_away_when_nothing_of_it_is_pending() {
     assert_eq!(fold(1).await, Folding::NotThere(None));
     assert_eq!(scene.names().await, Vec::<String>::new());
     let again = event("a", 2, keyed(1, 1));
-    assert_eq!(scene.take(&again).await, Taken::Replay(Ok(())));
+    assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
 }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use goodpon_application::ports::IssueOutcome;
 use goodpon_domain::{
     coupon::IssueRefusal,
     gate::{Epoch, IssueEvent, Keyed},
     id::{CouponId, TemplateId},
 };
-use goodpon_valkey::{Bound, Gate, Installation, Taken, Valkey, user_digest};
+use goodpon_valkey::{
+    Bound, Confirmation, Finished, Gate, Installation, RefusalAnswers, Taken, Valkey, user_digest,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::server::Server;
@@ -38,6 +41,41 @@ pub fn keyed(key: u8, body: u8) -> Option<Keyed> {
         key: [key; 16],
         body: [body; 16],
     })
+}
+
+/// The numbers of what is answered, a different one for each kind of outcome.
+pub const ANSWERS: RefusalAnswers = RefusalAnswers {
+    verdict: Some(3),
+    already_issued: Some(1),
+    sold_out: Some(2),
+};
+
+/// The number of what an outcome is answered with.
+pub fn answer_of(outcome: IssueOutcome) -> Option<u32> {
+    match outcome {
+        Ok(()) => Some(4_000_000_000),
+        Err(IssueRefusal::AlreadyIssued) => ANSWERS.already_issued,
+        Err(IssueRefusal::SoldOut) => ANSWERS.sold_out,
+        Err(_) => ANSWERS.verdict,
+    }
+}
+
+/// An outcome as it is remembered.
+pub fn finished(outcome: IssueOutcome) -> Finished {
+    Finished {
+        outcome,
+        answer: answer_of(outcome),
+    }
+}
+
+/// Events that count.
+pub fn confirmations(events: &[IssueEvent]) -> Vec<Confirmation> {
+    let events = events.iter().cloned();
+    let confirmations = events.map(|event| Confirmation {
+        event,
+        answer: answer_of(Ok(())),
+    });
+    confirmations.collect()
 }
 
 /// The event of a user's wish; `coupon` tells wishes apart.
@@ -97,18 +135,24 @@ impl Scene {
     }
 
     pub async fn take(&self, event: &IssueEvent) -> Taken {
-        self.bound.take(GATE, event, None, now()).await.unwrap()
+        self.bound
+            .take(GATE, event, None, ANSWERS, now())
+            .await
+            .unwrap()
     }
 
     pub async fn refuse(&self, event: &IssueEvent, verdict: IssueRefusal) -> Taken {
         let verdict = Some(verdict);
-        self.bound.take(GATE, event, verdict, now()).await.unwrap()
+        self.bound
+            .take(GATE, event, verdict, ANSWERS, now())
+            .await
+            .unwrap()
     }
 
     pub async fn confirm(&self, events: &[IssueEvent]) -> Vec<bool> {
         let epoch = events[0].epoch;
         self.bound
-            .confirm(GATE, epoch, events, now())
+            .confirm(GATE, epoch, &confirmations(events), now())
             .await
             .unwrap()
     }

@@ -6,6 +6,8 @@ use goodpon_domain::{coupon::IssueRefusal, gate::Epoch};
 use goodpon_gate_model::gate::{Contents, Digest, Finished, Installed, Outcome, Pending};
 use redis::aio::MultiplexedConnection;
 
+use crate::scene::answer_of;
+
 /// A gate's keys. What depends on the server's clock is left out, but for `z`.
 #[derive(Debug, PartialEq, Default)]
 pub struct Held {
@@ -121,6 +123,7 @@ fn of_gate(gate: &Installed) -> Held {
         ("spent", gate.spent.to_string()),
         ("conf", gate.confirmed.to_string()),
         ("users", users.to_string()),
+        ("layout", "1".to_owned()),
     ];
     let pending = gate.pending.iter();
     Held {
@@ -149,6 +152,8 @@ fn kept_answer(answer: &Finished) -> Vec<u8> {
     let mut bytes = vec![letter(answer.outcome)];
     bytes.extend(answer.body);
     bytes.extend(answer.stored_at.as_microsecond().to_string().bytes());
+    let number = answer_of(answer.outcome).unwrap();
+    bytes.extend(format!(".{number}").bytes());
     bytes
 }
 

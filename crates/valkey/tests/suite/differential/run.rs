@@ -17,7 +17,7 @@ use goodpon_domain::{
 use goodpon_gate_model::gate::{
     self as model, Confirmation, Digest, HELP_EVERY_MS, LOADED_KEPT_MS, Request, Store,
 };
-use goodpon_valkey::{Bound, Closed, Installation, KeptSuccess, Taken, Valkey, user_digest};
+use goodpon_valkey::{Bound, Closed, Due, Installation, KeptSuccess, Taken, Valkey, user_digest};
 use jiff::{SignedDuration, Timestamp};
 use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ use super::{
     terms,
 };
 use crate::{
-    scene::{GATE, SOON, now},
+    scene::{self, ANSWERS, GATE, SOON, answer_of, now},
     server::Server,
 };
 
@@ -239,7 +239,10 @@ impl<'a> Run<'a> {
             },
         );
         let expected = self.taken(expected, &event);
-        let taken = bound.take(GATE, &event, verdict, self.now).await.unwrap();
+        let taken = bound
+            .take(GATE, &event, verdict, ANSWERS, self.now)
+            .await
+            .unwrap();
         assert_eq!(taken, expected, "{event:?}");
     }
 
@@ -274,7 +277,10 @@ impl<'a> Run<'a> {
         let expected = self
             .store
             .confirm(bound.server(), epoch, &confirmations, self.now);
-        let done = bound.confirm(GATE, epoch, &events, self.now).await.unwrap();
+        let done = bound
+            .confirm(GATE, epoch, &scene::confirmations(&events), self.now)
+            .await
+            .unwrap();
         assert_eq!(done, expected, "{events:?}");
         if done.contains(&true) {
             self.saw("confirmed");
@@ -315,6 +321,7 @@ impl<'a> Run<'a> {
             keyed,
             stored_at: self.now,
             rest: Duration::from_hours(20),
+            answer: answer_of(Ok(())),
         });
         let success = kept.map(|kept| model::KeptSuccess {
             keyed: kept.keyed,
@@ -378,12 +385,15 @@ impl<'a> Run<'a> {
             .store
             .pending(bound.server(), epoch, age_ms, limit)
             .map_err(|epoch| Closed { epoch });
-        let event = |it: &model::Pending| it.event(GATE.template, epoch, self.now);
-        let expected = expected.map(|found| found.iter().map(event).collect::<Vec<_>>());
+        let event = |it: &model::Pending| it.event(GATE.template, epoch, Timestamp::UNIX_EPOCH);
+        let expected = expected.map(|found| Due {
+            events: found.iter().map(event).collect(),
+            unreadable: 0,
+        });
         let age = Duration::from_millis((age_ms * STRETCH).unsigned_abs());
-        let asked = bound.pending(GATE, epoch, age, usize::from(limit as u8), self.now);
+        let asked = bound.pending(GATE, epoch, age, usize::from(limit as u8));
         assert_eq!(asked.await.unwrap(), expected);
-        if expected.is_ok_and(|found| !found.is_empty()) {
+        if expected.is_ok_and(|found| !found.events.is_empty()) {
             self.saw("pending");
         }
     }
@@ -393,7 +403,14 @@ impl<'a> Run<'a> {
         let verdict = IssueRefusal::NotOwnedByMerchant;
         let bound = self.a_bound();
         let told = bound
-            .remember(GATE, epoch, keyed, verdict, self.now)
+            .remember(
+                GATE,
+                epoch,
+                keyed,
+                verdict,
+                answer_of(Err(verdict)),
+                self.now,
+            )
             .await
             .unwrap();
         if let Taken::Closed(closed) = told {

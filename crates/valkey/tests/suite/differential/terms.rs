@@ -4,12 +4,12 @@ use goodpon_domain::gate::IssueEvent;
 use goodpon_gate_model::gate as model;
 use goodpon_valkey::{Closed, Counts, Folding, Holding, Installation, KeyState, Look, Taken};
 
-use crate::scene::GATE;
+use crate::scene::{GATE, finished};
 
 /// `event` is what was asked for: help bears its time limit.
 pub fn taken(taken: model::Taken, event: &IssueEvent) -> (&'static str, Taken) {
     match taken {
-        model::Taken::Replay(outcome) => ("Replay", Taken::Replay(outcome)),
+        model::Taken::Replay(outcome) => ("Replay", Taken::Replay(finished(outcome))),
         model::Taken::Mismatch => ("Mismatch", Taken::Mismatch),
         model::Taken::Closed { epoch } => ("Closed", Taken::Closed(Closed { epoch })),
         model::Taken::Reserved { spent } => ("Reserved", Taken::Reserved { spent }),
@@ -47,7 +47,7 @@ pub fn folding(folding: model::Folding) -> (&'static str, Folding) {
 /// The reference does not know when something was last confirmed.
 pub fn look(look: model::Look) -> Look {
     let key = look.key.map(|key| match key {
-        model::KeyState::Replay(outcome) => KeyState::Replay(outcome),
+        model::KeyState::Replay(outcome) => KeyState::Replay(finished(outcome)),
         model::KeyState::Mismatch => KeyState::Mismatch,
         model::KeyState::Pending => KeyState::Pending,
     });

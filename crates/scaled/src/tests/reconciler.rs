@@ -1,0 +1,101 @@
+//! What the reconciler looks at, and that one gate's trouble is its own.
+
+use std::time::Duration;
+
+use goodpon_domain::{
+    gate::{Epoch, GateState},
+    template::Limit,
+};
+use goodpon_port_laws::eventually;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::{Scene, ran};
+use crate::{gate_of, reconciler::Unreadable};
+
+/// Ends the loops, so that the rounds are those of the test.
+async fn alone(scene: &Scene) {
+    scene.supervisor.stop();
+    let late = scene.supervisor.finish(Duration::from_secs(10)).await;
+    assert!(late.is_empty(), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gates_without_reservations_are_not_looked_at() {
+    let scene = Scene::new().await;
+    for _ in 0..20 {
+        let template = scene.template(Limit::IssueCount(2)).await;
+        assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+    }
+    let busy = scene.template(Limit::IssueCount(2)).await;
+    assert_eq!(ran(scene.issue(busy, "a").await.unwrap()), Ok(()));
+    scene.scaled.confirmer.flush_all().await;
+    alone(&scene).await;
+    let bound = scene.scaled.valkey.bound().unwrap();
+    let unreadable = &Mutex::new(Unreadable::default());
+    // What they had is seen to be settled, a second after it was reserved.
+    eventually("nothing is listed", || async {
+        let mut unreadable = unreadable.lock().await;
+        scene.scaled.reconcile(&mut unreadable).await.unwrap();
+        let all = bound.listed().await.unwrap();
+        all.is_empty()
+    })
+    .await;
+    scene.take_and_die(busy, "b").await;
+    let (mut looked, mut helped) = (0, 0);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        // No sweep comes within the time.
+        bound.may_sweep(Duration::from_secs(60)).await.unwrap();
+        let mut unreadable = unreadable.lock().await;
+        let round = scene.scaled.reconcile(&mut unreadable).await.unwrap();
+        assert!(round.troubles.is_empty(), "{:?}", round.troubles);
+        (looked, helped) = (looked + round.looked, helped + round.helped);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(helped, 1);
+    assert!((1..=4).contains(&looked), "{looked} looks at 21 gates");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
+    let scene = Scene::new().await;
+    let _issuer = scene.issuer();
+    // The first in every order.
+    let spoilt = scene.template(Limit::IssueCount(2)).await;
+    let other = scene.template(Limit::IssueCount(2)).await;
+    for template in [spoilt, other] {
+        assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
+        scene.take_and_die(template, "b").await;
+    }
+    scene.spoil_pending(spoilt, "b").await;
+    let (shop, bound) = (&scene, &scene.scaled.valkey.bound().unwrap());
+    let confirmed = |template, count| async move {
+        let now = shop.scaled.clock.now();
+        let look = bound.look(gate_of(template), Epoch(1), None, None, now);
+        look.await.unwrap().gate.unwrap().confirmed == count
+    };
+    eventually("the other is helped", || confirmed(other, 2)).await;
+    assert!(confirmed(spoilt, 1).await);
+    // Who comes to it is told to come again, and who has one there hears so.
+    let late = scene.issue(spoilt, "c").await;
+    let is_later = matches!(
+        late,
+        Err(goodpon_application::ports::StoreError::Unavailable { .. })
+    );
+    assert!(is_later, "{late:?}");
+    assert!(ran(scene.issue(spoilt, "a").await.unwrap()).is_err());
+    // In the end the gate is opened anew with the place that nobody can read.
+    let unreadable = &Mutex::new(Unreadable::since_long(spoilt, Epoch(1)));
+    eventually("the gate is opened anew", || async {
+        let mut unreadable = unreadable.lock().await;
+        scene.scaled.reconcile(&mut unreadable).await.unwrap();
+        let gates = scene.store.gates_of(&[spoilt]).await.unwrap();
+        let gate = gates[0].as_ref().unwrap();
+        gate.epoch > Epoch(1) && gate.state == GateState::Open
+    })
+    .await;
+    let last = scene.issued_in_the_end(spoilt, "c").await;
+    assert_eq!(last, Ok(()));
+    scene.audited().await;
+}
