@@ -220,7 +220,7 @@ pub async fn deliver(
 /// Where no mail server is configured: leaves up to `limit` mails that are due to the mailbox, and returns how many.
 /// A server that is configured later does not send them: their links would be dead.
 pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
-    let due = app.outbox.due(None, limit).await?;
+    let due = app.outbox.due(limit).await?;
     for mail in &due {
         let reason = "no mail server is configured (smtp-url)".to_owned();
         app.outbox.mark_failed(mail.id, None, reason).await?;

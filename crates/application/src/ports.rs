@@ -426,9 +426,8 @@ pub trait Histories: Send + Sync {
 /// it is void or spent, and by [`Upkeep::clean_up`] once its time is over and the mail does not wait any more.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Up to `limit` mails whose next try is due. The networks that they come from take turns: first the oldest mail of
-    /// each, in the order of their names, which begins behind `after` and comes round; then the second of each, and so on.
-    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>>;
+    /// Up to `limit` mails whose next try is due, oldest first.
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>>;
     /// How much is due.
     async fn backlog(&self) -> StoreResult<Backlog>;
     /// Notes that it left.

@@ -317,7 +317,7 @@ impl Histories for Away {
 
 #[async_trait]
 impl Outbox for Away {
-    async fn due(&self, _: Option<&str>, _: usize) -> StoreResult<Vec<QueuedMail>> {
+    async fn due(&self, _: usize) -> StoreResult<Vec<QueuedMail>> {
         away()
     }
     async fn backlog(&self) -> StoreResult<Backlog> {

@@ -55,9 +55,9 @@ impl SharedOutbox {
 
 #[async_trait]
 impl Outbox for SharedOutbox {
-    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
         match self.lease().await? {
-            true => self.store.due(after, limit).await,
+            true => self.store.due(limit).await,
             false => Ok(Vec::new()),
         }
     }

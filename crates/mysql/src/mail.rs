@@ -127,17 +127,12 @@ pub(crate) async fn further(session: &mut Session<'_>, to: &str) -> Result<Vec<T
     session.rows(FURTHER, asked, |row| row.timestamp()).await
 }
 
-async fn due(session: &mut Session<'_>, after: &str, limit: usize) -> Result<Vec<QueuedMail>> {
+async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>> {
     session
         .rows(
-            "SELECT id, recipient, subject, text, html, created_at, attempts, origin
-             FROM (SELECT * FROM (
-                       SELECT id AS mail, COALESCE(origin, '') AS network,
-                              ROW_NUMBER() OVER (PARTITION BY origin ORDER BY next_try_at, id) AS turn
-                       FROM mails WHERE next_try_at <= ?) AS waiting
-                   ORDER BY turn, network <= ?, network LIMIT ?) AS chosen
-             JOIN mails ON id = mail ORDER BY turn, network <= ?, network",
-            (micros(session.now), after, row_limit(limit), after),
+            "SELECT id, recipient, subject, text, html, created_at, attempts, origin FROM mails
+             WHERE next_try_at <= ? ORDER BY next_try_at, id LIMIT ?",
+            (micros(session.now), row_limit(limit)),
             |row| {
                 Ok(QueuedMail {
                     id: row.read()?,
@@ -251,10 +246,8 @@ async fn mark_failed(
 
 #[async_trait]
 impl Outbox for Store {
-    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>> {
-        let after = after.unwrap_or_default();
-        self.scan(|session| Box::pin(due(session, after, limit)))
-            .await
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+        self.scan(|session| Box::pin(due(session, limit))).await
     }
 
     async fn backlog(&self) -> StoreResult<Backlog> {

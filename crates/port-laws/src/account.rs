@@ -89,7 +89,7 @@ pub async fn sign_up_is_all_or_nothing(world: &World) {
     assert_eq!(mails[0].to, account.email);
     assert_eq!(mails[0].content, new_verification(token).mail);
     assert_eq!((mails[0].created_at, mails[0].sent_at), (world.now(), None));
-    let due = world.outbox.due(None, ALL).await.unwrap();
+    let due = world.outbox.due(ALL).await.unwrap();
     assert!(
         due.iter().any(|mail| mail.id == mails[0].id),
         "the mail is due at once"
@@ -167,7 +167,7 @@ pub async fn of_sign_ups_at_once_one_is_left(world: &World) {
     let too_many = |result: &Result<_, _>| matches!(result, Err(AddressRefusal::TooManyMails(_)));
     assert!(refused.iter().all(too_many), "{refused:?}");
     assert_eq!(mails_to(world, &address).await.len(), 4, "mails");
-    let due = world.outbox.due(None, ALL).await.unwrap();
+    let due = world.outbox.due(ALL).await.unwrap();
     let due = due
         .iter()
         .filter(|mail| mail.to.eq_ignore_ascii_case(&address));

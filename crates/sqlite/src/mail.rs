@@ -135,23 +135,13 @@ impl Store {
     }
 }
 
-fn due(
-    connection: &Connection,
-    now: Timestamp,
-    after: &str,
-    limit: usize,
-) -> rusqlite::Result<Vec<QueuedMail>> {
+fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<QueuedMail>> {
     connection
         .prepare_cached(
-            "WITH waiting AS (
-                 SELECT id AS mail, COALESCE(origin, '') AS network,
-                        ROW_NUMBER() OVER (PARTITION BY origin ORDER BY next_try_at, id) AS turn
-                 FROM mails WHERE next_try_at IS NOT NULL AND next_try_at <= ?1)
-             SELECT id, recipient, subject, text, html, created_at, attempts, origin
-             FROM (SELECT * FROM waiting ORDER BY turn, network <= ?2, network LIMIT ?3)
-             JOIN mails ON id = mail ORDER BY turn, network <= ?2, network",
+            "SELECT id, recipient, subject, text, html, created_at, attempts, origin FROM mails
+             WHERE next_try_at IS NOT NULL AND next_try_at <= ?1 ORDER BY next_try_at, id LIMIT ?2",
         )?
-        .query_map(params![micros(now), after, row_limit(limit)], |row| {
+        .query_map(params![micros(now), row_limit(limit)], |row| {
             Ok(QueuedMail {
                 id: row.get(0)?,
                 to: row.get(1)?,
@@ -234,9 +224,9 @@ fn list(
 
 #[async_trait]
 impl Outbox for Store {
-    async fn due(&self, after: Option<&str>, limit: usize) -> StoreResult<Vec<QueuedMail>> {
-        let (now, after) = (self.inner.clock.now(), after.unwrap_or_default().to_owned());
-        self.scan(move |connection| due(connection, now, &after, limit))
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+        let now = self.inner.clock.now();
+        self.scan(move |connection| due(connection, now, limit))
             .await
     }
 

@@ -23,9 +23,9 @@ const UNDER_WAY_TO_ONE_DOMAIN: usize = 4;
 /// How many of them may come from one network, to however many domains.
 const UNDER_WAY_FROM_ONE_NETWORK: usize = 6;
 
-/// How many mails a look into the outbox takes out. They may be begun until the next look, which is due after [`POLL`]:
-/// by then others may come first, or another process may deliver.
-const TAKEN: usize = 256;
+/// How many mails a look into the outbox takes out, the oldest: networks take turns among them. They may be begun until
+/// the next look, which is due after [`POLL`]: by then others may come first, or another process may deliver.
+const TAKEN: usize = 1024;
 
 /// How often it is measured how much waits.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
@@ -91,11 +91,10 @@ impl Deliveries {
             self.begin_what_was_taken();
         }
         if self.under_way.len() < UNDER_WAY {
-            let limit = TAKEN + self.under_way.len();
             let taken_at = Instant::now();
-            let due = self.app.outbox.due(self.last.as_deref(), limit).await?;
+            let due = self.app.outbox.due(TAKEN + self.under_way.len()).await?;
             let due = due.into_iter().filter(|mail| !self.has(mail.id));
-            self.taken = due.map(Arc::new).collect();
+            self.taken = in_turns(due.map(Arc::new), self.last.as_deref());
             self.taken_at = taken_at;
             self.begin_what_was_taken();
         }
@@ -172,6 +171,26 @@ impl Deliveries {
     }
 }
 
+/// First the oldest mail of each network, in the order of the networks' names, which begins behind `last` and comes
+/// round; then the second of each, and so on: however much one of them sent, another's first comes before its second.
+fn in_turns(
+    due: impl Iterator<Item = Arc<QueuedMail>>,
+    last: Option<&str>,
+) -> VecDeque<Arc<QueuedMail>> {
+    let mut of_network = HashMap::<Option<String>, usize>::new();
+    let mut turns: Vec<_> = due
+        .map(|mail| {
+            let turn = of_network.entry(mail.origin.clone()).or_default();
+            *turn += 1;
+            (*turn, mail.origin.as_deref() <= last, mail)
+        })
+        .collect();
+    turns.sort_by(|(turn, came, mail), (other_turn, other_came, other)| {
+        (turn, came, &mail.origin).cmp(&(other_turn, other_came, &other.origin))
+    });
+    turns.into_iter().map(|(.., mail)| mail).collect()
+}
+
 fn domain(mail: &QueuedMail) -> String {
     let (_, domain) = mail.to.rsplit_once('@').unwrap_or_default();
     domain.to_ascii_lowercase()
@@ -196,4 +215,46 @@ fn describe() {
         metrics::Unit::Seconds,
         "How long the mail is due that waits longest"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use goodpon_application::mail::MailContent;
+
+    use super::*;
+
+    #[test]
+    fn networks_take_turns() {
+        let mail = |(id, network): (i64, &str)| {
+            Arc::new(QueuedMail {
+                id,
+                to: String::new(),
+                content: MailContent {
+                    subject: String::new(),
+                    text: String::new(),
+                    html: String::new(),
+                },
+                created_at: jiff::Timestamp::UNIX_EPOCH,
+                attempts: 0,
+                origin: (!network.is_empty()).then(|| network.to_owned()),
+            })
+        };
+        let due = [
+            (1, "a"),
+            (2, "a"),
+            (3, "a"),
+            (4, "a"),
+            (5, "b"),
+            (6, "c"),
+            (7, ""),
+            (8, "c"),
+        ];
+        let ids = |last: Option<&str>| {
+            let turns = in_turns(due.into_iter().map(mail), last);
+            turns.iter().map(|mail| mail.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(None), [1, 5, 6, 7, 2, 8, 3, 4]);
+        assert_eq!(ids(Some("a")), [5, 6, 7, 1, 8, 2, 3, 4]);
+        assert_eq!(ids(Some("c")), [7, 1, 5, 6, 2, 8, 3, 4]);
+    }
 }

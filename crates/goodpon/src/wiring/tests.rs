@@ -51,7 +51,7 @@ impl Place {
 
     /// Tries all that is due, and tells how much that was.
     async fn deliver(&self, transport: &dyn MailTransport) -> usize {
-        let due = self.app.outbox.due(None, 10).await.unwrap();
+        let due = self.app.outbox.due(10).await.unwrap();
         for mail in &due {
             mail::deliver(&self.app, transport, mail).await.unwrap();
         }

@@ -82,7 +82,7 @@ async fn of_renewals_at_once_one_token_is_left_and_one_mail() {
             account.id
         );
         let tokens = count(&mut onlooker, &sql).await;
-        let due = one.due(None, 100).await.unwrap();
+        let due = one.due(100).await.unwrap();
         let due = due.iter().filter(|mail| mail.to == account.email).count();
         assert_eq!((tokens, due), (1, 1));
     }
@@ -198,7 +198,7 @@ async fn no_more_mails_are_looked_at_than_are_asked_for() {
     ] {
         let before = rows_touched(&only).await;
         let told = match what {
-            "due" => only.due(None, 10).await.unwrap().len(),
+            "due" => only.due(10).await.unwrap().len(),
             _ => Outbox::list(&only, to, 10).await.unwrap().len(),
         };
         let touched = rows_touched(&only).await - before - own;

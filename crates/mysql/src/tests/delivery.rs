@@ -33,24 +33,18 @@ async fn mails_are_due_to_one_process_at_a_time() {
     let outboxes: Vec<_> = (0..4)
         .map(|_| Arc::new(SharedOutbox::new(open(&database, &clock))))
         .collect();
-    let asked = outboxes.iter().map(|outbox| outbox.due(None, 10));
+    let asked = outboxes.iter().map(|outbox| outbox.due(10));
     let due = futures::future::join_all(asked).await;
     let due: Vec<_> = due.into_iter().map(|due| due.unwrap().len()).collect();
     assert_eq!(due.iter().sum::<usize>(), 1, "{due:?}");
     let leader = due.iter().position(|count| *count == 1).unwrap();
     for _ in 0..3 {
         assert_eq!(
-            outboxes[leader].due(None, 10).await.unwrap().len(),
+            outboxes[leader].due(10).await.unwrap().len(),
             1,
             "it stays so"
         );
-        assert!(
-            outboxes[(leader + 1) % 4]
-                .due(None, 10)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(outboxes[(leader + 1) % 4].due(10).await.unwrap().is_empty());
     }
     store
         .transact(|session| {
@@ -59,13 +53,9 @@ async fn mails_are_due_to_one_process_at_a_time() {
         .await
         .unwrap();
     assert_eq!(
-        outboxes[(leader + 1) % 4]
-            .due(None, 10)
-            .await
-            .unwrap()
-            .len(),
+        outboxes[(leader + 1) % 4].due(10).await.unwrap().len(),
         1,
         "the lease ran out"
     );
-    assert!(outboxes[leader].due(None, 10).await.unwrap().is_empty());
+    assert!(outboxes[leader].due(10).await.unwrap().is_empty());
 }
