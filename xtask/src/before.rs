@@ -1,7 +1,7 @@
 //! The program of the release before, for the test that both serve side by side.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -21,12 +21,14 @@ pub fn program() -> Result<PathBuf> {
     }
     let source = folder.join("source");
     unpack(&source)?;
+    rename(&source)?;
     // Into the common target folder, with the features of the whole workspace: most dependencies are the same, and are
-    // built once. The program of this tree is put in its place again when that is built.
+    // built once. The program of this tree is put in its place again when that is built. Not --locked, for the names in
+    // the lock file change with the manifest; all else in it is kept.
     let target = target_folder()?;
     process::run(
         process::cargo()
-            .args(["build", "--locked", "--workspace", "--bin", "goodpon"])
+            .args(["build", "--workspace", "--bin", "goodpon"])
             .arg("--target-dir")
             .arg(&target)
             .current_dir(&source),
@@ -39,8 +41,21 @@ pub fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Gives its crates a version of their own. To cargo, crates of two trees that agree in name and version are the same,
+/// and it would take what it built of the one for the other.
+fn rename(source: &Path) -> Result<()> {
+    let manifest = source.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest)?;
+    let version = "version = \"0.1.0\"\n";
+    if !text.contains(version) {
+        bail!("the manifest of commit {COMMIT} does not say {version}");
+    }
+    let renamed = text.replacen(version, "version = \"0.1.0-before\"\n", 1);
+    Ok(fs::write(manifest, renamed)?)
+}
+
 /// Puts the files of that commit into a folder.
-fn unpack(source: &std::path::Path) -> Result<()> {
+fn unpack(source: &Path) -> Result<()> {
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
         command.current_dir(process::root()).args(arguments);
