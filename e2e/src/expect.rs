@@ -252,6 +252,24 @@ pub const CODES: &[(&[Api], &str, u16, &str)] = &[
     ),
     (
         D,
+        "MERCHANT_LIMIT_EXCEEDED",
+        400,
+        "만들 수 있는 상점 수를 초과했습니다.",
+    ),
+    (
+        D,
+        "COUPON_TEMPLATE_LIMIT_EXCEEDED",
+        400,
+        "만들 수 있는 쿠폰 템플릿 수를 초과했습니다.",
+    ),
+    (
+        D,
+        "MEMBER_LIMIT_EXCEEDED",
+        400,
+        "등록할 수 있는 구성원 수를 초과했습니다.",
+    ),
+    (
+        D,
         "OWNER_ONLY",
         403,
         "상점의 소유자만 할 수 있는 작업입니다.",

@@ -18,7 +18,7 @@ pub mod template;
 
 use std::sync::Arc;
 
-use goodpon_domain::business_time::BusinessZone;
+use goodpon_domain::{business_time::BusinessZone, quota::Quotas};
 use ports::{
     AccessTokens, Accounts, Clock, Coupons, Health, Histories, IssueGate, Merchants, Outbox,
     Passwords, Random, StoreError, Templates, Upkeep,
@@ -54,6 +54,8 @@ pub struct App {
     pub random: Arc<dyn Random>,
     /// The zone in which days are meant.
     pub zone: BusinessZone,
+    /// How much tenants may make.
+    pub quotas: Quotas,
     /// How the verification mail is written.
     pub verification_mail: mail::VerificationMail,
     /// Shop credentials seen lately.

@@ -3,7 +3,10 @@
 use goodpon_domain::{
     account::EmailKey,
     id::{AccountId, MemberId, MerchantId, SecretId},
-    merchant::{AccessRefusal, ClientSecret, Member, MemberRefusal, Merchant, Role, SecretRefusal},
+    merchant::{
+        AccessRefusal, ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded, Role,
+        SecretRefusal,
+    },
 };
 use jiff::Timestamp;
 
@@ -23,10 +26,19 @@ pub struct CreatedMerchant {
 }
 
 /// Makes a merchant of that (trimmed) name, owned by `owner`.
-pub async fn create(app: &App, owner: AccountId, name: String) -> StoreResult<CreatedMerchant> {
+pub async fn create(
+    app: &App,
+    owner: AccountId,
+    name: String,
+) -> Result<CreatedMerchant, Failure<MerchantLimitExceeded>> {
     let client_id = format!("ck_{}", random_hex(app));
     let (full_secret, secret) = new_secret(app);
-    let detail = app.merchants.create(owner, name, client_id, secret).await?;
+    let quota = app.quotas.merchants_per_account;
+    let detail = app
+        .merchants
+        .create(owner, name, client_id, secret, quota)
+        .await?
+        .map_err(Failure::Refused)?;
     Ok(CreatedMerchant {
         detail,
         full_secret,
@@ -112,7 +124,11 @@ pub async fn add_member(
     email: &str,
 ) -> Result<Member, Failure<MemberRefusal>> {
     let email = EmailKey::of(email);
-    let added = app.merchants.add_member(merchant, account, &email).await?;
+    let quota = app.quotas.members_per_merchant;
+    let added = app
+        .merchants
+        .add_member(merchant, account, &email, quota)
+        .await?;
     added.map_err(Failure::Refused)
 }
 

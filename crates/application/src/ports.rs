@@ -12,9 +12,13 @@ use goodpon_domain::{
     coupon::{CancelRefusal, Cancellation, IssueRefusal, Order, RedeemRefusal, Redemption},
     history::{HistoryEntry, HistoryPosition},
     id::{AccountId, CouponId, MemberId, MerchantId, SecretId, TemplateId},
-    merchant::{ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal, Standing},
+    merchant::{
+        ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded, SecretRefusal,
+        Standing,
+    },
+    quota::Quota,
     session::{Claims, Generation},
-    template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms},
+    template::{DiscardRefusal, DraftRefusal, Owned, PublishRefusal, Template, Terms},
     wallet::HeldCoupon,
 };
 use jiff::Timestamp;
@@ -230,14 +234,15 @@ pub struct Credentials {
 /// Merchants, members and client secrets.
 #[async_trait]
 pub trait Merchants: Send + Sync {
-    /// Stores a merchant with its first secret and `owner` as its OWNER.
+    /// Stores a merchant with its first secret and `owner` as its OWNER, who owns no more of them than the quota says.
     async fn create(
         &self,
         owner: AccountId,
         name: String,
         client_id: String,
         secret: NewSecret,
-    ) -> StoreResult<MerchantDetail>;
+        quota: Quota,
+    ) -> StoreResult<Result<MerchantDetail, MerchantLimitExceeded>>;
     /// The merchants of which the account is a member, newest first.
     async fn list(&self, account: AccountId) -> StoreResult<Vec<Merchant>>;
     /// What the account is to the merchant.
@@ -263,12 +268,13 @@ pub trait Merchants: Send + Sync {
         secret: SecretId,
         at: Option<Timestamp>,
     ) -> StoreResult<Result<ClientSecret, SecretRefusal>>;
-    /// Makes the verified account of that address STAFF, if `by` may.
+    /// Makes the verified account of that address STAFF, if `by` may and the quota has room for another member.
     async fn add_member(
         &self,
         merchant: MerchantId,
         by: AccountId,
         email: &EmailKey,
+        quota: Quota,
     ) -> StoreResult<Result<Member, MemberRefusal>>;
     /// Removes a member, if `by` may, and tells whom.
     async fn remove_member(
@@ -281,26 +287,34 @@ pub trait Merchants: Send + Sync {
     async fn credentials(&self, client_id: &str) -> StoreResult<Option<Credentials>>;
 }
 
-/// Coupon templates.
+/// Coupon templates. What changes them is allowed to members only, as of the change itself.
 #[async_trait]
 pub trait Templates: Send + Sync {
-    /// Stores a draft.
-    async fn create(&self, merchant: MerchantId, terms: Terms) -> StoreResult<Arc<Template>>;
+    /// Stores a draft, if `by` may and the quota has room for another template.
+    async fn create(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        terms: Terms,
+        quota: Quota,
+    ) -> StoreResult<Result<Arc<Template>, DraftRefusal>>;
     /// All of the merchant, newest first.
     async fn list(&self, merchant: MerchantId) -> StoreResult<Vec<Arc<Template>>>;
     /// One, as far as it is the merchant's.
     async fn find(&self, merchant: MerchantId, id: TemplateId)
     -> StoreResult<Owned<Arc<Template>>>;
-    /// Publishes a draft.
+    /// Publishes a draft, if `by` may.
     async fn publish(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
     ) -> StoreResult<Result<Arc<Template>, PublishRefusal>>;
-    /// Discards a template. Its issued coupons follow by [`Upkeep::discard_coupons`].
+    /// Discards a template, if `by` may. Its issued coupons follow by [`Upkeep::discard_coupons`].
     async fn discard(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
         reason: String,
     ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>>;

@@ -6,7 +6,8 @@ use goodpon_domain::{
     id::{AccountId, MerchantId, TemplateId},
     merchant::AccessRefusal,
     template::{
-        self, DiscardRefusal, Draft, Owned, PublishRefusal, Template, TemplateStatus, Violation,
+        self, DiscardRefusal, Draft, DraftRefusal, Owned, PublishRefusal, Template, TemplateStatus,
+        Violation,
     },
 };
 
@@ -30,6 +31,8 @@ pub enum CreateRefusal {
     Access(AccessRefusal),
     /// The rules that the draft breaks.
     Invalid(Vec<Violation>),
+    /// The merchant has as many templates as it may.
+    LimitExceeded,
 }
 
 /// Writes a template, as a draft.
@@ -39,12 +42,27 @@ pub async fn create(
     merchant: MerchantId,
     draft: Draft,
 ) -> Result<Arc<Template>, Failure<CreateRefusal>> {
-    require_member(app, account, merchant)
-        .await
-        .map_err(|failure| failure.map(CreateRefusal::Access))?;
-    let terms = template::validate(draft, &app.zone)
-        .map_err(|violations| Failure::Refused(CreateRefusal::Invalid(violations)))?;
-    Ok(app.templates.create(merchant, terms).await?)
+    let terms = match template::validate(draft, &app.zone) {
+        Ok(terms) => terms,
+        // Who may not learns nothing of the rules.
+        Err(violations) => {
+            require_member(app, account, merchant)
+                .await
+                .map_err(|failure| failure.map(CreateRefusal::Access))?;
+            return Err(Failure::Refused(CreateRefusal::Invalid(violations)));
+        }
+    };
+    let quota = app.quotas.templates_per_merchant;
+    let created = app
+        .templates
+        .create(merchant, account, terms, quota)
+        .await?;
+    created.map_err(|refusal| {
+        Failure::Refused(match refusal {
+            DraftRefusal::Access(refusal) => CreateRefusal::Access(refusal),
+            DraftRefusal::LimitExceeded => CreateRefusal::LimitExceeded,
+        })
+    })
 }
 
 /// All templates of the merchant, newest first.
@@ -102,27 +120,15 @@ pub async fn detail(
     })
 }
 
-/// Why a template's status is not changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeRefusal<R> {
-    /// Not allowed to this account.
-    Access(AccessRefusal),
-    /// Not possible for this template.
-    Template(R),
-}
-
 /// Publishes a draft: its shop can issue it from then on.
 pub async fn publish(
     app: &App,
     account: AccountId,
     merchant: MerchantId,
     id: TemplateId,
-) -> Result<Arc<Template>, Failure<ChangeRefusal<PublishRefusal>>> {
-    require_member(app, account, merchant)
-        .await
-        .map_err(|failure| failure.map(ChangeRefusal::Access))?;
-    let published = app.templates.publish(merchant, id).await?;
-    published.map_err(|refusal| Failure::Refused(ChangeRefusal::Template(refusal)))
+) -> Result<Arc<Template>, Failure<PublishRefusal>> {
+    let published = app.templates.publish(merchant, account, id).await?;
+    published.map_err(Failure::Refused)
 }
 
 /// Discards a template: nothing of it is issued or redeemed from then on.
@@ -132,10 +138,7 @@ pub async fn discard(
     merchant: MerchantId,
     id: TemplateId,
     reason: String,
-) -> Result<Arc<Template>, Failure<ChangeRefusal<DiscardRefusal>>> {
-    require_member(app, account, merchant)
-        .await
-        .map_err(|failure| failure.map(ChangeRefusal::Access))?;
-    let discarded = app.templates.discard(merchant, id, reason).await?;
-    discarded.map_err(|refusal| Failure::Refused(ChangeRefusal::Template(refusal)))
+) -> Result<Arc<Template>, Failure<DiscardRefusal>> {
+    let discarded = app.templates.discard(merchant, account, id, reason).await?;
+    discarded.map_err(Failure::Refused)
 }

@@ -10,6 +10,7 @@ pub mod history;
 pub mod id;
 pub mod merchant;
 pub mod name;
+pub mod quota;
 pub mod session;
 pub mod template;
 pub mod wallet;

@@ -155,6 +155,10 @@ pub fn expire_secret(
     }
 }
 
+/// The account owns as many merchants as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MerchantLimitExceeded;
+
 /// Why a merchant's members are not changed (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberRefusal {
@@ -164,6 +168,8 @@ pub enum MemberRefusal {
     AccountNotFound,
     /// Is one already.
     AlreadyAMember,
+    /// The merchant has as many as it may.
+    LimitExceeded,
     /// No such member of this merchant.
     NotFound,
     /// An owner stays.

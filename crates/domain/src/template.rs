@@ -5,6 +5,7 @@ use jiff::{Timestamp, civil::Date};
 use crate::{
     business_time::BusinessZone,
     id::{MerchantId, TemplateId},
+    merchant::AccessRefusal,
 };
 
 /// Where a template is in its life (contract §2.1).
@@ -241,9 +242,20 @@ pub enum Owned<T> {
     Absent,
 }
 
+/// Why a draft is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DraftRefusal {
+    /// Not allowed to this account.
+    Access(AccessRefusal),
+    /// The merchant has as many templates as it may.
+    LimitExceeded,
+}
+
 /// Why a template cannot be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishRefusal {
+    /// Not allowed to this account.
+    Access(AccessRefusal),
     /// No such template.
     NotFound,
     /// Another merchant's.
@@ -265,6 +277,8 @@ pub fn publish(template: Owned<&Template>) -> Result<(), PublishRefusal> {
 /// Why a template cannot be discarded (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscardRefusal {
+    /// Not allowed to this account.
+    Access(AccessRefusal),
     /// No such template.
     NotFound,
     /// Another merchant's.

@@ -77,7 +77,7 @@ impl Spec {
 }
 
 /// Every setting, in the order in which they are shown.
-pub const SPECS: [Spec; 42] = [
+pub const SPECS: [Spec; 45] = [
     Spec::open("data-dir", "DIR", "./goodpon-data", "Folder that holds the database and generated secrets"),
     Spec::open("database-url", "URL", "", "MySQL 8.4 or MariaDB 10.11, mysql://user:password@host:3306/database; by default an embedded database in the data folder. With it go valkey-url and kafka-brokers")
         .secret(Secrecy::SecretUrl),
@@ -121,6 +121,9 @@ pub const SPECS: [Spec; 42] = [
     Spec::open("rate-auth-failures-per-min", "COUNT", "60", "Refused client secrets, access tokens and passwords a minute per address; good secrets and tokens pass all the same; 0 is unlimited"),
     Spec::open("rate-dashboard-per-min", "COUNT", "1200", "Dashboard calls a minute per account; 0 is unlimited"),
     Spec::open("tls-in-front", "BOOL", "false", "Something in front speaks TLS with the clients: no warning of plain HTTP at an address that other machines reach"),
+    Spec::open("max-merchants-per-account", "COUNT", "100", "Merchants that an account may own; 0 is unlimited"),
+    Spec::open("max-templates-per-merchant", "COUNT", "1000", "Coupon templates that a merchant may have, whatever their status; 0 is unlimited"),
+    Spec::open("max-members-per-merchant", "COUNT", "200", "Members that a merchant may have, its owner included; 0 is unlimited"),
     Spec::open("trust-forwarded-for", "BOOL", "false", "Take the last entry of X-Forwarded-For for the client's address: only behind a proxy that sets it"),
     Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_http=debug"),
     Spec::open("log-format", "auto|json|text", "auto", "How log lines look; auto is text on a terminal"),

@@ -157,7 +157,7 @@ async fn merchant_and_secret(
     let (merchant, secret) = match ours {
         None => {
             let made = merchant::create(app, account, MERCHANT_NAME.into()).await;
-            let made = made.map_err(store_failed)?;
+            let made = made.map_err(failed)?;
             (made.detail.merchant, made.full_secret)
         }
         Some(merchant) => {

@@ -180,6 +180,7 @@ pub fn app(
                 clock,
                 random,
                 zone,
+                quotas: settings.quotas,
                 verification_mail,
                 credentials,
             }

@@ -106,6 +106,9 @@ error_codes! {
     MemberNotFound, Dashboard, 404, "MEMBER_NOT_FOUND", "존재하지 않는 구성원입니다.";
     OwnerNotRemovable, Dashboard, 400, "OWNER_NOT_REMOVABLE", "상점의 소유자는 제외할 수 없습니다.";
     OwnerOnly, Dashboard, 403, "OWNER_ONLY", "상점의 소유자만 할 수 있는 작업입니다.";
+    MerchantLimitExceeded, Dashboard, 400, "MERCHANT_LIMIT_EXCEEDED", "만들 수 있는 상점 수를 초과했습니다.";
+    CouponTemplateLimitExceeded, Dashboard, 400, "COUPON_TEMPLATE_LIMIT_EXCEEDED", "만들 수 있는 쿠폰 템플릿 수를 초과했습니다.";
+    MemberLimitExceeded, Dashboard, 400, "MEMBER_LIMIT_EXCEEDED", "등록할 수 있는 구성원 수를 초과했습니다.";
     CouponTemplateInvalidStatusToDiscard, Dashboard, 400, "COUPON_TEMPLATE_INVALID_STATUS_TO_DISCARD", "쿠폰 템플릿을 폐기할 수 있는 상태가 아닙니다.";
 }
 
@@ -287,7 +290,7 @@ mod tests {
             let distinct: HashSet<_> = of_api.iter().collect();
             assert_eq!(of_api.len(), distinct.len());
         }
-        assert_eq!(ErrorCode::ALL.len(), 51);
+        assert_eq!(ErrorCode::ALL.len(), 54);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use goodpon_application::ports::MerchantDetail;
 use goodpon_domain::business_time::BusinessZone;
 use goodpon_domain::id::{MemberId, MerchantId, SecretId};
 use goodpon_domain::merchant::{
-    AccessRefusal, ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal,
+    AccessRefusal, ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded,
+    SecretRefusal,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -91,6 +92,8 @@ impl<'a> CreateMerchantResult<'a> {
     }
 }
 
+errors! { CreateMerchantErrors: MerchantLimitExceeded }
+
 #[utoipa::path(
     post,
     path = "/v1/merchants",
@@ -101,6 +104,7 @@ impl<'a> CreateMerchantResult<'a> {
     request_body(content = CreateMerchantRequest, example = json!({"name": "상점"})),
     responses(
         (status = 200, description = "만들어진 상점 · the new merchant", body = Success<CreateMerchantResult>, example = json!({"result": "SUCCESS", "data": {"id": 1, "name": "상점", "clientId": "ck_dd144f3b95144877a0dcbaad2b321380", "clientSecrets": [{"id": 1, "secret": "sk_3e153d8453ea8bafb2604ee86f732652", "expiredAt": null}], "merchantAccounts": [{"id": 1, "accountId": 1, "role": "OWNER"}]}, "error": null})),
+        CreateMerchantErrors,
     ),
     security(("bearerAuth" = [])),
 )]
@@ -113,7 +117,13 @@ pub(crate) async fn create_merchant(
     let name = fields.body("name").name(1..=255);
     let name = fields.finish(|| name)?;
     let app = dashboard.app();
-    let created = merchant::create(app, caller.id, name.into_owned()).await?;
+    let created = merchant::create(app, caller.id, name.into_owned())
+        .await
+        .map_err(|failure| {
+            ApiError::of(failure, |MerchantLimitExceeded| {
+                ErrorCode::MerchantLimitExceeded
+            })
+        })?;
     call.is_about(created.detail.merchant.id.0);
     Ok(Answer::success(&CreateMerchantResult::of(
         &created, &app.zone,
@@ -382,7 +392,7 @@ fn secret_code(refusal: SecretRefusal) -> ErrorCode {
     }
 }
 
-errors! { AddMemberErrors: MerchantNotFound, NoMerchantAccessPermission, OwnerOnly, AccountNotFound, AlreadyAMember }
+errors! { AddMemberErrors: MerchantNotFound, NoMerchantAccessPermission, OwnerOnly, AccountNotFound, AlreadyAMember, MemberLimitExceeded }
 
 #[utoipa::path(
     post,
@@ -458,6 +468,7 @@ fn member_code(refusal: MemberRefusal) -> ErrorCode {
         MemberRefusal::Access(refusal) => access_code(refusal),
         MemberRefusal::AccountNotFound => ErrorCode::AccountNotFound,
         MemberRefusal::AlreadyAMember => ErrorCode::AlreadyAMember,
+        MemberRefusal::LimitExceeded => ErrorCode::MemberLimitExceeded,
         MemberRefusal::NotFound => ErrorCode::MemberNotFound,
         MemberRefusal::OwnerNotRemovable => ErrorCode::OwnerNotRemovable,
     }

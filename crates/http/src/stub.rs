@@ -20,10 +20,13 @@ use goodpon_domain::business_time::BusinessZone;
 use goodpon_domain::history::{HistoryEntry, HistoryPosition};
 use goodpon_domain::id::{AccountId, MemberId, MerchantId, SecretId, TemplateId};
 use goodpon_domain::merchant::{
-    ClientSecret, Member, MemberRefusal, Merchant, SecretRefusal, Standing,
+    ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded, SecretRefusal, Standing,
 };
+use goodpon_domain::quota::{Quota, Quotas};
 use goodpon_domain::session::{Claims, Generation};
-use goodpon_domain::template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms};
+use goodpon_domain::template::{
+    DiscardRefusal, DraftRefusal, Owned, PublishRefusal, Template, Terms,
+};
 use goodpon_domain::wallet::HeldCoupon;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -165,7 +168,8 @@ impl Merchants for Away {
         _: String,
         _: String,
         _: NewSecret,
-    ) -> StoreResult<MerchantDetail> {
+        _: Quota,
+    ) -> StoreResult<Result<MerchantDetail, MerchantLimitExceeded>> {
         away()
     }
     async fn list(&self, _: AccountId) -> StoreResult<Vec<Merchant>> {
@@ -199,6 +203,7 @@ impl Merchants for Away {
         _: MerchantId,
         _: AccountId,
         _: &EmailKey,
+        _: Quota,
     ) -> StoreResult<Result<Member, MemberRefusal>> {
         away()
     }
@@ -227,7 +232,13 @@ impl Merchants for Away {
 
 #[async_trait]
 impl Templates for Away {
-    async fn create(&self, _: MerchantId, _: Terms) -> StoreResult<Arc<Template>> {
+    async fn create(
+        &self,
+        _: MerchantId,
+        _: AccountId,
+        _: Terms,
+        _: Quota,
+    ) -> StoreResult<Result<Arc<Template>, DraftRefusal>> {
         away()
     }
     async fn list(&self, _: MerchantId) -> StoreResult<Vec<Arc<Template>>> {
@@ -239,6 +250,7 @@ impl Templates for Away {
     async fn publish(
         &self,
         _: MerchantId,
+        _: AccountId,
         _: TemplateId,
     ) -> StoreResult<Result<Arc<Template>, PublishRefusal>> {
         away()
@@ -246,6 +258,7 @@ impl Templates for Away {
     async fn discard(
         &self,
         _: MerchantId,
+        _: AccountId,
         _: TemplateId,
         _: String,
     ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>> {
@@ -382,6 +395,7 @@ pub(crate) fn app_that_counts(lookups: Arc<AtomicUsize>) -> Arc<App> {
         clock: away.clone(),
         random: away,
         zone: BusinessZone::new(TimeZone::UTC),
+        quotas: Quotas::UNLIMITED,
         verification_mail: VerificationMail {
             link_base: String::new(),
             compose: |_, _, link| MailContent {

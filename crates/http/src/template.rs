@@ -5,7 +5,7 @@ mod view;
 
 use axum::extract::State;
 use goodpon_application::Failure;
-use goodpon_application::template::{self, ChangeRefusal, CreateRefusal, DetailRefusal};
+use goodpon_application::template::{self, CreateRefusal, DetailRefusal};
 use goodpon_domain::id::{MerchantId, TemplateId};
 use goodpon_domain::template::{DiscardRefusal, DiscountType, Draft, LimitType, PublishRefusal};
 
@@ -40,7 +40,7 @@ const fn limit_type(value: LimitType) -> (&'static str, LimitType) {
     (words::limit_type(value), value)
 }
 
-errors! { CreateErrors: MerchantNotFound, NoMerchantAccessPermission, CouponTemplateValidationFailed }
+errors! { CreateErrors: MerchantNotFound, NoMerchantAccessPermission, CouponTemplateValidationFailed, CouponTemplateLimitExceeded }
 
 #[utoipa::path(
     post,
@@ -116,6 +116,9 @@ fn create_error(failure: Failure<CreateRefusal>) -> ApiError {
             ErrorCode::CouponTemplateValidationFailed,
             violations.into_iter().map(rule::broken).collect(),
         ),
+        Failure::Refused(CreateRefusal::LimitExceeded) => {
+            ErrorCode::CouponTemplateLimitExceeded.into()
+        }
         Failure::Store(error) => error.into(),
     }
 }
@@ -236,16 +239,12 @@ pub(crate) async fn publish_coupon_template(
     Ok(Answer::success(&ChangedCouponTemplate::of(&published)))
 }
 
-fn publish_code(refusal: ChangeRefusal<PublishRefusal>) -> ErrorCode {
+fn publish_code(refusal: PublishRefusal) -> ErrorCode {
     match refusal {
-        ChangeRefusal::Access(refusal) => access_code(refusal),
-        ChangeRefusal::Template(PublishRefusal::NotFound) => ErrorCode::CouponTemplateNotFound,
-        ChangeRefusal::Template(PublishRefusal::NotOwned) => {
-            ErrorCode::CouponTemplateNotOwnedByMerchantDashboard
-        }
-        ChangeRefusal::Template(PublishRefusal::InvalidStatus) => {
-            ErrorCode::CouponTemplateInvalidStatusToPublish
-        }
+        PublishRefusal::Access(refusal) => access_code(refusal),
+        PublishRefusal::NotFound => ErrorCode::CouponTemplateNotFound,
+        PublishRefusal::NotOwned => ErrorCode::CouponTemplateNotOwnedByMerchantDashboard,
+        PublishRefusal::InvalidStatus => ErrorCode::CouponTemplateInvalidStatusToPublish,
     }
 }
 
@@ -287,15 +286,11 @@ pub(crate) async fn discard_coupon_template(
     Ok(Answer::success(&ChangedCouponTemplate::of(&discarded)))
 }
 
-fn discard_code(refusal: ChangeRefusal<DiscardRefusal>) -> ErrorCode {
+fn discard_code(refusal: DiscardRefusal) -> ErrorCode {
     match refusal {
-        ChangeRefusal::Access(refusal) => access_code(refusal),
-        ChangeRefusal::Template(DiscardRefusal::NotFound) => ErrorCode::CouponTemplateNotFound,
-        ChangeRefusal::Template(DiscardRefusal::NotOwned) => {
-            ErrorCode::CouponTemplateNotOwnedByMerchantDashboard
-        }
-        ChangeRefusal::Template(DiscardRefusal::InvalidStatus) => {
-            ErrorCode::CouponTemplateInvalidStatusToDiscard
-        }
+        DiscardRefusal::Access(refusal) => access_code(refusal),
+        DiscardRefusal::NotFound => ErrorCode::CouponTemplateNotFound,
+        DiscardRefusal::NotOwned => ErrorCode::CouponTemplateNotOwnedByMerchantDashboard,
+        DiscardRefusal::InvalidStatus => ErrorCode::CouponTemplateInvalidStatusToDiscard,
     }
 }

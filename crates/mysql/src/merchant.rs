@@ -8,8 +8,10 @@ use goodpon_domain::{
     account::EmailKey,
     id::{AccountId, MemberId, MerchantId, SecretId},
     merchant::{
-        self, ClientSecret, Member, MemberRefusal, Merchant, Role, SecretRefusal, Standing,
+        self, ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded, Role,
+        SecretRefusal, Standing,
     },
+    quota::Quota,
 };
 use jiff::Timestamp;
 
@@ -45,7 +47,7 @@ async fn list(session: &mut Session<'_>, account: AccountId) -> Result<Vec<Merch
         .await
 }
 
-async fn standing(
+pub(crate) async fn standing(
     session: &mut Session<'_>,
     merchant: MerchantId,
     account: AccountId,
@@ -128,7 +130,21 @@ async fn create(
     name: &str,
     client_id: &str,
     secret: &NewSecret,
-) -> Result<MerchantDetail> {
+    quota: Quota,
+) -> Result<std::result::Result<MerchantDetail, MerchantLimitExceeded>> {
+    if quota.is_limited() {
+        // One after another for each account, so that the count holds until the commit.
+        let lock = format!(
+            "SELECT id FROM accounts WHERE id = ?{}",
+            Lock::Exclusive.sql()
+        );
+        session.first(&lock, (owner.0,), |_| Ok(())).await?;
+        let owned = "SELECT COUNT(*) FROM merchant_members WHERE account_id = ? AND role = ?";
+        let key = (owner.0, role::code(Role::Owner));
+        if !quota.has_room(count(session, owned, key).await?) {
+            return Ok(Err(MerchantLimitExceeded));
+        }
+    }
     let now = micros(session.now);
     let id = session
         .insert(
@@ -140,7 +156,18 @@ async fn create(
     insert_member(session, id, owner, Role::Owner).await?;
     insert_secret(session, id, secret).await?;
     let detail = detail(session, id).await?;
-    detail.ok_or(Fault::Corrupt("a merchant that was just written is gone"))
+    let gone = Fault::Corrupt("a merchant that was just written is gone");
+    detail.map(Ok).ok_or(gone)
+}
+
+/// The number that a query counts.
+pub(crate) async fn count(
+    session: &mut Session<'_>,
+    sql: &str,
+    key: impl Into<mysql_async::Params>,
+) -> Result<i64> {
+    let counted = session.first(sql, key, |row| row.read()).await?;
+    Ok(counted.unwrap_or(0))
 }
 
 async fn insert_member(
@@ -188,12 +215,10 @@ async fn insert_secret(
     })
 }
 
-/// Locks the merchant's row, which all that change its members or secrets do first.
-async fn lock(session: &mut Session<'_>, merchant: MerchantId) -> Result<()> {
-    let sql = format!(
-        "SELECT id FROM merchants WHERE id = ?{}",
-        Lock::Exclusive.sql()
-    );
+/// Locks the merchant's row: alone, which all that change its members or secrets or add to its templates do first; or
+/// shared, by whoever needs a member to stay one until the commit.
+pub(crate) async fn lock(session: &mut Session<'_>, merchant: MerchantId, how: Lock) -> Result<()> {
+    let sql = format!("SELECT id FROM merchants WHERE id = ?{}", how.sql());
     let found = session.first(&sql, (merchant.0,), |row| row.read::<i64>());
     found.await.map(drop)
 }
@@ -215,7 +240,7 @@ async fn add_secret(
     by: AccountId,
     secret: &NewSecret,
 ) -> Result<std::result::Result<ClientSecret, SecretRefusal>> {
-    lock(session, merchant).await?;
+    lock(session, merchant, Lock::Exclusive).await?;
     let standing = standing(session, merchant, by).await?;
     let existing = secrets(session, merchant).await?;
     let decision = standing
@@ -236,7 +261,7 @@ async fn expire_secret(
     id: SecretId,
     at: Option<Timestamp>,
 ) -> Result<std::result::Result<ClientSecret, SecretRefusal>> {
-    lock(session, merchant).await?;
+    lock(session, merchant, Lock::Exclusive).await?;
     let standing = standing(session, merchant, by).await?;
     let existing = secrets(session, merchant).await?;
     let decision = standing
@@ -270,8 +295,9 @@ async fn add_member(
     merchant: MerchantId,
     by: AccountId,
     email: &EmailKey,
+    quota: Quota,
 ) -> Result<std::result::Result<Member, MemberRefusal>> {
-    lock(session, merchant).await?;
+    lock(session, merchant, Lock::Exclusive).await?;
     let allowed = standing(session, merchant, by).await?.require_owner();
     if let Err(refusal) = allowed {
         return Ok(Err(MemberRefusal::Access(refusal)));
@@ -287,6 +313,10 @@ async fn add_member(
         .is_some()
     {
         return Ok(Err(MemberRefusal::AlreadyAMember));
+    }
+    let members = "SELECT COUNT(*) FROM merchant_members WHERE merchant_id = ?";
+    if quota.is_limited() && !quota.has_room(count(session, members, (merchant.0,)).await?) {
+        return Ok(Err(MemberRefusal::LimitExceeded));
     }
     let id = insert_member(session, merchant, account.id, Role::Staff).await?;
     touch(session, merchant).await?;
@@ -306,7 +336,7 @@ async fn remove_member(
     by: AccountId,
     id: MemberId,
 ) -> Result<std::result::Result<Member, MemberRefusal>> {
-    lock(session, merchant).await?;
+    lock(session, merchant, Lock::Exclusive).await?;
     let allowed = standing(session, merchant, by).await?.require_owner();
     if let Err(refusal) = allowed {
         return Ok(Err(MemberRefusal::Access(refusal)));
@@ -356,8 +386,9 @@ impl Merchants for Store {
         name: String,
         client_id: String,
         secret: NewSecret,
-    ) -> StoreResult<MerchantDetail> {
-        self.transact(|session| Box::pin(create(session, owner, &name, &client_id, &secret)))
+        quota: Quota,
+    ) -> StoreResult<std::result::Result<MerchantDetail, MerchantLimitExceeded>> {
+        self.transact(|session| Box::pin(create(session, owner, &name, &client_id, &secret, quota)))
             .await
     }
 
@@ -413,8 +444,9 @@ impl Merchants for Store {
         merchant: MerchantId,
         by: AccountId,
         email: &EmailKey,
+        quota: Quota,
     ) -> StoreResult<std::result::Result<Member, MemberRefusal>> {
-        self.transact(|session| Box::pin(add_member(session, merchant, by, email)))
+        self.transact(|session| Box::pin(add_member(session, merchant, by, email, quota)))
             .await
     }
 

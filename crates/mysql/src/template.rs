@@ -5,10 +5,12 @@ use std::{borrow::Borrow, sync::Arc};
 use async_trait::async_trait;
 use goodpon_application::ports::{StoreResult, Templates};
 use goodpon_domain::{
-    id::{MerchantId, TemplateId},
+    id::{AccountId, MerchantId, TemplateId},
+    merchant::{AccessRefusal, Role},
+    quota::Quota,
     template::{
-        self, DiscardRefusal, Discount, DiscountType, Limit, LimitType, Owned, Period,
-        PublishRefusal, Template, TemplateStatus, Terms,
+        self, DiscardRefusal, Discount, DiscountType, DraftRefusal, Limit, LimitType, Owned,
+        Period, PublishRefusal, Template, TemplateStatus, Terms,
     },
 };
 use mysql_async::Value;
@@ -18,6 +20,7 @@ use crate::{
     codec::{discount_type, limit_type, micros, template_status},
     columns::Columns,
     fault::{Fault, Result},
+    merchant,
     session::Session,
 };
 
@@ -127,15 +130,37 @@ async fn list(session: &mut Session<'_>, merchant: MerchantId) -> Result<Vec<Arc
     session.rows(&sql, (merchant.0,), read).await
 }
 
+/// Whether the account is a member of the merchant, and stays one until the commit.
+async fn require_member(
+    session: &mut Session<'_>,
+    merchant: MerchantId,
+    by: AccountId,
+    how: Lock,
+) -> Result<std::result::Result<Role, AccessRefusal>> {
+    merchant::lock(session, merchant, how).await?;
+    let standing = merchant::standing(session, merchant, by).await?;
+    Ok(standing.require_member())
+}
+
 async fn create(
     session: &mut Session<'_>,
     merchant: MerchantId,
+    by: AccountId,
     terms: &Terms,
-) -> Result<Arc<Template>> {
+    quota: Quota,
+) -> Result<std::result::Result<Arc<Template>, DraftRefusal>> {
+    if let Err(refusal) = require_member(session, merchant, by, Lock::Exclusive).await? {
+        return Ok(Err(DraftRefusal::Access(refusal)));
+    }
+    let all = "SELECT COUNT(*) FROM coupon_templates WHERE merchant_id = ?";
+    let key = (merchant.0,);
+    if quota.is_limited() && !quota.has_room(merchant::count(session, all, key).await?) {
+        return Ok(Err(DraftRefusal::LimitExceeded));
+    }
     let id = insert(session, merchant, terms).await?;
     let written = load(session, id, Lock::None).await?;
     let written = written.ok_or(Fault::Corrupt("a template that was just written is gone"))?;
-    Ok(Arc::new(written))
+    Ok(Ok(Arc::new(written)))
 }
 
 async fn insert(
@@ -200,8 +225,12 @@ fn owned<T: Borrow<Template>>(found: Option<T>, merchant: MerchantId) -> Owned<T
 async fn publish(
     session: &mut Session<'_>,
     merchant: MerchantId,
+    by: AccountId,
     id: TemplateId,
 ) -> Result<std::result::Result<Arc<Template>, PublishRefusal>> {
+    if let Err(refusal) = require_member(session, merchant, by, Lock::Shared).await? {
+        return Ok(Err(PublishRefusal::Access(refusal)));
+    }
     let found = load(session, id, Lock::Exclusive).await?;
     if let Err(refusal) = template::publish(owned(found.as_ref(), merchant)) {
         return Ok(Err(refusal));
@@ -220,9 +249,13 @@ async fn publish(
 async fn discard(
     session: &mut Session<'_>,
     merchant: MerchantId,
+    by: AccountId,
     id: TemplateId,
     reason: &str,
 ) -> Result<std::result::Result<Arc<Template>, DiscardRefusal>> {
+    if let Err(refusal) = require_member(session, merchant, by, Lock::Shared).await? {
+        return Ok(Err(DiscardRefusal::Access(refusal)));
+    }
     let found = load(session, id, Lock::Exclusive).await?;
     if let Err(refusal) = template::discard(owned(found.as_ref(), merchant), session.now) {
         return Ok(Err(refusal));
@@ -241,8 +274,14 @@ async fn discard(
 
 #[async_trait]
 impl Templates for Store {
-    async fn create(&self, merchant: MerchantId, terms: Terms) -> StoreResult<Arc<Template>> {
-        self.transact(|session| Box::pin(create(session, merchant, &terms)))
+    async fn create(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        terms: Terms,
+        quota: Quota,
+    ) -> StoreResult<std::result::Result<Arc<Template>, DraftRefusal>> {
+        self.transact(|session| Box::pin(create(session, merchant, by, &terms, quota)))
             .await
     }
 
@@ -264,19 +303,21 @@ impl Templates for Store {
     async fn publish(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
     ) -> StoreResult<std::result::Result<Arc<Template>, PublishRefusal>> {
-        self.transact(|session| Box::pin(publish(session, merchant, id)))
+        self.transact(|session| Box::pin(publish(session, merchant, by, id)))
             .await
     }
 
     async fn discard(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
         reason: String,
     ) -> StoreResult<std::result::Result<Arc<Template>, DiscardRefusal>> {
-        self.transact(|session| Box::pin(discard(session, merchant, id, &reason)))
+        self.transact(|session| Box::pin(discard(session, merchant, by, id, &reason)))
             .await
     }
 }

@@ -172,7 +172,7 @@ impl Stage {
     async fn discard(&self, world: &World) {
         let discarded = world
             .templates
-            .discard(self.shop.id, self.doomed, "r".into())
+            .discard(self.shop.id, self.shop.owner, self.doomed, "r".into())
             .await;
         assert!(discarded.unwrap().is_ok());
         *self.discarded_by.lock().unwrap() = Some(world.now());

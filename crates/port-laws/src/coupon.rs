@@ -24,7 +24,7 @@ async fn redeem_count(world: &World, shop: &Shop, id: TemplateId) -> i64 {
 async fn discard(world: &World, shop: &Shop, id: TemplateId, reason: &str) {
     let discarded = world
         .templates
-        .discard(shop.id, id, reason.into())
+        .discard(shop.id, shop.owner, id, reason.into())
         .await
         .unwrap();
     discarded.expect("an issuable template can be discarded");

@@ -121,7 +121,7 @@ async fn past(world: &World) -> Past {
     let swept_at = world.now();
     let discarded = world
         .templates
-        .discard(shop.id, templates[1], "재고 소진".into())
+        .discard(shop.id, shop.owner, templates[1], "재고 소진".into())
         .await;
     assert!(discarded.unwrap().is_ok());
     world.swept().await;

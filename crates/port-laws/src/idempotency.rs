@@ -345,12 +345,7 @@ pub async fn another_body_is_a_mismatch(world: &World) {
 /// may be decided anew instead, for they come out the same.
 pub async fn refusals_are_remembered(world: &World) {
     let shop = world.shop().await;
-    let draft = world
-        .templates
-        .create(shop.id, world.terms())
-        .await
-        .unwrap()
-        .id;
+    let draft = world.draft(&shop, world.terms()).await.id;
     let key = (unique_key(), BODY);
     let refused: IssueOutcome = Err(IssueRefusal::NotIssuable);
     assert_eq!(
@@ -359,7 +354,7 @@ pub async fn refusals_are_remembered(world: &World) {
     );
     world
         .templates
-        .publish(shop.id, draft)
+        .publish(shop.id, shop.owner, draft)
         .await
         .unwrap()
         .unwrap();

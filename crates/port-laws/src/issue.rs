@@ -109,7 +109,7 @@ pub async fn refusals_come_in_order(world: &World) {
     }
     let mut later = world.terms();
     later.period.issue_start_at = world.now() + HOUR;
-    let draft = async |terms: Terms| world.templates.create(shop.id, terms).await.unwrap().id;
+    let draft = async |terms: Terms| world.draft(&shop, terms).await.id;
 
     let id = draft(later.clone()).await;
     assert_eq!(
@@ -135,7 +135,7 @@ pub async fn refusals_come_in_order(world: &World) {
     assert_eq!(world.issue(shop.id, id, "u").await, Ok(()));
     world
         .templates
-        .discard(shop.id, id, String::new())
+        .discard(shop.id, shop.owner, id, String::new())
         .await
         .unwrap()
         .unwrap();

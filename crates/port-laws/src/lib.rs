@@ -66,6 +66,8 @@ macro_rules! port_laws {
             only_owners_change_members,
             credentials_hold_all_secrets,
             changes_are_stamped,
+            the_quota_of_merchants_is_exact_at_once,
+            the_quota_of_members_is_exact_at_once,
         ]);
         $crate::port_laws!(@noun $factory, template: [
             a_draft_is_kept_as_written,
@@ -75,6 +77,8 @@ macro_rules! port_laws {
             templates_are_listed_newest_first,
             one_of_many_publications_wins,
             a_discard_holds_against_publications_at_once,
+            only_members_change_templates,
+            the_quota_of_templates_is_exact_at_once,
         ]);
         $crate::port_laws!(@noun $factory, issue: [
             exactly_as_many_as_there_are,

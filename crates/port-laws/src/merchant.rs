@@ -4,7 +4,10 @@ use goodpon_application::ports::{Credentials, MerchantDetail};
 use goodpon_domain::{
     account::EmailKey,
     id::{AccountId, MemberId, MerchantId, SecretId},
-    merchant::{AccessRefusal, MemberRefusal, Role, SecretRefusal, Standing},
+    merchant::{
+        AccessRefusal, MemberRefusal, MerchantLimitExceeded, Role, SecretRefusal, Standing,
+    },
+    quota::Quota,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -48,7 +51,7 @@ async fn add_staff(world: &World, shop: &Shop) -> (AccountId, MemberId) {
     let key = EmailKey::of(&account.email);
     let added = world
         .merchants
-        .add_member(shop.id, shop.owner, &key)
+        .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED)
         .await
         .unwrap();
     (account.id, added.expect("a new member").id)
@@ -58,11 +61,14 @@ async fn add_staff(world: &World, shop: &Shop) -> (AccountId, MemberId) {
 pub async fn only_members_see_a_merchant(world: &World) {
     let owner = world.account().await;
     let (client_id, secret) = (format!("ck_{}", unique()), new_secret());
-    let created =
-        world
-            .merchants
-            .create(owner.id, "상점 🎟".into(), client_id.clone(), secret.clone());
-    let created = created.await.unwrap();
+    let created = world.merchants.create(
+        owner.id,
+        "상점 🎟".into(),
+        client_id.clone(),
+        secret.clone(),
+        Quota::UNLIMITED,
+    );
+    let created = created.await.unwrap().unwrap();
     let merchant = &created.merchant;
     assert_eq!(
         (merchant.name.as_str(), &merchant.client_id),
@@ -124,9 +130,15 @@ pub async fn lists_are_newest_first(world: &World) {
         let client_id = format!("ck_{}", unique());
         let created = world
             .merchants
-            .create(owner, "상점".into(), client_id, new_secret())
+            .create(
+                owner,
+                "상점".into(),
+                client_id,
+                new_secret(),
+                Quota::UNLIMITED,
+            )
             .await;
-        ids.push(created.unwrap().merchant.id);
+        ids.push(created.unwrap().unwrap().merchant.id);
     }
     ids.reverse();
     let listed: Vec<_> = world.merchants.list(owner).await.unwrap();
@@ -313,7 +325,7 @@ pub async fn members_come_and_go(world: &World) {
         async move {
             world
                 .merchants
-                .add_member(shop.id, shop.owner, &key)
+                .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED)
                 .await
                 .unwrap()
         }
@@ -330,7 +342,13 @@ pub async fn members_come_and_go(world: &World) {
     let (id, owner) = (shop.id, shop.owner);
     let results = at_once(world, 16, move |world, _| {
         let key = EmailKey::of(&upper);
-        async move { world.merchants.add_member(id, owner, &key).await.unwrap() }
+        async move {
+            world
+                .merchants
+                .add_member(id, owner, &key, Quota::UNLIMITED)
+                .await
+                .unwrap()
+        }
     });
     let (added, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
     assert_eq!(added.len(), 1, "one membership");
@@ -388,7 +406,7 @@ pub async fn only_owners_change_members(world: &World) {
         let refusal = MemberRefusal::Access(refusal);
         let added = world
             .merchants
-            .add_member(merchant, account, &newcomer)
+            .add_member(merchant, account, &newcomer, Quota::UNLIMITED)
             .await
             .unwrap();
         assert_eq!(added, Err(refusal));
@@ -406,10 +424,14 @@ pub async fn only_owners_change_members(world: &World) {
 pub async fn credentials_hold_all_secrets(world: &World) {
     let owner = world.account().await.id;
     let (client_id, first) = (format!("ck_{}", unique()), new_secret());
-    let created = world
-        .merchants
-        .create(owner, "상점".into(), client_id.clone(), first.clone());
-    let created = created.await.unwrap();
+    let created = world.merchants.create(
+        owner,
+        "상점".into(),
+        client_id.clone(),
+        first.clone(),
+        Quota::UNLIMITED,
+    );
+    let created = created.await.unwrap().unwrap();
     let second = new_secret();
     let added = world
         .merchants
@@ -476,7 +498,7 @@ pub async fn changes_are_stamped(world: &World) {
     let key = EmailKey::of(&account.email);
     let added = world
         .merchants
-        .add_member(shop.id, shop.owner, &key)
+        .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED)
         .await
         .unwrap();
     stamp("member added").await;
@@ -489,4 +511,68 @@ pub async fn changes_are_stamped(world: &World) {
     assert!(removed.is_ok());
     stamp("member removed").await;
     assert!(!shop.client_id.is_empty());
+}
+
+/// Of many merchants that an account makes at once only as many are stored as the quota has room for. Merchants of which
+/// it is a member without owning them do not count.
+pub async fn the_quota_of_merchants_is_exact_at_once(world: &World) {
+    let (owner, other) = (world.account().await, world.shop().await);
+    let key = EmailKey::of(&owner.email);
+    let added = world
+        .merchants
+        .add_member(other.id, other.owner, &key, Quota::UNLIMITED);
+    added.await.unwrap().unwrap();
+    let (owner, quota) = (owner.id, Quota::of(3));
+    let create = move |world: World| async move {
+        let client_id = format!("ck_{}", unique());
+        let created = world
+            .merchants
+            .create(owner, "상점".into(), client_id, new_secret(), quota);
+        created.await.unwrap().map(drop)
+    };
+    let results = at_once(world, 16, move |world, _| create(world));
+    let (stored, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
+    assert_eq!(stored.len(), 3);
+    assert!(refused.iter().all(|one| *one == Err(MerchantLimitExceeded)));
+    assert_eq!(world.merchants.list(owner).await.unwrap().len(), 4);
+}
+
+/// Of many members that are added at once only as many come in as the quota has room for, the owner counted.
+pub async fn the_quota_of_members_is_exact_at_once(world: &World) {
+    let shop = world.shop().await;
+    let (id, owner, quota) = (shop.id, shop.owner, Quota::of(4));
+    let mut keys = Vec::new();
+    for _ in 0..12 {
+        keys.push(EmailKey::of(&world.account().await.email));
+    }
+    let results = at_once(world, keys.len(), |world, number| {
+        let key = keys[number].clone();
+        async move {
+            world
+                .merchants
+                .add_member(id, owner, &key, quota)
+                .await
+                .unwrap()
+        }
+    });
+    let (added, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
+    assert_eq!(added.len(), 3);
+    assert!(
+        refused
+            .iter()
+            .all(|one| *one == Err(MemberRefusal::LimitExceeded))
+    );
+    let member = added[0].as_ref().unwrap().id;
+    world
+        .merchants
+        .remove_member(id, owner, member)
+        .await
+        .unwrap()
+        .unwrap();
+    let newcomer = EmailKey::of(&world.account().await.email);
+    let added = world
+        .merchants
+        .add_member(id, owner, &newcomer, quota)
+        .await;
+    assert!(added.unwrap().is_ok(), "a place that was given back");
 }

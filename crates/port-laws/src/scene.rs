@@ -19,6 +19,7 @@ use goodpon_domain::{
     coupon::{Coupon, CouponStatus, Order},
     history::{HistoryAction, HistoryEntry},
     id::{AccountId, CouponId, MerchantId, TemplateId},
+    quota::Quota,
     session::Generation,
     template::{Discount, Limit, Owned, Period, Template, Terms},
 };
@@ -223,8 +224,15 @@ impl World {
         let client_id = format!("ck_{}", unique());
         let created = self
             .merchants
-            .create(owner, "상점".into(), client_id.clone(), new_secret())
+            .create(
+                owner,
+                "상점".into(),
+                client_id.clone(),
+                new_secret(),
+                Quota::UNLIMITED,
+            )
             .await
+            .unwrap()
             .unwrap();
         Shop {
             id: created.merchant.id,
@@ -265,10 +273,22 @@ impl World {
         terms
     }
 
+    /// A draft.
+    pub(crate) async fn draft(&self, shop: &Shop, terms: Terms) -> Arc<Template> {
+        let created = self
+            .templates
+            .create(shop.id, shop.owner, terms, Quota::UNLIMITED);
+        created.await.unwrap().expect("an owner can write a draft")
+    }
+
     /// A published template.
     pub(crate) async fn published(&self, shop: &Shop, terms: Terms) -> TemplateId {
-        let draft = self.templates.create(shop.id, terms).await.unwrap();
-        let published = self.templates.publish(shop.id, draft.id).await.unwrap();
+        let draft = self.draft(shop, terms).await;
+        let published = self
+            .templates
+            .publish(shop.id, shop.owner, draft.id)
+            .await
+            .unwrap();
         published.expect("a draft can be published").id
     }
 

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use goodpon_domain::{
-    id::TemplateId,
+    account::EmailKey,
+    id::{MerchantId, TemplateId},
+    merchant::AccessRefusal,
+    quota::Quota,
     template::{
-        DiscardRefusal, Discount, Limit, Owned, Period, PublishRefusal, Template, TemplateStatus,
-        Terms,
+        DiscardRefusal, Discount, DraftRefusal, Limit, Owned, Period, PublishRefusal, Template,
+        TemplateStatus, Terms,
     },
 };
 use jiff::SignedDuration;
@@ -17,7 +20,7 @@ use crate::{
 };
 
 async fn draft(world: &World, shop: &Shop, terms: Terms) -> Arc<Template> {
-    world.templates.create(shop.id, terms).await.unwrap()
+    world.draft(shop, terms).await
 }
 
 /// All terms come back as they were written.
@@ -67,21 +70,29 @@ pub async fn a_template_is_mine_or_foreign_or_absent(world: &World) {
     let mine = draft(world, &shop, world.terms()).await;
     let find = |id| world.templates.find(other.id, id);
     assert_eq!(find(mine.id).await.unwrap(), Owned::Foreign);
-    let published = world.templates.publish(other.id, mine.id).await.unwrap();
+    let published = world
+        .templates
+        .publish(other.id, other.owner, mine.id)
+        .await
+        .unwrap();
     assert_eq!(published, Err(PublishRefusal::NotOwned));
     let discarded = world
         .templates
-        .discard(other.id, mine.id, "r".into())
+        .discard(other.id, other.owner, mine.id, "r".into())
         .await
         .unwrap();
     assert_eq!(discarded, Err(DiscardRefusal::NotOwned));
     for absent in [0, -1, i64::MIN, i64::MAX].map(TemplateId) {
         assert_eq!(find(absent).await.unwrap(), Owned::Absent);
-        let published = world.templates.publish(other.id, absent).await.unwrap();
+        let published = world
+            .templates
+            .publish(other.id, other.owner, absent)
+            .await
+            .unwrap();
         assert_eq!(published, Err(PublishRefusal::NotFound));
         let discarded = world
             .templates
-            .discard(other.id, absent, "r".into())
+            .discard(other.id, other.owner, absent, "r".into())
             .await
             .unwrap();
         assert_eq!(discarded, Err(DiscardRefusal::NotFound));
@@ -94,8 +105,12 @@ pub async fn publish_and_discard_by_status(world: &World) {
     let shop = world.shop().await;
     for publish_first in [false, true] {
         let id = draft(world, &shop, world.terms()).await.id;
-        let publish = || world.templates.publish(shop.id, id);
-        let discard = |reason: &str| world.templates.discard(shop.id, id, reason.into());
+        let publish = || world.templates.publish(shop.id, shop.owner, id);
+        let discard = |reason: &str| {
+            world
+                .templates
+                .discard(shop.id, shop.owner, id, reason.into())
+        };
         if publish_first {
             let published = publish().await.unwrap().expect("a draft is published");
             assert_eq!(published.status, TemplateStatus::Issuable);
@@ -134,7 +149,11 @@ pub async fn an_ended_template_counts_as_expired_unswept(world: &World) {
         draft(world, &shop, ending.clone()).await.id,
         draft(world, &shop, ending).await.id,
     );
-    let discard = |id| world.templates.discard(shop.id, id, String::new());
+    let discard = |id| {
+        world
+            .templates
+            .discard(shop.id, shop.owner, id, String::new())
+    };
     world.clock.advance(SignedDuration::from_hours(1) - MICRO);
     assert!(discard(in_time).await.unwrap().is_ok());
     world.clock.advance(MICRO);
@@ -142,13 +161,17 @@ pub async fn an_ended_template_counts_as_expired_unswept(world: &World) {
         discard(late).await.unwrap(),
         Err(DiscardRefusal::InvalidStatus)
     );
-    let published = world.templates.publish(shop.id, late).await.unwrap();
+    let published = world
+        .templates
+        .publish(shop.id, shop.owner, late)
+        .await
+        .unwrap();
     assert_eq!(published, Err(PublishRefusal::InvalidStatus));
     assert!(discard(one).await.unwrap().is_ok(), "a draft stays a draft");
     assert!(
         world
             .templates
-            .publish(shop.id, other)
+            .publish(shop.id, shop.owner, other)
             .await
             .unwrap()
             .is_ok()
@@ -182,9 +205,10 @@ pub async fn templates_are_listed_newest_first(world: &World) {
 /// Of publications at once, one goes through.
 pub async fn one_of_many_publications_wins(world: &World) {
     let shop = world.shop().await;
-    let (merchant, id) = (shop.id, draft(world, &shop, world.terms()).await.id);
+    let (merchant, owner) = (shop.id, shop.owner);
+    let id = draft(world, &shop, world.terms()).await.id;
     let results = at_once(world, 32, move |world, _| async move {
-        world.templates.publish(merchant, id).await.unwrap()
+        world.templates.publish(merchant, owner, id).await.unwrap()
     });
     let (won, lost): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
@@ -198,18 +222,19 @@ pub async fn one_of_many_publications_wins(world: &World) {
 pub async fn a_discard_holds_against_publications_at_once(world: &World) {
     let shop = world.shop().await;
     for _ in 0..8 {
-        let (merchant, id) = (shop.id, draft(world, &shop, world.terms()).await.id);
+        let (merchant, owner) = (shop.id, shop.owner);
+        let id = draft(world, &shop, world.terms()).await.id;
         let results = at_once(world, 16, move |world, number| async move {
             if number % 2 == 0 {
                 let reason = number.to_string();
                 world
                     .templates
-                    .discard(merchant, id, reason)
+                    .discard(merchant, owner, id, reason)
                     .await
                     .unwrap()
                     .is_ok()
             } else {
-                let _ = world.templates.publish(merchant, id).await.unwrap();
+                let _ = world.templates.publish(merchant, owner, id).await.unwrap();
                 false
             }
         });
@@ -224,4 +249,100 @@ pub async fn a_discard_holds_against_publications_at_once(world: &World) {
         );
     }
     world.audited().await;
+}
+
+/// Members alone change templates, as of the change itself: one who was removed no more, whatever is asked at once.
+pub async fn only_members_change_templates(world: &World) {
+    let shop = world.shop().await;
+    let (stranger, staff) = (world.account().await, world.account().await);
+    let id = draft(world, &shop, world.terms()).await.id;
+    let absent = MerchantId(shop.id.0 + 1_000_000);
+    let refused = async |merchant, account| {
+        let templates = &world.templates;
+        let created = templates.create(merchant, account, world.terms(), Quota::UNLIMITED);
+        let created = created.await.unwrap().map(drop);
+        let published = templates.publish(merchant, account, id).await.unwrap();
+        let discarded = templates.discard(merchant, account, id, String::new());
+        let discarded = discarded.await.unwrap().map(drop);
+        let refusals = [
+            created.map_err(|refusal| match refusal {
+                DraftRefusal::Access(refusal) => refusal,
+                other => panic!("{other:?}"),
+            }),
+            published.map(drop).map_err(|refusal| match refusal {
+                PublishRefusal::Access(refusal) => refusal,
+                other => panic!("{other:?}"),
+            }),
+            discarded.map_err(|refusal| match refusal {
+                DiscardRefusal::Access(refusal) => refusal,
+                other => panic!("{other:?}"),
+            }),
+        ];
+        assert!(
+            refusals.windows(2).all(|pair| pair[0] == pair[1]),
+            "{refusals:?}"
+        );
+        refusals[0]
+    };
+    assert_eq!(
+        refused(absent, shop.owner).await,
+        Err(AccessRefusal::MerchantNotFound)
+    );
+    assert_eq!(
+        refused(shop.id, stranger.id).await,
+        Err(AccessRefusal::NotAMember)
+    );
+    let key = EmailKey::of(&staff.email);
+    let added = world
+        .merchants
+        .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED);
+    let member = added.await.unwrap().unwrap().id;
+    let created = world
+        .templates
+        .create(shop.id, staff.id, world.terms(), Quota::UNLIMITED);
+    created.await.unwrap().expect("staff may write a draft");
+    let removed = world.merchants.remove_member(shop.id, shop.owner, member);
+    removed.await.unwrap().unwrap();
+    assert_eq!(
+        refused(shop.id, staff.id).await,
+        Err(AccessRefusal::NotAMember)
+    );
+    assert_eq!(
+        world.template(&shop, id).await.status,
+        TemplateStatus::Draft
+    );
+    assert_eq!(world.templates.list(shop.id).await.unwrap().len(), 2);
+}
+
+/// Of many drafts at once only as many are stored as the quota has room for; whoever is no member does not learn of it.
+pub async fn the_quota_of_templates_is_exact_at_once(world: &World) {
+    let shop = world.shop().await;
+    let (merchant, owner) = (shop.id, shop.owner);
+    let quota = Quota::of(3);
+    let results = at_once(world, 16, move |world, _| async move {
+        let created = world
+            .templates
+            .create(merchant, owner, world.terms(), quota);
+        created.await.unwrap().map(drop)
+    });
+    let (stored, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
+    assert_eq!(stored.len(), 3);
+    assert!(
+        refused
+            .iter()
+            .all(|one| *one == Err(DraftRefusal::LimitExceeded))
+    );
+    assert_eq!(world.templates.list(merchant).await.unwrap().len(), 3);
+    let stranger = world.account().await.id;
+    let refused = world
+        .templates
+        .create(merchant, stranger, world.terms(), quota)
+        .await;
+    let no_member = DraftRefusal::Access(AccessRefusal::NotAMember);
+    assert_eq!(refused.unwrap().map(drop), Err(no_member));
+    let other = world.shop().await;
+    let created = world
+        .templates
+        .create(other.id, other.owner, world.terms(), quota);
+    assert!(created.await.unwrap().is_ok(), "each merchant has its own");
 }

@@ -77,16 +77,11 @@ pub async fn templates_expire_at_their_end(world: &World) {
         ending.push(world.published(&shop, world.ending_in(HOUR)).await);
     }
     let endless = world.published(&shop, world.terms()).await;
-    let draft = world
-        .templates
-        .create(shop.id, world.ending_in(HOUR))
-        .await
-        .unwrap()
-        .id;
+    let draft = world.draft(&shop, world.ending_in(HOUR)).await.id;
     let discarded = world.published(&shop, world.ending_in(HOUR)).await;
     let done = world
         .templates
-        .discard(shop.id, discarded, "r".into())
+        .discard(shop.id, shop.owner, discarded, "r".into())
         .await
         .unwrap();
     assert!(done.is_ok());
@@ -196,7 +191,7 @@ pub async fn coupons_of_a_discarded_template_are_discarded(world: &World) {
     );
     let done = world
         .templates
-        .discard(shop.id, gone, "재고 소진 🎟".into())
+        .discard(shop.id, shop.owner, gone, "재고 소진 🎟".into())
         .await
         .unwrap();
     assert!(done.is_ok());
@@ -234,7 +229,7 @@ pub async fn sweeps_at_once_do_it_once(world: &World) {
     world.clock.advance(HOUR);
     let done = world
         .templates
-        .discard(shop.id, gone, "r".into())
+        .discard(shop.id, shop.owner, gone, "r".into())
         .await
         .unwrap();
     assert!(done.is_ok());
@@ -260,7 +255,7 @@ pub async fn expired_or_discarded_but_not_both(world: &World) {
     }
     let done = world
         .templates
-        .discard(shop.id, id, "r".into())
+        .discard(shop.id, shop.owner, id, "r".into())
         .await
         .unwrap();
     assert!(done.is_ok());

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use goodpon_application::ports::{StoreResult, Templates};
 use goodpon_domain::{
-    id::{MerchantId, TemplateId},
-    template::{DiscardRefusal, Owned, PublishRefusal, Template, Terms},
+    id::{AccountId, MerchantId, TemplateId},
+    quota::Quota,
+    template::{DiscardRefusal, DraftRefusal, Owned, PublishRefusal, Template, Terms},
 };
 use goodpon_supervise::{Ended, Report};
 use goodpon_valkey::Invalidation;
@@ -45,8 +46,14 @@ pub(crate) async fn hear(scaled: Scaled, report: Report, mut stop: watch::Receiv
 
 #[async_trait]
 impl Templates for Scaled {
-    async fn create(&self, merchant: MerchantId, terms: Terms) -> StoreResult<Arc<Template>> {
-        self.store.create(merchant, terms).await
+    async fn create(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        terms: Terms,
+        quota: Quota,
+    ) -> StoreResult<Result<Arc<Template>, DraftRefusal>> {
+        Templates::create(&self.store, merchant, by, terms, quota).await
     }
 
     async fn list(&self, merchant: MerchantId) -> StoreResult<Vec<Arc<Template>>> {
@@ -69,9 +76,10 @@ impl Templates for Scaled {
     async fn publish(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
     ) -> StoreResult<Result<Arc<Template>, PublishRefusal>> {
-        let published = Templates::publish(&self.store, merchant, id).await?;
+        let published = Templates::publish(&self.store, merchant, by, id).await?;
         if published.is_ok() {
             self.changed(id).await;
         }
@@ -81,10 +89,11 @@ impl Templates for Scaled {
     async fn discard(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
         reason: String,
     ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>> {
-        let discarded = Templates::discard(&self.store, merchant, id, reason).await?;
+        let discarded = Templates::discard(&self.store, merchant, by, id, reason).await?;
         if discarded.is_ok() {
             self.changed(id).await;
         }

@@ -21,7 +21,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     business_time::BusinessZone,
-    id::{MerchantId, TemplateId},
+    id::{AccountId, MerchantId, TemplateId},
+    quota::Quota,
     session::Generation,
     template::{Discount, Limit, Period, Terms},
 };
@@ -66,9 +67,9 @@ async fn main() {
         &goodpon_supervise::Supervisor::new(),
     )
     .unwrap();
-    let merchant = merchant(&store).await;
+    let (merchant, owner) = merchant(&store).await;
     let load = Load {
-        template: template(&store, merchant).await,
+        template: template(&store, merchant, owner).await,
         merchant,
         store,
         users: AtomicU64::new(0),
@@ -148,7 +149,7 @@ impl Load {
     }
 }
 
-async fn merchant(store: &Store) -> MerchantId {
+async fn merchant(store: &Store) -> (MerchantId, AccountId) {
     let fresh = HashedCount::default();
     let mut digest = [0; 32];
     fresh.fill(&mut digest);
@@ -179,11 +180,18 @@ async fn merchant(store: &Store) -> MerchantId {
         tail: String::new(),
     };
     let client_id = "ck_probe".to_owned();
-    let shop = Merchants::create(store, owner.id, "Probe".into(), client_id, secret);
-    shop.await.unwrap().merchant.id
+    let shop = Merchants::create(
+        store,
+        owner.id,
+        "Probe".into(),
+        client_id,
+        secret,
+        Quota::UNLIMITED,
+    );
+    (shop.await.unwrap().unwrap().merchant.id, owner.id)
 }
 
-async fn template(store: &Store, merchant: MerchantId) -> TemplateId {
+async fn template(store: &Store, merchant: MerchantId, owner: AccountId) -> TemplateId {
     let terms = Terms {
         name: "Probe".into(),
         description: String::new(),
@@ -197,8 +205,14 @@ async fn template(store: &Store, merchant: MerchantId) -> TemplateId {
         },
         limit: Limit::IssueCount(1_000_000_000),
     };
-    let draft = Templates::create(store, merchant, terms).await.unwrap();
-    store.publish(merchant, draft.id).await.unwrap().unwrap().id
+    let draft = Templates::create(store, merchant, owner, terms, Quota::UNLIMITED).await;
+    let draft = draft.unwrap().unwrap();
+    store
+        .publish(merchant, owner, draft.id)
+        .await
+        .unwrap()
+        .unwrap()
+        .id
 }
 
 /// What else takes its time on a large store.

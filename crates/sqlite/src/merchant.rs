@@ -6,8 +6,10 @@ use goodpon_domain::{
     account::EmailKey,
     id::{AccountId, MemberId, MerchantId, SecretId},
     merchant::{
-        self, ClientSecret, Member, MemberRefusal, Merchant, Role, SecretRefusal, Standing,
+        self, ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded, Role,
+        SecretRefusal, Standing,
     },
+    quota::Quota,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -40,7 +42,7 @@ fn list(connection: &Connection, account: AccountId) -> rusqlite::Result<Vec<Mer
         .collect()
 }
 
-fn standing(
+pub(crate) fn standing(
     connection: &Connection,
     merchant: MerchantId,
     account: AccountId,
@@ -124,7 +126,13 @@ fn create(
     name: &str,
     client_id: &str,
     secret: &NewSecret,
-) -> rusqlite::Result<MerchantDetail> {
+    quota: Quota,
+) -> rusqlite::Result<Result<MerchantDetail, MerchantLimitExceeded>> {
+    let owned = "SELECT count(*) FROM merchant_members WHERE account_id = ?1 AND role = ?2";
+    let key = params![owner.0, role::code(Role::Owner)];
+    if quota.is_limited() && !quota.has_room(count(tx.connection, owned, key)?) {
+        return Ok(Err(MerchantLimitExceeded));
+    }
     tx.connection
         .prepare_cached(
             "INSERT INTO merchants (name, client_id, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",
@@ -133,7 +141,19 @@ fn create(
     let id = MerchantId(tx.connection.last_insert_rowid());
     insert_member(tx, id, owner, Role::Owner)?;
     insert_secret(tx, id, secret)?;
-    detail(tx.connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+    let detail = detail(tx.connection, id)?;
+    detail.map(Ok).ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// The number that a query counts.
+pub(crate) fn count(
+    connection: &Connection,
+    sql: &str,
+    key: impl rusqlite::Params,
+) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(sql)?
+        .query_row(key, |row| row.get(0))
 }
 
 fn insert_member(
@@ -245,6 +265,7 @@ fn add_member(
     merchant: MerchantId,
     by: AccountId,
     email: &EmailKey,
+    quota: Quota,
 ) -> rusqlite::Result<Result<Member, MemberRefusal>> {
     let allowed = standing(tx.connection, merchant, by)?.require_owner();
     if let Err(refusal) = allowed {
@@ -259,6 +280,10 @@ fn add_member(
         .is_some()
     {
         return Ok(Err(MemberRefusal::AlreadyAMember));
+    }
+    let members = "SELECT count(*) FROM merchant_members WHERE merchant_id = ?1";
+    if quota.is_limited() && !quota.has_room(count(tx.connection, members, [merchant.0])?) {
+        return Ok(Err(MemberRefusal::LimitExceeded));
     }
     let id = insert_member(tx, merchant, account.id, Role::Staff)?;
     touch(tx, merchant)?;
@@ -325,8 +350,9 @@ impl Merchants for Store {
         name: String,
         client_id: String,
         secret: NewSecret,
-    ) -> StoreResult<MerchantDetail> {
-        self.write(move |tx| create(tx, owner, &name, &client_id, &secret))
+        quota: Quota,
+    ) -> StoreResult<Result<MerchantDetail, MerchantLimitExceeded>> {
+        self.write(move |tx| create(tx, owner, &name, &client_id, &secret, quota))
             .await
     }
 
@@ -379,9 +405,10 @@ impl Merchants for Store {
         merchant: MerchantId,
         by: AccountId,
         email: &EmailKey,
+        quota: Quota,
     ) -> StoreResult<Result<Member, MemberRefusal>> {
         let email = email.clone();
-        self.write(move |tx| add_member(tx, merchant, by, &email))
+        self.write(move |tx| add_member(tx, merchant, by, &email, quota))
             .await
     }
 

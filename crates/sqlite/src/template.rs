@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use goodpon_application::ports::{StoreResult, Templates};
 use goodpon_domain::{
-    id::{MerchantId, TemplateId},
+    id::{AccountId, MerchantId, TemplateId},
+    merchant::{AccessRefusal, Role, Standing},
+    quota::Quota,
     template::{
-        self, DiscardRefusal, Discount, DiscountType, Limit, LimitType, Owned, Period,
-        PublishRefusal, Template, TemplateStatus, Terms,
+        self, DiscardRefusal, Discount, DiscountType, DraftRefusal, Limit, LimitType, Owned,
+        Period, PublishRefusal, Template, TemplateStatus, Terms,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -16,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::{
     Store,
     codec::{discount_type, limit_type, micros, optional_timestamp, template_status, timestamp},
+    merchant::{count, standing},
     writer::Tx,
 };
 
@@ -148,6 +151,15 @@ fn insert(tx: &Tx<'_>, merchant: MerchantId, terms: &Terms) -> rusqlite::Result<
     Ok(TemplateId(tx.connection.last_insert_rowid()))
 }
 
+/// Whether the account is a member of the merchant at the moment of the change.
+fn require_member(
+    tx: &Tx<'_>,
+    merchant: MerchantId,
+    by: AccountId,
+) -> rusqlite::Result<Result<Role, AccessRefusal>> {
+    standing(tx.connection, merchant, by).map(Standing::require_member)
+}
+
 /// The template as the transaction sees it, as far as it is the merchant's.
 fn owned<'a>(
     tx: &'a mut Tx<'_>,
@@ -170,10 +182,23 @@ fn snapshot(tx: &mut Tx<'_>, id: TemplateId) -> rusqlite::Result<Arc<Template>> 
 
 #[async_trait]
 impl Templates for Store {
-    async fn create(&self, merchant: MerchantId, terms: Terms) -> StoreResult<Arc<Template>> {
+    async fn create(
+        &self,
+        merchant: MerchantId,
+        by: AccountId,
+        terms: Terms,
+        quota: Quota,
+    ) -> StoreResult<Result<Arc<Template>, DraftRefusal>> {
         self.write(move |tx| {
+            if let Err(refusal) = require_member(tx, merchant, by)? {
+                return Ok(Err(DraftRefusal::Access(refusal)));
+            }
+            let all = "SELECT count(*) FROM coupon_templates WHERE merchant_id = ?1";
+            if quota.is_limited() && !quota.has_room(count(tx.connection, all, [merchant.0])?) {
+                return Ok(Err(DraftRefusal::LimitExceeded));
+            }
             let id = insert(tx, merchant, &terms)?;
-            snapshot(tx, id)
+            snapshot(tx, id).map(Ok)
         })
         .await
     }
@@ -202,9 +227,13 @@ impl Templates for Store {
     async fn publish(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
     ) -> StoreResult<Result<Arc<Template>, PublishRefusal>> {
         self.write(move |tx| {
+            if let Err(refusal) = require_member(tx, merchant, by)? {
+                return Ok(Err(PublishRefusal::Access(refusal)));
+            }
             if let Err(refusal) = template::publish(owned(tx, merchant, id)?) {
                 return Ok(Err(refusal));
             }
@@ -217,10 +246,14 @@ impl Templates for Store {
     async fn discard(
         &self,
         merchant: MerchantId,
+        by: AccountId,
         id: TemplateId,
         reason: String,
     ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>> {
         self.write(move |tx| {
+            if let Err(refusal) = require_member(tx, merchant, by)? {
+                return Ok(Err(DiscardRefusal::Access(refusal)));
+            }
             let now = tx.now;
             if let Err(refusal) = template::discard(owned(tx, merchant, id)?, now) {
                 return Ok(Err(refusal));

@@ -146,6 +146,7 @@ impl Ledger {
                 self.template.status = TemplateStatus::Issuable;
                 "PUBLISHED"
             }
+            Err(PublishRefusal::Access(_)) => "NO_MERCHANT_ACCESS_PERMISSION",
             Err(PublishRefusal::NotFound) => "COUPON_TEMPLATE_NOT_FOUND",
             Err(PublishRefusal::NotOwned) => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
             Err(PublishRefusal::InvalidStatus) => "COUPON_TEMPLATE_INVALID_STATUS_TO_PUBLISH",
@@ -159,6 +160,7 @@ impl Ledger {
                 self.template.discard_reason = Some("recall".into());
                 "DISCARDED"
             }
+            Err(DiscardRefusal::Access(_)) => "NO_MERCHANT_ACCESS_PERMISSION",
             Err(DiscardRefusal::NotFound) => "COUPON_TEMPLATE_NOT_FOUND",
             Err(DiscardRefusal::NotOwned) => "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT",
             Err(DiscardRefusal::InvalidStatus) => "COUPON_TEMPLATE_INVALID_STATUS_TO_DISCARD",

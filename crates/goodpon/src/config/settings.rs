@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use goodpon_domain::business_time::BusinessZone;
+use goodpon_domain::quota::{Quota, Quotas};
 use goodpon_mail::Smtp;
 use goodpon_telemetry::logs;
 use jiff::tz::TimeZone;
@@ -131,6 +132,8 @@ pub struct Settings {
     pub rate_auth_failures_per_min: u32,
     /// Whether something in front speaks TLS with the clients.
     pub tls_in_front: bool,
+    /// How much tenants may make.
+    pub quotas: Quotas,
     /// Whether a proxy's word on the client's address is taken.
     pub trust_forwarded_for: bool,
     /// What is logged.
@@ -184,6 +187,7 @@ impl Settings {
             rate_dashboard_per_min: read(all, "rate-dashboard-per-min", rate)?,
             rate_auth_failures_per_min: read(all, "rate-auth-failures-per-min", rate)?,
             tls_in_front: read(all, "tls-in-front", yes_or_no)?,
+            quotas: quotas(all)?,
             trust_forwarded_for: read(all, "trust-forwarded-for", yes_or_no)?,
             log_level: read(all, "log-level", str::parse)?,
             log_format: read(all, "log-format", str::parse)?,
@@ -297,6 +301,15 @@ fn hosts(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
+fn quotas(all: &Resolved) -> Result<Quotas, ConfigError> {
+    let quota = |name| read(all, name, |text| whole(text, 0..=1_000_000).map(Quota::of));
+    Ok(Quotas {
+        merchants_per_account: quota("max-merchants-per-account")?,
+        templates_per_merchant: quota("max-templates-per-merchant")?,
+        members_per_merchant: quota("max-members-per-merchant")?,
+    })
+}
+
 /// Both settings of it are checked together; its errors name the one at fault themselves.
 fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     let (url, url_source) = all.get("smtp-url")?;
@@ -360,3 +373,120 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
 
 #[cfg(test)]
 mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::super::{Flags, resolve};
+    use super::*;
+
+    fn with(name: &'static str, value: &str) -> Result<Settings, String> {
+        let mut flags = Flags::default();
+        flags.values.insert(name, value.to_owned());
+        let all = resolve(&flags, []).unwrap();
+        Settings::check(&all).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn the_defaults_are_good() {
+        let settings = with("log-format", "auto").unwrap();
+        assert_eq!(settings.partner_addr.as_str(), "0.0.0.0:8081");
+        assert!(settings.smtp.is_none() && settings.jwt_secret.is_none());
+        assert!(!settings.trust_forwarded_for && settings.cors_origins.is_empty());
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_setting_and_source() {
+        for (name, value) in [
+            ("data-dir", ""),
+            ("dashboard-addr", "8080"),
+            ("partner-addr", ":8080"),
+            ("admin-addr", "::1:9090"),
+            ("admin-addr", "localhost:65536"),
+            ("time-zone", "Asia/Soul"),
+            ("cors-origins", "https://a.example,*"),
+            ("cors-origins", "https://a.example/"),
+            ("verify-link-base", "console.example"),
+            ("max-connections", "0"),
+            ("max-connections-per-address", "-1"),
+            ("keep-alive-secs", "0"),
+            ("admin-hosts", "metrics.example:9090"),
+            ("docs", "off"),
+            ("hsts-max-age-secs", "1y"),
+            ("request-timeout-secs", "1.5"),
+            ("body-timeout-secs", "-1"),
+            ("rate-login-per-min", "many"),
+            ("max-templates-per-merchant", "-1"),
+            ("trust-forwarded-for", "yes"),
+            ("log-level", "loud"),
+            ("log-format", "xml"),
+            ("sweep-interval-secs", "3601"),
+        ] {
+            let error = with(name, value).err().expect(name);
+            let start = format!("bad value {value:?} for {name} (flag): ");
+            assert!(error.starts_with(&start), "{error}");
+        }
+        let error = with("mail-from", "nobody").err().unwrap();
+        assert!(error.starts_with("bad value (flag): mail-from"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_secret_is_named_and_not_shown() {
+        for (name, value) in [
+            ("jwt-secret", "hunter2"),
+            ("smtp-url", "smtp://u:hunter2@/"),
+        ] {
+            let error = with(name, value).err().expect(name);
+            assert!(
+                error.contains(name) && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn brokers_are_hosts_and_ports_and_nothing_else_is_shown() {
+        let given = |brokers: &str| {
+            let values = [
+                ("database-url", "mysql://u:p@h/d"),
+                ("valkey-url", "valkey://h"),
+                ("kafka-brokers", brokers),
+            ];
+            let values = values.map(|(name, value)| (name, value.to_owned()));
+            let flags = Flags {
+                values: values.into(),
+                file: None,
+            };
+            Settings::check(&resolve(&flags, []).unwrap())
+        };
+        for brokers in ["a", "a:9092, b:9093", "[::1]:9092"] {
+            let servers = given(brokers).map(|all| all.servers.unwrap());
+            assert_eq!(servers.unwrap().cluster.brokers, brokers);
+        }
+        for brokers in [
+            ",",
+            " ",
+            "SASL://user:hunter2@h:9092",
+            "a:9092,user:hunter2@h",
+            "SASL://hunter2",
+        ] {
+            let error = given(brokers).err().expect(brokers).0;
+            let start = "bad value for kafka-brokers (flag): must be HOST:PORT";
+            assert!(error.starts_with(start), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lists_are_split_and_links_trimmed() {
+        let settings = with("cors-origins", "https://A.example, http://b.example:3000").unwrap();
+        assert_eq!(
+            settings.cors_origins,
+            ["https://a.example", "http://b.example:3000"]
+        );
+        let settings = with("verify-link-base", "https://a.example/console/").unwrap();
+        assert_eq!(
+            settings.verify_link_base.as_deref(),
+            Some("https://a.example/console")
+        );
+    }
+}

@@ -12,6 +12,7 @@ use goodpon_application::{
 use goodpon_domain::{
     account::{Account, EmailKey},
     id::MerchantId,
+    quota::Quota,
     session::Generation,
     template::{Discount, Limit, Period, TemplateStatus, Terms},
 };
@@ -47,8 +48,15 @@ async fn signed_up(store: &Store, email: &str, digest: u8) -> Account {
 
 async fn shop(store: &Store, owner: &Account) -> MerchantId {
     let client_id = format!("ck_{}", owner.id);
-    let created = Merchants::create(store, owner.id, "상점".into(), client_id, secret());
-    created.await.unwrap().merchant.id
+    let created = Merchants::create(
+        store,
+        owner.id,
+        "상점".into(),
+        client_id,
+        secret(),
+        Quota::UNLIMITED,
+    );
+    created.await.unwrap().unwrap().merchant.id
 }
 
 fn secret() -> NewSecret {
@@ -136,8 +144,10 @@ async fn a_discard_waits_for_no_redemption() {
         },
         limit: Limit::None,
     };
-    let shop = MerchantId(1);
-    let id = Templates::create(&store, shop, terms).await.unwrap().id;
+    let owner = signed_up(&store, "a@example.com", 1).await;
+    let (shop, owner) = (shop(&store, &owner).await, owner.id);
+    let draft = Templates::create(&store, shop, owner, terms, Quota::UNLIMITED).await;
+    let id = draft.unwrap().unwrap().id;
     let slot = |slot: u8| format!("INSERT INTO template_redemptions VALUES ({id}, {slot}, 1)");
     redeeming.query_drop(slot(1)).await.unwrap();
     redeeming.query_drop("START TRANSACTION").await.unwrap();
@@ -146,8 +156,12 @@ async fn a_discard_waits_for_no_redemption() {
         .await
         .unwrap();
     redeeming.query_drop(slot(2)).await.unwrap();
-    store.publish(shop, id).await.unwrap().unwrap();
-    let discarded = store.discard(shop, id, "끝".into()).await.unwrap().unwrap();
+    store.publish(shop, owner, id).await.unwrap().unwrap();
+    let discarded = store
+        .discard(shop, owner, id, "끝".into())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (discarded.status, discarded.redeem_count),
         (TemplateStatus::Discarded, 1)

@@ -12,7 +12,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::Order,
-    id::{CouponId, MerchantId, TemplateId},
+    id::{AccountId, CouponId, MerchantId, TemplateId},
+    quota::Quota,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_port_laws::ManualClock;
@@ -23,6 +24,7 @@ use super::{Database, direct_gate::DirectGate, store};
 use crate::Store;
 
 pub(super) const MERCHANT: MerchantId = MerchantId(1);
+pub(super) const OWNER: AccountId = AccountId(1);
 pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub(super) const MICRO: SignedDuration = SignedDuration::from_micros(1);
 
@@ -36,11 +38,18 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) async fn new() -> Self {
         let (store, clock, database) = store().await;
-        Self {
+        let scene = Self {
             store,
             clock,
             database,
-        }
+        };
+        scene
+            .sql(
+                "INSERT INTO merchants (id, name, client_id, created_at, updated_at) VALUES (1, 'm', 'ck_1', 0, 0);
+                 INSERT INTO merchant_members (merchant_id, account_id, role, created_at) VALUES (1, 1, 0, 0)",
+            )
+            .await;
+        scene
     }
 
     /// A connection that goodpon knows nothing of.
@@ -70,16 +79,20 @@ impl Scene {
             },
             limit,
         };
-        let id = Templates::create(&self.store, MERCHANT, terms)
+        let id = Templates::create(&self.store, MERCHANT, OWNER, terms, Quota::UNLIMITED)
             .await
             .unwrap()
+            .unwrap()
             .id;
-        let published = self.store.publish(MERCHANT, id).await.unwrap();
+        let published = self.store.publish(MERCHANT, OWNER, id).await.unwrap();
         published.unwrap().id
     }
 
     pub(super) async fn discard(&self, template: TemplateId) {
-        let discarded = self.store.discard(MERCHANT, template, "r".into()).await;
+        let discarded = self
+            .store
+            .discard(MERCHANT, OWNER, template, "r".into())
+            .await;
         discarded.unwrap().unwrap();
     }
 

@@ -19,7 +19,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed},
-    id::{CouponId, MerchantId, TemplateId},
+    id::{AccountId, CouponId, MerchantId, TemplateId},
+    quota::Quota,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_kafka::{Cluster, topic};
@@ -97,6 +98,12 @@ impl Scene {
             Clocks::AreCompared => store,
         };
         store.migrate().await.unwrap();
+        for sql in [
+            "INSERT INTO merchants (id, name, client_id, created_at, updated_at) VALUES (1, 'm', 'ck_1', 0, 0)",
+            "INSERT INTO merchant_members (merchant_id, account_id, role, created_at) VALUES (1, 1, 0, 0)",
+        ] {
+            database.run(sql).await;
+        }
         store.set_up_partitions(PARTITIONS).await.unwrap();
         let own = format!("law-{}", store.installation().await.unwrap());
         let cluster = Cluster {
@@ -190,6 +197,7 @@ pub(crate) fn ran(outcome: Outcome<IssueOutcome>) -> IssueOutcome {
 }
 
 const MERCHANT: MerchantId = MerchantId(1);
+const OWNER: AccountId = AccountId(1);
 
 impl Scene {
     /// A published template.
@@ -215,10 +223,9 @@ impl Scene {
             }),
             limit,
         };
-        let draft = Templates::create(&self.scaled, MERCHANT, terms)
-            .await
-            .unwrap();
-        let published = Templates::publish(&self.scaled, MERCHANT, draft.id).await;
+        let draft = Templates::create(&self.scaled, MERCHANT, OWNER, terms, Quota::UNLIMITED);
+        let draft = draft.await.unwrap().unwrap();
+        let published = Templates::publish(&self.scaled, MERCHANT, OWNER, draft.id).await;
         published.unwrap().unwrap().id
     }
 

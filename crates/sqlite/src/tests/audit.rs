@@ -31,7 +31,7 @@ async fn eventful() -> Scene {
     scene.issued(withdrawn, "discarded").await;
     let discarded = scene
         .store
-        .discard(scene.merchant, withdrawn, "recall".into());
+        .discard(scene.merchant, scene.owner, withdrawn, "recall".into());
     discarded.await.unwrap().unwrap();
     while scene.store.discard_coupons(10).await.unwrap() > 0 {}
     for key in [1, 2, 3] {

@@ -304,7 +304,7 @@ async fn what_a_walk_settled_bears_the_order_of_before() {
     done.turn(&scene, 0..20).await;
     let discarded = scene
         .store
-        .discard(scene.merchant, template, "recall".into());
+        .discard(scene.merchant, scene.owner, template, "recall".into());
     discarded.await.unwrap().unwrap();
     while scene.store.discard_coupons(7).await.unwrap() > 0 {}
     // A cancellation discards at once.

@@ -354,6 +354,7 @@ async fn entries_of_before_may_lack_their_amounts() {
         folder,
         clock,
         merchant,
+        owner,
     } = scene;
     store.close();
     let path = folder.path().join(DATABASE_FILE);
@@ -366,6 +367,7 @@ async fn entries_of_before_may_lack_their_amounts() {
         store,
         clock,
         merchant,
+        owner,
         folder,
     };
     assert_eq!(scene.store.audit().await.unwrap(), []);

@@ -20,7 +20,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::Order,
-    id::{CouponId, MerchantId, TemplateId},
+    id::{AccountId, CouponId, MerchantId, TemplateId},
+    quota::Quota,
     session::Generation,
     template::{Discount, Limit, Period, Terms},
 };
@@ -37,6 +38,7 @@ pub(crate) struct Scene {
     pub(crate) store: Store,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) merchant: MerchantId,
+    pub(crate) owner: AccountId,
     pub(crate) folder: TempDir,
 }
 
@@ -137,12 +139,20 @@ impl Scene {
             head: "0000".into(),
             tail: "ffff".into(),
         };
-        let shop = Merchants::create(&store, owner.id, "Shop".into(), "ck_1".into(), secret);
-        let merchant = shop.await.unwrap().merchant.id;
+        let shop = Merchants::create(
+            &store,
+            owner.id,
+            "Shop".into(),
+            "ck_1".into(),
+            secret,
+            Quota::UNLIMITED,
+        );
+        let merchant = shop.await.unwrap().unwrap().merchant.id;
         Self {
             store,
             clock,
             merchant,
+            owner: owner.id,
             folder,
         }
     }
@@ -162,10 +172,21 @@ impl Scene {
             },
             limit,
         };
-        let draft = Templates::create(&self.store, self.merchant, terms)
+        let draft = Templates::create(
+            &self.store,
+            self.merchant,
+            self.owner,
+            terms,
+            Quota::UNLIMITED,
+        )
+        .await
+        .unwrap()
+        .unwrap();
+        let published = self
+            .store
+            .publish(self.merchant, self.owner, draft.id)
             .await
             .unwrap();
-        let published = self.store.publish(self.merchant, draft.id).await.unwrap();
         published.unwrap().id
     }
 
@@ -267,6 +288,7 @@ impl Scene {
             store: open_with(&folder, &clock, most_waiting),
             clock,
             merchant: self.merchant,
+            owner: self.owner,
             folder,
         }
     }

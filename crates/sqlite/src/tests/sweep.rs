@@ -59,7 +59,13 @@ async fn discard_all(scene: &Scene) {
 }
 
 async fn discard_template(scene: &Scene, template: TemplateId) {
-    let discarded = Templates::discard(&scene.store, scene.merchant, template, "recall".into());
+    let discarded = Templates::discard(
+        &scene.store,
+        scene.merchant,
+        scene.owner,
+        template,
+        "recall".into(),
+    );
     discarded.await.unwrap().unwrap();
 }
 
