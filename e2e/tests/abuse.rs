@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use goodpon_e2e::actors::{Shop, Stranger};
 use goodpon_e2e::raw::read_answer;
+use goodpon_e2e::template::Template;
 use goodpon_e2e::{Api, Options, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -188,4 +190,80 @@ mod floods {
         );
         attack.shutdown().await;
     }
+}
+
+// Noisy tenants: one who asks for as much as can be had, and another whose sale goes on.
+
+/// A tenant with many templates, of each of which one user has a coupon.
+async fn wide_tenant(world: &World, templates: usize) -> (Stranger, i64, Shop) {
+    let tenant = world.stranger().await;
+    let created = tenant.create_merchant("큰 상점").await.ok().clone();
+    let merchant = created["id"].as_i64().unwrap();
+    let shop = goodpon_e2e::world::shop(&world.client, &created);
+    let template = Template::default().name(&"가".repeat(255));
+    for _ in 0..templates {
+        let draft = tenant.create_template(merchant, template.body()).await;
+        let id = draft.ok()["id"].as_i64().unwrap();
+        tenant.publish(merchant, id).await.ok();
+        shop.issue(id, "wide").await.ok();
+    }
+    (tenant, merchant, shop)
+}
+
+/// How many coupons are issued to new users over so many connections within a time.
+async fn issued(world: &World, template: i64, round: &str, connections: usize) -> usize {
+    let until = Instant::now() + Duration::from_secs(3);
+    let issuers = (0..connections).map(|connection| async move {
+        let mut count = 0;
+        while Instant::now() < until {
+            let user = format!("{round}-{connection}-{count}");
+            world.shop.issue(template, &user).await.ok();
+            count += 1;
+        }
+        count
+    });
+    futures::future::join_all(issuers).await.into_iter().sum()
+}
+
+/// The widest requests of one tenant, eight at a time, leave another tenant at least half of its sale. They are answered,
+/// or refused with 503 and told when to come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_widest_requests_of_one_tenant_leave_another_half_of_its_rate() {
+    let world = World::with(Options::default()).await;
+    let template = world.publish(&Template::default()).await;
+    let (tenant, merchant, shop) = wide_tenant(&world, 300).await;
+    issued(&world, template, "warm", 16).await;
+    let alone = issued(&world, template, "alone", 16).await;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    let noise = (0..8).map(|number| {
+        let (tenant, shop, is_over) = (&tenant, &shop, &is_over);
+        async move {
+            let mut answered = 0;
+            while !is_over() {
+                let answer = match number % 3 {
+                    0 => tenant.templates(merchant).await,
+                    1 => tenant.histories(merchant, &[("size", "100")]).await,
+                    _ => shop.coupons("wide").await,
+                };
+                match answer.status {
+                    200 => answered += 1,
+                    503 => assert!(answer.header("retry-after").is_some(), "{answer}"),
+                    _ => panic!("{answer}"),
+                }
+            }
+            answered
+        }
+    });
+    let sale = async {
+        let beside = issued(&world, template, "beside", 16).await;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        beside
+    };
+    let (noise, beside) = futures::join!(futures::future::join_all(noise), sale);
+    assert!(noise.iter().all(|answered| *answered > 0), "{noise:?}");
+    assert!(
+        beside * 2 >= alone,
+        "{beside} issues beside {noise:?} wide requests, {alone} without"
+    );
 }

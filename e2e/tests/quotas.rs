@@ -56,9 +56,7 @@ async fn quotas_hold_at_once_and_are_refused_with_codes_of_their_own() {
         .map(|account| owner.add_member(merchant, &account.email));
     let added = join_all(added).await;
     assert_eq!(successes(&added, "MEMBER_LIMIT_EXCEEDED"), 1);
-    let refused = world
-        .stranger()
-        .await
-        .create_template(merchant, template.body());
-    refused.await.refused("NO_MERCHANT_ACCESS_PERMISSION");
+    let stranger = world.stranger().await;
+    let answer = stranger.create_template(merchant, template.body()).await;
+    answer.refused("NO_MERCHANT_ACCESS_PERMISSION");
 }

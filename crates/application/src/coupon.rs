@@ -16,6 +16,7 @@ use crate::{
         CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
         StoreResult,
     },
+    turns::{Tenant, Wide},
 };
 
 /// There is no such template that is issuable and the merchant's own.
@@ -64,14 +65,28 @@ pub async fn issue(
     app.gate.issue(request, idempotency).await
 }
 
+/// A user with more coupons than that is read within a turn of the merchant's.
+const FEW_COUPONS: usize = 64;
+
+async fn held(app: &App, merchant: MerchantId, user_id: &str) -> StoreResult<Wide<HeldCoupon>> {
+    let few = app.coupons.held(merchant, user_id, FEW_COUPONS).await?;
+    if let Some(few) = few {
+        return Ok(Wide::small(few));
+    }
+    let turn = app.turns.take(Tenant::Merchant(merchant)).await?;
+    let all = app.coupons.held(merchant, user_id, usize::MAX).await?;
+    Ok(Wide::of(all.unwrap_or_default(), turn))
+}
+
 /// The user's coupons in hand, in the contract's order.
 pub async fn in_hand(
     app: &App,
     merchant: MerchantId,
     user_id: &str,
-) -> StoreResult<Vec<HeldCoupon>> {
-    let held = app.coupons.held(merchant, user_id).await?;
-    Ok(wallet::in_hand(held, app.clock.now()))
+) -> StoreResult<Wide<HeldCoupon>> {
+    let held = held(app, merchant, user_id).await?;
+    let now = app.clock.now();
+    Ok(held.map(|held| wallet::in_hand(held, now)))
 }
 
 /// The user's coupons that can be redeemed, for an order of that amount, in the contract's order.
@@ -80,9 +95,10 @@ pub async fn available(
     merchant: MerchantId,
     user_id: &str,
     order_amount: i64,
-) -> StoreResult<Vec<HeldCoupon>> {
-    let held = app.coupons.held(merchant, user_id).await?;
-    Ok(wallet::available(held, order_amount, app.clock.now()))
+) -> StoreResult<Wide<HeldCoupon>> {
+    let held = held(app, merchant, user_id).await?;
+    let now = app.clock.now();
+    Ok(held.map(|held| wallet::available(held, order_amount, now)))
 }
 
 /// Redeems a coupon for an order.

@@ -8,7 +8,7 @@ use goodpon_domain::{
 use jiff::{Timestamp, civil::Date};
 use sha2::{Digest, Sha256};
 
-use crate::{App, Failure, merchant::require_member};
+use crate::{App, Failure, merchant::require_member, turns::Tenant};
 
 /// In which order entries are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +100,7 @@ pub async fn page(
         user_id: query.user_id,
         template_id: query.template_id,
     };
+    let _turn = app.turns.take(Tenant::Merchant(merchant)).await?;
     let mut entries = app
         .histories
         .page(merchant, &filter, query.direction, after, query.size + 1)

@@ -15,6 +15,7 @@ pub mod merchant;
 pub mod network;
 pub mod ports;
 pub mod template;
+pub mod turns;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use ports::{
     AccessTokens, Accounts, Clock, Coupons, Health, Histories, IssueGate, Merchants, Outbox,
     Passwords, Random, StoreError, Templates, Upkeep,
 };
+use turns::Turns;
 
 /// All that use cases need of the outside. Cheap to clone behind an [`Arc`]; made once, by the binary.
 pub struct App {
@@ -54,6 +56,8 @@ pub struct App {
     pub random: Arc<dyn Random>,
     /// The zone in which days are meant.
     pub zone: BusinessZone,
+    /// Reads that go through much.
+    pub turns: Turns,
     /// How much tenants may make.
     pub quotas: Quotas,
     /// How the verification mail is written.

@@ -14,6 +14,7 @@ use crate::{
     App, Failure,
     credentials::{new_secret, random_hex},
     ports::{MerchantDetail, StoreResult},
+    turns::{Tenant, Wide},
 };
 
 /// A merchant just made, with its first secret in full.
@@ -46,8 +47,10 @@ pub async fn create(
 }
 
 /// The merchants of which the account is a member, newest first.
-pub async fn list(app: &App, account: AccountId) -> StoreResult<Vec<Merchant>> {
-    app.merchants.list(account).await
+pub async fn list(app: &App, account: AccountId) -> StoreResult<Wide<Merchant>> {
+    let turn = app.turns.take(Tenant::Account(account)).await?;
+    let merchants = app.merchants.list(account).await?;
+    Ok(Wide::of(merchants, turn))
 }
 
 /// There is no such merchant, or it is not the caller's.
@@ -60,6 +63,8 @@ pub async fn detail(
     account: AccountId,
     merchant: MerchantId,
 ) -> Result<MerchantDetail, Failure<MerchantNotFound>> {
+    // Of the account and not of the merchant: only the former is known to be the caller's.
+    let _turn = app.turns.take(Tenant::Account(account)).await?;
     let detail = app.merchants.detail(merchant, account).await?;
     detail.ok_or(Failure::Refused(MerchantNotFound))
 }

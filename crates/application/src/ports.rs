@@ -402,8 +402,14 @@ pub type CancelOutcome = Result<Cancellation, CancelRefusal>;
 /// Coupons once they are issued.
 #[async_trait]
 pub trait Coupons: Send + Sync {
-    /// The user's coupons of this merchant with their templates: at least those in state ISSUED.
-    async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>>;
+    /// The user's coupons of this merchant with their templates: at least those in state ISSUED. None at all are told
+    /// of a user who ever got more than `most`.
+    async fn held(
+        &self,
+        merchant: MerchantId,
+        user_id: &str,
+        most: usize,
+    ) -> StoreResult<Option<Vec<HeldCoupon>>>;
     /// Redeems a coupon, with its history entry, counters and remembered answer as one.
     async fn redeem(
         &self,

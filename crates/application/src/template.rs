@@ -11,7 +11,11 @@ use goodpon_domain::{
     },
 };
 
-use crate::{App, Failure, merchant::require_member};
+use crate::{
+    App, Failure,
+    merchant::require_member,
+    turns::{Tenant, Wide},
+};
 
 /// A template with what counts of it at this moment.
 #[derive(Debug, Clone)]
@@ -70,12 +74,13 @@ pub async fn list(
     app: &App,
     account: AccountId,
     merchant: MerchantId,
-) -> Result<Vec<TemplateView>, Failure<AccessRefusal>> {
+) -> Result<Wide<TemplateView>, Failure<AccessRefusal>> {
     require_member(app, account, merchant).await?;
+    let turn = app.turns.take(Tenant::Merchant(merchant)).await?;
     let templates = app.templates.list(merchant).await?;
     let counts = app.gate.issue_counts(&templates).await?;
     let now = app.clock.now();
-    Ok(templates
+    let views = templates
         .into_iter()
         .zip(counts)
         .map(|(template, issue_count)| TemplateView {
@@ -83,7 +88,8 @@ pub async fn list(
             template,
             issue_count,
         })
-        .collect())
+        .collect();
+    Ok(Wide::of(views, turn))
 }
 
 /// Why a template is not shown.

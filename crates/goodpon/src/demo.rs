@@ -70,7 +70,8 @@ pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
     let ours = match &found {
         Some(account) => merchant::list(app, account.id)
             .await
-            .map_err(store_failed)?,
+            .map_err(store_failed)?
+            .into_items(),
         None => Vec::new(),
     };
     let kept = read(&path)?;
@@ -137,7 +138,7 @@ async fn issue_one(
     // Scaled out, an issuer writes it a moment later.
     for _ in 0..LOOKS {
         let held = coupon::in_hand(app, merchant_id, user).await;
-        if let Some(held) = held.map_err(store_failed)?.first() {
+        if let Some(held) = held.map_err(store_failed)?.into_items().first() {
             return Ok(held.coupon.id);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -219,7 +220,8 @@ async fn publish_templates(
 ) -> Result<Vec<(TemplateId, String)>, Failed> {
     let there = template::list(app, account, merchant)
         .await
-        .map_err(failed)?;
+        .map_err(failed)?
+        .into_items();
     let mut published = Vec::new();
     for draft in drafts(app) {
         let name = draft.name.clone();

@@ -9,6 +9,7 @@ use goodpon_application::App;
 use goodpon_application::credentials::CredentialCache;
 use goodpon_application::mail::VerificationMail;
 use goodpon_application::ports::{Clock, Health, IssueGate, Random, Templates};
+use goodpon_application::turns::Turns;
 use goodpon_domain::business_time::BusinessZone;
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
@@ -180,6 +181,7 @@ pub fn app(
                 clock,
                 random,
                 zone,
+                turns: Turns::on(cores()),
                 quotas: settings.quotas,
                 verification_mail,
                 credentials,
@@ -190,6 +192,11 @@ pub fn app(
         Backends::Embedded(store) => over!(store, store.clone()),
         Backends::Scaled { store, .. } => over!(store, SharedOutbox::new(store.clone())),
     })
+}
+
+/// How many cores this process has.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The ports that the issue path stands behind.

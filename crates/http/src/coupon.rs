@@ -174,11 +174,15 @@ pub(crate) async fn list_user_coupons(
     let user_id = fields.finish(|| user_id)?;
     let app = partner.app();
     let held = coupon::in_hand(app, caller.merchant_id, &user_id).await?;
-    let coupons = held
-        .iter()
-        .map(|held| UserCouponView::of(held, &app.zone, held.is_redeemable()))
-        .collect();
-    Ok(Answer::success(&UserCouponsView { coupons }))
+    let zone = app.zone.clone();
+    let answer = held.render(move |held| {
+        let coupons = held
+            .iter()
+            .map(|held| UserCouponView::of(held, &zone, held.is_redeemable()))
+            .collect();
+        Answer::success(&UserCouponsView { coupons })
+    });
+    Ok(answer.await?)
 }
 
 #[utoipa::path(
@@ -206,14 +210,18 @@ pub(crate) async fn list_available_user_coupons(
     let (user_id, amount) = fields.finish(|| Some((user_id?, amount?)))?;
     let app = partner.app();
     let held = coupon::available(app, caller.merchant_id, &user_id, amount).await?;
-    let coupons = held
-        .iter()
-        .map(|held| {
-            let reached = held.is_min_order_amount_reached(amount);
-            AvailableUserCouponView::of(held, &app.zone, reached)
-        })
-        .collect();
-    Ok(Answer::success(&AvailableUserCouponsView { coupons }))
+    let zone = app.zone.clone();
+    let answer = held.render(move |held| {
+        let coupons = held
+            .iter()
+            .map(|held| {
+                let reached = held.is_min_order_amount_reached(amount);
+                AvailableUserCouponView::of(held, &zone, reached)
+            })
+            .collect();
+        Answer::success(&AvailableUserCouponsView { coupons })
+    });
+    Ok(answer.await?)
 }
 
 /// The coupon that the path names. What cannot be an id of ours is one that nothing bears: not found,

@@ -173,11 +173,15 @@ pub(crate) async fn list_merchants(
 ) -> Result<Answer, ApiError> {
     let app = dashboard.app();
     let merchants = merchant::list(app, caller.id).await?;
-    let merchants = merchants
-        .iter()
-        .map(|merchant| MyMerchantSummary::of(merchant, &app.zone))
-        .collect();
-    Ok(Answer::success(&MyMerchantSummaries { merchants }))
+    let zone = app.zone.clone();
+    let answer = merchants.render(move |merchants| {
+        let merchants = merchants
+            .iter()
+            .map(|merchant| MyMerchantSummary::of(merchant, &zone))
+            .collect();
+        Answer::success(&MyMerchantSummaries { merchants })
+    });
+    Ok(answer.await?)
 }
 
 /// A merchant as its members see it.

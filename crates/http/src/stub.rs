@@ -13,6 +13,7 @@ use goodpon_application::history::{Direction, HistoryFilter};
 use goodpon_application::idempotency::{Idempotency, Outcome, Peek};
 use goodpon_application::mail::{Backlog, MailContent, QueuedMail, StoredMail, VerificationMail};
 use goodpon_application::ports::*;
+use goodpon_application::turns::Turns;
 use goodpon_domain::account::{
     Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal,
 };
@@ -292,7 +293,7 @@ impl IssueGate for Away {
 
 #[async_trait]
 impl Coupons for Away {
-    async fn held(&self, _: MerchantId, _: &str) -> StoreResult<Vec<HeldCoupon>> {
+    async fn held(&self, _: MerchantId, _: &str, _: usize) -> StoreResult<Option<Vec<HeldCoupon>>> {
         away()
     }
     async fn redeem(
@@ -395,6 +396,7 @@ pub(crate) fn app_that_counts(lookups: Arc<AtomicUsize>) -> Arc<App> {
         clock: away.clone(),
         random: away,
         zone: BusinessZone::new(TimeZone::UTC),
+        turns: Turns::on(2),
         quotas: Quotas::UNLIMITED,
         verification_mail: VerificationMail {
             link_base: String::new(),

@@ -152,11 +152,15 @@ pub(crate) async fn list_coupon_templates(
     let views = template::list(app, caller.id, MerchantId(merchant))
         .await
         .map_err(|failure| ApiError::of(failure, access_code))?;
-    let templates = views
-        .iter()
-        .map(|view| CouponTemplateSummary::of(view, &app.zone))
-        .collect();
-    Ok(Answer::success(&CouponTemplateSummaries { templates }))
+    let zone = app.zone.clone();
+    let answer = views.render(move |views| {
+        let templates = views
+            .iter()
+            .map(|view| CouponTemplateSummary::of(view, &zone))
+            .collect();
+        Answer::success(&CouponTemplateSummaries { templates })
+    });
+    Ok(answer.await?)
 }
 
 errors! { DetailErrors: MerchantNotFound, NoMerchantAccessPermission, CouponTemplateNotFound, CouponTemplateNotOwnedByMerchantDashboard }

@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     Store,
-    codec::{coupon_status, history_action, limit_type, micros, template_status},
+    codec::{coupon_status, history_action, limit_type, micros, row_limit, template_status},
     columns::Columns,
     fault::Result,
     idempotency::{self, Record},
@@ -365,30 +365,41 @@ async fn cancel(
     Ok(Outcome::Ran(outcome))
 }
 
-/// A user's coupons in state ISSUED, with their templates. Redemptions in slots are not counted: only a limit matters
+/// A user's coupons in whatever state, with their templates: the server stops at the limit. Redemptions in slots are not counted: only a limit matters
 /// to who holds a coupon.
 pub(crate) fn held_sql() -> String {
     format!(
         "SELECT {COLUMNS}, {} FROM coupons c FORCE INDEX (coupons_by_user)
          JOIN coupon_templates t ON t.id = c.template_id AND t.merchant_id = c.merchant_id
-         WHERE c.merchant_id = ? AND c.user_id = ? AND c.status = {}",
+         WHERE c.merchant_id = ? AND c.user_id = ? LIMIT ?",
         template::COLUMNS_BUT_SLOTS,
-        coupon_status::code(CouponStatus::Issued),
     )
 }
 
 #[async_trait]
 impl Coupons for Store {
-    async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
+    async fn held(
+        &self,
+        merchant: MerchantId,
+        user_id: &str,
+        most: usize,
+    ) -> StoreResult<Option<Vec<HeldCoupon>>> {
         let sql = held_sql();
+        let limit = row_limit(most.saturating_add(1));
         let read = |row: &mut Columns| {
             Ok(HeldCoupon {
                 coupon: read(row)?.coupon,
                 template: Arc::new(template::read(row)?),
             })
         };
-        self.read(|session| Box::pin(session.rows(&sql, (merchant.0, user_id), read)))
-            .await
+        let mut held = self
+            .read(|session| Box::pin(session.rows(&sql, (merchant.0, user_id, limit), read)))
+            .await?;
+        if held.len() > most {
+            return Ok(None);
+        }
+        held.retain(|one: &HeldCoupon| one.coupon.status == CouponStatus::Issued);
+        Ok(Some(held))
     }
 
     async fn redeem(

@@ -22,6 +22,7 @@ use goodpon_domain::{
     quota::Quota,
     session::Generation,
     template::{Discount, Limit, Owned, Period, Template, Terms},
+    wallet::HeldCoupon,
 };
 use jiff::SignedDuration;
 use tokio::sync::Barrier;
@@ -327,9 +328,15 @@ impl World {
         coupon.expect("an issued coupon is held")
     }
 
+    /// The coupons of a user, at least those in state ISSUED, with their templates.
+    pub(crate) async fn held(&self, merchant: MerchantId, user: &str) -> Vec<HeldCoupon> {
+        let held = self.coupons.held(merchant, user, usize::MAX).await.unwrap();
+        held.expect("no limit")
+    }
+
     /// The coupons of a user that are in state ISSUED.
     pub(crate) async fn in_hand(&self, merchant: MerchantId, user: &str) -> Vec<Coupon> {
-        let held = self.coupons.held(merchant, user).await.unwrap();
+        let held = self.held(merchant, user).await;
         held.into_iter()
             .map(|held| held.coupon)
             .filter(|coupon| coupon.status == CouponStatus::Issued)

@@ -299,7 +299,9 @@ impl Store {
 #[async_trait]
 impl Accounts for Store {
     async fn is_email_taken(&self, email: &EmailKey) -> StoreResult<bool> {
-        let found = self.read(|connection| load_by_email(connection, email))?;
+        let email = email.clone();
+        let find = move |connection: &Connection| load_by_email(connection, &email);
+        let found = self.read(find).await?;
         Ok(found.is_some_and(|(account, _)| account.verified))
     }
 
@@ -313,12 +315,15 @@ impl Accounts for Store {
     }
 
     async fn find(&self, id: AccountId) -> StoreResult<Option<Account>> {
-        let found = self.read(|connection| load(connection, "id", id.0))?;
+        let find = move |connection: &Connection| load(connection, "id", id.0);
+        let found = self.read(find).await?;
         Ok(found.map(|(account, _)| account))
     }
 
     async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>> {
-        self.read(|connection| load_by_email(connection, email))
+        let email = email.clone();
+        self.read(move |connection| load_by_email(connection, &email))
+            .await
     }
 
     async fn draw_generation(&self, id: AccountId, generation: Generation) -> StoreResult<()> {
@@ -337,7 +342,8 @@ impl Accounts for Store {
         &self,
         token_digest: [u8; 32],
     ) -> StoreResult<Result<Account, VerifyRefusal>> {
-        let (token, found) = self.read(|connection| find_token(connection, token_digest))?;
+        let find = move |connection: &Connection| find_token(connection, token_digest);
+        let (token, found) = self.read(find).await?;
         let account = found.as_ref().map(|(account, _)| account);
         Ok(account::verify(token, account, self.inner.clock.now()).cloned())
     }

@@ -52,6 +52,7 @@ fn differences(snapshot: &Connection) -> rusqlite::Result<Vec<Difference>> {
     audit.check_holders(snapshot)?;
     audit.check_keys(snapshot)?;
     audit.check_entries(snapshot)?;
+    audit.check_activity(snapshot)?;
     audit.check_templates();
     Ok(audit.differences)
 }
@@ -276,6 +277,35 @@ impl Audit {
         while let Some(row) = rows.next()? {
             let subject = format!("idempotency record {} key", row.get::<_, i64>(0)?);
             self.differ(subject, "an entry that leads to it", "none");
+        }
+        Ok(())
+    }
+
+    /// Each entry's template has a row for the entry's second, without which no page would find it, and no other.
+    fn check_activity(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut lacking = connection.prepare(
+            "SELECT DISTINCT h.template_id, h.recorded_at / 1000000 FROM coupon_histories h NOT INDEXED
+             LEFT JOIN template_activity a ON a.merchant_id = h.merchant_id AND a.second = h.recorded_at / 1000000
+                 AND a.template_id = h.template_id
+             WHERE a.second IS NULL",
+        )?;
+        let mut rows = lacking.query([])?;
+        while let Some(row) = rows.next()? {
+            let (template, second): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let subject = format!("template {template} activity at {second}");
+            self.differ(subject, "a row", "none");
+        }
+        let mut stray = connection.prepare(
+            "SELECT a.template_id, a.second FROM template_activity a WHERE NOT EXISTS (
+                 SELECT 1 FROM coupon_histories h WHERE h.template_id = a.template_id
+                     AND h.merchant_id = a.merchant_id
+                     AND h.recorded_at >= a.second * 1000000 AND h.recorded_at < (a.second + 1) * 1000000)",
+        )?;
+        let mut rows = stray.query([])?;
+        while let Some(row) = rows.next()? {
+            let (template, second): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let subject = format!("template {template} activity at {second}");
+            self.differ(subject, "an entry in that second", "none");
         }
         Ok(())
     }

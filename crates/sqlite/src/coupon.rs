@@ -24,6 +24,9 @@ use crate::{
     writer::Tx,
 };
 
+/// So many coupons are looked up in a few hundred microseconds at the most, if their pages are in memory.
+const FEW_COUPONS: usize = 64;
+
 /// Writes the entries that tell of a coupon's change, and takes notice of its state behind the last of them.
 pub(crate) fn change<'a>(
     tx: &mut Tx<'_>,
@@ -35,7 +38,8 @@ pub(crate) fn change<'a>(
     for entry in entries {
         status = entry.action.leads_to();
         order_id = entry.order_id.or(order_id);
-        change = Some(entry.write(tx, tx.history_id(), change)?);
+        let id = tx.history_id();
+        change = Some(entry.write(tx, id, change)?);
     }
     if let Some(change) = change {
         let state = State {
@@ -86,7 +90,7 @@ impl<'a> Entry<'a> {
     /// Writes it as of the transaction's instant, behind the coupon's last entry if that is not the ISSUE.
     pub(crate) fn write(
         &self,
-        tx: &Tx<'_>,
+        tx: &mut Tx<'_>,
         id: HistoryId,
         behind: Option<Change>,
     ) -> rusqlite::Result<Change> {
@@ -117,6 +121,13 @@ impl<'a> Entry<'a> {
                 self.amounts.order,
                 self.amounts.discount,
             ])?;
+        let Coupon {
+            merchant_id,
+            template_id,
+            ..
+        } = *self.coupon;
+        tx.activity
+            .note(tx.connection, merchant_id, template_id, place.0)?;
         Ok(Change { number, place })
     }
 }
@@ -207,18 +218,19 @@ fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOu
 
 #[async_trait]
 impl Coupons for Store {
-    async fn held(&self, merchant: MerchantId, user_id: &str) -> StoreResult<Vec<HeldCoupon>> {
-        let coupons = self.read(|connection| self.all_coupons(connection, merchant, user_id))?;
-        let mut held = Vec::with_capacity(coupons.len());
-        for Stored { coupon, .. } in coupons {
-            if coupon.status != CouponStatus::Issued {
-                continue;
-            }
-            if let Owned::Mine(template) = self.find_template(merchant, coupon.template_id)? {
-                held.push(HeldCoupon { coupon, template });
-            }
+    async fn held(
+        &self,
+        merchant: MerchantId,
+        user_id: &str,
+        most: usize,
+    ) -> StoreResult<Option<Vec<HeldCoupon>>> {
+        let (store, user_id) = (self.clone(), user_id.to_owned());
+        let read =
+            move |connection: &Connection| store.held_at(connection, merchant, &user_id, most);
+        match most <= FEW_COUPONS {
+            true => self.glance(read).await,
+            false => self.scan(read).await,
         }
-        Ok(held)
     }
 
     async fn redeem(
@@ -240,7 +252,7 @@ impl Coupons for Store {
     }
 
     async fn peek(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
-        self.peek_key(key, body)
+        self.peek_key(key, body).await
     }
 }
 
@@ -261,23 +273,68 @@ impl Store {
         waiting_states.load_all(connection, ids.into_iter().map(CouponId::from_bytes))
     }
 
+    /// See [`Coupons::held`].
+    fn held_at(
+        &self,
+        connection: &Connection,
+        merchant: MerchantId,
+        user_id: &str,
+        most: usize,
+    ) -> rusqlite::Result<Option<Vec<HeldCoupon>>> {
+        let Inner {
+            waiting_holders,
+            waiting_states,
+            ..
+        } = &*self.inner;
+        let ids =
+            waiting_holders.some_of_user(connection, merchant, user_id, most.saturating_add(1))?;
+        if ids.len() > most {
+            return Ok(None);
+        }
+        let ids = ids.into_iter().map(CouponId::from_bytes);
+        let mut held = Vec::with_capacity(ids.len());
+        for Stored { coupon, .. } in waiting_states.load_all(connection, ids)? {
+            if coupon.status != CouponStatus::Issued {
+                continue;
+            }
+            let template = self.template_at(connection, coupon.template_id)?;
+            if let Some(template) = template.filter(|one| one.merchant_id == merchant) {
+                held.push(HeldCoupon { coupon, template });
+            }
+        }
+        Ok(Some(held))
+    }
+
+    /// A template as committed, from memory or by this connection.
+    fn template_at(
+        &self,
+        connection: &Connection,
+        id: TemplateId,
+    ) -> rusqlite::Result<Option<Arc<Template>>> {
+        let cache = &self.inner.templates;
+        if let Some(template) = cache.get(id) {
+            return Ok(Some(template));
+        }
+        let generation = cache.generation();
+        let read = crate::template::load(connection, id)?.map(Arc::new);
+        if let Some(template) = &read {
+            cache.offer(generation, template);
+        }
+        Ok(read)
+    }
+
     /// A template as committed, as far as it is the merchant's.
-    pub(crate) fn find_template(
+    pub(crate) async fn find_template(
         &self,
         merchant: MerchantId,
         id: TemplateId,
     ) -> StoreResult<Owned<Arc<Template>>> {
-        let cache = &self.inner.templates;
-        let found = match cache.get(id) {
+        let found = match self.inner.templates.get(id) {
             Some(template) => Some(template),
             None => {
-                let generation = cache.generation();
-                let read = self.read(|connection| crate::template::load(connection, id))?;
-                let read = read.map(Arc::new);
-                if let Some(template) = &read {
-                    cache.offer(generation, template);
-                }
-                read
+                let store = self.clone();
+                self.read(move |connection| store.template_at(connection, id))
+                    .await?
             }
         };
         Ok(match found {

@@ -12,7 +12,8 @@ impl Store {
     async fn ask(&self) -> StoreResult<()> {
         self.read(|connection| {
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-        })?;
+        })
+        .await?;
         let Some(writer) = &self.inner.writer else {
             return Ok(());
         };

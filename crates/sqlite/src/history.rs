@@ -1,8 +1,9 @@
 //! The ledger, page by page.
 //!
 //! Entries are clustered by template, so a page is merged from one stream a template: each stream seeks to the
-//! page's beginning by an index and is read only as far as the page needs it. A user's page is made from all entries
-//! of their coupons, each of which leads to the one before it.
+//! page's beginning by an index and is read only as far as the page needs it. Of a merchant's templates only those are
+//! opened that recorded something in the seconds that the page is about (`activity.rs`), second by second. A user's
+//! page is made from all entries of their coupons, each of which leads to the one before it.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -19,7 +20,7 @@ use goodpon_domain::{
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 
 use crate::{
-    Store,
+    Store, activity,
     codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
     coupon_state::Stored,
     place::Place,
@@ -90,6 +91,15 @@ impl Range {
         Self {
             below: self.below.min(below),
             ..self
+        }
+    }
+
+    /// What of it lies in a second.
+    fn within(self, second: i64) -> Self {
+        let (from, to) = activity::span(second);
+        Self {
+            above: self.above.max(Place(from.saturating_sub(1), LAST_ID)),
+            below: self.below.min(Place(to, [0; 16])),
         }
     }
 
@@ -172,23 +182,23 @@ impl Reader<'_> {
     }
 }
 
-/// The sources in which entries that pass the filter stand, but for its user.
+/// The sources in which entries that pass the filter stand, but for its user, where it names a template or an order.
 fn sources(
     connection: &Connection,
     merchant: MerchantId,
     filter: &HistoryFilter,
-) -> rusqlite::Result<Vec<Source>> {
+) -> rusqlite::Result<Option<Vec<Source>>> {
     let order = filter.order_id.as_ref();
     let templates = match (filter.template_id, order) {
         (Some(id), _) => own_template(connection, merchant, id)?,
         (None, Some(order)) => templates_of_order(connection, merchant, order)?,
-        (None, None) => templates_of_merchant(connection, merchant)?,
+        (None, None) => return Ok(None),
     };
     let source = |template| Source {
         template,
         order: order.cloned(),
     };
-    Ok(templates.into_iter().map(source).collect())
+    Ok(Some(templates.into_iter().map(source).collect()))
 }
 
 /// The entry at a place of a coupon's, its number, and where the one before it stands.
@@ -240,18 +250,16 @@ fn own_template(
         .collect()
 }
 
-const MERCHANT_TEMPLATES: &str = "SELECT id FROM coupon_templates WHERE merchant_id = :merchant";
-
-fn templates_of_merchant(
-    connection: &Connection,
-    merchant: MerchantId,
-) -> rusqlite::Result<Vec<TemplateId>> {
-    connection
-        .prepare_cached(MERCHANT_TEMPLATES)?
-        .query_map(named_params! { ":merchant": merchant.0 }, |row| {
-            row.get(0).map(TemplateId)
-        })?
-        .collect()
+/// The query for the templates that recorded something in a span of seconds, second by second.
+fn active_sql(direction: Direction) -> String {
+    let order = match direction {
+        Direction::Ascending => "ASC",
+        Direction::Descending => "DESC",
+    };
+    format!(
+        "SELECT second, template_id FROM template_activity
+         WHERE merchant_id = :merchant AND second BETWEEN :from AND :to ORDER BY second {order}"
+    )
 }
 
 /// Hops along the index from template to template: an order may have very many entries of few templates.
@@ -344,6 +352,42 @@ impl Reader<'_> {
         }
     }
 
+    /// Entries of all templates of the merchant, second by second: each is read before the next one is looked for.
+    fn merge_active(&self, range: Range, limit: usize) -> rusqlite::Result<Vec<Line>> {
+        let mut active = self
+            .connection
+            .prepare_cached(&active_sql(self.direction))?;
+        let mut rows = active.query(named_params! {
+            ":merchant": self.merchant.0,
+            ":from": activity::second(range.above.0),
+            ":to": activity::second(range.below.0),
+        })?;
+        let mut lines: Vec<Line> = Vec::new();
+        let mut of_second: Option<(i64, Vec<Source>)> = None;
+        loop {
+            let next = match rows.next()? {
+                Some(row) => Some((row.get::<_, i64>(0)?, TemplateId(row.get(1)?))),
+                None => None,
+            };
+            if let Some((second, sources)) =
+                of_second.take_if(|(second, _)| next.is_none_or(|(other, _)| other != *second))
+            {
+                let left = limit - lines.len();
+                lines.extend(self.merge(sources, range.within(second), left)?);
+            }
+            match next {
+                Some((second, template)) if lines.len() < limit => {
+                    let (_, sources) = of_second.get_or_insert_with(|| (second, Vec::new()));
+                    sources.push(Source {
+                        template,
+                        order: None,
+                    });
+                }
+                _ => return Ok(lines),
+            }
+        }
+    }
+
     fn merge(
         &self,
         sources: Vec<Source>,
@@ -354,7 +398,7 @@ impl Reader<'_> {
         for source in sources {
             streams.extend(self.open(source, range)?);
         }
-        let mut lines = Vec::with_capacity(limit);
+        let mut lines = Vec::new();
         while lines.len() < limit
             && let Some(stream) = streams.pop()
         {
@@ -453,7 +497,10 @@ impl Histories for Store {
             let range = Range::of(&filter, direction, after);
             let lines = match coupons {
                 Some(coupons) => user_page(&coupons, published, &reader, &filter, range, limit)?,
-                None => reader.merge(sources(&snapshot, merchant, &filter)?, range, limit)?,
+                None => match sources(&snapshot, merchant, &filter)? {
+                    Some(sources) => reader.merge(sources, range, limit)?,
+                    None => reader.merge_active(range, limit)?,
+                },
             };
             complete(&snapshot, lines)
         })

@@ -11,6 +11,7 @@ use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
+    codec::row_limit,
     holder_filter::HolderFilter,
     late_index::{Late, Lookup, Read, Waiting},
 };
@@ -122,13 +123,25 @@ impl Waiting<Holders> {
         merchant: MerchantId,
         user: &str,
     ) -> rusqlite::Result<BTreeSet<[u8; 16]>> {
+        self.some_of_user(connection, merchant, user, usize::MAX)
+    }
+
+    /// Likewise, without those that are entered behind `most` others.
+    pub(crate) fn some_of_user(
+        &self,
+        connection: &Connection,
+        merchant: MerchantId,
+        user: &str,
+        most: usize,
+    ) -> rusqlite::Result<BTreeSet<[u8; 16]>> {
         let waiting = self.of_user(merchant, user);
         let mut entered = connection.prepare_cached(OF_USER)?;
-        let entered = entered.query_map(params![merchant.0, user], |row| row.get(0))?;
+        let key = params![merchant.0, user, row_limit(most)];
+        let entered = entered.query_map(key, |row| row.get(0))?;
         // One that waited may have been entered meanwhile.
         waiting.into_iter().map(Ok).chain(entered).collect()
     }
 }
 
 pub(crate) const OF_USER: &str =
-    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2";
+    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2 LIMIT ?3";

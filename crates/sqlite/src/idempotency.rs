@@ -160,18 +160,18 @@ impl Store {
     }
 
     /// What is known of a key, changing nothing.
-    pub(crate) fn peek_key(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
+    pub(crate) async fn peek_key(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
         if self.inner.in_flight.contains(key) {
             return Ok(Peek::Processing);
         }
         let now = self.inner.clock.now();
-        let record =
-            self.read(
-                |connection| match self.inner.waiting_keys.find(connection, &key)? {
-                    Some(seq) => find(connection, seq, key, now),
-                    None => Ok(None),
-                },
-            )?;
+        let store = self.clone();
+        let look_up =
+            move |connection: &Connection| match store.inner.waiting_keys.find(connection, &key)? {
+                Some(seq) => find(connection, seq, key, now),
+                None => Ok(None),
+            };
+        let record = self.glance(look_up).await?;
         Ok(match record {
             None => Peek::Free,
             Some(record) if record.body == body => Peek::Finished(record.answer),

@@ -103,9 +103,9 @@ fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
 
 impl Store {
     /// A refusal that needs no write: the template as committed tells it, or rows that will never go away.
-    fn refuse_early(&self, request: &IssueRequest) -> StoreResult<Option<IssueRefusal>> {
+    async fn refuse_early(&self, request: &IssueRequest) -> StoreResult<Option<IssueRefusal>> {
         let (merchant, id) = (request.merchant_id, request.template_id);
-        let template = match self.find_template(merchant, id)? {
+        let template = match self.find_template(merchant, id).await? {
             Owned::Mine(template) => template,
             Owned::Foreign => return Ok(Some(IssueRefusal::NotOwnedByMerchant)),
             Owned::Absent => return Ok(Some(IssueRefusal::TemplateNotFound)),
@@ -119,7 +119,7 @@ impl Store {
         let has_one = match known {
             Some(has_one) => has_one,
             None if sold_out || self.inner.filter.seems_to_have_one(id, &request.user_id) => {
-                self.look_up(&template, &request.user_id)?
+                self.look_up(&template, &request.user_id).await?
             }
             None => return Ok(None),
         };
@@ -128,30 +128,35 @@ impl Store {
 
     /// Asks the database whether the user has, or had, a coupon of the template, and sees to it that it is not asked
     /// too often.
-    fn look_up(&self, template: &Arc<Template>, user_id: &str) -> StoreResult<bool> {
+    async fn look_up(&self, template: &Arc<Template>, user_id: &str) -> StoreResult<bool> {
         if self.inner.holder_sets.note_look(template) {
             let (store, template) = (self.clone(), Arc::clone(template));
-            tokio::task::spawn_blocking(move || {
-                let read =
-                    |connection: &Connection| store.inner.holder_sets.read(connection, &template);
-                if let Err(error) = store.read(read) {
+            tokio::spawn(async move {
+                let of_it = store.clone();
+                let read = move |connection: &Connection| {
+                    of_it.inner.holder_sets.read(connection, &template)
+                };
+                if let Err(error) = store.scan(read).await {
                     tracing::warn!(%error, "the holders of a template cannot be read");
                 }
             });
         }
         self.has_one(template.merchant_id, template.id, user_id)
+            .await
     }
 
     /// Whether the user has, or had, a coupon of the template.
-    fn has_one(
+    async fn has_one(
         &self,
         merchant: MerchantId,
         template: TemplateId,
         user_id: &str,
     ) -> StoreResult<bool> {
         let holder = Holder::new(merchant, user_id, template);
-        let found = self.read(|connection| self.inner.waiting_holders.find(connection, &holder))?;
-        Ok(found.is_some())
+        let store = self.clone();
+        let find =
+            move |connection: &Connection| store.inner.waiting_holders.find(connection, &holder);
+        Ok(self.glance(find).await?.is_some())
     }
 }
 
@@ -164,7 +169,7 @@ impl IssueGate for Store {
     ) -> StoreResult<Outcome<IssueOutcome>> {
         // With a key the refusal must be remembered, so it goes to the writer.
         if idempotency.is_none()
-            && let Some(refusal) = self.refuse_early(&request)?
+            && let Some(refusal) = self.refuse_early(&request).await?
         {
             return Ok(Outcome::Ran(Err(refusal)));
         }
@@ -179,7 +184,10 @@ impl IssueGate for Store {
     ) -> StoreResult<IssueStanding> {
         let user_has_one = match user_id {
             None => false,
-            Some(user_id) => self.has_one(template.merchant_id, template.id, user_id)?,
+            Some(user_id) => {
+                self.has_one(template.merchant_id, template.id, user_id)
+                    .await?
+            }
         };
         Ok(IssueStanding {
             issue_count: template.issue_count,
@@ -199,6 +207,6 @@ impl IssueGate for Store {
         _: TemplateId,
         idempotency: &Idempotency<IssueOutcome>,
     ) -> StoreResult<Peek> {
-        self.peek_key(idempotency.key, idempotency.body)
+        self.peek_key(idempotency.key, idempotency.body).await
     }
 }

@@ -1,9 +1,10 @@
 //! Every store port on one embedded SQLite database.
 //!
-//! One thread owns the only write connection and commits in groups (see `writer.rs`); reads go to a pool of read
-//! connections (`reader.rs`); a third thread keeps the write-ahead log short (`checkpoint.rs`).
+//! One thread owns the only write connection and commits in groups (see `writer.rs`); reads run on
+//! threads of their own (`reader.rs`); a third thread keeps the write-ahead log short (`checkpoint.rs`).
 
 mod account;
+mod activity;
 mod audit;
 mod backup;
 mod book;
@@ -14,6 +15,7 @@ mod coupon_state;
 mod disk;
 mod figures;
 mod folder;
+mod glance;
 mod guard;
 mod health;
 mod history;
@@ -56,6 +58,7 @@ use crate::{
     holder_sets::HolderSets,
     key_index::Keys,
     late_index::{LateIndex, Waiting},
+    reader::{Length, Readers},
     schema::Schema,
 };
 
@@ -141,7 +144,7 @@ pub struct Store {
 
 struct Inner {
     folder: PathBuf,
-    readers: reader::Readers,
+    readers: Readers,
     templates: Arc<template_cache::TemplateCache>,
     in_flight: Arc<InFlight>,
     waiting_keys: Arc<Waiting<Keys>>,
@@ -204,6 +207,7 @@ impl Store {
         if let Some(what) = guard::strange(&connection, Schema::read(&connection)?.version)? {
             return Err(OpenError::Strange(what));
         }
+        activity::catch_up(&connection)?;
         let templates = Arc::new(template_cache::TemplateCache::default());
         let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
         let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
@@ -225,10 +229,11 @@ impl Store {
         let filler = holder_filter::Filler::start(&path, Arc::clone(&filter), supervisor)?;
         let checkpointer =
             checkpoint::Checkpointer::start(&path, Arc::clone(&disk), writer.handle(), supervisor)?;
+        let readers = Readers::start(&path, supervisor)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 folder: folder.to_owned(),
-                readers: reader::Readers::new(path),
+                readers,
                 templates,
                 in_flight: Arc::default(),
                 waiting_keys,
@@ -254,8 +259,7 @@ impl Store {
         if !path.is_file() {
             return Err(OpenError::Missing(folder.to_owned()));
         }
-        let readers = reader::Readers::new(path);
-        let found = readers.with(|connection| Ok(Schema::read(connection)))??;
+        let found = Schema::read(&reader::connect(&path)?)?;
         found.refuse_too_new()?;
         match found.version {
             0 => return Err(OpenError::Missing(folder.to_owned())),
@@ -270,7 +274,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 folder: folder.to_owned(),
-                readers,
+                readers: Readers::start(&path, &Supervisor::new())?,
                 templates: Arc::default(),
                 in_flight: Arc::default(),
                 waiting_keys: Arc::default(),
@@ -295,20 +299,28 @@ impl Store {
         drop(self);
     }
 
-    /// Reads at once on the calling thread: for look-ups of a few rows.
-    fn read<T>(&self, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> StoreResult<T> {
-        self.inner.readers.with(run).map_err(store_error)
+    /// Looks a few rows up by their keys, for hot requests: here and now if that is quick at present.
+    async fn glance<T: Send + 'static>(
+        &self,
+        run: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.inner.readers.glance(run).await
     }
 
-    /// Reads on a thread that may block: for whatever goes through many rows.
+    /// Looks a few rows up, on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.inner.readers.run(Length::Lookup, run).await
+    }
+
+    /// Goes through many rows, on a thread that may block for long.
     async fn scan<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        let store = self.clone();
-        tokio::task::spawn_blocking(move || store.read(run))
-            .await
-            .map_err(|error| StoreError::Unexpected(error.to_string()))?
+        self.inner.readers.run(Length::Scan, run).await
     }
 
     /// Writes: `run` is part of the next group commit, and `Ok` means that it is durable.

@@ -357,11 +357,12 @@ impl Merchants for Store {
     }
 
     async fn list(&self, account: AccountId) -> StoreResult<Vec<Merchant>> {
-        self.read(|connection| list(connection, account))
+        self.scan(move |connection| list(connection, account)).await
     }
 
     async fn standing(&self, merchant: MerchantId, account: AccountId) -> StoreResult<Standing> {
-        self.read(|connection| standing(connection, merchant, account))
+        self.read(move |connection| standing(connection, merchant, account))
+            .await
     }
 
     async fn detail(
@@ -369,7 +370,7 @@ impl Merchants for Store {
         merchant: MerchantId,
         account: AccountId,
     ) -> StoreResult<Option<MerchantDetail>> {
-        self.read(|connection| {
+        self.scan(move |connection| {
             // One snapshot, so that members and secrets are of one moment.
             let snapshot = connection.unchecked_transaction()?;
             match standing(&snapshot, merchant, account)?.role {
@@ -377,6 +378,7 @@ impl Merchants for Store {
                 None => Ok(None),
             }
         })
+        .await
     }
 
     async fn add_secret(
@@ -423,6 +425,8 @@ impl Merchants for Store {
     }
 
     async fn credentials(&self, client_id: &str) -> StoreResult<Option<Credentials>> {
-        self.read(|connection| credentials(connection, client_id))
+        let client_id = client_id.to_owned();
+        self.read(move |connection| credentials(connection, &client_id))
+            .await
     }
 }

@@ -221,7 +221,7 @@ impl Templates for Store {
         merchant: MerchantId,
         id: TemplateId,
     ) -> StoreResult<Owned<Arc<Template>>> {
-        self.find_template(merchant, id)
+        self.find_template(merchant, id).await
     }
 
     async fn publish(

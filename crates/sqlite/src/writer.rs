@@ -25,7 +25,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    OpenError, book::Book, coupon_state::States, disk::Disk, holder::Holders,
+    OpenError, activity::Activity, book::Book, coupon_state::States, disk::Disk, holder::Holders,
     holder_filter::HolderFilter, idempotency::CommonAnswers, key_index::Keys,
     late_index::LateIndex, pulse::Pulse, store_error, sweep, template_cache::TemplateCache,
 };
@@ -129,6 +129,7 @@ impl Writer {
             runtime: tokio::runtime::Handle::try_current().ok(),
             pulse: Arc::clone(&pulse),
             book: Book::default(),
+            activity: Activity::default(),
             answers: CommonAnswers::default(),
             keys,
             holders,
@@ -231,6 +232,7 @@ struct State {
     /// Where the store's callers run, if that is known.
     runtime: Option<tokio::runtime::Handle>,
     book: Book,
+    activity: Activity,
     answers: CommonAnswers,
     keys: LateIndex<Keys>,
     holders: LateIndex<Holders>,
@@ -422,6 +424,7 @@ impl State {
                 tools: &self.tools,
                 last_id: &self.last_id,
                 book: &mut self.book,
+                activity: &mut self.activity,
                 answers: &mut self.answers,
                 keys: &mut self.keys,
                 holders: &mut self.holders,
@@ -466,6 +469,7 @@ impl State {
 
     fn roll_back(&mut self) {
         self.book.forget();
+        self.activity.forget();
         self.answers.forget();
         self.keys.forget();
         self.holders.forget();
@@ -511,6 +515,8 @@ pub(crate) struct Tx<'a> {
     tools: &'a Tools,
     last_id: &'a LastId,
     book: &'a mut Book,
+    /// In which seconds templates recorded something.
+    pub(crate) activity: &'a mut Activity,
     /// Answers whose ids are known.
     pub(crate) answers: &'a mut CommonAnswers,
     /// Where records of idempotency keys stand.

@@ -105,7 +105,8 @@ impl Scene {
         let gate = DirectGate(self.store.clone());
         let issued = gate.issue(request, None).await.unwrap();
         assert_eq!(issued, Outcome::Ran(Ok(())));
-        let held = self.store.held(MERCHANT, user).await.unwrap();
+        let held = self.store.held(MERCHANT, user, usize::MAX).await;
+        let held = held.unwrap().unwrap();
         let coupon = held.iter().find(|held| held.template.id == template);
         coupon.expect("the coupon").coupon.id
     }

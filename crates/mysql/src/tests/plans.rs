@@ -165,7 +165,7 @@ async fn coupons_are_found_by_their_keys() {
     let by_coupon = ["coupon_histories_by_coupon"];
     check(conn, &coupon::redeemed_sql(), redeemed, &by_coupon, 3).await;
     let held = coupon::held_sql();
-    let of_user = vec![MERCHANT.0.into(), "u7".into()];
+    let of_user = vec![MERCHANT.0.into(), "u7".into(), 65.into()];
     check(
         conn,
         &held,

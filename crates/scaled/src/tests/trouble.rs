@@ -23,7 +23,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 
-use super::{MERCHANT, Scene, ran};
+use super::{MERCHANT, OWNER, Scene, ran};
 use crate::IssuerHealth;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -45,7 +45,8 @@ impl Scene {
 
     async fn discarded(&self) -> TemplateId {
         let template = self.lasting().await;
-        let discarded = Templates::discard(&self.scaled, MERCHANT, template, "gone".into()).await;
+        let discarded =
+            Templates::discard(&self.scaled, MERCHANT, OWNER, template, "gone".into()).await;
         discarded.unwrap().unwrap().id
     }
 

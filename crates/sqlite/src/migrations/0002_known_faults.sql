@@ -28,3 +28,14 @@ CREATE TABLE ledger_amounts (lack_until INTEGER NOT NULL) STRICT;
 INSERT INTO ledger_amounts SELECT coalesce(max((
     SELECT max(recorded_at) FROM coupon_histories WHERE template_id = t.id
 )), 0) FROM coupon_templates t;
+
+-- In which seconds a template recorded something: a page of a merchant's history opens the templates of the seconds
+-- that it is about, and no others. Seconds since the epoch, rounded down.
+CREATE TABLE template_activity (
+    merchant_id INTEGER NOT NULL,
+    second      INTEGER NOT NULL,
+    template_id INTEGER NOT NULL,
+    PRIMARY KEY (merchant_id, second, template_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO template_activity
+SELECT DISTINCT merchant_id, recorded_at / 1000000, template_id FROM coupon_histories;

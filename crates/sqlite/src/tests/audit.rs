@@ -153,6 +153,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("UPDATE coupon_histories SET discount_amount = 1 WHERE action = 2 AND order_id = 'order 3'", " amounts"),
     ("UPDATE coupon_histories SET discount_amount = 0 WHERE action = 0", " amounts"),
     ("UPDATE coupon_histories SET order_amount = 0 WHERE action = 3", " amounts"),
+    ("DELETE FROM template_activity WHERE template_id = 2", "template 2 activity"),
+    ("INSERT INTO template_activity SELECT merchant_id, second + 1000, template_id FROM template_activity WHERE template_id = 3", "template 3 activity"),
 ];
 
 #[tokio::test]

@@ -77,7 +77,11 @@ impl Done {
             let seen = seen(scene, coupon);
             assert_eq!(seen.order_id.as_ref(), order);
             assert_eq!(seen.status == CouponStatus::Issued, is_issued);
-            let held = scene.store.held(scene.merchant, &user(*number)).await;
+            let held = scene
+                .store
+                .held(scene.merchant, &user(*number), usize::MAX)
+                .await;
+            let held = held.map(Option::unwrap);
             assert_eq!(held.unwrap().len(), usize::from(is_issued));
             let filter = HistoryFilter {
                 user_id: Some(user(*number)),

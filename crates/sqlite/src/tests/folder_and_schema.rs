@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use goodpon_application::ports::{Coupons, Health, Outbox, StoreError};
+use goodpon_application::history::{Direction, HistoryFilter};
+use goodpon_application::ports::{Coupons, Health, Histories, Outbox, StoreError};
 use goodpon_domain::{account::EmailKey, template::Limit};
 use jiff::SignedDuration;
 use rusqlite::Connection;
@@ -165,7 +166,12 @@ async fn a_backup_is_one_moment_of_a_store_that_serves() {
     let restored = open(&target, &scene.clock).unwrap();
     assert_eq!(restored.audit().await.unwrap(), []);
     assert_eq!(
-        restored.held(scene.merchant, "first").await.unwrap().len(),
+        restored
+            .held(scene.merchant, "first", usize::MAX)
+            .await
+            .unwrap()
+            .unwrap()
+            .len(),
         1
     );
 }
@@ -422,4 +428,28 @@ fn as_of_the_first_schema(path: &Path) {
         }
     }
     connection.pragma_update(None, "user_version", 1).unwrap();
+}
+
+/// A program of the version before may have served the folder in between: what it recorded stands on pages all the same.
+#[tokio::test]
+async fn pages_tell_what_a_program_without_their_directory_wrote() {
+    let scene = Scene::with(0).await;
+    let template = scene.template(Limit::None).await;
+    scene.issued(template, "before").await;
+    scene.clock.advance(SignedDuration::from_secs(5));
+    scene.issued(template, "beside").await;
+    let forget =
+        "DELETE FROM template_activity WHERE second = (SELECT max(second) FROM template_activity)";
+    assert_eq!(scene.raw().execute(forget, []).unwrap(), 1);
+    let page = async |scene: &Scene| {
+        let filter = HistoryFilter::default();
+        let page = scene
+            .store
+            .page(scene.merchant, &filter, Direction::Descending, None, 10);
+        page.await.unwrap().len()
+    };
+    assert_eq!(page(&scene).await, 1, "it is not known");
+    let scene = scene.reopened();
+    assert_eq!(page(&scene).await, 2);
+    assert_eq!(scene.store.audit().await.unwrap(), []);
 }

@@ -1,6 +1,7 @@
 //! How pages are found, also of coupons with many entries, which may be out of order.
 #![allow(clippy::unwrap_used)]
 
+use goodpon_application::ports::Health;
 use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 
@@ -130,22 +131,73 @@ async fn entries_that_lead_in_a_circle_come_to_an_end() {
     assert_eq!(told.len(), 2);
 }
 
+/// What a page costs SQLite, in hundreds of steps of its machine.
+fn cost(scene: &Scene, filter: &HistoryFilter, direction: Direction) -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static STEPS: AtomicUsize = AtomicUsize::new(0);
+    let mut connection = scene.raw();
+    connection
+        .progress_handler(
+            100,
+            Some(|| {
+                STEPS.fetch_add(1, Relaxed);
+                false
+            }),
+        )
+        .unwrap();
+    let before = STEPS.load(Relaxed);
+    let reader = Reader {
+        connection: &connection,
+        merchant: scene.merchant,
+        direction,
+    };
+    let lines = reader.merge_active(Range::of(filter, direction, None), 21);
+    assert_eq!(lines.unwrap().len(), 21);
+    STEPS.load(Relaxed) - before
+}
+
+/// Templates that record nothing while the page's entries are recorded cost nothing, be they empty or not.
+#[tokio::test]
+async fn a_page_costs_the_same_however_many_templates_there_are() {
+    let scene = Scene::new().await;
+    let busy = scene.template(Limit::None).await;
+    for user in 0..30 {
+        scene.issued(busy, &format!("user {user}")).await;
+        scene.clock.advance(SignedDuration::from_millis(300));
+    }
+    let filter = HistoryFilter::default();
+    let first = cost(&scene, &filter, Direction::Ascending);
+    for quiet in 0..200 {
+        let template = scene.template(Limit::None).await;
+        if quiet % 2 == 0 {
+            scene.issued(template, "early").await;
+        }
+    }
+    scene.clock.advance(SignedDuration::from_secs(10));
+    for user in 30..60 {
+        scene.issued(busy, &format!("user {user}")).await;
+        scene.clock.advance(SignedDuration::from_millis(300));
+    }
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let now = cost(&scene, &filter, direction);
+        assert!(now <= first + first / 4 + 2, "{first} and then {now}");
+    }
+    let all = pages(&scene, &filter, Direction::Descending, 7).await;
+    assert_eq!(all.len(), 30 + 100 + 30);
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+}
+
 #[test]
 fn every_query_seeks_and_none_sorts() {
     let mut connection = Connection::open_in_memory().unwrap();
     crate::schema::migrate(&mut connection).unwrap();
-    let mut queries: Vec<String> = [
-        OF_USER,
-        OWN_TEMPLATE,
-        MERCHANT_TEMPLATES,
-        NEXT_TEMPLATE_OF_ORDER,
-        ENTRY,
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut queries: Vec<String> = [OF_USER, OWN_TEMPLATE, NEXT_TEMPLATE_OF_ORDER, ENTRY]
+        .map(str::to_owned)
+        .to_vec();
     for direction in [Direction::Ascending, Direction::Descending] {
         queries.push(sql(false, direction));
         queries.push(sql(true, direction));
+        queries.push(active_sql(direction));
     }
     for sql in queries {
         let plan = crate::schema::query_plan(&connection, &sql);

@@ -54,7 +54,8 @@ async fn assert_all_hold_one(scene: &Scene, template: TemplateId, users: u32) {
         let name = format!("user {}", user.wrapping_mul(2_654_435_769));
         let standing = scene.store.standing(&stored, Some(&name)).await.unwrap();
         assert!(standing.user_has_one);
-        let held = scene.store.held(scene.merchant, &name).await.unwrap();
+        let held = scene.store.held(scene.merchant, &name, usize::MAX).await;
+        let held = held.unwrap().unwrap();
         assert_eq!(held.len(), 1);
         let filter = HistoryFilter {
             user_id: Some(name),

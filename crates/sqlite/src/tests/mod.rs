@@ -228,7 +228,8 @@ impl Scene {
     pub(crate) async fn issued(&self, template: TemplateId, user: &str) -> CouponId {
         let outcome = self.issue(template, user).await.unwrap();
         assert_eq!(outcome, Outcome::Ran(Ok(())));
-        let held = self.store.held(self.merchant, user).await.unwrap();
+        let held = self.store.held(self.merchant, user, usize::MAX).await;
+        let held = held.unwrap().unwrap();
         let of_template = |one: &&goodpon_domain::wallet::HeldCoupon| one.template.id == template;
         held.iter().find(of_template).unwrap().coupon.id
     }

@@ -140,7 +140,8 @@ async fn a_discard_takes_what_no_expiry_would_come_to() {
     assert_eq!(states(&scene), expected([("one", 3), ("other", 2)]));
     let finished = scene
         .store
-        .read(|connection| load(connection, template))
+        .read(move |connection| load(connection, template))
+        .await
         .unwrap();
     assert!(finished.finished);
     assert_eq!(scene.store.audit().await.unwrap(), []);
@@ -175,8 +176,11 @@ async fn a_long_way_is_gone_in_short_steps() {
     let count = i64::try_from(ROUNDS * BUDGET / COUPON_COST + 10).unwrap();
     assert_eq!(scene.raw().execute(sql, [count]).unwrap() as i64, count);
     scene.clock.advance(PAST_END);
-    let passed = || {
-        let walk = scene.store.read(|connection| load(connection, template));
+    let passed = async || {
+        let walk = scene
+            .store
+            .read(move |connection| load(connection, template))
+            .await;
         let passed = walk.unwrap().passed;
         let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) <= (?1, ?2)";
         let count = scene
@@ -185,7 +189,10 @@ async fn a_long_way_is_gone_in_short_steps() {
         count.unwrap()
     };
     assert_eq!(scene.store.expire_coupons(10).await.unwrap(), 1);
-    assert!((1..count).contains(&passed()), "some passed, none settled");
+    assert!(
+        (1..count).contains(&passed().await),
+        "some passed, none settled"
+    );
     assert_eq!(states(&scene), expected([("last", 0)]));
     assert_eq!(expire_all(&scene).await, 1);
     assert_eq!(states(&scene), expected([("last", 2)]));
@@ -202,21 +209,21 @@ async fn a_long_way_is_gone_in_short_steps() {
 async fn a_walk_that_waits_is_not_looked_at() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
-    let open = |at| {
+    let open = async |at| {
         let find = move |connection: &Connection| find(connection, Purpose::Expire, at);
-        scene.store.read(find).unwrap()
+        scene.store.read(find).await.unwrap()
     };
     let now = || scene.store.inner.clock.now();
-    assert_eq!(open(now()), [], "nothing was issued yet");
+    assert_eq!(open(now()).await, [], "nothing was issued yet");
     scene.issued(template, "user").await;
     scene.clock.advance(SignedDuration::from_secs(1));
-    assert_eq!(open(now()), [template]);
+    assert_eq!(open(now()).await, [template]);
     assert_eq!(expire_all(&scene).await, 0);
-    assert_eq!(open(now()), []);
+    assert_eq!(open(now()).await, []);
     scene.clock.advance(PAST_END);
-    assert_eq!(open(now()), [template]);
+    assert_eq!(open(now()).await, [template]);
     assert_eq!(expire_all(&scene).await, 1);
-    assert_eq!(open(now()), []);
+    assert_eq!(open(now()).await, []);
 }
 
 #[test]

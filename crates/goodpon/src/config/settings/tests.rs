@@ -39,6 +39,7 @@ fn a_bad_value_is_named_with_its_setting_and_source() {
         ("request-timeout-secs", "1.5"),
         ("body-timeout-secs", "-1"),
         ("rate-login-per-min", "many"),
+        ("max-templates-per-merchant", "-1"),
         ("trust-forwarded-for", "yes"),
         ("log-level", "loud"),
         ("log-format", "xml"),
