@@ -84,7 +84,11 @@ async fn failed_logins_of_a_stranger_do_not_lock_the_owner_out() {
     // One address: ten failures, in whatever case the e-mail is written.
     let upper = email.to_uppercase();
     let one = |number: usize| {
-        let email = if number.is_multiple_of(2) { email } else { &upper };
+        let email = if number.is_multiple_of(2) {
+            email
+        } else {
+            &upper
+        };
         login(&world, "198.51.100.1", email, WRONG)
     };
     assert_limited(&join_all((0..12).map(one)).await, 10);
