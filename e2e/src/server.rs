@@ -214,6 +214,7 @@ impl Server {
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
             if let Some(status) = child.try_wait().expect("the state of the child") {
+                self.read_log_to_its_end();
                 return status;
             }
             if Instant::now() > deadline {
@@ -225,6 +226,13 @@ impl Server {
                 );
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for what an ended process wrote last.
+    fn read_log_to_its_end(&self) {
+        if let Some(reader) = self.log_reader.lock().unwrap().take() {
+            let _ = reader.join();
         }
     }
 
@@ -328,11 +336,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill9();
-        if let Some(reader) = self.log_reader.lock().unwrap().take() {
-            let _ = reader.join();
-        }
-        if std::thread::panicking() {
-            eprintln!("last lines of the server's stderr:\n{}", self.last_lines());
+        self.read_log_to_its_end();
+        match std::thread::panicking() {
+            true => eprintln!("last lines of the server's stderr:\n{}", self.last_lines()),
+            false => self.assert_log_is_calm(),
         }
     }
 }

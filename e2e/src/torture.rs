@@ -178,6 +178,10 @@ pub async fn run(
     let shim = (plan.cut != Cut::Kill).then(Shim::build);
     let options = shim.as_ref().map_or(options, Shim::disk_options);
     let server = Arc::new(Server::start(options));
+    if shim.is_some() {
+        // Syncs that fail are a part of it.
+        server.expects("check the disk; the next start recovers");
+    }
     let world = World::on(&server).await;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     for round in 1..=plan.rounds {

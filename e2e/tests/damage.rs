@@ -25,7 +25,7 @@ async fn a_coupon_whose_template_is_gone_is_told_as_such() {
 
 #[tokio::test]
 async fn what_nobody_foresaw_is_an_error_that_tells_nothing_of_the_inside() {
-    let world = World::with(Options::default()).await;
+    let world = World::with(Options::default().expect_log("coupon_histories")).await;
     let template = world.publish(&Template::default()).await;
     let coupon = world.shop.issued(template, "user").await;
     world

@@ -158,7 +158,10 @@ fn assert_said(world: &World, why: &str) {
 
 /// A server on a disk that keeps for sure only what was synced, with a template and some coupons.
 async fn on_disk(shim: &Shim, told: &mut Told) -> (World, i64) {
-    let world = World::with(shim.disk_options()).await;
+    let options = shim
+        .disk_options()
+        .expect_log("check the disk; the next start recovers");
+    let world = World::with(options).await;
     let template = world.publish(&Template::default()).await;
     for number in 0..20 {
         let user = format!("before-{number}");
@@ -290,6 +293,9 @@ async fn a_write_that_a_disk_refuses_ends_the_process_unless_it_is_full() {
     const EDQUOT: i32 = 122;
     let (shim, mut told) = (Shim::build(), Told::default());
     let (world, template) = on_disk(&shim, &mut told).await;
+    for words in ["database or disk is full", "disk I/O error"] {
+        world.server().expects(words);
+    }
     for full in [ENOSPC, EDQUOT] {
         let pid = world.server().pid();
         shim.writes_fail(Some(full));
@@ -345,7 +351,8 @@ fn fill(path: &Path) {
 #[tokio::test]
 async fn a_full_disk_answers_503_and_loses_nothing() {
     let disk = SmallDisk::prepare();
-    let world = World::with(disk.options(48)).await;
+    let options = disk.options(48).expect_log("database or disk is full");
+    let world = World::with(options).await;
     let pid = world.server().pid();
     let outside = disk.seen_from_outside(pid);
     let template = world.publish(&Template::default()).await;

@@ -77,7 +77,9 @@ const WRONG: &str = "wrong password";
 async fn failed_logins_of_a_stranger_do_not_lock_the_owner_out() {
     let options = Options::default()
         .args(["--rate-login-per-min", "10"])
-        .env("GOODPON_TRUST_FORWARDED_FOR", "true");
+        .env("GOODPON_TRUST_FORWARDED_FOR", "true")
+        // On a busy machine some of the storm hears 503.
+        .expect_log("the time limit for requests was reached");
     let world = World::with(options).await;
     let (email, home) = (world.owner.email.as_str(), "192.0.2.1");
     login(&world, home, email, PASSWORD).await.ok();

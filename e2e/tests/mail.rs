@@ -250,7 +250,9 @@ async fn mail_goes_encrypted_to_a_server_that_is_trusted_and_to_no_other() {
             Encrypted::AfterStartTls => format!("smtp://localhost:{port}?tls=required"),
         };
         let data = tempfile::TempDir::new().unwrap();
-        let options = options_for(url).data_dir(data.path());
+        let options = options_for(url)
+            .data_dir(&data.path().join("data"))
+            .expect_log("invalid peer certificate");
         let email = fresh_email();
         let stranger = Arc::new(Server::start(options.clone()));
         anonymous(&stranger)
@@ -274,7 +276,8 @@ async fn a_mail_server_that_is_down_delays_and_loses_none() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let server = Arc::new(Server::start(options(address.port())));
+    let options = options(address.port()).expect_log("Connection refused");
+    let server = Arc::new(Server::start(options));
     let anonymous = anonymous(&server);
     let (first, second) = (fresh_email(), fresh_email());
     anonymous.sign_up(&first, PASSWORD, "하나").await.ok();
