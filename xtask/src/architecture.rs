@@ -102,6 +102,14 @@ const ALLOWED_IN_DOMAIN: &[&str] = &["jiff", "thiserror"];
 
 const LONGEST_FILE: usize = 600;
 
+/// Names a module that stands elsewhere than its name says (CONTRIBUTING.md, the places of tests).
+fn misplaced(text: &str) -> Option<String> {
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("#[path"))?;
+    Some(format!("{} moves a module out of its place", line.trim()))
+}
+
 /// Runs all checks over the workspace and names everything that is wrong.
 pub fn check() -> Result<()> {
     let metadata = process::metadata(&["--no-deps"])?;
@@ -115,6 +123,10 @@ pub fn check() -> Result<()> {
             faults.extend(too_long(&text).map(|fault| format!("{name}: {fault}")));
             // The chores speak of such code in texts; the lint forbids it there as everywhere.
             if folder != "xtask" {
+                // Examples are programs of one file each, and share what none of them is.
+                if !path.components().any(|part| part.as_os_str() == "examples") {
+                    faults.extend(misplaced(&text).map(|fault| format!("{name}: {fault}")));
+                }
                 faults.extend(unsafe_lines(&text).map(|fault| format!("{name}: {fault}")));
             }
         }
@@ -314,6 +326,12 @@ mod tests {
         assert_eq!(unsafe_lines("safe\nunsafe impl Send for X {}").count(), 1);
         assert!(!has_unsafe("// unsafe { is only spoken of"));
         assert!(!has_unsafe("#![forbid(unsafe_code)]"));
+    }
+
+    #[test]
+    fn a_module_out_of_its_place_is_named() {
+        assert_eq!(misplaced("#[cfg(test)]\nmod tests;\n"), None);
+        assert!(misplaced("#[cfg(test)]\n#[path = \"tests/x.rs\"]\nmod tests;\n").is_some());
     }
 
     #[test]

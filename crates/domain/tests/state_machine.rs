@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;
-#[path = "state_machine/ledger.rs"]
-mod ledger;
-#[path = "state_machine/model.rs"]
-mod model;
+/// The two sides.
+mod state_machine {
+    pub mod ledger;
+    pub mod model;
+}
 
 use std::{
     cell::RefCell,
@@ -22,9 +23,9 @@ use goodpon_domain::{
     wallet::{HeldCoupon, available, in_hand},
 };
 use jiff::Timestamp;
-use ledger::{Ledger, instant};
-use model::{Action, Model, Shape, Sheet, Slip, USERS};
 use proptest::prelude::*;
+use state_machine::ledger::{Ledger, instant};
+use state_machine::model::{Action, Model, Shape, Sheet, Slip, USERS};
 
 fn shape() -> impl Strategy<Value = Shape> {
     let limits = prop_oneof![

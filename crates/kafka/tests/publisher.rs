@@ -1,7 +1,6 @@
 //! Appending to the log of a real broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/proxy.rs"]
 mod proxy;
 mod support;
 

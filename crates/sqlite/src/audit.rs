@@ -411,5 +411,4 @@ pub(crate) fn schema_objects(
 }
 
 #[cfg(test)]
-#[path = "tests/audit.rs"]
 mod tests;

@@ -188,5 +188,4 @@ fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)
 }
 
 #[cfg(test)]
-#[path = "tests/checkpoint.rs"]
 mod tests;

@@ -220,5 +220,4 @@ fn load_row(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<St
 }
 
 #[cfg(test)]
-#[path = "tests/coupon_state.rs"]
 mod tests;

@@ -93,5 +93,4 @@ pub(crate) fn database_file(folder: &Path) -> Result<File, OpenError> {
 }
 
 #[cfg(test)]
-#[path = "tests/folder.rs"]
 mod tests;

@@ -509,5 +509,4 @@ impl Histories for Store {
 }
 
 #[cfg(test)]
-#[path = "tests/history.rs"]
 mod tests;

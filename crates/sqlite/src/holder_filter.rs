@@ -190,5 +190,4 @@ impl Drop for Filler {
 }
 
 #[cfg(test)]
-#[path = "tests/holder_filter.rs"]
 mod tests;

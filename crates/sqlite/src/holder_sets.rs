@@ -124,5 +124,4 @@ const USERS: &str =
      WHERE h.template_id = ?1 AND h.action = 0";
 
 #[cfg(test)]
-#[path = "tests/holder_sets.rs"]
 mod tests;

@@ -507,5 +507,4 @@ fn enter<L: Late>(
 }
 
 #[cfg(test)]
-#[path = "tests/late_index.rs"]
 mod tests;

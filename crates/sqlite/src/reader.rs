@@ -217,5 +217,4 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 #[cfg(test)]
-#[path = "tests/reader.rs"]
 mod tests;

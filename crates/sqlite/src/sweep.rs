@@ -337,5 +337,4 @@ impl Store {
 }
 
 #[cfg(test)]
-#[path = "tests/sweep.rs"]
 mod tests;

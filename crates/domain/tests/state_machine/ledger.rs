@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan, civil::date};
 
 use crate::{
     fixtures::{MINE, OTHER, at, template, zone},
-    model::{Action, FIRST_DAY, FIXED_AMOUNT, ORDERS, Shape, USERS},
+    state_machine::model::{Action, FIRST_DAY, FIXED_AMOUNT, ORDERS, Shape, USERS},
 };
 
 pub struct Ledger {

@@ -1,21 +1,21 @@
 //! What is tried on a real server: the laws, and what they do not reach.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod a_faults;
-mod a_proxy;
-mod a_records;
-mod a_session;
-mod b_audit;
-mod b_coupon;
-mod b_scene;
-mod b_script;
-mod b_upkeep;
+mod audit;
+mod coupon;
 mod delivery;
 mod direct_gate;
+mod faults;
 mod laws;
 mod plans;
+mod proxy;
+mod records;
+mod scene;
 mod schema;
+mod script;
+mod session;
 mod statements;
+mod upkeep;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use goodpon_domain::{
 use jiff::Timestamp;
 use mysql_async::{Conn, Row, Value, from_value, prelude::Queryable};
 
-use super::b_scene::{MERCHANT, Scene};
+use super::scene::{MERCHANT, Scene};
 use crate::{
     coupon,
     history::{Page, Query},

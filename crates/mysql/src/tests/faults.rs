@@ -13,8 +13,8 @@ use mysql_async::prelude::Queryable;
 use tokio::sync::Barrier;
 
 use super::{
-    a_proxy::{CutAt, Proxy},
-    a_session::{numbers, onlooker, until_running, write, written},
+    proxy::{CutAt, Proxy},
+    session::{numbers, onlooker, until_running, write, written},
 };
 use crate::{Store, fault::Result, session::Session};
 

@@ -17,8 +17,8 @@ use mysql_async::{Conn, prelude::Queryable};
 use tokio::sync::Mutex;
 
 use super::{
-    b_scene::{HOUR, MICRO, Scene, cancel, entries, key, redeem, redeem_request},
     open,
+    scene::{HOUR, MICRO, Scene, cancel, entries, key, redeem, redeem_request},
 };
 use crate::coupon as parts;
 

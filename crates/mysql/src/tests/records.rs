@@ -20,7 +20,7 @@ use goodpon_port_laws::ManualClock;
 use jiff::SignedDuration;
 use mysql_async::{Conn, prelude::Queryable};
 
-use super::{a_session::onlooker, open, open_with, store};
+use super::{open, open_with, session::onlooker, store};
 use crate::Store;
 
 fn verification(digest: u8) -> NewVerification {

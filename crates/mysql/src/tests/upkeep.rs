@@ -6,8 +6,8 @@ use goodpon_domain::template::Limit;
 use mysql_async::prelude::Queryable;
 
 use super::{
-    b_scene::{HOUR, MICRO, Scene, cancel, redeem},
     open,
+    scene::{HOUR, MICRO, Scene, cancel, redeem},
 };
 use crate::{coupon, template::Lock};
 

@@ -3,7 +3,7 @@
 use goodpon_application::ports::Upkeep;
 use goodpon_domain::{id::CouponId, template::Limit};
 
-use super::b_scene::{HOUR, Scene, cancel};
+use super::scene::{HOUR, Scene, cancel};
 
 struct Damage {
     plant: String,
