@@ -4,6 +4,7 @@
 //! What a test cannot run (no binary, no `cc`, no `curl`) fails; nothing skips.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+pub mod abuse;
 pub mod actors;
 pub mod backend;
 pub mod client;

@@ -437,6 +437,31 @@ fn clean(mut command: Command) -> Command {
     command
 }
 
+/// The arguments that switch off every rate limit which the program knows and the test does not set.
+fn no_rate_limits(options: &Options) -> Vec<String> {
+    let kinds = [
+        "sign-up",
+        "login",
+        "verify",
+        "resend",
+        "dashboard",
+        "auth-failures",
+    ];
+    let mut flags: Vec<String> = kinds.map(|kind| format!("--rate-{kind}-per-min")).into();
+    flags.push("--rate-partner-per-sec".to_owned());
+    if let Some(program) = &options.program {
+        // One of another release.
+        let help = run(program, &["serve", "--help"], &[]).stdout;
+        let help = String::from_utf8_lossy(&help);
+        flags.retain(|flag| help.contains(flag.as_str()));
+    }
+    flags.retain(|flag| !options.args.contains(flag));
+    flags
+        .into_iter()
+        .flat_map(|flag| [flag, "0".to_owned()])
+        .collect()
+}
+
 fn launch(
     options: &Options,
     data_dir: &Path,
@@ -456,21 +481,7 @@ fn launch(
         command.args([port, "127.0.0.1:0"]);
     }
     if !options.rate_limits {
-        let flags = [
-            "sign-up",
-            "login",
-            "verify",
-            "resend",
-            "dashboard",
-            "auth-failures",
-        ]
-        .map(|kind| format!("--rate-{kind}-per-min"));
-        let flags = flags
-            .into_iter()
-            .chain(["--rate-partner-per-sec".to_owned()]);
-        for flag in flags.filter(|flag| !options.args.contains(flag)) {
-            command.args([flag.as_str(), "0"]);
-        }
+        command.args(no_rate_limits(options));
     }
     command
         .args(&options.args)

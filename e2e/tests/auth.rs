@@ -187,59 +187,6 @@ async fn only_our_own_living_tokens_pass() {
     }
 }
 
-/// Accounts are numbered anew in a database that is made anew: a token of one that is gone must not open another.
-#[tokio::test]
-async fn a_token_of_a_database_that_is_gone_opens_nothing() {
-    let options = || Options::default().env("GOODPON_JWT_SECRET", SECRET);
-    let gone = World::with(options()).await;
-    let world = World::with(options()).await;
-    assert_eq!(gone.owner.id, world.owner.id, "the same number");
-    let mut account = world.owner.0.clone();
-    account.me().await.ok();
-    account.token.clone_from(&gone.owner.token);
-    account.me().await.refused("UNAUTHORIZED");
-    let (merchants, made) = (account.merchants().await, account.create_secret(1).await);
-    merchants.refused("UNAUTHORIZED");
-    made.refused("UNAUTHORIZED");
-}
-
-/// Likewise in one that was brought back from a backup.
-#[tokio::test]
-async fn a_token_of_an_account_that_a_restore_forgot_opens_no_other() {
-    let options = Options::default()
-        .embedded()
-        .env("GOODPON_JWT_SECRET", SECRET);
-    let world = World::with(options.clone()).await;
-    let folder = tempfile::TempDir::new().unwrap();
-    let copy = folder.path().join("copy.db");
-    let copied = world.server().run_cli(&["backup", copy.to_str().unwrap()]);
-    assert!(copied.status.success(), "{copied:?}");
-    let forgotten = world.fresh_account().await;
-    forgotten.me().await.ok();
-
-    let data = tempfile::TempDir::new().unwrap();
-    let place = data.path().join("data");
-    let arguments = ["restore", "--data-dir", place.to_str().unwrap()];
-    let restored = goodpon(&[&arguments[..], &[copy.to_str().unwrap()]].concat(), &[]);
-    assert!(restored.status.success(), "{restored:?}");
-    let told = String::from_utf8(restored.stdout).unwrap();
-    assert!(told.contains("log in again"), "{told}");
-    let server = Arc::new(Server::start(options.data_dir(&place)));
-    let anonymous = Anonymous {
-        client: Client::new(&server),
-    };
-    let email = fresh_email();
-    let made = anonymous.sign_up(&email, PASSWORD, "새 계정").await;
-    assert_eq!(made.ok()["id"], forgotten.id, "the same number");
-    let mut account = forgotten.clone();
-    account.client = Client::new(&server);
-    account.me().await.refused("UNAUTHORIZED");
-    // Sessions of accounts that the copy has go on.
-    let mut owner = world.owner.0.clone();
-    owner.client = Client::new(&server);
-    owner.me().await.ok();
-}
-
 #[tokio::test]
 async fn the_header_must_be_a_bearer_token() {
     let world = SHARED.world().await;

@@ -50,7 +50,7 @@ impl Told {
         }
     }
 
-    /// Issues to so many users, all at once.
+    /// Issues to `count` users, all at once.
     async fn issue_to_all(&mut self, shop: &Shop, template: i64, prefix: &str, count: u32) {
         let asked = (0..count).map(async |number| {
             let mut told = Self::default();

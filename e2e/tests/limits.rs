@@ -273,18 +273,10 @@ async fn client_ids_of_no_form_cost_no_memory() {
         }
     };
     round(0).await;
-    let before = resident_kib(world.server().pid());
+    let before = goodpon_e2e::abuse::resident_kib(world.server().pid());
     round(10_000).await;
-    let grown = resident_kib(world.server().pid()).saturating_sub(before);
+    let grown = goodpon_e2e::abuse::resident_kib(world.server().pid()).saturating_sub(before);
     assert!(grown < 20_000, "{grown} KiB for 56 MB of client ids");
-}
-
-/// Memory of a process, as the kernel counts it.
-fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let figure = line.unwrap().split_whitespace().nth(1).unwrap();
-    figure.parse().unwrap()
 }
 
 /// A keep-alive connection on which one request was answered.

@@ -25,6 +25,9 @@ const XTASK_VARIABLE: &str = "GOODPON_XTASK";
 /// The environment variable that tells them where the program of the release before is.
 const BEFORE_VARIABLE: &str = "GOODPON_BEFORE_BIN";
 
+/// The environment variable that tells the end-to-end tests which back ends to try.
+const BACKEND_VARIABLE: &str = "GOODPON_E2E_BACKEND";
+
 /// Which set of back ends.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Backend {
@@ -63,6 +66,10 @@ pub struct Torture {
     /// Writes every call with its times and its answer into this file, as JSON lines.
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
+    /// Attacks a running server with large numbers instead: slow readers, floods, noisy tenants, claimed addresses,
+    /// stray tokens, caches.
+    #[arg(long, conflicts_with_all = ["rounds", "seed", "cut", "history"])]
+    abuse: bool,
 }
 
 /// Where cargo puts what it builds.
@@ -99,11 +106,18 @@ pub fn torture(options: &Torture) -> Result<()> {
     let mut command = process::cargo();
     command
         .args(["run", "-p", "goodpon-e2e", "--bin", "torture", "--"])
+        .env(PROGRAM_VARIABLE, program)
+        .env(XTASK_VARIABLE, me);
+    if options.abuse {
+        if let Backend::Scaled = options.backend {
+            command.envs(services::up_with_settings()?);
+        }
+        return process::run(command.arg("--abuse").env(BACKEND_VARIABLE, backend));
+    }
+    command
         .args(["--backend", backend])
         .args(["--rounds", &options.rounds.to_string()])
-        .args(["--cut", cut])
-        .env(XTASK_VARIABLE, me)
-        .env(PROGRAM_VARIABLE, program);
+        .args(["--cut", cut]);
     if let Some(seed) = options.seed {
         command.args(["--seed", &seed.to_string()]);
     }
@@ -113,9 +127,6 @@ pub fn torture(options: &Torture) -> Result<()> {
     }
     process::run(&mut command)
 }
-
-/// The environment variable that tells the end-to-end tests which back ends to try.
-const BACKEND_VARIABLE: &str = "GOODPON_E2E_BACKEND";
 
 /// Builds everything in one go, so that no crate is built twice with other features, and runs every test; those that
 /// go end to end run on both sets of back ends.

@@ -137,7 +137,7 @@ pub async fn verifiable(app: &App, token: &str) -> Result<Account, Failure<Verif
 pub enum Proof {
     /// The password chosen at sign-up: the same person signed up.
     Password(String),
-    /// A password of their own in its place: whoever else signed up is locked out.
+    /// A password of their own in its place: anybody else who signed up is locked out.
     NewPassword(String),
 }
 

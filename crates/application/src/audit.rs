@@ -54,7 +54,7 @@ pub fn of_template(template: &Template, issued: i64, redeemed: i64) -> Vec<Diffe
     differences
 }
 
-/// What is wrong with the amounts that an entry bears: what was expected, and what was found. That a cancellation's
+/// What is wrong with the amounts of an entry: what was expected, and what was found. That a cancellation's
 /// discount is that of its redemption is [`cancels`]. `may_lack`: the entry may have been written by a program that
 /// kept no amounts.
 pub fn of_amounts(
@@ -83,7 +83,7 @@ pub fn of_amounts(
     Some((expected, amounts_text(amounts)))
 }
 
-/// What is wrong with the amounts of a cancellation of a redemption with those: it bears the same discount. A program
+/// What is wrong with the amounts of a cancellation of a redemption with those: it carries the same discount. A program
 /// that kept no amounts may have cancelled a redemption with amounts, and one that keeps them one without.
 pub fn cancels(redeemed: Amounts, amounts: Amounts, may_lack: bool) -> Option<(String, String)> {
     let is_right =

@@ -93,7 +93,7 @@ struct Known {
     /// Of before the question, so that what the read missed is not believed for longer.
     asked: Instant,
     credentials: Credentials,
-    /// Held by whoever asks about this client.
+    /// Held while the store is asked about this client.
     asking: Arc<Mutex<()>>,
 }
 

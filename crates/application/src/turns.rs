@@ -21,7 +21,7 @@ const MANY_ITEMS: usize = 100;
 /// For whom something is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tenant {
-    /// A merchant, whoever asks for it.
+    /// A merchant, for any of its members and its shop.
     Merchant(MerchantId),
     /// An account, where it asks for what is its own.
     Account(AccountId),
@@ -53,7 +53,7 @@ pub struct Turn {
 }
 
 impl Turns {
-    /// Lets half of so many cores read much at a time, but one at least.
+    /// Lets half of the cores read much at a time, but one at least.
     pub fn on(cores: usize) -> Self {
         Self(Arc::new(Inner {
             places: (cores / 2).max(1),

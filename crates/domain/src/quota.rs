@@ -8,7 +8,7 @@ impl Quota {
     /// As many as one likes.
     pub const UNLIMITED: Self = Self(None);
 
-    /// At most so many; 0 is [`Self::UNLIMITED`].
+    /// At most that count; 0 is [`Self::UNLIMITED`].
     pub const fn of(most: u32) -> Self {
         match most {
             0 => Self::UNLIMITED,

@@ -19,7 +19,7 @@ pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const MAX_KEY_BYTES: usize = 300;
 
-/// The request's key, if it bears one. It stands once.
+/// The request's key, if it has one. It stands once.
 fn key(headers: &HeaderMap) -> Result<Option<&HeaderValue>, ApiError> {
     let mut keys = headers.get_all(KEY).iter();
     match (keys.next(), keys.next()) {

@@ -104,7 +104,7 @@ impl RequestScope {
         self.0.account.store(account, Ordering::Relaxed);
     }
 
-    /// Notes the client id that the request bears, once it has the form of one, for the access log.
+    /// Notes the client id of the request, once it has the form of one, for the access log.
     pub(crate) fn set_client_id(&self, client_id: &HeaderValue) {
         self.0.client_id.get_or_init(|| client_id.clone());
     }
@@ -413,7 +413,7 @@ fn client_of(request: &Request, trusts_forwarded_for: bool) -> Option<IpAddr> {
     forwarded.or_else(peer).map(|client| client.to_canonical())
 }
 
-/// Adds what every answer of both APIs bears. What authenticates a request is no header that caches know, so they would
+/// Adds what every answer of both APIs carries. What authenticates a request is no header that caches know, so they would
 /// give one shop's answers to others; only the docs say themselves how long they may be kept.
 fn complete(headers: &mut HeaderMap, trace_id: TraceId) {
     headers.insert(TRACE_HEADER, trace_id.to_header_value());

@@ -155,7 +155,7 @@ impl FromRequest<Partner> for Caller {
     }
 }
 
-/// Who asks, by the credentials that the request bears, as often as that client may.
+/// Who asks, by the credentials of the request, as often as that client may.
 async fn authenticate(partner: &Partner, parts: &Parts) -> Result<MerchantId, ApiError> {
     let client_id =
         credential(&parts.headers, CLIENT_ID)?.ok_or(ApiError::new(ErrorCode::ClientIdMissing))?;

@@ -151,7 +151,6 @@ fn too_many(nanoseconds: u64) -> ApiError {
 
 /// The client's address as a key for limits: where `trust_forwarded_for` is set, the last entry of
 /// `X-Forwarded-For`, which our own proxy wrote, and the peer's where there is none that can be read.
-/// Of IPv6 the network (/64), for a single client has as many addresses in it as it likes.
 pub fn client_address(parts: &Parts, trust_forwarded_for: bool) -> IpAddr {
     let forwarded = trust_forwarded_for
         .then(|| last_forwarded(&parts.headers))
@@ -160,7 +159,12 @@ pub fn client_address(parts: &Parts, trust_forwarded_for: bool) -> IpAddr {
         let peer = parts.extensions.get::<Peer>();
         peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip())
     };
-    match forwarded.unwrap_or_else(peer).to_canonical() {
+    client_of(forwarded.unwrap_or_else(peer))
+}
+
+/// An address as that of one client: of IPv6 the network (/64), for a client has as many addresses in it as it likes.
+pub(crate) fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

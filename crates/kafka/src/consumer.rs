@@ -189,7 +189,7 @@ impl Consumer {
         }
     }
 
-    /// Gives out batches of at most so many records from now on, 1 to 500.
+    /// Gives out batches of at most `max` records from now on, 1 to 500.
     pub fn limit_batches(&mut self, max: usize) {
         self.max = max.clamp(1, MAX_BATCH);
     }

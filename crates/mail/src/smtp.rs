@@ -45,7 +45,6 @@ pub struct Smtp {
     kept: Mutex<Vec<Transport>>,
     from: Mailbox,
     server: String,
-    password_in_clear: bool,
 }
 
 /// One conversation at a time. Its pool holds one connection; a conversation that breaks off takes both with it, for
@@ -83,10 +82,6 @@ impl Smtp {
     /// [`ConfigError`] says which of the two is wrong, and how.
     pub fn new(url: &str, from: &str) -> Result<Self, ConfigError> {
         let url = normalised(url)?;
-        let password_in_clear = url.password().is_some()
-            && url.scheme() == "smtp"
-            && url.query() != Some("tls=required")
-            && !is_this_machine(&url);
         let from = from
             .parse()
             .map_err(|_| ConfigError::From(from.to_owned()))?;
@@ -106,14 +101,7 @@ impl Smtp {
             kept: Mutex::default(),
             from,
             server,
-            password_in_clear,
         })
-    }
-
-    /// Whether its settings let the password go over a network unencrypted: worth a warning.
-    #[must_use]
-    pub fn password_in_clear(&self) -> bool {
-        self.password_in_clear
     }
 
     fn take_transport(&self) -> Transport {
@@ -379,25 +367,6 @@ mod tests {
             ),
         ] {
             assert_eq!(normalised(given).unwrap().as_str(), meant);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_password_in_clear_is_told() {
-        for (url, told) in [
-            ("smtp://u:p@mail.example?tls=none", true),
-            ("smtp://u:p@mail.example?tls=opportunistic", true),
-            ("smtp://u:p@mail.example?tls=required", false),
-            ("smtp://u:p@mail.example", false),
-            ("smtps://u:p@mail.example", false),
-            ("smtp://u:p@127.0.0.1?tls=none", false),
-            ("smtp://mail.example?tls=none", false),
-        ] {
-            assert_eq!(
-                Smtp::new(url, FROM).unwrap().password_in_clear(),
-                told,
-                "{url}"
-            );
         }
     }
 

@@ -216,7 +216,7 @@ async fn insert_secret(
 }
 
 /// Locks the merchant's row: alone, which all that change its members or secrets or add to its templates do first; or
-/// shared, by whoever needs a member to stay one until the commit.
+/// shared, by a change that needs a member to stay one until the commit.
 pub(crate) async fn lock(session: &mut Session<'_>, merchant: MerchantId, how: Lock) -> Result<()> {
     let sql = format!("SELECT id FROM merchants WHERE id = ?{}", how.sql());
     let found = session.first(&sql, (merchant.0,), |row| row.read::<i64>());

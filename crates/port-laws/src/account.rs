@@ -109,7 +109,7 @@ pub async fn sign_up_is_all_or_nothing(world: &World) {
     );
 }
 
-/// Whoever signs up again with an address that is not verified yet takes the place of whoever did before: all that they
+/// A second sign-up with an address that is not verified yet takes the place of the first: all that they
 /// had is void, and their day begins anew.
 pub async fn a_sign_up_takes_the_place_of_an_unverified_one(world: &World) {
     let (first, void) = world.unverified().await;
@@ -189,7 +189,7 @@ pub async fn of_sign_ups_at_once_one_is_left(world: &World) {
     assert_eq!(verified, 1);
 }
 
-/// A token verifies whoever it was given to, or another sign-up was first and voids it: nobody is verified with
+/// A token verifies the sign-up it was mailed for, or another sign-up was first and voids it: nobody is verified with
 /// another's password.
 pub async fn a_sign_up_and_a_verification_at_once_do_not_mix(world: &World) {
     for _ in 0..16 {
@@ -298,7 +298,7 @@ pub async fn a_token_bears_a_bounded_number_of_passwords(world: &World) {
     assert_eq!(spent, Err(TryRefusal::Verify(VerifyRefusal::Spent)));
 }
 
-/// A generation is given once: whoever draws it first.
+/// A generation is given once: the first draw counts.
 pub async fn a_generation_that_is_there_stays(world: &World) {
     let (account, _) = world.unverified().await;
     let drawn = world

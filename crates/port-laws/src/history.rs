@@ -369,7 +369,7 @@ async fn reads_all_that_arrives(world: &World, step: i64) {
 }
 
 /// Entries that arrive while pages are read are read in their turn: none twice, and on one machine none skipped.
-/// Scaled out, whoever asks again from an older cursor finds those that came late.
+/// Scaled out, a reader who asks again from an older cursor finds those that came late.
 pub async fn ascending_pages_skip_nothing_that_arrives(world: &World) {
     reads_all_that_arrives(world, 1).await;
 }

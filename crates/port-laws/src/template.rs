@@ -314,7 +314,7 @@ pub async fn only_members_change_templates(world: &World) {
     assert_eq!(world.templates.list(shop.id).await.unwrap().len(), 2);
 }
 
-/// Of many drafts at once only as many are stored as the quota has room for; whoever is no member does not learn of it.
+/// Of many drafts at once only as many are stored as the quota has room for; an account that is no member does not learn of it.
 pub async fn the_quota_of_templates_is_exact_at_once(world: &World) {
     let shop = world.shop().await;
     let (merchant, owner) = (shop.id, shop.owner);

@@ -24,7 +24,7 @@ impl BatchSize {
         self.0
     }
 
-    /// A batch of so many records was not written.
+    /// A batch of `records` records was not written.
     pub(crate) fn failed(&mut self, records: usize) {
         self.0 = (records / 2).max(1);
     }

@@ -195,7 +195,7 @@ impl Reading<'_> {
             let (waiting, before) = {
                 let mut state = self.entry.lock();
                 if state.waiting.is_empty() {
-                    // Under the same lock, so that whoever comes now starts the next.
+                    // Under the same lock, so that a request that comes now starts the next.
                     state.is_reading = false;
                     self.is_over = true;
                     return;

@@ -52,7 +52,7 @@ struct Try<'a> {
     attempt: &'a Attempt<'a>,
     epoch: Epoch,
     verdict: Option<IssueRefusal>,
-    /// Of what it may be answered with, if it bears a key.
+    /// Of what it may be answered with, if it has a key.
     numbers: Numbers,
     now: Timestamp,
 }

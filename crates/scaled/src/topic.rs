@@ -35,7 +35,7 @@ pub(crate) struct Topic {
     cluster: Cluster,
     accept_risks: bool,
     state: Mutex<TopicState>,
-    /// Held by whoever looks: the latest look has the last word.
+    /// Held during a look: the latest look has the last word.
     looking: tokio::sync::Mutex<()>,
     /// Called when an acknowledgement shows that something is wrong.
     alarm: Notify,

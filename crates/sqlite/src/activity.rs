@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use goodpon_domain::id::{MerchantId, TemplateId};
 use rusqlite::{Connection, params};
 
-/// Beyond so many templates the memory begins anew: what it lacks is written once more, to no effect.
+/// Beyond this number of templates the memory begins anew: what it lacks is written once more, to no effect.
 const MOST_REMEMBERED: usize = 8_192;
 
 /// The length of a second, in microseconds.

@@ -80,7 +80,7 @@ const WITH_KEY: u8 = 1;
 /// it: the version before, which may run beside it, does not know it (`docs/upgrades.md`).
 const WITH_KEY_AND_ANSWER: u8 = 2;
 
-/// An event as `p` holds it: coupon, time of acceptance, its form, key and body if it bears a key, user. Template
+/// An event as `p` holds it: coupon, time of acceptance, its form, key and body if it has a key, user. Template
 /// and epoch are those of the gate; until when it counts is for each of its publishers to say.
 pub(crate) fn event(event: &IssueEvent) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(57 + event.user_id.len());

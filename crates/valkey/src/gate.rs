@@ -66,7 +66,7 @@ pub struct RefusalAnswers {
 pub struct Confirmation {
     /// It.
     pub event: IssueEvent,
-    /// The number under which the database keeps what its success is answered with, if it bears a key.
+    /// The number under which the database keeps what its success is answered with, if it has a key.
     pub answer: Option<u32>,
 }
 
@@ -102,7 +102,7 @@ pub enum Taken {
 impl Bound {
     /// Asks for a place. `event` is what is published if there is one, with a fresh coupon id (the same when a lost
     /// reply makes the caller ask again); `verdict` is the template's refusal, if it refuses; `answers` are remembered
-    /// with refusals; `now` is the caller's clock. Events to be helped with bear the `valid_until` of `event`.
+    /// with refusals; `now` is the caller's clock. Events to be helped with carry the `valid_until` of `event`.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! Rounds of torture from the command line: `torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]
-//! [--cut kill|power|mix] [--history FILE]`. Exit 1 on any violation.
+//! [--cut kill|power|mix] [--history FILE]`, or `torture --abuse`: attacks, on the set that `GOODPON_E2E_BACKEND` names.
+//! Exit 1 on any violation.
 
 #![allow(clippy::expect_used)]
 
@@ -10,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use goodpon_e2e::backend::Backend;
 use goodpon_e2e::history::History;
-use goodpon_e2e::{Options, scaled, torture};
+use goodpon_e2e::{Options, abuse, scaled, torture};
 use tokio::signal::unix::{SignalKind, signal};
 
 struct Wish {
@@ -24,6 +25,13 @@ struct Wish {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if std::env::args().skip(1).eq(["--abuse"]) {
+        return end(
+            abuse::run(abuse::Size::LARGE, |line| println!("{line}")),
+            "no attack did harm",
+        )
+        .await;
+    }
     let wish = match parse(std::env::args().skip(1)) {
         Ok(wish) => wish,
         Err(why) => {
@@ -61,14 +69,19 @@ async fn main() -> ExitCode {
             }
         }
     };
-    // Whoever interrupts it leaves no processes behind.
+    let praise = format!("nothing lost, nothing doubled in {rounds} rounds");
+    end(tortured, &praise).await
+}
+
+/// Waits for the outcome and prints it. An interrupt leaves no processes behind.
+async fn end(run: impl Future<Output = Result<(), String>>, praise: &str) -> ExitCode {
     let outcome = tokio::select! {
-        outcome = tortured => outcome,
+        outcome = run => outcome,
         () = interrupted() => return ExitCode::from(130),
     };
     match outcome {
         Ok(()) => {
-            println!("nothing lost, nothing doubled in {rounds} rounds");
+            println!("{praise}");
             ExitCode::SUCCESS
         }
         Err(violations) => {

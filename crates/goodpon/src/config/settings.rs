@@ -284,7 +284,7 @@ pub fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
     Ok(text.as_bytes().to_vec())
 }
 
-/// Names as a `Host` header bears them, without a port.
+/// Names as they stand in a `Host` header, without a port.
 fn hosts(text: &str) -> Result<Vec<String>, String> {
     let words = text
         .split(',')

@@ -228,7 +228,7 @@ fn email(parts: &Parts, body: &[u8]) -> Option<String> {
     Some(EmailKey::of(&email).as_str().to_owned())
 }
 
-/// The account of the token that the request bears. A token that is not good counts as a failure of its address, and
+/// The account of the token of the request. A token that is not good counts as a failure of its address, and
 /// beyond the bound of those is answered so; a good one passes all the same.
 async fn authenticate(
     dashboard: &Dashboard,

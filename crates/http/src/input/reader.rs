@@ -125,7 +125,7 @@ impl<'f, 'a> Reader<'f, 'a> {
         self.read(|given| checked_text(trimmed(given.into_text()?), characters))
     }
 
-    /// A name: a text without the white space around it, of so many characters after that, of which one can be seen.
+    /// A name: a text without the white space around it, whose length in characters is in the range after that, and of which one can be seen.
     pub fn name(self, characters: RangeInclusive<usize>) -> Option<Cow<'a, str>> {
         self.read(|given| {
             let name = checked_text(trimmed(given.into_text()?), characters)?;

@@ -1,8 +1,10 @@
 //! How many of a listener's places the clients of one address may have, so that nobody keeps all others out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::rate_limit::client_of;
 
 /// The places that are taken, by address. It holds no more addresses than there are connections.
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ impl Shares {
 
     /// A place, if the address has not got its share.
     pub(super) fn take(&self, client: IpAddr) -> Option<Place> {
-        let address = network(client);
+        let address = client_of(client);
         let mut taken = self.lock();
         let count = taken.entry(address).or_default();
         if *count >= self.most {
@@ -55,17 +57,6 @@ impl Drop for Place {
             if *count == 0 {
                 taken.remove(&self.address);
             }
-        }
-    }
-}
-
-/// Of IPv6 the network (/64), for a single client has as many addresses in it as it likes.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

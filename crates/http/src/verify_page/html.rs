@@ -4,9 +4,9 @@ use crate::error::ErrorCode;
 
 use super::PATH;
 
-/// The field of the form for whoever signed up.
+/// The field of the form for the one who signed up.
 pub(super) const PASSWORD: &str = "password";
-/// The field of the form for whoever did not, or does not know the password any more.
+/// The field of the form for an owner of the mailbox who did not, or does not know the password any more.
 pub(super) const NEW_PASSWORD: &str = "newPassword";
 
 const STYLE: &str = "*{box-sizing:border-box}\

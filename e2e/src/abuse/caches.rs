@@ -1,0 +1,107 @@
+//! Caches between shops and the server, and what the server keeps in memory for strangers.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+
+use super::{Size, resident_kib};
+use crate::template::Template;
+use crate::{Answer, Api, Options, Shop, World};
+
+/// A shared cache as RFC 9111 §3 and §4 permit it: it keeps what nothing forbids, under method and path, and it knows
+/// nothing of headers in which a product puts its credentials.
+#[derive(Default)]
+struct SharedCache {
+    kept: HashMap<String, Answer>,
+}
+
+/// Statuses that may be kept though nothing says for how long (RFC 9110 §15.1).
+const KEPT_BY_DEFAULT: [u16; 8] = [200, 203, 204, 301, 308, 404, 405, 410];
+
+impl SharedCache {
+    async fn get(&mut self, shop: &Shop, path: &str) -> Answer {
+        if let Some(answer) = self.kept.get(path) {
+            return answer.clone();
+        }
+        let answer = shop.call("GET", path).send().await;
+        let control = answer.header("cache-control").unwrap_or_default();
+        let forbidden = control.contains("no-store") || control.contains("private");
+        if KEPT_BY_DEFAULT.contains(&answer.status) && !forbidden {
+            self.kept.insert(path.to_owned(), answer.clone());
+        }
+        answer
+    }
+}
+
+/// Behind a shared cache each shop is answered for itself, and no refusal of one is told to another.
+///
+/// # Panics
+/// A shop is given what was another's.
+pub async fn caches_in_front() {
+    let world = World::with(Options::default()).await;
+    let template = world.publish(&Template::default()).await;
+    world.shop.issue(template, "same name").await.ok();
+    let (_, other) = world.other_merchant().await;
+    let mut cache = SharedCache::default();
+    for path in [
+        "/v1/user-coupons?userId=same%20name".to_owned(),
+        "/v1/user-coupons/available?userId=same%20name&orderAmount=50000".to_owned(),
+        format!("/v1/coupon-templates/{template}"),
+        format!("/v1/coupon-templates/{template}?userId=same%20name"),
+        "/v1/coupon-templates/0".to_owned(),
+        "/v1/nothing".to_owned(),
+    ] {
+        let first = cache.get(&world.shop, &path).await;
+        let second = cache.get(&other, &path).await;
+        let direct = other.call("GET", &path).send().await;
+        assert_eq!(
+            (second.status, &second.json["data"]),
+            (direct.status, &direct.json["data"]),
+            "{path}"
+        );
+        if path.contains(&template.to_string()) || path.contains("userId") {
+            assert_ne!(first.bytes, second.bytes, "{path}");
+        }
+    }
+    assert!(cache.kept.is_empty(), "{:?}", cache.kept.keys());
+    // The documentation is the same for all, and may be kept.
+    let call = world
+        .client
+        .call(Api::Partner, "GET", "/docs/swagger-ui-bundle.js");
+    let control = call
+        .send()
+        .await
+        .header("cache-control")
+        .unwrap_or_default();
+    assert!(!control.contains("no-store"), "{control}");
+}
+
+/// Requests with credentials of the right form that nobody has take a bounded part of the memory, and the shop goes on.
+///
+/// # Panics
+/// It is otherwise.
+pub async fn unknown_credentials(size: Size) {
+    let world = World::with(Options::default().args(["--rate-partner-per-sec", "1000"])).await;
+    let pid = world.server().pid();
+    let ask = |number: usize| {
+        let mut shop = world.shop.clone();
+        let kept = shop.client_id.len() - 8;
+        shop.client_id = format!("{}{number:08x}", &shop.client_id[..kept]);
+        async move { shop.coupons("u").await }
+    };
+    let mut before = resident_kib(pid);
+    for from in (0..size.unknown_credentials).step_by(100) {
+        for answer in join_all((from..from + 100).map(ask)).await {
+            answer.refused("INVALID_CREDENTIALS");
+        }
+        world.shop.coupons("u").await.ok();
+        if from == size.unknown_credentials / 4 {
+            before = resident_kib(pid);
+        }
+    }
+    let grown = resident_kib(pid).saturating_sub(before);
+    assert!(grown < GROWTH_KIB, "{grown} KiB");
+}
+
+/// What the last three quarters of unknown credentials may add to the memory of the server, in KiB.
+const GROWTH_KIB: u64 = 20_000;

@@ -1,0 +1,89 @@
+//! One tenant who asks for as much as can be had, and another whose sale goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::Size;
+use crate::actors::{Shop, Stranger};
+use crate::template::Template;
+use crate::world::shop;
+use crate::{Options, World};
+
+/// A tenant with many templates, of each of which one user has a coupon.
+async fn wide_tenant(world: &World, templates: usize) -> (Stranger, i64, Shop) {
+    let tenant = world.stranger().await;
+    let created = tenant.create_merchant("큰 상점").await.ok().clone();
+    let merchant = created["id"].as_i64().unwrap();
+    let shop = shop(&world.client, &created);
+    let template = Template::default().name(&"가".repeat(255));
+    for _ in 0..templates {
+        let draft = tenant.create_template(merchant, template.body()).await;
+        let id = draft.ok()["id"].as_i64().unwrap();
+        tenant.publish(merchant, id).await.ok();
+        shop.issue(id, "wide").await.ok();
+    }
+    (tenant, merchant, shop)
+}
+
+/// How many coupons are issued to new users over 16 connections within a time.
+async fn issued(world: &World, template: i64, round: &str, sale: Duration) -> usize {
+    let until = Instant::now() + sale;
+    let issuers = (0..16).map(|connection| async move {
+        let mut count = 0;
+        while Instant::now() < until {
+            let user = format!("{round}-{connection}-{count}");
+            world.shop.issue(template, &user).await.ok();
+            count += 1;
+        }
+        count
+    });
+    join_all(issuers).await.into_iter().sum()
+}
+
+/// The widest requests of one tenant, eight at a time, leave another tenant at least half of its sale. They are answered,
+/// or refused with 503 and told when to come again.
+///
+/// # Panics
+/// Less is left, or a request is answered otherwise.
+pub async fn widest_requests(size: Size) {
+    let options = Options::default().args(["--max-templates-per-merchant", "0"]);
+    let world = World::with(options).await;
+    let template = world.publish(&Template::default()).await;
+    let (tenant, merchant, shop) = wide_tenant(&world, size.wide_templates).await;
+    issued(&world, template, "warm", size.sale).await;
+    let alone = issued(&world, template, "alone", size.sale).await;
+    let stop = AtomicBool::new(false);
+    let noise = (0..8).map(|number| {
+        let (tenant, shop, stop) = (&tenant, &shop, &stop);
+        async move {
+            let mut answered = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let answer = match number % 3 {
+                    0 => tenant.templates(merchant).await,
+                    1 => tenant.histories(merchant, &[("size", "100")]).await,
+                    _ => shop.coupons("wide").await,
+                };
+                match answer.status {
+                    200 => answered += 1,
+                    503 => assert!(answer.header("retry-after").is_some(), "{answer}"),
+                    _ => panic!("{answer}"),
+                }
+            }
+            answered
+        }
+    });
+    let sale = async {
+        let beside = issued(&world, template, "beside", size.sale).await;
+        stop.store(true, Ordering::Relaxed);
+        beside
+    };
+    let (noise, beside) = futures::join!(join_all(noise), sale);
+    println!("{beside} issues beside {noise:?} wide requests, {alone} without");
+    assert!(noise.iter().all(|answered| *answered > 0), "{noise:?}");
+    assert!(
+        beside * 2 >= alone,
+        "{beside} issues beside {noise:?} wide requests, {alone} without"
+    );
+}
