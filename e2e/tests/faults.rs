@@ -160,7 +160,9 @@ fn assert_said(world: &World, why: &str) {
 async fn on_disk(shim: &Shim, told: &mut Told) -> (World, i64) {
     let options = shim
         .disk_options()
-        .expect_log("check the disk; the next start recovers");
+        .expect_log("check the disk; the next start recovers")
+        // What is asked between the failure and the end.
+        .expect_log("the store is closing");
     let world = World::with(options).await;
     let template = world.publish(&Template::default()).await;
     for number in 0..20 {

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use crate::ports::{StoreError, StoreResult};
 
-/// As many wait for each place, of all tenants together.
-const WAITING_FOR_A_PLACE: usize = 32;
-/// As many of one tenant wait.
-const WAITING_OF_ONE: usize = 16;
+/// How many reads wait for each place, of all tenants together: at some 10 ms a read, for three seconds at most.
+const WAITING_FOR_A_PLACE: usize = 256;
+/// How many of one tenant wait: a console page and a nightly job at once, far from what would fill the places of all.
+const WAITING_OF_ONE: usize = 64;
 /// An answer with more items than that is written where writing it stops nothing else.
 const MANY_ITEMS: usize = 100;
 

@@ -159,7 +159,7 @@ fn agrees(ledger: &Ledger, model: &Model) -> Result<(), TestCaseError> {
         prop_assert_eq!(coupon.is_past_expiry(now), model.is_past(given));
         prop_assert_eq!(
             coupon.order_id.as_deref(),
-            given.order.map(|order| model::ORDERS[order])
+            given.order.map(|order| state_machine::model::ORDERS[order])
         );
     }
     prop_assert_eq!(

@@ -100,7 +100,7 @@ impl Scene {
         store.migrate().await.unwrap();
         for sql in [
             "INSERT INTO merchants (id, name, client_id, created_at, updated_at) VALUES (1, 'm', 'ck_1', 0, 0)",
-            "INSERT INTO merchant_members (merchant_id, account_id, role, created_at) VALUES (1, 1, 0, 0)",
+            "INSERT INTO merchant_members (merchant_id, account_id, role, created_at) VALUES (1, 1000000, 0, 0)",
         ] {
             database.run(sql).await;
         }
@@ -197,7 +197,7 @@ pub(crate) fn ran(outcome: Outcome<IssueOutcome>) -> IssueOutcome {
 }
 
 const MERCHANT: MerchantId = MerchantId(1);
-const OWNER: AccountId = AccountId(1);
+const OWNER: AccountId = AccountId(1_000_000);
 
 impl Scene {
     /// A published template.
