@@ -1,13 +1,11 @@
 //! Login and bearer tokens of the dashboard, credentials of the partner API (contract §2 and §3).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use goodpon_e2e::expect::{exact_keys, is_lower_hex};
-use goodpon_e2e::server::goodpon;
-use goodpon_e2e::world::{PASSWORD, eventually, fresh_email};
-use goodpon_e2e::{Anonymous, Api, Client, Options, Server, Shared, Template, World};
+use goodpon_e2e::world::{PASSWORD, eventually};
+use goodpon_e2e::{Api, Options, Shared, Template, World};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 
