@@ -54,21 +54,24 @@ pub async fn widest_requests(size: Size) {
     let (tenant, merchant, shop) = wide_tenant(&world, size.wide_templates).await;
     issued(&world, template, "warm", size.sale).await;
     let alone = issued(&world, template, "alone", size.sale).await;
-    let stop = AtomicBool::new(false);
+    let (stop, path) = (AtomicBool::new(false), format!("/v1/merchants/{merchant}"));
     let noise = (0..8).map(|number| {
-        let (tenant, shop, stop) = (&tenant, &shop, &stop);
+        let (tenant, shop, stop, path) = (&tenant, &shop, &stop, &path);
         async move {
             let mut answered = 0;
             while !stop.load(Ordering::Relaxed) {
-                let answer = match number % 3 {
-                    0 => tenant.templates(merchant).await,
-                    1 => tenant.histories(merchant, &[("size", "100")]).await,
-                    _ => shop.coupons("wide").await,
-                };
-                match answer.status {
+                let (status, headers) = match number % 3 {
+                    0 => tenant.call("GET", &format!("{path}/coupon-templates")),
+                    1 => tenant.call("GET", &format!("{path}/coupon-histories?size=100")),
+                    _ => shop.call("GET", "/v1/user-coupons?userId=wide"),
+                }
+                .drain()
+                .await
+                .unwrap();
+                match status.as_u16() {
                     200 => answered += 1,
-                    503 => assert!(answer.header("retry-after").is_some(), "{answer}"),
-                    _ => panic!("{answer}"),
+                    503 => assert!(headers.contains_key("retry-after"), "{headers:?}"),
+                    _ => panic!("{status}"),
                 }
             }
             answered
