@@ -189,9 +189,11 @@ impl Consumer {
         }
     }
 
-    /// Gives out batches of at most `max` records from now on, 1 to 500.
-    pub fn limit_batches(&mut self, max: usize) {
-        self.max = max.clamp(1, MAX_BATCH);
+    /// Bounds the batches of a partition, in records, for as long as it is assigned.
+    pub fn limit_batches(&mut self, partition: i32, max: usize) {
+        if let Some(place) = self.places.get_mut(&partition) {
+            place.limit_batches(max);
+        }
     }
 
     /// Gives out no batches until [`Self::resume_all`]. Polls must go on: they keep the membership.

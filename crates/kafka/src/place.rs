@@ -17,6 +17,8 @@ const GAP_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Place {
     step: Step,
     waiting: VecDeque<Record>,
+    /// In records.
+    largest_batch: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,7 @@ impl Place {
         Self {
             step: Step::Unknown,
             waiting: VecDeque::new(),
+            largest_batch: usize::MAX,
         }
     }
 
@@ -181,9 +184,14 @@ impl Place {
         self.waiting.len()
     }
 
-    /// Gives out the next records, `max` at most.
+    /// Bounds the batches that it gives out from now on, in records.
+    pub(crate) fn limit_batches(&mut self, max: usize) {
+        self.largest_batch = max.max(1);
+    }
+
+    /// Gives out the next records, `max` at most, and no more than its own bound.
     pub(crate) fn give(&mut self, max: usize) -> Vec<Record> {
-        let count = self.waiting.len().min(max);
+        let count = self.waiting.len().min(max).min(self.largest_batch);
         self.waiting.drain(..count).collect()
     }
 }
@@ -230,6 +238,23 @@ mod tests {
         assert_eq!(place.need(now), None);
         assert!(offer(&mut place, 5, now));
         assert_eq!(place.position(), Some(5));
+    }
+
+    #[test]
+    fn batches_are_no_larger_than_either_bound() {
+        let now = Instant::now();
+        let mut place = Place::new();
+        place.go_to(0, now);
+        place.reads_from(0);
+        for offset in 0..10 {
+            assert!(offer(&mut place, offset, now));
+        }
+        assert_eq!(given(&mut place, 2), [0, 1]);
+        place.limit_batches(3);
+        assert_eq!(given(&mut place, 500), [2, 3, 4]);
+        assert_eq!(given(&mut place, 1), [5]);
+        place.limit_batches(0);
+        assert_eq!(given(&mut place, 500), [6]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The issuer: it reads the log and makes coupons of accepted issues (I1 to I5). It starts where the database says,
 //! pauses while the database is away, and keeps the log's time moving.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Issuer {
             runtime,
             publisher,
             consumer,
-            size: BatchSize::default(),
+            sizes: HashMap::new(),
             standstill: Arc::clone(&scaled.standstill),
             metrics: Metrics::default(),
             ticked: None,
@@ -115,7 +116,8 @@ struct Work {
     runtime: Handle,
     publisher: Arc<Publisher>,
     consumer: Consumer,
-    size: BatchSize,
+    /// By partition: a slow record of one says nothing of another's.
+    sizes: HashMap<i32, BatchSize>,
     standstill: Arc<Standstill>,
     metrics: Metrics,
     ticked: Option<Instant>,
@@ -134,7 +136,6 @@ impl Work {
             self.rests_until = None;
             self.consumer.resume_all();
         }
-        self.consumer.limit_batches(self.size.get());
         match self.consumer.poll(POLL) {
             Polled::Batch { partition, records } => self.write(partition, records),
             Polled::Truncated {
@@ -182,7 +183,7 @@ impl Work {
         let began = Instant::now();
         match self.written(partition, &records) {
             Ok(Written::Done(tally)) => {
-                self.size.written(began.elapsed());
+                self.resize(partition, |size| size.written(began.elapsed()));
                 self.standstill.goes_on(partition);
                 self.metrics.batch_seconds.record(began.elapsed());
                 self.metrics.count(&tally);
@@ -204,11 +205,17 @@ impl Work {
             }
             Err(trouble) => {
                 self.metrics.failures.increment(1);
-                self.size.failed(records.len());
+                self.resize(partition, |size| size.failed(records.len()));
                 self.consumer.seek(partition, first);
                 self.hold_back(partition, records.len(), trouble);
             }
         }
+    }
+
+    fn resize(&mut self, partition: i32, change: impl FnOnce(&mut BatchSize)) {
+        let size = self.sizes.entry(partition).or_default();
+        change(size);
+        self.consumer.limit_batches(partition, size.get());
     }
 
     /// Writes a batch. A record at which a batch of its own panics is parked.
@@ -288,6 +295,8 @@ impl Work {
         self.ticked = Some(Instant::now());
         let assigned = self.consumer.assigned();
         self.standstill.keep_only(&assigned);
+        self.sizes
+            .retain(|partition, _| assigned.contains(partition));
         for partition in assigned {
             let publisher = Arc::clone(&self.publisher);
             self.runtime.spawn(async move {
