@@ -11,7 +11,6 @@ use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
-    codec::row_limit,
     holder_filter::HolderFilter,
     late_index::{Late, Lookup, Read, Waiting},
 };
@@ -136,12 +135,16 @@ impl Waiting<Holders> {
     ) -> rusqlite::Result<BTreeSet<[u8; 16]>> {
         let waiting = self.of_user(merchant, user);
         let mut entered = connection.prepare_cached(OF_USER)?;
-        let key = params![merchant.0, user, row_limit(most)];
-        let entered = entered.query_map(key, |row| row.get(0))?;
-        // One that waited may have been entered meanwhile.
-        waiting.into_iter().map(Ok).chain(entered).collect()
+        let entered = entered.query_map(params![merchant.0, user], |row| row.get(0))?;
+        // One that waited may have been entered meanwhile. Rows are read as they are taken; SQLite would prepare the
+        // statement anew for each value that is bound to a LIMIT.
+        waiting
+            .into_iter()
+            .map(Ok)
+            .chain(entered.take(most))
+            .collect()
     }
 }
 
 pub(crate) const OF_USER: &str =
-    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2 LIMIT ?3";
+    "SELECT coupon_id FROM coupon_holders WHERE merchant_id = ?1 AND user_id = ?2";
