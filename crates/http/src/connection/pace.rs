@@ -4,31 +4,42 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A wait that is begun again and again; it costs a timer only once there is something to wait for.
+/// A wait that is begun again and again, for each request of a connection. Its timer is moved only when it fires too
+/// early, or would fire too late: most waits end long before, and to move a timer costs more than to look at the clock.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     timer: Option<Pin<Box<Sleep>>>,
-    runs: bool,
+    /// While it runs.
+    until: Option<Instant>,
 }
 
 impl Pause {
     /// Is ready `limit` after it was first asked, or first asked since the last [`Pause::end`].
     pub(super) fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| {
-            self.runs = true;
-            Box::pin(sleep(limit))
-        });
-        if !self.runs {
-            timer.as_mut().reset(Instant::now() + limit);
-            self.runs = true;
+        let until = *self.until.get_or_insert_with(|| Instant::now() + limit);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() > until {
+            timer.as_mut().reset(until);
         }
-        timer.as_mut().poll(cx)
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.until.is_some()
     }
 
     pub(super) fn end(&mut self) {
-        self.runs = false;
+        self.until = None;
     }
 }
 
@@ -57,7 +68,7 @@ impl Pace {
     /// Is ready once the client took too little over a whole window.
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if !self.pause.runs {
+            if !self.pause.runs() {
                 self.taken = 0;
             }
             ready!(self.pause.poll(WINDOW, cx));
