@@ -195,9 +195,12 @@ impl Scaled {
         let busy = bound.busy(BUSY).await?.into_iter();
         let busy = busy.map(|(gate, epoch)| (gate.template, epoch)).collect();
         self.help_all(busy, &bound, unreadable, &mut round).await;
-        if bound.may_sweep(SWEEP_EVERY).await? {
-            self.sweep(&bound, unreadable, &mut round).await?;
-        }
+        let swept = match bound.may_sweep(SWEEP_EVERY).await {
+            Ok(true) => self.sweep(&bound, unreadable, &mut round).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        round.troubles.extend(swept.err());
         Ok(round)
     }
 
