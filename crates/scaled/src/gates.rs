@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use goodpon_application::ports::{StoreError, StoreResult};
+use goodpon_application::ports::{IssueStanding, StoreError, StoreResult};
 use goodpon_domain::{
     gate::{Gate, READ_BELIEVED},
     id::TemplateId,
@@ -13,6 +13,8 @@ use goodpon_mysql::{GateRead, Store};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
+
+use crate::shared::Shared;
 
 /// Templates that are remembered at a time.
 const REMEMBERED: usize = 10_000;
@@ -53,22 +55,23 @@ pub(crate) struct Gates {
 
 /// A template's place.
 #[derive(Default)]
-struct Entry(Mutex<State>);
+struct Entry {
+    state: Mutex<State>,
+    readings: Arc<Shared<StoreResult<Arc<Seen>>>>,
+    /// How the gate stands, as far as it is open.
+    standings: Arc<Shared<Option<IssueStanding>>>,
+}
 
 #[derive(Default)]
 struct State {
     latest: Option<Arc<Seen>>,
     /// Counts what makes older reads worthless: one that began before it must not be remembered.
     forgotten: u64,
-    /// Whether a task reads, and goes on as long as somebody waits.
-    is_reading: bool,
-    /// Who wants what a reading finds that begins from now on.
-    waiting: Vec<oneshot::Sender<StoreResult<Arc<Seen>>>>,
 }
 
 impl Entry {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self) {
@@ -138,23 +141,46 @@ impl Gates {
         template: TemplateId,
         entry: Arc<Entry>,
     ) -> oneshot::Receiver<StoreResult<Arc<Seen>>> {
-        let (tell, told) = oneshot::channel();
-        let is_reading = {
+        let gates = Arc::clone(self);
+        let readings = Arc::clone(&entry.readings);
+        readings.ask(move || {
+            let (gates, entry) = (Arc::clone(&gates), Arc::clone(&entry));
+            async move { gates.read_into(template, &entry).await }
+        })
+    }
+
+    async fn read_into(&self, template: TemplateId, entry: &Entry) -> StoreResult<Arc<Seen>> {
+        let before = entry.lock().forgotten;
+        let asked = Instant::now();
+        let read = self
+            .store
+            .read_gate(template)
+            .await
+            .inspect_err(|error| tracing::debug!(%template, %error, "a gate cannot be read"))?;
+        let seen = Arc::new(Seen::new(read, asked));
+        if seen.read.is_none() {
+            self.entries.remove(&template);
+        } else {
             let mut state = entry.lock();
-            state.waiting.push(tell);
-            std::mem::replace(&mut state.is_reading, true)
-        };
-        if !is_reading {
-            let gates = Arc::clone(self);
-            tokio::spawn(async move {
-                let reading = Reading {
-                    entry: &entry,
-                    is_over: false,
-                };
-                reading.go_on(&gates, template).await;
-            });
+            if state.forgotten == before {
+                state.latest = Some(Arc::clone(&seen));
+            }
         }
-        told
+        Ok(seen)
+    }
+
+    /// How the gate of a template stands for nobody in particular, as `look` finds it after this was called. One look
+    /// serves all who ask at a time.
+    pub(crate) async fn standing<F>(
+        &self,
+        template: TemplateId,
+        look: impl Fn() -> F + Send + 'static,
+    ) -> Option<IssueStanding>
+    where
+        F: Future<Output = Option<IssueStanding>> + Send,
+    {
+        let standings = Arc::clone(&self.entry(template).standings);
+        standings.ask(look).await.ok().flatten()
     }
 
     /// Forgets a template, for it or its gate has changed.
@@ -168,59 +194,6 @@ impl Gates {
     pub(crate) fn forget_all(&self) {
         for (_, entry) in self.entries.iter() {
             entry.forget();
-        }
-    }
-}
-
-/// The one who reads for an entry. Dropped in the middle, it leaves nobody waiting and the place free for another.
-struct Reading<'a> {
-    entry: &'a Entry,
-    is_over: bool,
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            let mut state = self.entry.lock();
-            state.is_reading = false;
-            state.waiting.clear();
-        }
-    }
-}
-
-impl Reading<'_> {
-    /// Reads until nobody waits any more.
-    async fn go_on(mut self, gates: &Gates, template: TemplateId) {
-        loop {
-            let (waiting, before) = {
-                let mut state = self.entry.lock();
-                if state.waiting.is_empty() {
-                    // Under the same lock, so that a request that comes now starts the next.
-                    state.is_reading = false;
-                    self.is_over = true;
-                    return;
-                }
-                (std::mem::take(&mut state.waiting), state.forgotten)
-            };
-            let asked = Instant::now();
-            let read = gates.store.read_gate(template).await;
-            let seen = read.map(|read| Arc::new(Seen::new(read, asked)));
-            match &seen {
-                Ok(seen) if seen.read.is_none() => {
-                    gates.entries.remove(&template);
-                }
-                Ok(seen) => {
-                    let mut state = self.entry.lock();
-                    if state.forgotten == before {
-                        state.latest = Some(Arc::clone(seen));
-                    }
-                }
-                Err(error) => tracing::debug!(%template, %error, "a gate cannot be read"),
-            }
-            for tell in waiting {
-                // Who has stopped waiting needs no answer.
-                let _ = tell.send(seen.clone());
-            }
         }
     }
 }

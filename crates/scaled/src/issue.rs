@@ -392,6 +392,22 @@ impl Scaled {
         })
     }
 
+    /// How a template's issue stands by its gate, if it is open and can be asked.
+    async fn open_standing(
+        &self,
+        template: TemplateId,
+        user_id: Option<&str>,
+    ) -> StoreResult<Option<IssueStanding>> {
+        // What this process has answered counts at once.
+        self.confirmer.flush(&[template]).await;
+        let seen = self.gates.seen(template).await?;
+        let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
+        match gate.filter(|gate| gate.state == GateState::Open) {
+            Some(gate) => Ok(self.gate_standing(template, gate, user_id).await),
+            None => Ok(None),
+        }
+    }
+
     /// How an open gate stands; `None` where it does not answer.
     async fn gate_standing(
         &self,
@@ -467,16 +483,22 @@ impl IssueGate for Scaled {
         template: &Arc<Template>,
         user_id: Option<&str>,
     ) -> StoreResult<IssueStanding> {
-        // What this process has answered counts at once.
-        self.confirmer.flush(&[template.id]).await;
-        let seen = self.gates.seen(template.id).await?;
-        let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
-        if let Some(gate) = gate.filter(|gate| gate.state == GateState::Open)
-            && let Some(standing) = self.gate_standing(template.id, gate, user_id).await
-        {
-            return Ok(standing);
+        let id = template.id;
+        let standing = match user_id {
+            Some(_) => self.open_standing(id, user_id).await?,
+            None => {
+                let scaled = self.clone();
+                let look = move || {
+                    let scaled = scaled.clone();
+                    async move { scaled.open_standing(id, None).await.ok().flatten() }
+                };
+                self.gates.standing(id, look).await
+            }
+        };
+        match standing {
+            Some(standing) => Ok(standing),
+            None => self.written_standing(template, user_id).await,
         }
-        self.written_standing(template, user_id).await
     }
 
     async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>> {

@@ -16,6 +16,7 @@ mod issuer;
 mod opening;
 mod reconciler;
 mod rounds;
+mod shared;
 mod standstill;
 mod templates;
 #[cfg(test)]
@@ -56,7 +57,7 @@ pub struct Scaled {
 
 /// What [`Scaled`] is made of.
 pub struct Inner {
-    /// The name that the database bears: keys and events bear it too.
+    /// The name of the database: keys and events carry it too.
     installation: String,
     store: Store,
     valkey: Valkey,
