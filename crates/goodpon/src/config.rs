@@ -96,7 +96,7 @@ pub const SPECS: [Spec; 45] = [
     Spec::open("admin-addr", "HOST:PORT", "127.0.0.1:9090", "Where /livez, /readyz and /metrics listen; not for the public"),
     Spec::open("admin-hosts", "NAME,…", "", "Names under which the admin port may be asked, beside localhost and addresses"),
     Spec::open("docs", "BOOL", "true", "Whether /docs and /openapi.json are served"),
-    Spec::open("hsts-max-age-secs", "SECONDS", "0", "How long browsers are told to come by HTTPS only; 0 is not to tell"),
+    Spec::open("hsts-max-age-secs", "SECONDS", "0", "Max-age of Strict-Transport-Security; 0 sends no such header"),
     Spec::open("time-zone", "NAME", "Asia/Seoul", "IANA time zone in which dates are meant"),
     Spec::open("jwt-secret", "TEXT", "", "Signs access tokens, at least 32 bytes; by default generated into the data folder")
         .secret(Secrecy::Secret),

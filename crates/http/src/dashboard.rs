@@ -39,7 +39,7 @@ pub struct DashboardSettings {
     pub body_timeout: Duration,
     /// Whether its documentation is served.
     pub docs: bool,
-    /// For how many seconds browsers are told to come by HTTPS only; 0 is not to tell.
+    /// Max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
     pub hsts_seconds: u32,
     /// Sign-ups a minute, for each address and each e-mail; 0 is without limit.
     pub sign_ups_per_minute: u32,

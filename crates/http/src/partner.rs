@@ -39,7 +39,7 @@ pub struct PartnerSettings {
     pub body_timeout: Duration,
     /// Whether its documentation is served.
     pub docs: bool,
-    /// For how many seconds browsers are told to come by HTTPS only; 0 is not to tell.
+    /// Max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
     pub hsts_seconds: u32,
     /// Authenticated requests a second for each client id; 0 is without limit.
     pub rate_per_second: u32,
