@@ -465,6 +465,15 @@ async fn an_answer_after_which_the_connection_ends_says_so() {
         assert_eq!(answer.status, status, "{rest}: {}", answer.text);
         assert_eq!(answer.header("connection"), Some("close"), "{rest}");
     }
+    let old = format!("GET {} HTTP/1.0\r\nHost: x\r\n", issue_path(1));
+    let answer = exchange(address, format!("{old}\r\n").as_bytes()).await;
+    assert_eq!(answer.header("connection"), Some("close"));
+    let kept = exchange(
+        address,
+        format!("{old}Connection: Keep-Alive\r\n\r\n").as_bytes(),
+    )
+    .await;
+    assert_eq!(kept.header("connection"), Some("keep-alive"));
     let goes_on = format!("{head}Content-Length: 2\r\n\r\n{{}}");
     let answer = exchange(address, goes_on.as_bytes()).await;
     assert_eq!(answer.header("connection"), None, "{}", answer.text);

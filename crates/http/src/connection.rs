@@ -105,12 +105,12 @@ impl Watch {
     }
 
     /// The handler has answered. Returns whether the connection can be used again: not where a part of the body is
-    /// still to come, for it would be taken for the next request.
+    /// still to come, for it would be taken for the next request, and not where the client is known to send no more.
     pub(crate) fn end(&self) -> bool {
         let mut state = lock(&self.0);
         state.stage = Stage::Idle;
         state.pause.end();
-        !state.body_left
+        !state.body_left && !state.client_is_done
     }
 
     /// Is ready once the connection is broken. A client that has only closed its sending side still reads.

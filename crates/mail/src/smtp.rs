@@ -34,6 +34,11 @@ pub enum ConfigError {
     /// The sender.
     #[error("mail-from \"{0}\" is neither an e-mail address nor of the form Name <address>")]
     From(String),
+    /// The sender's address, which only some servers take.
+    #[error(
+        "mail-from has the address \"{0}\", which many mail servers do not take: write its domain in ASCII (xn--…)"
+    )]
+    ForeignFrom(String),
     /// What the URL asks for cannot be set up, TLS above all.
     #[error("smtp-url cannot be used: {0}")]
     Transport(String),
@@ -82,9 +87,12 @@ impl Smtp {
     /// [`ConfigError`] says which of the two is wrong, and how.
     pub fn new(url: &str, from: &str) -> Result<Self, ConfigError> {
         let url = normalised(url)?;
-        let from = from
+        let from: Mailbox = from
             .parse()
             .map_err(|_| ConfigError::From(from.to_owned()))?;
+        if !from.email.to_string().is_ascii() {
+            return Err(ConfigError::ForeignFrom(from.email.to_string()));
+        }
         let server = format!(
             "{}://{}:{}",
             url.scheme(),
@@ -391,6 +399,9 @@ mod tests {
         }
         let error = Smtp::new("smtp://mail.example", "nobody").unwrap_err();
         assert_eq!(error, ConfigError::From("nobody".to_owned()));
+        let error = Smtp::new("smtp://mail.example", "가게 <g@한국.kr>").unwrap_err();
+        assert_eq!(error, ConfigError::ForeignFrom("g@한국.kr".to_owned()));
+        Smtp::new("smtp://mail.example", "가게 <g@xn--3e0b707e.kr>").unwrap();
 
         let smtp = Smtp::new("smtps://user:hunter2@mail.example", FROM).unwrap();
         let shown = format!("{smtp:?}");

@@ -104,17 +104,21 @@ fn cluster(all: &Resolved) -> Result<Cluster, ConfigError> {
 }
 
 /// Properties that Goodpon sets itself, whatever is given.
-const OUR_PROPERTIES: [&str; 19] = [
+const OUR_PROPERTIES: [&str; 25] = [
     "acks",
     "allow.auto.create.topics",
     "auto.commit.enable",
     "auto.offset.reset",
     "bootstrap.servers",
     "check.crcs",
+    "delivery.report.only.error",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
+    "enable.partition.eof",
     "group.id",
+    "group.protocol",
     "heartbeat.interval.ms",
     "max.in.flight",
     "max.in.flight.requests.per.connection",
@@ -124,6 +128,8 @@ const OUR_PROPERTIES: [&str; 19] = [
     "partition.assignment.strategy",
     "request.required.acks",
     "session.timeout.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
 ];
 
 fn properties(text: &str) -> Result<Vec<(String, String)>, String> {
@@ -138,7 +144,9 @@ fn properties(text: &str) -> Result<Vec<(String, String)>, String> {
             .ok_or("must be properties such as security.protocol=SSL, with commas between them")?;
         let (key, value) = (key.trim(), value.trim());
         if OUR_PROPERTIES.contains(&key) {
-            return Err(format!("{key} has no effect: goodpon sets it itself"));
+            return Err(format!(
+                "{key} has no effect, or would keep goodpon from its work: goodpon sees to it itself"
+            ));
         }
         if found.iter().any(|(other, _)| other == key) {
             return Err(format!("{key} stands twice"));
@@ -210,6 +218,7 @@ mod tests {
             ("no.such.property=hunter2", "no.such.property"),
             ("socket.timeout.ms=hunter2", "socket.timeout.ms"),
             ("acks=1", "acks has no effect"),
+            ("transactional.id=x", "transactional.id has no effect"),
             ("client.id=a,client.id=hunter2", "client.id stands twice"),
             ("hunter2", "must be properties"),
         ] {

@@ -321,7 +321,9 @@ fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     };
     let smtp = Smtp::new(checked, from).map_err(|error| {
         let source = match error {
-            goodpon_mail::ConfigError::From(_) => from_source,
+            goodpon_mail::ConfigError::From(_) | goodpon_mail::ConfigError::ForeignFrom(_) => {
+                from_source
+            }
             _ => url_source,
         };
         ConfigError(format!("bad value ({source}): {error}"))
@@ -331,7 +333,8 @@ fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     }
     let mut missing = Vec::new();
     for name in ["mail-from", "verify-link-base"] {
-        if *all.get(name)?.1 == Source::Default {
+        let (value, source) = all.get(name)?;
+        if value.is_empty() || *source == Source::Default {
             missing.push(name);
         }
     }

@@ -10,7 +10,7 @@ use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -59,6 +59,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
             };
         }
         let watch = &self.watch;
+        let is_last = self.draining.has_begun() || is_alone(&request);
         let mut request = request.map(|body| match has_body {
             true => Body::new(WatchedBody {
                 body,
@@ -72,10 +73,21 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
                 // Ours are always ready.
                 answer: self.service.clone().call(request),
             },
-            is_last: self.draining.has_begun(),
+            is_last,
             watch: self.watch.clone(),
         }
     }
+}
+
+/// Whether the client takes one answer only, as those of HTTP/1.0 do unless they say otherwise.
+fn is_alone(request: &Request<Incoming>) -> bool {
+    let keeps_alive = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+    request.version() < Version::HTTP_11
+        && !request
+            .headers()
+            .get_all(CONNECTION)
+            .iter()
+            .any(keeps_alive)
 }
 
 /// No service gets to see the request. Where its body ends is uncertain, so the connection ends with the answer.

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -43,17 +43,19 @@ pub(super) fn write(file: &Path, sum_file: &Path) -> io::Result<()> {
 /// Holds a file against its checksum, where there is one.
 pub(super) fn compare(file: &Path) -> Result<(), BackupError> {
     let sum_file = beside(file);
-    let text = match File::open(&sum_file) {
-        Ok(found) => io::read_to_string(io::Read::take(found, LARGEST)).map_err(at(&sum_file))?,
+    let mut line = Vec::new();
+    match File::open(&sum_file) {
+        // The name in it need not be UTF-8.
+        Ok(found) => {
+            Read::read_to_end(&mut Read::take(found, LARGEST), &mut line).map_err(at(&sum_file))?
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(at(&sum_file)(error)),
     };
-    let expected = text
-        .trim_start_matches('\\')
-        .get(..DIGITS)
-        .unwrap_or_default();
+    let digits = line.strip_prefix(b"\\").unwrap_or(&line);
+    let expected = digits.get(..DIGITS).unwrap_or_default();
     let found = of(file).map_err(at(file))?;
-    match expected.eq_ignore_ascii_case(&found) {
+    match expected.eq_ignore_ascii_case(found.as_bytes()) {
         true => Ok(()),
         false => Err(BackupError::Unsound {
             path: file.to_owned(),
@@ -119,9 +121,11 @@ mod tests {
     #[test]
     fn sha256sum_takes_what_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["plain.db", "with two  blanks", "back\\slash", "new\nline"] {
+        let names = ["plain.db", "with two  blanks", "back\\slash", "new\nline"];
+        let names = names.map(OsStr::new).into_iter();
+        for name in names.chain([OsStr::from_bytes(b"no \xfe UTF-8")]) {
             let file = folder.path().join(name);
-            fs::write(&file, name).unwrap();
+            fs::write(&file, name.as_bytes()).unwrap();
             write(&file, &beside(&file)).unwrap();
             let checked = std::process::Command::new("sha256sum")
                 .args(["--strict", "--check"])

@@ -95,6 +95,8 @@ fn mails_that_leave_need_a_sender_and_a_link_that_others_know() {
     );
     let error = check("mail-from", "Shop <shop@a.example>").err().unwrap();
     assert!(error.starts_with("verify-link-base must be set"), "{error}");
+    let error = check("verify-link-base", "").err().unwrap();
+    assert!(error.starts_with("verify-link-base must be set"), "{error}");
     let settings = check("verify-link-base", "https://a.example").unwrap();
     assert!(settings.smtp.is_some());
 }
