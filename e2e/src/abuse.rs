@@ -28,7 +28,7 @@ pub struct Size {
     pub networks: u16,
     /// Logins of the owner meanwhile.
     pub logins: usize,
-    /// Templates of the tenant that reads as widely as can be.
+    /// Templates of the tenant that reads as widely as can be: 1,000 are its quota by default.
     pub wide_templates: usize,
     /// How long a sale is measured, each time.
     pub sale: Duration,
@@ -58,7 +58,7 @@ impl Size {
         slow_readers: 600,
         networks: 512,
         logins: 40,
-        wide_templates: 3_000,
+        wide_templates: 1_000,
         sale: Duration::from_secs(15),
         addresses: 40,
         accounts: 30,

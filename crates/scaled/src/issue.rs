@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _};
 use goodpon_application::{
     idempotency::{Idempotency, Outcome, Peek},
     ports::{IssueGate, IssueOutcome, IssueRequest, IssueStanding, StoreError, StoreResult},
@@ -35,6 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 /// Requests of a process that ask gates at a time. Beyond that they would queue at the server, and be given places
 /// that nobody waits for any more.
 pub(crate) const AT_GATES: usize = 512;
+
+/// Gates that one list of templates asks at a time: sales ask the same server, and come in between.
+const LOOKS_AT_A_TIME: usize = 16;
 
 /// A request on its way: what stays the same however often the gate is asked.
 struct Attempt<'a> {
@@ -506,11 +510,12 @@ impl IssueGate for Scaled {
         self.confirmer.flush(&ids).await;
         let mut counts = self.store.written_counts(&ids).await?;
         let gates = self.store.gates_of(&ids).await?;
-        let standings = gates.iter().zip(&ids).map(async |(gate, id)| {
-            let gate = gate.as_ref().filter(|gate| gate.state == GateState::Open)?;
-            self.gate_standing(*id, gate, None).await
+        let standings = gates.into_iter().zip(ids).map(|(gate, id)| async move {
+            let gate = gate.filter(|gate| gate.state == GateState::Open)?;
+            self.gate_standing(id, &gate, None).await
         });
-        let standings = futures::future::join_all(standings).await;
+        let standings = stream::iter(standings).buffered(LOOKS_AT_A_TIME);
+        let standings: Vec<_> = standings.collect().await;
         for (count, standing) in counts.iter_mut().zip(standings) {
             if let Some(standing) = standing {
                 *count = standing.issue_count;

@@ -48,8 +48,7 @@ async fn issued(world: &World, template: i64, round: &str, sale: Duration) -> us
 /// # Panics
 /// Less is left, or a request is answered otherwise.
 pub async fn widest_requests(size: Size) {
-    let options = Options::default().args(["--max-templates-per-merchant", "0"]);
-    let world = World::with(options).await;
+    let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default()).await;
     let (tenant, merchant, shop) = wide_tenant(&world, size.wide_templates).await;
     issued(&world, template, "warm", size.sale).await;
