@@ -72,11 +72,18 @@ pub async fn slow_readers_are_cut_off() {
     }
     assert!(ended, "they stay for ever");
     assert!(steadily_read > 10_000, "{steadily_read}");
+    assert!(connections_cut(&world, "slow_reader").await > 0);
+}
+
+/// How many connections of shops the server has ended for that reason.
+async fn connections_cut(world: &World, reason: &str) -> usize {
     let url = format!("http://{}/metrics", world.server().admin());
     let answer = world.client.http().get(url).send().await.unwrap();
     let metrics = answer.text().await.unwrap();
-    let counted = r#"goodpon_http_connections_cut_total{api="partner",reason="slow_reader"}"#;
-    assert!(metrics.contains(counted), "{metrics}");
+    let name = format!(r#"goodpon_http_connections_cut_total{{api="partner",reason="{reason}"}} "#);
+    let mut lines = metrics.lines();
+    let count = lines.find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().unwrap())
 }
 
 /// Slow readers of one address take its share of the places and no more, and little memory.
@@ -106,6 +113,12 @@ pub async fn places_for_others(size: Size) {
     let answer = tokio::time::timeout(Duration::from_secs(20), read_answer(&mut other)).await;
     let answer = answer.expect("an answer for another address");
     assert_eq!(answer.code(), "CLIENT_ID_MISSING", "{}", answer.text);
+    // Else the other address would have come in too, once the slow readers had lost their places.
+    let refused = connections_cut(&world, "address_share").await;
+    assert!(
+        refused >= share,
+        "{refused} beyond the share of one address"
+    );
     let grown = resident_kib(pid).saturating_sub(before);
     let bound = KIB_A_READER * share as u64;
     assert!(grown < bound, "{grown} KiB for {share} slow readers");
