@@ -31,6 +31,7 @@ async fn a_loop_that_panics_is_run_anew_after_growing_rests() {
     assert_eq!((resting.state, resting.restarts), (State::Resting, 0));
     assert_eq!(resting.last_error.as_deref(), Some("panic: on purpose"));
     while runs.load(Ordering::Relaxed) < 4 {
+        assert!(began.elapsed() < DEADLINE, "it is not run anew");
         sleep(Duration::from_millis(100)).await;
     }
     let seconds = began.elapsed().as_secs();
