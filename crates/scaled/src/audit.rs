@@ -52,6 +52,15 @@ impl Scaled {
         // Rows first: the gate knows of each before it is written.
         let before = self.written(template).await?;
         let missing = self.missing_holders(template, gate, bound).await?;
+        // A gate of which something was thrown away notices that when it is next asked for a place or for help, goes, and
+        // is opened anew. Asked for no help at all, it notices it now: nobody gets a second coupon there.
+        if missing > 0
+            && let Err(_closed) = bound
+                .pending(gate_of(template), gate.epoch, Duration::ZERO, 0)
+                .await?
+        {
+            return Ok(Vec::new());
+        }
         let Some(counts) = self.counts(template, gate, bound).await? else {
             // It was lost, or moved on, meanwhile.
             return Ok(Vec::new());

@@ -23,7 +23,7 @@ async fn a_gate_that_does_not_know_a_holder_is_named() {
         assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
     }
     assert!(scene.differences().await.is_empty());
-    scene.forget_user(template, "a").await;
+    scene.mistake_user(template, "a").await;
     let told = scene.differences().await;
     assert_eq!(
         told,
@@ -31,6 +31,22 @@ async fn a_gate_that_does_not_know_a_holder_is_named() {
             "template {template} gate users: expected every holder, found -1"
         )]
     );
+}
+
+/// What was thrown away of a gate is noticed and the gate opened anew, whoever looks first: no damage to be reported.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_lost_a_part_is_no_difference() {
+    for letter in ["g", "u"] {
+        let scene = Scene::new().await;
+        let _issuer = scene.issuer();
+        let template = scene.template(Limit::IssueCount(5)).await;
+        for user in ["a", "b"] {
+            assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
+        }
+        scene.settled().await;
+        scene.forget_part(template, letter).await;
+        assert_eq!(scene.differences().await, [""; 0], "without {letter}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -380,13 +380,16 @@ impl Scene {
         assert_eq!(hset.query_async::<i64>(&mut connection).await.unwrap(), 0);
     }
 
-    /// Takes a user out of those who have one.
-    pub(crate) async fn forget_user(&self, template: TemplateId, user: &str) {
+    /// Takes a user out of those who have one, and puts another in: their number is right.
+    pub(crate) async fn mistake_user(&self, template: TemplateId, user: &str) {
         let (mut connection, keys) = self.keys(template).await;
         let users = keys.iter().find(|key| key.contains(":u:")).unwrap();
         let user = goodpon_valkey::user_digest(user);
         let gone = redis::cmd("SREM").arg(users).arg(&user[..]).to_owned();
         assert_eq!(gone.query_async::<i64>(&mut connection).await.unwrap(), 1);
+        let other = goodpon_valkey::user_digest("nobody");
+        let there = redis::cmd("SADD").arg(users).arg(&other[..]).to_owned();
+        assert_eq!(there.query_async::<i64>(&mut connection).await.unwrap(), 1);
     }
 
     /// How many keys the server has of a gate, finished answers left aside.
