@@ -402,7 +402,7 @@ pub type CancelOutcome = Result<Cancellation, CancelRefusal>;
 /// Coupons once they are issued.
 #[async_trait]
 pub trait Coupons: Send + Sync {
-    /// The user's coupons of this merchant with their templates: at least those in state ISSUED. None at all are told
+    /// The user's coupons of this merchant with their templates: at least those in state ISSUED. None at all are listed
     /// of a user who ever got more than `most`.
     async fn held(
         &self,

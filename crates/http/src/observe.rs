@@ -248,7 +248,7 @@ where
             durations: Arc::clone(&self.durations),
             hsts: self.hsts.clone(),
             method: method_label(request.method()),
-            // Events of the partner API are told by their client id alone.
+            // Events of the partner API name the client id alone.
             uri: (self.durations.api != "partner").then(|| request.uri().clone()),
             scope: scope.clone(),
             started: Instant::now(),

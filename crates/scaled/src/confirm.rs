@@ -1,4 +1,4 @@
-//! Confirmations: gates are told which events count, some milliseconds' worth at a time, and no issue waits for it.
+//! Confirmations: gates learn which events count, some milliseconds' worth at a time, and no issue waits for it.
 //!
 //! What does not get to its gate is lost here and settled by the reconciler, which publishes the reservation again.
 
@@ -29,7 +29,7 @@ const MOST_TAKEN: usize = 4_096;
 const MOST_IN_CALL: usize = 256;
 const CALLS: usize = 64;
 
-/// How long a reading waits until what this process answered is told: longer than any call to a gate takes.
+/// How long a reading waits until the gate has heard what this process answered: longer than any call to a gate takes.
 const LONGEST_FLUSH: Duration = Duration::from_secs(2);
 
 /// Takes confirmations in. [`run`] tells them.
@@ -132,7 +132,7 @@ impl Confirmer {
         let _ = tokio::time::timeout(LONGEST_FLUSH, all_told).await;
     }
 
-    /// Takes what waits, as far as it is told at a time.
+    /// Takes what waits, up to the size of one call to a gate.
     fn take(&self) -> Taken<'_> {
         let mut queue = self.queue();
         let count = queue.events.len().min(MOST_TAKEN);
@@ -158,7 +158,7 @@ impl Confirmer {
     }
 }
 
-/// Events that were taken from the queue. Dropped, they are told or left to the reconciler, and nobody waits for them.
+/// Events that were taken from the queue. Dropped, they are confirmed or left to the reconciler, and nobody waits for them.
 struct Taken<'a> {
     confirmer: &'a Confirmer,
     events: Vec<Confirmation>,

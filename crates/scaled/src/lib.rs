@@ -152,7 +152,7 @@ impl Scaled {
         self.spawn(supervisor, "log_follower", reconciler::follow_log);
         self.spawn(supervisor, "gate_mover", reconciler::move_on);
         self.spawn(supervisor, "reconciler", reconciler::run);
-        // What requests that still run have accepted is told to the end.
+        // Confirms all that requests which still run have accepted.
         let confirmer = Task::restart("confirmer").dropped_at_stop();
         let scaled = self.clone();
         supervisor.spawn(confirmer, move |report, _| {

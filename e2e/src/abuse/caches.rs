@@ -33,7 +33,7 @@ impl SharedCache {
     }
 }
 
-/// Behind a shared cache each shop is answered for itself, and no refusal of one is told to another.
+/// Behind a shared cache each shop is answered for itself, and no shop gets a refusal of another.
 ///
 /// # Panics
 /// A shop is given what was another's.

@@ -72,7 +72,7 @@ impl LoginLimit {
     }
 
     /// The password was wrong, or nobody has that e-mail. The address may be beyond its bound already: that its failures
-    /// are too many is told to its next attempt.
+    /// are too many is answered to its next attempt.
     pub(super) fn failed(&self, attempt: &Attempt, by_address: &KeyedLimiter) {
         let _ = by_address.check(&attempt.address);
     }

@@ -33,7 +33,7 @@ async fn a_gate_that_does_not_know_a_holder_is_named() {
     );
 }
 
-/// What was thrown away of a gate is noticed and the gate opened anew, whoever looks first: no damage to be reported.
+/// A gate notices that a part of it was thrown away and is opened anew: no damage to be reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_lost_a_part_is_no_difference() {
     for letter in ["g", "u"] {

@@ -77,7 +77,7 @@ async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
     };
     eventually("the other is helped", || confirmed(other, 2)).await;
     assert!(confirmed(spoilt, 1).await);
-    // Who comes to it is told to come again, and who has one there hears so.
+    // A newcomer is asked to come again, and a holder hears that they have one.
     let late = scene.issue(spoilt, "c").await;
     let is_later = matches!(
         late,
