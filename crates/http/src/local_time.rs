@@ -1,6 +1,7 @@
 //! Date-times as bodies bear them: local to the business zone, without offset (contract §1, Time).
 
 use std::fmt;
+use std::ops::Range;
 
 use goodpon_domain::business_time::BusinessZone;
 use jiff::{Timestamp, civil::DateTime};
@@ -22,34 +23,61 @@ impl LocalTime {
     }
 }
 
+/// The length of a text with all six fraction digits, in bytes.
+const LONGEST: usize = 26;
+
+/// A date-time's text. Nearly every answer has some, and `core::fmt` costs ten times as many instructions.
+struct Text {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Text {
+    fn of(LocalTime(at): LocalTime) -> Self {
+        let mut text = Self {
+            bytes: *b"0000-00-00T00:00:00.000000",
+            len: LONGEST,
+        };
+        text.put(0..4, at.year().unsigned_abs().into());
+        text.put(5..7, at.month().unsigned_abs().into());
+        text.put(8..10, at.day().unsigned_abs().into());
+        text.put(11..13, at.hour().unsigned_abs().into());
+        text.put(14..16, at.minute().unsigned_abs().into());
+        text.put(17..19, at.second().unsigned_abs().into());
+        let mut micros = at.subsec_nanosecond().unsigned_abs() / 1_000;
+        text.put(20..LONGEST, micros);
+        if micros == 0 {
+            text.len = 19;
+        }
+        while micros > 0 && micros % 10 == 0 {
+            micros /= 10;
+            text.len -= 1;
+        }
+        text
+    }
+
+    /// Fills `place` with the last digits of `number`.
+    fn put(&mut self, place: Range<usize>, mut number: u32) {
+        for digit in self.bytes[place].iter_mut().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for LocalTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (date, time) = (self.0.date(), self.0.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-            date.year(),
-            date.month(),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        )?;
-        let (mut micros, mut digits) = (time.subsec_nanosecond() / 1_000, 6);
-        if micros == 0 {
-            return Ok(());
-        }
-        while micros % 10 == 0 {
-            micros /= 10;
-            digits -= 1;
-        }
-        write!(f, ".{micros:0digits$}")
+        f.write_str(Text::of(*self).as_str())
     }
 }
 
 impl Serialize for LocalTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(Text::of(*self).as_str())
     }
 }
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use goodpon_application::credentials::{Asking, ClientId, GivenSecret, InvalidCredentials};
 use goodpon_application::{App, Failure, credentials};
 use goodpon_domain::id::MerchantId;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use tower::Layer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,11 +24,11 @@ use crate::rate_limit::{self, KeyedLimiter};
 use crate::time_limit::TimeLimitLayer;
 use crate::{body, coupon, docs, idempotency, openapi};
 
-const CLIENT_ID: &str = "x-goodpon-client-id";
-/// Ours have 35 letters; what is longer is none of ours and would only fill the log.
-const LONGEST_LOGGED_ID: usize = 64;
+const CLIENT_ID: HeaderName = HeaderName::from_static("x-goodpon-client-id");
+const CLIENT_SECRET: HeaderName = HeaderName::from_static("x-goodpon-client-secret");
 
-const CLIENT_SECRET: &str = "x-goodpon-client-secret";
+/// In bytes. Client ids of ours have 35 letters; a longer one is none of ours and would only fill the log.
+const LONGEST_LOGGED_ID: usize = 64;
 
 /// What an operator may set of the partner API.
 #[derive(Debug, Clone)]
@@ -210,7 +210,7 @@ fn client_address(partner: &Partner, parts: &Parts) -> IpAddr {
 
 /// A header's value without the white space around it; `None` if there is nothing else. One that stands twice names
 /// nobody.
-fn credential<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
+fn credential<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<&'a [u8]>, ApiError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use quick_cache::sync::Cache;
 
 use crate::error::ApiError;
 use crate::serve::Peer;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How many keys each limit remembers, some hundred bytes each. Beyond that, those that were seen longest ago are
 /// forgotten, one for each new one.
@@ -175,7 +177,7 @@ pub(crate) fn client_of(address: IpAddr) -> IpAddr {
 
 /// The last entry of `X-Forwarded-For`: what the proxy nearest to us added.
 pub(crate) fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back()?;
     let entry = last.to_str().ok()?.rsplit(',').next()?.trim();
     let with_port = || entry.parse::<SocketAddr>().map(|address| address.ip());
     let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();

@@ -180,13 +180,24 @@ fn write_string(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
 }
 
-/// Everything that needs no escape is copied in runs.
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Everything that needs no escape is copied in runs, which is nearly always the whole text.
 fn escape(line: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
+    // Looks at every byte, however early one needs it: without a way out the compiler looks at 16 at once.
+    if !bytes
+        .iter()
+        .fold(false, |any, &byte| any | needs_escape(byte))
+    {
+        return line.extend_from_slice(bytes);
+    }
     let mut copied = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if !needs_escape(byte) {
             continue;
         }
         line.extend_from_slice(&bytes[copied..at]);
