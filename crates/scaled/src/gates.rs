@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use goodpon_application::ports::{IssueStanding, StoreError, StoreResult};
 use goodpon_domain::{
     gate::{Gate, READ_BELIEVED},
@@ -12,7 +13,6 @@ use goodpon_domain::{
 use goodpon_mysql::{GateRead, Store};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
-use tokio::sync::oneshot;
 
 use crate::shared::Shared;
 
@@ -107,7 +107,8 @@ impl Gates {
             Some(seen) => {
                 if seen.asked.elapsed() >= REFRESHED_AFTER {
                     // In the background, so that nobody who comes has to wait for it.
-                    drop(self.ask(template, entry));
+                    let readings = Arc::clone(&entry.readings);
+                    readings.refresh(self.reading(template, entry));
                 }
                 Ok(seen)
             }
@@ -126,8 +127,9 @@ impl Gates {
         template: TemplateId,
         entry: Arc<Entry>,
     ) -> StoreResult<Arc<Seen>> {
-        let told = self.ask(template, entry).await;
-        told.unwrap_or_else(|_| {
+        let readings = Arc::clone(&entry.readings);
+        let read = readings.ask(self.reading(template, entry)).await;
+        read.unwrap_or_else(|| {
             Err(StoreError::Unavailable {
                 reason: "the reading of a template was broken off".into(),
                 may_have_happened: false,
@@ -135,18 +137,17 @@ impl Gates {
         })
     }
 
-    /// Asks for the next reading, and sees to it that there is one.
-    fn ask(
+    /// How a template and its gate are read.
+    fn reading(
         self: &Arc<Self>,
         template: TemplateId,
         entry: Arc<Entry>,
-    ) -> oneshot::Receiver<StoreResult<Arc<Seen>>> {
+    ) -> impl Fn() -> BoxFuture<'static, StoreResult<Arc<Seen>>> + Clone + Send + 'static {
         let gates = Arc::clone(self);
-        let readings = Arc::clone(&entry.readings);
-        readings.ask(move || {
+        move || {
             let (gates, entry) = (Arc::clone(&gates), Arc::clone(&entry));
-            async move { gates.read_into(template, &entry).await }
-        })
+            Box::pin(async move { gates.read_into(template, &entry).await })
+        }
     }
 
     async fn read_into(&self, template: TemplateId, entry: &Entry) -> StoreResult<Arc<Seen>> {
@@ -174,13 +175,13 @@ impl Gates {
     pub(crate) async fn standing<F>(
         &self,
         template: TemplateId,
-        look: impl Fn() -> F + Send + 'static,
+        look: impl Fn() -> F + Clone + Send + 'static,
     ) -> Option<IssueStanding>
     where
-        F: Future<Output = Option<IssueStanding>> + Send,
+        F: Future<Output = Option<IssueStanding>> + Send + 'static,
     {
         let standings = Arc::clone(&self.entry(template).standings);
-        standings.ask(look).await.ok().flatten()
+        standings.ask(look).await.flatten()
     }
 
     /// Forgets a template, for it or its gate has changed.

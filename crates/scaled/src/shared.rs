@@ -2,17 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Something that is read whenever it is asked for. Requests that come while it is read share the reading that begins
 /// next: they wait for two readings at most, get nothing older than themselves, and however many there are, one reading
-/// follows the other.
+/// follows the other. A request that finds nobody reading reads in its own task, which costs it nothing.
 pub(crate) struct Shared<T>(Mutex<State<T>>);
 
 struct State<T> {
-    /// Whether a task reads, and goes on as long as somebody waits.
+    /// Whether somebody reads, and hands over to a task while others wait.
     is_reading: bool,
-    /// Who wants what a reading finds that begins from now on.
+    /// Those who want what a reading finds that begins from now on.
     waiting: Vec<oneshot::Sender<T>>,
 }
 
@@ -26,31 +27,36 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Clone + Send + 'static> Shared<T> {
-    /// What a reading finds that begins after this call. The sender is dropped where that reading is broken off.
-    pub(crate) fn ask<F>(
-        self: &Arc<Self>,
-        read: impl Fn() -> F + Send + 'static,
-    ) -> oneshot::Receiver<T>
+    /// Returns what a reading finds that begins after this call; `None` where that reading is broken off.
+    pub(crate) async fn ask<F, R>(self: &Arc<Self>, read: R) -> Option<T>
     where
-        F: Future<Output = T> + Send,
+        F: Future<Output = T> + Send + 'static,
+        R: Fn() -> F + Clone + Send + 'static,
     {
-        let (tell, told) = oneshot::channel();
-        let is_reading = {
+        let told = {
             let mut state = self.lock();
-            state.waiting.push(tell);
-            std::mem::replace(&mut state.is_reading, true)
+            std::mem::replace(&mut state.is_reading, true).then(|| {
+                let (tell, told) = oneshot::channel();
+                state.waiting.push(tell);
+                told
+            })
         };
-        if !is_reading {
-            let shared = Arc::clone(self);
-            tokio::spawn(async move {
-                let reading = Reading {
-                    shared: &shared,
-                    is_over: false,
-                };
-                reading.go_on(read).await;
-            });
+        match told {
+            Some(told) => told.await.ok(),
+            None => Some(First::new(self, read).read().await),
         }
-        told
+    }
+
+    /// Begins a reading that nobody waits for, unless there is one.
+    pub(crate) fn refresh<F, R>(self: &Arc<Self>, read: R)
+    where
+        F: Future<Output = T> + Send + 'static,
+        R: Fn() -> F + Clone + Send + 'static,
+    {
+        if !std::mem::replace(&mut self.lock().is_reading, true) {
+            let first = First::new(self, read);
+            tokio::spawn(async move { first.read().await });
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -58,13 +64,64 @@ impl<T: Clone + Send + 'static> Shared<T> {
     }
 }
 
+/// A request that reads for itself. Once it has read, or went away, others that wait are left to a task.
+struct First<T, F, R>
+where
+    T: Clone + Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+    R: Fn() -> F + Clone + Send + 'static,
+{
+    shared: Arc<Shared<T>>,
+    read: R,
+}
+
+impl<T, F, R> First<T, F, R>
+where
+    T: Clone + Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+    R: Fn() -> F + Clone + Send + 'static,
+{
+    fn new(shared: &Arc<Shared<T>>, read: R) -> Self {
+        let shared = Arc::clone(shared);
+        Self { shared, read }
+    }
+
+    async fn read(self) -> T {
+        (self.read)().await
+    }
+}
+
+impl<T, F, R> Drop for First<T, F, R>
+where
+    T: Clone + Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+    R: Fn() -> F + Clone + Send + 'static,
+{
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if state.waiting.is_empty() {
+            state.is_reading = false;
+            return;
+        }
+        drop(state);
+        let reading = Reading {
+            shared: Arc::clone(&self.shared),
+            is_over: false,
+        };
+        // Without a runtime, which is being shut down, nobody waits any more: dropping the reading says so.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(reading.go_on(self.read.clone()));
+        }
+    }
+}
+
 /// The task that reads. Dropped in the middle, it leaves nobody waiting and the place free for another.
-struct Reading<'a, T: Clone + Send + 'static> {
-    shared: &'a Shared<T>,
+struct Reading<T: Clone + Send + 'static> {
+    shared: Arc<Shared<T>>,
     is_over: bool,
 }
 
-impl<T: Clone + Send + 'static> Drop for Reading<'_, T> {
+impl<T: Clone + Send + 'static> Drop for Reading<T> {
     fn drop(&mut self) {
         if !self.is_over {
             let mut state = self.shared.lock();
@@ -74,14 +131,14 @@ impl<T: Clone + Send + 'static> Drop for Reading<'_, T> {
     }
 }
 
-impl<T: Clone + Send + 'static> Reading<'_, T> {
+impl<T: Clone + Send + 'static> Reading<T> {
     /// Reads until nobody waits any more.
-    async fn go_on<F: Future<Output = T> + Send>(mut self, read: impl Fn() -> F + Send) {
+    async fn go_on<F: Future<Output = T> + Send + 'static>(mut self, read: impl Fn() -> F + Send) {
         loop {
             let waiting = {
                 let mut state = self.shared.lock();
                 if state.waiting.is_empty() {
-                    // Under the same lock, so that a request that comes now starts the next.
+                    // Under the same lock, so that a request that comes now reads for itself.
                     state.is_reading = false;
                     self.is_over = true;
                     return;
@@ -90,7 +147,7 @@ impl<T: Clone + Send + 'static> Reading<'_, T> {
             };
             let found = read().await;
             for tell in waiting {
-                // Who has stopped waiting needs no answer.
+                // A request that was given up needs no answer.
                 let _ = tell.send(found.clone());
             }
         }
@@ -110,7 +167,7 @@ mod tests {
     fn counted(
         begun: &Arc<AtomicUsize>,
         permits: &Arc<Semaphore>,
-    ) -> impl Fn() -> futures::future::BoxFuture<'static, usize> + Send + 'static {
+    ) -> impl Fn() -> futures::future::BoxFuture<'static, usize> + Clone + Send + 'static {
         let (begun, permits) = (Arc::clone(begun), Arc::clone(permits));
         move || {
             let number = begun.fetch_add(1, Ordering::SeqCst);
@@ -122,31 +179,65 @@ mod tests {
         }
     }
 
+    /// Asks in a task of its own, and lets it come as far as it can.
+    async fn asked(
+        shared: &Arc<Shared<usize>>,
+        begun: &Arc<AtomicUsize>,
+        permits: &Arc<Semaphore>,
+    ) -> tokio::task::JoinHandle<Option<usize>> {
+        let (shared, read) = (Arc::clone(shared), counted(begun, permits));
+        let asking = tokio::spawn(async move { shared.ask(read).await });
+        tokio::task::yield_now().await;
+        asking
+    }
+
     #[tokio::test]
     async fn requests_share_the_reading_that_begins_after_them() {
         let (begun, permits) = (Arc::default(), Arc::new(Semaphore::new(0)));
         let shared = Arc::new(Shared::default());
-        let first = shared.ask(counted(&begun, &permits));
-        while begun.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
+        let first = asked(&shared, &begun, &permits).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        let mut later = Vec::new();
+        for _ in 0..8 {
+            later.push(asked(&shared, &begun, &permits).await);
         }
-        let later: Vec<_> = (0..8)
-            .map(|_| shared.ask(counted(&begun, &permits)))
-            .collect();
+        shared.refresh(counted(&begun, &permits));
         permits.add_permits(2);
-        assert_eq!(first.await.unwrap(), 0);
+        assert_eq!(first.await.unwrap(), Some(0));
         for one in later {
-            assert_eq!(one.await.unwrap(), 1, "not the one that had begun before");
+            assert_eq!(one.await.unwrap(), Some(1), "not the one begun before");
         }
         permits.add_permits(1);
-        assert_eq!(shared.ask(counted(&begun, &permits)).await.unwrap(), 2);
+        let third = shared.ask(counted(&begun, &permits)).await;
+        assert_eq!(third, Some(2), "nobody refreshes what is being read");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_goes_away_leaves_the_reading_to_others() {
+        let (begun, permits) = (Arc::default(), Arc::new(Semaphore::new(0)));
+        let shared = Arc::new(Shared::default());
+        let first = asked(&shared, &begun, &permits).await;
+        let second = asked(&shared, &begun, &permits).await;
+        first.abort();
+        permits.add_permits(1);
+        assert_eq!(second.await.unwrap(), Some(1));
+        permits.add_permits(1);
+        let third = shared.ask(counted(&begun, &permits)).await;
+        assert_eq!(third, Some(2));
     }
 
     #[tokio::test]
     async fn a_reading_that_is_broken_off_leaves_nobody_waiting() {
         let shared = Arc::new(Shared::<usize>::default());
-        let panics = || async { panic!("on purpose") };
-        assert!(shared.ask(panics).await.is_err());
-        assert_eq!(shared.ask(|| async { 7 }).await.unwrap(), 7);
+        let panics = || async {
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        };
+        let (one, other) = (Arc::clone(&shared), Arc::clone(&shared));
+        let first = tokio::spawn(async move { one.ask(panics).await });
+        let second = tokio::spawn(async move { other.ask(panics).await });
+        assert!(first.await.is_err());
+        assert_eq!(second.await.unwrap(), None);
+        assert_eq!(shared.ask(|| async { 7 }).await, Some(7));
     }
 }
