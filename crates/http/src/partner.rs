@@ -210,7 +210,7 @@ fn client_address(partner: &Partner, parts: &Parts) -> IpAddr {
 
 /// A header's value without the white space around it; `None` if there is nothing else. One that stands twice names
 /// nobody.
-fn credential<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<&'a [u8]>, ApiError> {
+fn credential(headers: &HeaderMap, name: HeaderName) -> Result<Option<&[u8]>, ApiError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value
