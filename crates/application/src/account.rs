@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use crate::{
     App, Failure,
     credentials::random_hex,
-    mail::Notice,
     network::Network,
     ports::{
         GuessedFirst, HashPurpose, HashTurn, NewAccount, NewPassword, NewVerification, StoreError,
         StoreResult,
     },
+    verification_mail::Notice,
 };
 
 /// What everybody who attacks this product tries.
@@ -58,7 +58,7 @@ pub async fn sign_up_with_token(
     input: SignUp,
 ) -> Result<(Account, String), Failure<SignUpRefusal>> {
     let key = EmailKey::of(&input.email);
-    if account::is_email(&input.email) && app.accounts.is_email_taken(&key).await? {
+    if account::is_email(&input.email) && app.stores.accounts.is_email_taken(&key).await? {
         return Err(Failure::Refused(SignUpRefusal::EmailTaken));
     }
     let invalid = || Failure::Refused(SignUpRefusal::InvalidInput);
@@ -76,7 +76,7 @@ pub async fn sign_up_with_token(
         password_hash: hash.map_err(|_| invalid())?,
         generation: draw_generation(app),
     };
-    match app.accounts.sign_up(account, verification).await? {
+    match app.stores.accounts.sign_up(account, verification).await? {
         Ok(account) => Ok((account, token)),
         Err(AddressRefusal::Taken) => Err(Failure::Refused(SignUpRefusal::EmailTaken)),
         Err(AddressRefusal::TooManyMails(wait)) => {
@@ -122,13 +122,13 @@ fn digest(token: &str) -> [u8; 32] {
 
 /// Verifies the address that a token was sent to.
 pub async fn verify(app: &App, token: &str) -> Result<Account, Failure<VerifyRefusal>> {
-    let verified = app.accounts.verify(digest(token), None).await?;
+    let verified = app.stores.accounts.verify(digest(token), None).await?;
     verified.map_err(Failure::Refused)
 }
 
 /// The account that a token would verify.
 pub async fn verifiable(app: &App, token: &str) -> Result<Account, Failure<VerifyRefusal>> {
-    let found = app.accounts.verifiable(digest(token)).await?;
+    let found = app.stores.accounts.verifiable(digest(token)).await?;
     found.map_err(Failure::Refused)
 }
 
@@ -170,7 +170,11 @@ pub async fn verify_with_proof(
         }
         Proof::NewPassword(password) => Some(new_password(app, token, password, turn).await?),
     };
-    let verified = app.accounts.verify(digest(token), new_password).await?;
+    let verified = app
+        .stores
+        .accounts
+        .verify(digest(token), new_password)
+        .await?;
     verified.map_err(|refusal| Failure::Refused(ProofRefusal::Verify(refusal)))
 }
 
@@ -180,7 +184,7 @@ async fn check_password(
     password: String,
     turn: HashTurn,
 ) -> Result<(), Failure<ProofRefusal>> {
-    let tried = app.accounts.try_password(digest(token)).await?;
+    let tried = app.stores.accounts.try_password(digest(token)).await?;
     let (_, hash) = tried.map_err(|refusal| {
         Failure::Refused(match refusal {
             TryRefusal::Verify(refusal) => ProofRefusal::Verify(refusal),
@@ -220,7 +224,7 @@ pub async fn resend_verification(
     network: Network,
 ) -> Result<(), Failure<ResendRefusal>> {
     let key = EmailKey::of(email);
-    let found = app.accounts.find_by_email(&key).await?;
+    let found = app.stores.accounts.find_by_email(&key).await?;
     let account = found.as_ref().map(|(account, _)| account);
     // How many mails were sent is for the store to say, as one with the next.
     let account = account::resend(account, &[], app.clock.now()).map_err(Failure::Refused)?;
@@ -229,7 +233,8 @@ pub async fn resend_verification(
         signed_up_at: account.created_at,
     };
     let (verification, _) = new_verification(app, notice, network);
-    app.accounts
+    app.stores
+        .accounts
         .renew_verification(&key, verification)
         .await?
         .map_err(Failure::Refused)
@@ -269,7 +274,7 @@ async fn find_to_log_in(
     app: &App,
     key: &EmailKey,
 ) -> Result<(Account, String), Failure<LoginRefusal>> {
-    let found = app.accounts.find_by_email(key).await?;
+    let found = app.stores.accounts.find_by_email(key).await?;
     found
         .filter(|(account, _)| !account.is_gone(app.clock.now()))
         .ok_or(Failure::Refused(LoginRefusal::AccountNotFound))
@@ -287,7 +292,10 @@ async fn with_generation(
         return Ok(account);
     }
     let drawn = draw_generation(app);
-    app.accounts.draw_generation(account.id, drawn).await?;
+    app.stores
+        .accounts
+        .draw_generation(account.id, drawn)
+        .await?;
     let (account, hash_now) = find_to_log_in(app, key).await?;
     match hash_now == hash {
         true => Ok(account),
@@ -301,6 +309,6 @@ pub async fn authenticate(app: &App, token: &str) -> StoreResult<Option<Account>
     let Some(claims) = app.tokens.read(token, now) else {
         return Ok(None);
     };
-    let found = app.accounts.find(claims.account_id).await?;
+    let found = app.stores.accounts.find(claims.account_id).await?;
     Ok(found.filter(|account| claims.count_for(account) && !account.is_gone(now)))
 }

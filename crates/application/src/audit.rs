@@ -1,32 +1,11 @@
 //! What `goodpon verify` tells.
 
-use std::fmt;
-
 use goodpon_domain::{
     history::{Amounts, HistoryAction},
     template::{Discount, Template},
 };
 
-/// Something stored that the ledger does not bear out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// What it is about, e.g. `template 7 issue_count`.
-    pub subject: String,
-    /// What the ledger says.
-    pub expected: String,
-    /// What is stored.
-    pub found: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: expected {}, found {}",
-            self.subject, self.expected, self.found
-        )
-    }
-}
+use crate::ports::Difference;
 
 /// What a template's counters and limits say that its coupons do not bear out: `issued` in all, `redeemed` now.
 pub fn of_template(template: &Template, issued: i64, redeemed: i64) -> Vec<Difference> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use goodpon_domain::{
-    coupon::{self, IssuanceStatus},
+    coupon::{self, IssuanceStatus, IssueRefusal},
     id::{MerchantId, TemplateId},
     template::{Owned, Template, TemplateStatus},
     wallet::{self, HeldCoupon},
@@ -11,7 +11,7 @@ use goodpon_domain::{
 
 use crate::{
     App, Failure,
-    idempotency::{Idempotency, Outcome},
+    idempotency::{Idempotency, Outcome, Peek},
     ports::{
         CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
         StoreResult,
@@ -42,11 +42,11 @@ pub async fn template_for_user(
     user_id: Option<&str>,
 ) -> Result<TemplateForUser, Failure<TemplateNotFound>> {
     let now = app.clock.now();
-    let template = match app.templates.find(merchant, id).await? {
+    let template = match app.stores.templates.find(merchant, id).await? {
         Owned::Mine(template) if template.status_at(now) == TemplateStatus::Issuable => template,
         _ => return Err(Failure::Refused(TemplateNotFound)),
     };
-    let standing = app.gate.standing(&template, user_id).await?;
+    let standing = app.stores.gate.standing(&template, user_id).await?;
     let issuance_status =
         coupon::issuance_status(&template, standing.user_has_one, standing.issue_count, now);
     Ok(TemplateForUser {
@@ -62,19 +62,70 @@ pub async fn issue(
     request: IssueRequest,
     idempotency: Option<Idempotency<IssueOutcome>>,
 ) -> StoreResult<Outcome<IssueOutcome>> {
-    app.gate.issue(request, idempotency).await
+    let outcome = app.stores.gate.issue(request, idempotency).await;
+    outcome.inspect(count_issue)
+}
+
+/// Counts an issue that ran now; replays are no issues.
+fn count_issue(outcome: &Outcome<IssueOutcome>) {
+    let Outcome::Ran(outcome) = outcome else {
+        return;
+    };
+    let outcome = match outcome {
+        Ok(()) => "issued",
+        Err(IssueRefusal::TemplateNotFound) => "not_found",
+        Err(IssueRefusal::NotOwnedByMerchant) => "not_owned",
+        Err(IssueRefusal::NotIssuablePeriod) => "period",
+        Err(IssueRefusal::NotIssuable) => "not_issuable",
+        Err(IssueRefusal::AlreadyIssued) => "already_issued",
+        Err(IssueRefusal::SoldOut) => "sold_out",
+    };
+    metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
+}
+
+/// Returns what is known of the key of an issue that cannot run, for its request is malformed. `template` is `None`
+/// where its id is.
+pub async fn peek_issue(
+    app: &App,
+    template: Option<TemplateId>,
+    idempotency: Option<&Idempotency<IssueOutcome>>,
+) -> StoreResult<Peek> {
+    match idempotency {
+        None => Ok(Peek::Free),
+        // A malformed id matches no template: the key is looked up under id 0.
+        Some(idempotency) => {
+            let template = template.unwrap_or(TemplateId(0));
+            app.stores.gate.peek(template, idempotency).await
+        }
+    }
+}
+
+/// Returns what is known of the key of a redemption or cancellation that cannot run, for its request is malformed.
+pub async fn peek<T>(app: &App, idempotency: Option<&Idempotency<T>>) -> StoreResult<Peek> {
+    match idempotency {
+        None => Ok(Peek::Free),
+        Some(one) => app.stores.coupons.peek(one.key, one.body).await,
+    }
 }
 
 /// A user with more coupons than that is read within a turn of the merchant's.
 const FEW_COUPONS: usize = 64;
 
 async fn held(app: &App, merchant: MerchantId, user_id: &str) -> StoreResult<Wide<HeldCoupon>> {
-    let few = app.coupons.held(merchant, user_id, FEW_COUPONS).await?;
+    let few = app
+        .stores
+        .coupons
+        .held(merchant, user_id, FEW_COUPONS)
+        .await?;
     if let Some(few) = few {
         return Ok(Wide::small(few));
     }
     let turn = app.turns.take(Tenant::Merchant(merchant)).await?;
-    let all = app.coupons.held(merchant, user_id, usize::MAX).await?;
+    let all = app
+        .stores
+        .coupons
+        .held(merchant, user_id, usize::MAX)
+        .await?;
     Ok(Wide::of(all.unwrap_or_default(), turn))
 }
 
@@ -107,7 +158,7 @@ pub async fn redeem(
     request: RedeemRequest,
     idempotency: Option<Idempotency<RedeemOutcome>>,
 ) -> StoreResult<Outcome<RedeemOutcome>> {
-    app.coupons.redeem(request, idempotency).await
+    app.stores.coupons.redeem(request, idempotency).await
 }
 
 /// Cancels a redemption.
@@ -116,5 +167,5 @@ pub async fn cancel(
     request: CancelRequest,
     idempotency: Option<Idempotency<CancelOutcome>>,
 ) -> StoreResult<Outcome<CancelOutcome>> {
-    app.coupons.cancel(request, idempotency).await
+    app.stores.coupons.cancel(request, idempotency).await
 }

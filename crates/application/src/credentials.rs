@@ -1,125 +1,34 @@
 //! Client ids and secrets of shops: made here, and checked on every partner request (contract §3).
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goodpon_domain::id::MerchantId;
-use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use crate::{
     App, Failure,
-    ports::{Credentials, NewSecret, StoreResult},
+    ports::{NewSecret, StoreResult},
 };
 
-/// How long credentials are believed without asking the store: well within the 5 seconds after which
-/// a revoked secret must be dead everywhere.
-const BELIEVED_FOR: Duration = Duration::from_secs(2);
+pub(crate) mod cache;
+mod form;
+
+use cache::Known;
+
+pub use cache::CredentialCache;
+pub use form::{ClientId, GivenSecret};
 
 /// A secret that is not among those remembered may be newer, made by another process: the store is asked before it is
 /// refused, but no sooner than this after it was asked about that client.
 const ASKED_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a client id that the store did not know is refused without asking again.
-const UNKNOWN_FOR: Duration = Duration::from_secs(1);
-
-const CACHED_CLIENTS: usize = 10_000;
-const CACHED_UNKNOWN: usize = 10_000;
-
-/// How many look-ups run at a time for addresses that fail too often.
-const SPARING_LOOKUPS: usize = 2;
-
 /// The shop's credentials are not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidCredentials;
-
-/// A text of the form that all client ids have: `ck_` and 32 lowercase hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientId(u128);
-
-impl ClientId {
-    /// `None` for a text that no client id has.
-    #[must_use]
-    pub fn read(text: &[u8]) -> Option<Self> {
-        digits(text.strip_prefix(b"ck_")?).map(Self)
-    }
-}
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ck_{:032x}", self.0)
-    }
-}
-
-/// The digest of a text of the form that all secrets have: `sk_` and 32 lowercase hex digits.
-#[derive(Clone, Copy)]
-pub struct GivenSecret([u8; 32]);
-
-impl GivenSecret {
-    /// `None` for a text that no secret has.
-    #[must_use]
-    pub fn read(text: &[u8]) -> Option<Self> {
-        digits(text.strip_prefix(b"sk_")?)?;
-        Some(Self(Sha256::digest(text).into()))
-    }
-}
-
-/// The number that 32 lowercase hex digits are.
-fn digits(text: &[u8]) -> Option<u128> {
-    if text.len() != 32 {
-        return None;
-    }
-    text.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
-}
-
-/// What the store said of clients lately. Bounded, and of clients that it does not know only the id is kept.
-pub struct CredentialCache {
-    known: Cache<ClientId, Arc<Known>>,
-    unknown: Cache<ClientId, Instant>,
-    sparing: Semaphore,
-}
-
-struct Known {
-    /// Of before the question, so that what the read missed is not believed for longer.
-    asked: Instant,
-    credentials: Credentials,
-    /// Held while the store is asked about this client.
-    asking: Arc<Mutex<()>>,
-}
-
-impl Default for CredentialCache {
-    fn default() -> Self {
-        Self {
-            known: Cache::new(CACHED_CLIENTS),
-            unknown: Cache::new(CACHED_UNKNOWN),
-            sparing: Semaphore::new(SPARING_LOOKUPS),
-        }
-    }
-}
-
-impl CredentialCache {
-    /// Forgets a client, for its secrets have changed.
-    pub fn forget(&self, client_id: &str) {
-        if let Some(client_id) = ClientId::read(client_id.as_bytes()) {
-            self.known.remove(&client_id);
-        }
-    }
-
-    fn is_unknown(&self, client_id: ClientId) -> bool {
-        let asked = self.unknown.get(&client_id);
-        asked.is_some_and(|asked| asked.elapsed() < UNKNOWN_FOR)
-    }
-}
 
 /// How freely the store may be asked about credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +45,7 @@ pub enum Asking {
 #[must_use]
 pub fn recognise(app: &App, client_id: ClientId, secret: &GivenSecret) -> Option<MerchantId> {
     let known = app.credentials.known.get(&client_id)?;
-    let is_good = known.asked.elapsed() < BELIEVED_FOR && has_secret(app, &known, secret);
+    let is_good = known.is_believed() && has_secret(app, &known, secret);
     is_good.then_some(known.credentials.merchant_id)
 }
 
@@ -214,7 +123,11 @@ async fn ask(
         ),
     };
     let asked = Instant::now();
-    let found = app.merchants.credentials(&client_id.to_string()).await?;
+    let found = app
+        .stores
+        .merchants
+        .credentials(&client_id.to_string())
+        .await?;
     let Some(credentials) = found else {
         app.credentials.unknown.insert(client_id, asked);
         return Err(refused());

@@ -8,32 +8,12 @@ use goodpon_domain::{
 use jiff::{Timestamp, civil::Date};
 use sha2::{Digest, Sha256};
 
-use crate::{App, Failure, merchant::require_member, turns::Tenant};
-
-/// In which order entries are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Direction {
-    /// Oldest first.
-    #[default]
-    Ascending,
-    /// Newest first.
-    Descending,
-}
-
-/// Which entries are told: all of these must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HistoryFilter {
-    /// Recorded at or after.
-    pub from: Option<Timestamp>,
-    /// Recorded before.
-    pub until: Option<Timestamp>,
-    /// Of that order.
-    pub order_id: Option<String>,
-    /// Of that user's coupons.
-    pub user_id: Option<String>,
-    /// Of that template's coupons.
-    pub template_id: Option<TemplateId>,
-}
+use crate::{
+    App, Failure,
+    merchant::require_member,
+    ports::{Direction, HistoryFilter},
+    turns::Tenant,
+};
 
 /// A wish for a page.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +82,7 @@ pub async fn page(
     };
     let _turn = app.turns.take(Tenant::Merchant(merchant)).await?;
     let mut entries = app
+        .stores
         .histories
         .page(merchant, &filter, query.direction, after, query.size + 1)
         .await?;

@@ -36,6 +36,7 @@ pub async fn create(
     let (full_secret, secret) = new_secret(app);
     let quota = app.quotas.merchants_per_account;
     let detail = app
+        .stores
         .merchants
         .create(owner, name, client_id, secret, quota)
         .await?
@@ -49,7 +50,7 @@ pub async fn create(
 /// The merchants of which the account is a member, newest first.
 pub async fn list(app: &App, account: AccountId) -> StoreResult<Wide<Merchant>> {
     let turn = app.turns.take(Tenant::Account(account)).await?;
-    let merchants = app.merchants.list(account).await?;
+    let merchants = app.stores.merchants.list(account).await?;
     Ok(Wide::of(merchants, turn))
 }
 
@@ -65,7 +66,7 @@ pub async fn detail(
 ) -> Result<MerchantDetail, Failure<MerchantNotFound>> {
     // Of the account and not of the merchant: only the former is known to be the caller's.
     let _turn = app.turns.take(Tenant::Account(account)).await?;
-    let detail = app.merchants.detail(merchant, account).await?;
+    let detail = app.stores.merchants.detail(merchant, account).await?;
     detail.ok_or(Failure::Refused(MerchantNotFound))
 }
 
@@ -75,7 +76,7 @@ pub(crate) async fn require_member(
     account: AccountId,
     merchant: MerchantId,
 ) -> Result<Role, Failure<AccessRefusal>> {
-    let standing = app.merchants.standing(merchant, account).await?;
+    let standing = app.stores.merchants.standing(merchant, account).await?;
     standing.require_member().map_err(Failure::Refused)
 }
 
@@ -86,7 +87,11 @@ pub async fn add_secret(
     merchant: MerchantId,
 ) -> Result<(ClientSecret, String), Failure<SecretRefusal>> {
     let (full, secret) = new_secret(app);
-    let added = app.merchants.add_secret(merchant, account, secret).await?;
+    let added = app
+        .stores
+        .merchants
+        .add_secret(merchant, account, secret)
+        .await?;
     let added = added.map_err(Failure::Refused)?;
     forget_credentials(app, account, merchant).await?;
     Ok((added, full))
@@ -101,6 +106,7 @@ pub async fn expire_secret(
     at: Option<Timestamp>,
 ) -> Result<ClientSecret, Failure<SecretRefusal>> {
     let expired = app
+        .stores
         .merchants
         .expire_secret(merchant, account, secret, at)
         .await?
@@ -115,7 +121,7 @@ async fn forget_credentials(
     account: AccountId,
     merchant: MerchantId,
 ) -> StoreResult<()> {
-    if let Some(detail) = app.merchants.detail(merchant, account).await? {
+    if let Some(detail) = app.stores.merchants.detail(merchant, account).await? {
         app.credentials.forget(&detail.merchant.client_id);
     }
     Ok(())
@@ -131,6 +137,7 @@ pub async fn add_member(
     let email = EmailKey::of(email);
     let quota = app.quotas.members_per_merchant;
     let added = app
+        .stores
         .merchants
         .add_member(merchant, account, &email, quota)
         .await?;
@@ -145,6 +152,7 @@ pub async fn remove_member(
     member: MemberId,
 ) -> Result<Member, Failure<MemberRefusal>> {
     let removed = app
+        .stores
         .merchants
         .remove_member(merchant, account, member)
         .await?;

@@ -58,6 +58,7 @@ pub async fn create(
     };
     let quota = app.quotas.templates_per_merchant;
     let created = app
+        .stores
         .templates
         .create(merchant, account, terms, quota)
         .await?;
@@ -77,8 +78,8 @@ pub async fn list(
 ) -> Result<Wide<TemplateView>, Failure<AccessRefusal>> {
     require_member(app, account, merchant).await?;
     let turn = app.turns.take(Tenant::Merchant(merchant)).await?;
-    let templates = app.templates.list(merchant).await?;
-    let counts = app.gate.issue_counts(&templates).await?;
+    let templates = app.stores.templates.list(merchant).await?;
+    let counts = app.stores.gate.issue_counts(&templates).await?;
     let now = app.clock.now();
     let views = templates
         .into_iter()
@@ -113,12 +114,12 @@ pub async fn detail(
     require_member(app, account, merchant)
         .await
         .map_err(|failure| failure.map(DetailRefusal::Access))?;
-    let template = match app.templates.find(merchant, id).await? {
+    let template = match app.stores.templates.find(merchant, id).await? {
         Owned::Mine(template) => template,
         Owned::Foreign => return Err(Failure::Refused(DetailRefusal::NotOwned)),
         Owned::Absent => return Err(Failure::Refused(DetailRefusal::NotFound)),
     };
-    let issue_count = app.gate.standing(&template, None).await?.issue_count;
+    let issue_count = app.stores.gate.standing(&template, None).await?.issue_count;
     Ok(TemplateView {
         status: template.status_at(app.clock.now()),
         template,
@@ -133,7 +134,7 @@ pub async fn publish(
     merchant: MerchantId,
     id: TemplateId,
 ) -> Result<Arc<Template>, Failure<PublishRefusal>> {
-    let published = app.templates.publish(merchant, account, id).await?;
+    let published = app.stores.templates.publish(merchant, account, id).await?;
     published.map_err(Failure::Refused)
 }
 
@@ -145,6 +146,10 @@ pub async fn discard(
     id: TemplateId,
     reason: String,
 ) -> Result<Arc<Template>, Failure<DiscardRefusal>> {
-    let discarded = app.templates.discard(merchant, account, id, reason).await?;
+    let discarded = app
+        .stores
+        .templates
+        .discard(merchant, account, id, reason)
+        .await?;
     discarded.map_err(Failure::Refused)
 }

@@ -1,17 +1,16 @@
 //! The way to the back ends: the embedded database is there at once, servers are waited for.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use goodpon_application::audit::Difference;
-use goodpon_application::ports::{DependencyHealth, Health, StoreError, StoreResult};
+use goodpon_application::Stores;
 use goodpon_mysql::{OpenError, Store};
 use goodpon_scaled::Scaled;
 
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
+use crate::health::Present;
 use crate::wiring;
 
 /// How often a server that is not there yet is asked again.
@@ -23,51 +22,42 @@ const SAY_EVERY: u32 = 20;
 /// How long Valkey and Kafka are waited for at the start; what does not need them goes on without them.
 const WAIT_AT_START: Duration = Duration::from_secs(5);
 
-/// The health of what is there: of the database alone while the rest waits for it.
-pub struct Present(RwLock<Arc<dyn Health>>);
-
-impl Present {
-    /// That of `first`.
-    pub fn new(first: Arc<dyn Health>) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(first)))
-    }
-
-    /// From now on that of `next`.
-    pub fn replace(&self, next: Arc<dyn Health>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
-    }
-
-    fn get(&self) -> Arc<dyn Health> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
+/// What stands behind the ports.
+pub enum Backends {
+    /// The embedded database.
+    Embedded(goodpon_sqlite::Store),
+    /// MySQL, Valkey and Kafka.
+    Scaled(Scaled),
 }
 
-#[async_trait]
-impl Health for Present {
-    async fn check(&self) -> Vec<DependencyHealth> {
-        self.get().check().await
+impl Backends {
+    /// Opens what the settings name; servers are waited for, and `health` says so meanwhile.
+    ///
+    /// # Errors
+    /// A setting is wrong, or what is there will not do however long one waits.
+    pub async fn open(
+        embedded: Option<&goodpon_sqlite::Store>,
+        settings: &Settings,
+        health: &Present,
+    ) -> Result<Self, Failed> {
+        match (embedded, &settings.servers) {
+            (None, Some(servers)) => {
+                let store = wiring::records(servers, &settings.zone)?;
+                health.replace(Arc::new(store.clone()));
+                wait_for(&store).await?;
+                issue_path(&store, servers).await.map(Self::Scaled)
+            }
+            (Some(store), _) => Ok(Self::Embedded(store.clone())),
+            (None, None) => Err(Failed::new("there is no database to serve from")),
+        }
     }
 
-    async fn audit(&self) -> StoreResult<Vec<Difference>> {
-        self.get().audit().await
-    }
-}
-
-/// What is told before anything is there.
-pub struct Starting;
-
-#[async_trait]
-impl Health for Starting {
-    async fn check(&self) -> Vec<DependencyHealth> {
-        vec![DependencyHealth {
-            name: "database",
-            problem: Some("goodpon is starting".into()),
-            is_vital: true,
-        }]
-    }
-
-    async fn audit(&self) -> StoreResult<Vec<Difference>> {
-        Err(StoreError::Unexpected("goodpon is starting".into()))
+    /// The store ports.
+    pub fn stores(&self) -> Stores {
+        match self {
+            Self::Embedded(store) => store.stores(),
+            Self::Scaled(scaled) => scaled.stores(),
+        }
     }
 }
 
@@ -75,7 +65,7 @@ impl Health for Starting {
 ///
 /// # Errors
 /// It is there, and will not do however long one waits.
-pub async fn wait_for(store: &Store) -> Result<(), Failed> {
+async fn wait_for(store: &Store) -> Result<(), Failed> {
     let mut asked = 0;
     loop {
         match store.check().await {
@@ -101,7 +91,7 @@ fn say(asked: u32, what: &str) {
 ///
 /// # Errors
 /// A setting is wrong, or the topic must not be used as it is.
-pub async fn issue_path(store: &Store, servers: &Servers) -> Result<Scaled, Failed> {
+async fn issue_path(store: &Store, servers: &Servers) -> Result<Scaled, Failed> {
     let scaled = wiring::scaled(store, servers).await?;
     if let Err(problem) = scaled.ready_within(WAIT_AT_START).await {
         if let Some(why) = scaled.refusal() {

@@ -65,7 +65,11 @@ pub struct Demo {
 pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
     make_folder(data_dir)?;
     let path = data_dir.join(FILE);
-    let found = app.accounts.find_by_email(&EmailKey::of(EMAIL)).await;
+    let found = app
+        .stores
+        .accounts
+        .find_by_email(&EmailKey::of(EMAIL))
+        .await;
     let found = found.map_err(store_failed)?.map(|(account, _)| account);
     let ours = match &found {
         Some(account) => merchant::list(app, account.id)
@@ -185,6 +189,7 @@ async fn has_other_merchants(app: &App, ours: Option<MerchantId>) -> Result<bool
         Some(_) => return Ok(true),
     };
     let standing = app
+        .stores
         .merchants
         .standing(first_that_must_not_be, AccountId(0))
         .await;

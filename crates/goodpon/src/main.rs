@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod failed;
 mod guessing;
+mod health;
 mod healthcheck;
 mod maintenance;
 mod open_files;

@@ -3,9 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use goodpon_application::audit::Difference;
-use goodpon_application::mail::{MailState, StoredMail};
-use goodpon_application::ports::{Health, Outbox, StoreResult};
+use goodpon_application::ports::{Audit, Difference, MailState, Outbox, StoreResult, StoredMail};
 use goodpon_kafka::topic;
 use goodpon_scaled::{TopicState, look_at_topic};
 use goodpon_sqlite::DATABASE_FILE;

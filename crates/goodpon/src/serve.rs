@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use goodpon_application::ports::Health;
 use goodpon_http::serve::{Draining, Limits};
 use goodpon_scaled::IssuerHealth;
 use goodpon_supervise::{Failure, Loop, Supervisor, Task};
@@ -17,10 +16,11 @@ use goodpon_telemetry::{logs, metrics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::backends::{self, Present, Starting};
+use crate::backends::Backends;
 use crate::config::Settings;
 use crate::failed::Failed;
-use crate::wiring::{self, Backends};
+use crate::health::{Present, Starting};
+use crate::wiring;
 use crate::work::Work;
 use crate::{clock, demo, open_files};
 
@@ -207,7 +207,7 @@ async fn serve_role(
 
     // Servers may be long in coming; a stop meanwhile must be heard.
     let opened = tokio::select! {
-        opened = open(embedded, &settings, &health) => Some(opened?),
+        opened = Backends::open(embedded, &settings, &health) => Some(opened?),
         () = signals.next() => None,
         failure = supervisor.failed() => return Err(Failed::new(failure)),
     };
@@ -224,10 +224,8 @@ async fn serve_role(
     };
     let app = Arc::new(wiring::app(&backends, &settings, addresses.dashboard)?);
     health.replace(match &backends {
-        Backends::Scaled { scaled, .. } if role == Role::Issuer => {
-            Arc::new(IssuerHealth(scaled.clone()))
-        }
-        _ => Arc::clone(&app.health),
+        Backends::Scaled(scaled) if role == Role::Issuer => Arc::new(IssuerHealth(scaled.clone())),
+        _ => Arc::clone(&app.stores.health),
     });
     let work = Work::start(&backends, &app, &mut settings, role, supervisor)?;
     let demo = match with_demo {
@@ -321,25 +319,6 @@ fn limits(settings: &Settings) -> Limits {
         header_timeout: settings.header_timeout,
         keep_alive: settings.keep_alive,
         shutdown_timeout: settings.shutdown_timeout,
-    }
-}
-
-/// What stands behind the ports; servers are waited for.
-async fn open(
-    embedded: Option<&goodpon_sqlite::Store>,
-    settings: &Settings,
-    health: &Present,
-) -> Result<Backends, Failed> {
-    match (embedded, &settings.servers) {
-        (None, Some(servers)) => {
-            let store = wiring::records(servers, &settings.zone)?;
-            health.replace(Arc::new(store.clone()) as Arc<dyn Health>);
-            backends::wait_for(&store).await?;
-            let scaled = backends::issue_path(&store, servers).await?;
-            Ok(Backends::Scaled { store, scaled })
-        }
-        (Some(store), _) => Ok(Backends::Embedded(store.clone())),
-        (None, None) => Err(Failed::new("there is no database to serve from")),
     }
 }
 

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use axum::Router;
 use goodpon_application::App;
 use goodpon_application::credentials::CredentialCache;
-use goodpon_application::mail::VerificationMail;
-use goodpon_application::ports::{Clock, Health, IssueGate, Random, Templates};
+use goodpon_application::ports::{Clock, Health, Random};
 use goodpon_application::turns::Turns;
+use goodpon_application::verification_mail::VerificationMail;
 use goodpon_domain::business_time::BusinessZone;
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
 use goodpon_http::{Api, admin, dashboard, partner};
-use goodpon_mysql::SharedOutbox;
 use goodpon_scaled::Scaled;
 use goodpon_sqlite::{DATABASE_FILE, OpenError, Store};
 use goodpon_supervise::Supervisor;
@@ -22,6 +21,7 @@ use goodpon_telemetry::metrics::Metrics;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
+use crate::backends::Backends;
 use crate::clock::SystemClock;
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
@@ -77,19 +77,6 @@ fn denied_to_this_user(error: &OpenError, data_dir: &Path) -> bool {
         }
         _ => false,
     }
-}
-
-/// What stands behind the ports.
-pub enum Backends {
-    /// The embedded database.
-    Embedded(Store),
-    /// MySQL, Valkey and Kafka.
-    Scaled {
-        /// The records.
-        store: goodpon_mysql::Store,
-        /// The issue path over them.
-        scaled: Scaled,
-    },
 }
 
 /// A store on the MySQL of the settings. Nothing is connected yet.
@@ -159,58 +146,23 @@ pub fn app(
         link_base,
         compose: goodpon_mail::verification,
     };
-    let (gate, templates, health) = issue_ports(backends);
-    let (zone, clock) = (settings.zone.clone(), Arc::new(SystemClock));
-    let credentials = CredentialCache::default();
-    // The record ports of both sets have nothing in common but their traits.
-    macro_rules! over {
-        ($store:expr, $outbox:expr) => {{
-            let store = Arc::new($store.clone());
-            App {
-                accounts: store.clone(),
-                merchants: store.clone(),
-                templates,
-                gate,
-                coupons: store.clone(),
-                histories: store.clone(),
-                outbox: Arc::new($outbox),
-                upkeep: store,
-                health,
-                passwords: Arc::new(passwords),
-                tokens: Arc::new(tokens),
-                clock,
-                random,
-                zone,
-                turns: Turns::on(cores()),
-                quotas: settings.quotas,
-                verification_mail,
-                credentials,
-            }
-        }};
-    }
-    Ok(match backends {
-        Backends::Embedded(store) => over!(store, store.clone()),
-        Backends::Scaled { store, .. } => over!(store, SharedOutbox::new(store.clone())),
+    Ok(App {
+        stores: backends.stores(),
+        passwords: Arc::new(passwords),
+        tokens: Arc::new(tokens),
+        clock: Arc::new(SystemClock),
+        random,
+        zone: settings.zone.clone(),
+        turns: Turns::on(cores()),
+        quotas: settings.quotas,
+        verification_mail,
+        credentials: CredentialCache::default(),
     })
 }
 
 /// How many cores this process has.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The ports that the issue path stands behind.
-fn issue_ports(backends: &Backends) -> (Arc<dyn IssueGate>, Arc<dyn Templates>, Arc<dyn Health>) {
-    match backends {
-        Backends::Embedded(store) => {
-            let store = Arc::new(store.clone());
-            (store.clone(), store.clone(), store)
-        }
-        Backends::Scaled { scaled, .. } => {
-            let scaled = Arc::new(scaled.clone());
-            (scaled.clone(), scaled.clone(), scaled)
-        }
-    }
 }
 
 /// What each port serves.

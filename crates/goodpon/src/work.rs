@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use goodpon_application::App;
-use goodpon_application::mail::MailTransport;
+use goodpon_application::ports::MailTransport;
 use goodpon_scaled::Issuer;
 use goodpon_supervise::Supervisor;
 use tokio::time::Instant;
 
+use crate::backends::Backends;
 use crate::config::Settings;
 use crate::failed::Failed;
 use crate::serve::Role;
-use crate::wiring::Backends;
 
 /// The background work of a role that the supervisor does not run.
 pub struct Work {
@@ -36,7 +36,7 @@ impl Work {
             goodpon_worker::start(app, transport, settings.sweep_interval, supervisor);
         }
         let mut issuer = None;
-        if let (Backends::Scaled { scaled, .. }, Some(servers)) = (backends, &settings.servers) {
+        if let (Backends::Scaled(scaled), Some(servers)) = (backends, &settings.servers) {
             match role.has_partner() {
                 true => scaled.start_partner(supervisor),
                 false => scaled.start_informed(supervisor),

@@ -2,12 +2,9 @@
 
 mod view;
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use goodpon_application::coupon::TemplateNotFound;
-use goodpon_application::idempotency::{Idempotency, Outcome};
 use goodpon_application::ports::{
     CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
 };
@@ -17,7 +14,7 @@ use goodpon_domain::id::{CouponId, TemplateId};
 
 use crate::answer::Answer;
 use crate::error::{ApiError, ErrorCode};
-use crate::idempotency::{self, Call};
+use crate::idempotency::KeyedCall;
 use crate::input::Fields;
 use crate::openapi::requests::{
     CancelCouponRedemptionRequest, IssueCouponRequest, RedeemCouponRequest,
@@ -100,54 +97,44 @@ errors! { IssueErrors: CouponTemplateNotFound, CouponTemplateNotOwnedByMerchantP
         IssueErrors,
     ),
 )]
-pub(crate) async fn issue_coupon(State(partner): State<Partner>, caller: Caller) -> Response {
-    let request = read_issue(&caller);
-    let call = Call {
-        render: Arc::new(answer_issue),
-        run: async |request, idempotency: Option<Idempotency<IssueOutcome>>| {
-            let issued = coupon::issue(partner.app(), request, idempotency).await;
-            issued.inspect(count_issue)
-        },
-        peek: async |idempotency: &Idempotency<IssueOutcome>| {
-            // An id that is none was never issued from.
-            let id = caller.fields().path("couponTemplateId").id();
-            let id = TemplateId(id.unwrap_or_default());
-            partner.app().gate.peek(id, idempotency).await
-        },
-    };
-    idempotency::answer(&caller, request, call).await
+pub(crate) async fn issue_coupon(
+    State(partner): State<Partner>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let app = partner.app();
+    let mut call = KeyedCall::of(&caller, answer_issue)?;
+    match read_issue(&caller) {
+        Ok(request) => {
+            let issued = coupon::issue(app, request, call.idempotency.take()).await;
+            call.respond(issued)
+        }
+        Err(malformed) => {
+            let template = caller
+                .fields()
+                .path("couponTemplateId")
+                .id()
+                .map(TemplateId);
+            let known = coupon::peek_issue(app, template, call.idempotency.as_ref()).await;
+            call.refuse(malformed, known)
+        }
+    }
 }
 
 fn answer_issue(outcome: &IssueOutcome) -> Answer {
     match outcome {
         Ok(()) => Answer::success(ISSUED),
-        Err(refusal) => Answer::failure(issue_refusal(*refusal).0, None),
+        Err(refusal) => Answer::failure(issue_refusal(*refusal), None),
     }
 }
 
-/// Counts an issue that ran now; replays are no issues.
-fn count_issue(outcome: &Outcome<IssueOutcome>) {
-    if let Outcome::Ran(outcome) = outcome {
-        let outcome = match outcome {
-            Ok(()) => "issued",
-            Err(refusal) => issue_refusal(*refusal).1,
-        };
-        metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
-    }
-}
-
-/// The code of a refusal, and its name among the figures.
-fn issue_refusal(refusal: IssueRefusal) -> (ErrorCode, &'static str) {
+fn issue_refusal(refusal: IssueRefusal) -> ErrorCode {
     match refusal {
-        IssueRefusal::TemplateNotFound => (ErrorCode::CouponTemplateNotFound, "not_found"),
-        IssueRefusal::NotOwnedByMerchant => (
-            ErrorCode::CouponTemplateNotOwnedByMerchantPartner,
-            "not_owned",
-        ),
-        IssueRefusal::NotIssuablePeriod => (ErrorCode::CouponNotIssuablePeriod, "period"),
-        IssueRefusal::NotIssuable => (ErrorCode::CouponTemplateNotIssuable, "not_issuable"),
-        IssueRefusal::AlreadyIssued => (ErrorCode::CouponAlreadyIssued, "already_issued"),
-        IssueRefusal::SoldOut => (ErrorCode::CouponTemplateMaxIssueCountExceeded, "sold_out"),
+        IssueRefusal::TemplateNotFound => ErrorCode::CouponTemplateNotFound,
+        IssueRefusal::NotOwnedByMerchant => ErrorCode::CouponTemplateNotOwnedByMerchantPartner,
+        IssueRefusal::NotIssuablePeriod => ErrorCode::CouponNotIssuablePeriod,
+        IssueRefusal::NotIssuable => ErrorCode::CouponTemplateNotIssuable,
+        IssueRefusal::AlreadyIssued => ErrorCode::CouponAlreadyIssued,
+        IssueRefusal::SoldOut => ErrorCode::CouponTemplateMaxIssueCountExceeded,
     }
 }
 
@@ -268,23 +255,26 @@ errors! { RedeemErrors: UserCouponNotFound, CouponTemplateNotFound, CouponTempla
         RedeemErrors,
     ),
 )]
-pub(crate) async fn redeem_coupon(State(partner): State<Partner>, caller: Caller) -> Response {
-    let request = read_redeem(&caller);
-    let zone = partner.app().zone.clone();
-    let call = Call {
-        render: Arc::new(move |outcome: &RedeemOutcome| match outcome {
-            Ok(redemption) => Answer::success(&RedeemCouponResult::of(redemption, &zone)),
-            Err(refusal) => Answer::failure(redeem_refusal(*refusal), None),
-        }),
-        run: async |request, idempotency: Option<Idempotency<RedeemOutcome>>| {
-            coupon::redeem(partner.app(), request, idempotency).await
-        },
-        peek: async |idempotency: &Idempotency<RedeemOutcome>| {
-            let (key, body) = (idempotency.key, idempotency.body);
-            partner.app().coupons.peek(key, body).await
-        },
-    };
-    idempotency::answer(&caller, request, call).await
+pub(crate) async fn redeem_coupon(
+    State(partner): State<Partner>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let app = partner.app();
+    let zone = app.zone.clone();
+    let mut call = KeyedCall::of(&caller, move |outcome: &RedeemOutcome| match outcome {
+        Ok(redemption) => Answer::success(&RedeemCouponResult::of(redemption, &zone)),
+        Err(refusal) => Answer::failure(redeem_refusal(*refusal), None),
+    })?;
+    match read_redeem(&caller) {
+        Ok(request) => {
+            let redeemed = coupon::redeem(app, request, call.idempotency.take()).await;
+            call.respond(redeemed)
+        }
+        Err(malformed) => {
+            let known = coupon::peek(app, call.idempotency.as_ref()).await;
+            call.refuse(malformed, known)
+        }
+    }
 }
 
 fn redeem_refusal(refusal: RedeemRefusal) -> ErrorCode {
@@ -337,25 +327,23 @@ errors! { CancelErrors: UserCouponNotFound, CouponTemplateNotFound, CouponTempla
 pub(crate) async fn cancel_coupon_redemption(
     State(partner): State<Partner>,
     caller: Caller,
-) -> Response {
-    let request = read_cancel(&caller);
-    let zone = partner.app().zone.clone();
-    let call = Call {
-        render: Arc::new(move |outcome: &CancelOutcome| match outcome {
-            Ok(cancellation) => {
-                Answer::success(&CancelCouponRedemptionResult::of(cancellation, &zone))
-            }
-            Err(refusal) => Answer::failure(cancel_refusal(*refusal), None),
-        }),
-        run: async |request, idempotency: Option<Idempotency<CancelOutcome>>| {
-            coupon::cancel(partner.app(), request, idempotency).await
-        },
-        peek: async |idempotency: &Idempotency<CancelOutcome>| {
-            let (key, body) = (idempotency.key, idempotency.body);
-            partner.app().coupons.peek(key, body).await
-        },
-    };
-    idempotency::answer(&caller, request, call).await
+) -> Result<Response, ApiError> {
+    let app = partner.app();
+    let zone = app.zone.clone();
+    let mut call = KeyedCall::of(&caller, move |outcome: &CancelOutcome| match outcome {
+        Ok(cancellation) => Answer::success(&CancelCouponRedemptionResult::of(cancellation, &zone)),
+        Err(refusal) => Answer::failure(cancel_refusal(*refusal), None),
+    })?;
+    match read_cancel(&caller) {
+        Ok(request) => {
+            let cancelled = coupon::cancel(app, request, call.idempotency.take()).await;
+            call.respond(cancelled)
+        }
+        Err(malformed) => {
+            let known = coupon::peek(app, call.idempotency.as_ref()).await;
+            call.refuse(malformed, known)
+        }
+    }
 }
 
 fn cancel_refusal(refusal: CancelRefusal) -> ErrorCode {

@@ -2,7 +2,10 @@
 
 use axum::extract::State;
 use goodpon_application::Failure;
-use goodpon_application::history::{self, Direction, HistoryPage, HistoryQuery, PageRefusal};
+use goodpon_application::{
+    history::{self, HistoryPage, HistoryQuery, PageRefusal},
+    ports::Direction,
+};
 use goodpon_domain::business_time::BusinessZone;
 use goodpon_domain::history::HistoryEntry;
 use goodpon_domain::id::{MerchantId, TemplateId};

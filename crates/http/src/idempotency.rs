@@ -46,71 +46,71 @@ pub(crate) fn echo_unhandled(parts: &Parts) {
     }
 }
 
-/// How outcomes of type `T` are answered, and what answers them: one of the three calls that bear keys.
-pub(crate) struct Call<T, Run, Look> {
-    /// Writes the answer to an outcome.
-    pub(crate) render: Arc<dyn Fn(&T) -> Answer + Send + Sync>,
-    /// Runs the request, or replays it.
-    pub(crate) run: Run,
-    /// Looks what is known of the key, where the request cannot run.
-    pub(crate) peek: Look,
+/// A call that may carry an idempotency key, and the way its outcomes are answered.
+pub(crate) struct KeyedCall<T> {
+    /// `None` where the request carries no key.
+    pub(crate) idempotency: Option<Idempotency<T>>,
+    render: Arc<dyn Fn(&T) -> Answer + Send + Sync>,
 }
 
-/// Answers a call that may bear a key. `request` is the request as read, or what is wrong with its form:
-/// the key is looked at before that is told.
-pub(crate) async fn answer<R, T, Run, Look>(
-    caller: &Caller,
-    request: Result<R, ApiError>,
-    call: Call<T, Run, Look>,
-) -> Response
-where
-    T: 'static,
-    Run: AsyncFnOnce(R, Option<Idempotency<T>>) -> StoreResult<Outcome<T>>,
-    Look: AsyncFnOnce(&Idempotency<T>) -> StoreResult<Peek>,
-{
-    let key = match key(&caller.parts.headers) {
-        Ok(key) => key,
-        Err(error) => return error.into_response(),
-    };
-    let render = Arc::clone(&call.render);
-    // Not on the answer made here, for a time limit or a panic may come before that.
-    if let (Some(key), Some(scope)) = (key, caller.parts.extensions.get::<RequestScope>()) {
-        scope.echo(key);
-    }
-    let idempotency = key.map(|key| {
-        Idempotency::new(
+impl<T: 'static> KeyedCall<T> {
+    /// Reads the request's key and has every answer echo it, whichever layer gives that answer.
+    ///
+    /// # Errors
+    /// `INVALID_IDEMPOTENCY_KEY`.
+    pub(crate) fn of(
+        caller: &Caller,
+        render: impl Fn(&T) -> Answer + Send + Sync + 'static,
+    ) -> Result<Self, ApiError> {
+        let render: Arc<dyn Fn(&T) -> Answer + Send + Sync> = Arc::new(render);
+        let Some(key) = key(&caller.parts.headers)? else {
+            let idempotency = None;
+            return Ok(Self {
+                idempotency,
+                render,
+            });
+        };
+        // Set on the scope, not on the response: a timeout or panic response must echo the key too.
+        if let Some(scope) = caller.parts.extensions.get::<RequestScope>() {
+            scope.echo(key);
+        }
+        let rendering = Arc::clone(&render);
+        let idempotency = Idempotency::new(
             caller.client_id(),
             caller.parts.method.as_str(),
             &caller.fields().plain_path(),
             key.as_bytes(),
             &caller.body,
-            Arc::new(move |outcome: &T| kept(&render(outcome))),
-        )
-    });
-    match request {
-        Ok(request) => match (call.run)(request, idempotency).await {
-            Ok(outcome) => respond(outcome, &*call.render),
-            Err(error) => ApiError::from(error).into_response(),
-        },
-        Err(bad_request) => match idempotency {
-            None => bad_request.into_response(),
-            Some(idempotency) => match (call.peek)(&idempotency).await {
-                Ok(Peek::Free) => bad_request.into_response(),
-                Ok(Peek::Finished(answer)) => replay(answer),
-                Ok(Peek::PayloadMismatch) => mismatch(),
-                Ok(Peek::Processing) => processing(),
-                Err(error) => ApiError::from(error).into_response(),
-            },
-        },
+            Arc::new(move |outcome: &T| kept(&rendering(outcome))),
+        );
+        Ok(Self {
+            idempotency: Some(idempotency),
+            render,
+        })
     }
-}
 
-fn respond<T>(outcome: Outcome<T>, render: &dyn Fn(&T) -> Answer) -> Response {
-    match outcome {
-        Outcome::Ran(outcome) => render(&outcome).into_response(),
-        Outcome::Replayed(answer) => replay(answer),
-        Outcome::PayloadMismatch => mismatch(),
-        Outcome::Processing => processing(),
+    /// Answers a request that ran, or whose key had been used.
+    pub(crate) fn respond(&self, outcome: StoreResult<Outcome<T>>) -> Result<Response, ApiError> {
+        match outcome? {
+            Outcome::Ran(outcome) => Ok((self.render)(&outcome).into_response()),
+            Outcome::Replayed(answer) => replay(answer),
+            Outcome::PayloadMismatch => Err(mismatch()),
+            Outcome::Processing => Err(processing()),
+        }
+    }
+
+    /// Answers a malformed request: what is known of its key comes before what is wrong with it (contract §3.1).
+    pub(crate) fn refuse(
+        &self,
+        malformed: ApiError,
+        known: StoreResult<Peek>,
+    ) -> Result<Response, ApiError> {
+        match known? {
+            Peek::Free => Err(malformed),
+            Peek::Finished(answer) => replay(answer),
+            Peek::PayloadMismatch => Err(mismatch()),
+            Peek::Processing => Err(processing()),
+        }
     }
 }
 
@@ -122,22 +122,18 @@ fn kept(answer: &Answer) -> idempotency::Answer {
     }
 }
 
-fn replay(answer: idempotency::Answer) -> Response {
-    match StatusCode::from_u16(answer.status) {
-        Ok(status) => {
-            let mut response = Answer::stored(status, answer.body).into_response();
-            let replayed = HeaderValue::from_static("true");
-            response.headers_mut().insert(REPLAYED, replayed);
-            response
-        }
-        Err(error) => ApiError::internal(error).into_response(),
-    }
+fn replay(answer: idempotency::Answer) -> Result<Response, ApiError> {
+    let status = StatusCode::from_u16(answer.status).map_err(ApiError::internal)?;
+    let mut response = Answer::stored(status, answer.body).into_response();
+    let replayed = HeaderValue::from_static("true");
+    response.headers_mut().insert(REPLAYED, replayed);
+    Ok(response)
 }
 
-fn mismatch() -> Response {
-    ApiError::new(ErrorCode::IdempotentRequestPayloadMismatch).into_response()
+fn mismatch() -> ApiError {
+    ApiError::new(ErrorCode::IdempotentRequestPayloadMismatch)
 }
 
-fn processing() -> Response {
-    ApiError::new(ErrorCode::IdempotentRequestProcessing).into_response()
+fn processing() -> ApiError {
+    ApiError::new(ErrorCode::IdempotentRequestProcessing)
 }

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use goodpon_application::App;
-use goodpon_application::audit::Difference;
 use goodpon_application::credentials::CredentialCache;
-use goodpon_application::history::{Direction, HistoryFilter};
 use goodpon_application::idempotency::{Idempotency, Outcome, Peek};
-use goodpon_application::mail::{Backlog, MailContent, QueuedMail, StoredMail, VerificationMail};
 use goodpon_application::ports::*;
 use goodpon_application::turns::Turns;
+use goodpon_application::verification_mail::VerificationMail;
+use goodpon_application::{App, Stores};
 use goodpon_domain::account::{
     Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal,
 };
@@ -369,6 +367,10 @@ impl Health for Away {
     async fn check(&self) -> Vec<DependencyHealth> {
         Vec::new()
     }
+}
+
+#[async_trait]
+impl Audit for Away {
     async fn audit(&self) -> StoreResult<Vec<Difference>> {
         away()
     }
@@ -382,15 +384,7 @@ pub(crate) fn app() -> Arc<App> {
 pub(crate) fn app_that_counts(lookups: Arc<AtomicUsize>) -> Arc<App> {
     let away = Arc::new(Away { lookups });
     Arc::new(App {
-        accounts: away.clone(),
-        merchants: away.clone(),
-        templates: away.clone(),
-        gate: away.clone(),
-        coupons: away.clone(),
-        histories: away.clone(),
-        outbox: away.clone(),
-        upkeep: away.clone(),
-        health: away.clone(),
+        stores: Stores::over(away.clone(), away.clone()),
         passwords: away.clone(),
         tokens: away.clone(),
         clock: away.clone(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use goodpon_application::mail::MailContent;
+use goodpon_application::ports::MailContent;
 
 /// The mail that asks the reader of `address` whether they signed up (contract §2): it says when somebody did so,
 /// carries `link`, says that it is valid for 30 minutes and works once, and what to do if it was somebody else.

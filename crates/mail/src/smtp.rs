@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goodpon_application::mail::{MailError, MailTransport, QueuedMail};
+use goodpon_application::ports::{MailError, MailTransport, QueuedMail};
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};

@@ -1,7 +1,7 @@
 //! Mails sent in a real SMTP conversation, over TCP, with a peer that plays the server.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use goodpon_application::mail::{MailError, MailTransport, QueuedMail};
+use goodpon_application::ports::{MailError, MailTransport, QueuedMail};
 use goodpon_mail::{Smtp, verification};
 use mail_parser::{Message, MessageParser, MimeHeaders};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

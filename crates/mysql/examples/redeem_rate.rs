@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
-    ports::{Clock, Coupons, Health, Random, RedeemOutcome, RedeemRequest},
+    ports::{Audit, Clock, Coupons, Random, RedeemOutcome, RedeemRequest},
 };
 use goodpon_domain::{
     business_time::BusinessZone,

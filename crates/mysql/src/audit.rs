@@ -6,7 +6,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use goodpon_application::audit::{self, Difference};
+use goodpon_application::{
+    audit::{self},
+    ports::Difference,
+};
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     history::HistoryAction,

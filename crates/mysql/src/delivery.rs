@@ -1,10 +1,7 @@
 //! Mail is delivered by one process at a time: two at once would send the same mail twice.
 
 use async_trait::async_trait;
-use goodpon_application::{
-    mail::{Backlog, QueuedMail, StoredMail},
-    ports::{Outbox, StoreResult},
-};
+use goodpon_application::ports::{Backlog, Outbox, QueuedMail, StoreResult, StoredMail};
 use jiff::Timestamp;
 
 use crate::{Store, gate::NOW};

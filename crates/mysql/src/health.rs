@@ -1,9 +1,8 @@
 //! Whether the database answers, and whether what it holds is right.
 
 use async_trait::async_trait;
-use goodpon_application::{
-    audit::Difference,
-    ports::{DependencyHealth, Health, StoreError, StoreResult},
+use goodpon_application::ports::{
+    Audit, DependencyHealth, Difference, Health, StoreError, StoreResult,
 };
 
 use crate::{Store, audit, fault::Result, session::Session};
@@ -36,7 +35,10 @@ impl Health for Store {
             is_vital: true,
         }]
     }
+}
 
+#[async_trait]
+impl Audit for Store {
     async fn audit(&self) -> StoreResult<Vec<Difference>> {
         self.scan_at_once(|session| Box::pin(audit::run(session)))
             .await

@@ -4,10 +4,7 @@
 //! it is merged from the first entries of each of their coupons.
 
 use async_trait::async_trait;
-use goodpon_application::{
-    history::{Direction, HistoryFilter},
-    ports::{Histories, StoreResult},
-};
+use goodpon_application::ports::{Direction, Histories, HistoryFilter, StoreResult};
 use goodpon_domain::{
     history::{HistoryEntry, HistoryPosition},
     id::{CouponId, MerchantId, TemplateId},

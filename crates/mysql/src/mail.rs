@@ -1,9 +1,8 @@
 //! The outbox: mails written with what they tell of, sent later by whoever delivers.
 
 use async_trait::async_trait;
-use goodpon_application::{
-    mail::{Backlog, MailContent, QueuedMail, StoredMail},
-    ports::{NewVerification, Outbox, StoreResult},
+use goodpon_application::ports::{
+    Backlog, MailContent, NewVerification, Outbox, QueuedMail, StoreResult, StoredMail,
 };
 use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
 use jiff::Timestamp;

@@ -1,9 +1,6 @@
 //! Laws of [`goodpon_application::ports::Accounts`].
 
-use goodpon_application::{
-    mail::StoredMail,
-    ports::{NewAccount, NewPassword},
-};
+use goodpon_application::ports::{NewAccount, NewPassword, StoredMail};
 use goodpon_domain::{
     account::{
         Account, AddressRefusal, EmailKey, PASSWORDS_A_TOKEN, ResendRefusal, TryRefusal,
@@ -22,7 +19,7 @@ use crate::{
 };
 
 async fn mails_to(world: &World, address: &str) -> Vec<StoredMail> {
-    let all = world.outbox.list(None, ALL).await.unwrap();
+    let all = world.stores.outbox.list(None, ALL).await.unwrap();
     all.into_iter()
         .filter(|mail| mail.to.eq_ignore_ascii_case(address))
         .collect()
@@ -34,12 +31,16 @@ async fn sign_up(
     token: [u8; 32],
 ) -> Result<Account, AddressRefusal> {
     let verification = new_verification(token);
-    let signed_up = world.accounts.sign_up(new.clone(), verification).await;
+    let signed_up = world
+        .stores
+        .accounts
+        .sign_up(new.clone(), verification)
+        .await;
     signed_up.unwrap()
 }
 
 async fn verify(world: &World, token: [u8; 32]) -> Result<AccountId, VerifyRefusal> {
-    let verified = world.accounts.verify(token, None).await.unwrap();
+    let verified = world.stores.accounts.verify(token, None).await.unwrap();
     verified.map(|account| account.id)
 }
 
@@ -47,14 +48,17 @@ async fn verify(world: &World, token: [u8; 32]) -> Result<AccountId, VerifyRefus
 pub async fn addresses_are_unique_without_regard_to_case(world: &World) {
     let typed = format!("Mixed.Case+{}@Example.COM", unique());
     let key = EmailKey::of(&typed);
-    assert_eq!(world.accounts.find_by_email(&key).await.unwrap(), None);
+    assert_eq!(
+        world.stores.accounts.find_by_email(&key).await.unwrap(),
+        None
+    );
     let (new, token) = (new_account(&typed), unique_digest());
     let account = sign_up(world, &new, token).await.expect("a new address");
     assert_eq!((&account.email, &account.name), (&new.email, &new.name));
     assert_eq!((account.verified, account.created_at), (false, world.now()));
     let sessions = (account.generation, account.is_first_generation);
     assert_eq!(sessions, (Some(new.generation), true));
-    assert!(!world.accounts.is_email_taken(&key).await.unwrap());
+    assert!(!world.stores.accounts.is_email_taken(&key).await.unwrap());
     assert_eq!(verify(world, token).await, Ok(account.id));
     let account = Account {
         verified: true,
@@ -63,21 +67,24 @@ pub async fn addresses_are_unique_without_regard_to_case(world: &World) {
     for variant in [typed.to_uppercase(), typed.to_lowercase(), typed.clone()] {
         let key = EmailKey::of(&variant);
         assert!(
-            world.accounts.is_email_taken(&key).await.unwrap(),
+            world.stores.accounts.is_email_taken(&key).await.unwrap(),
             "{variant}"
         );
         let again = sign_up(world, &new_account(&variant), unique_digest()).await;
         assert_eq!(again, Err(AddressRefusal::Taken), "{variant}");
-        let found = world.accounts.find_by_email(&key).await.unwrap();
+        let found = world.stores.accounts.find_by_email(&key).await.unwrap();
         let expected = Some((account.clone(), new.password_hash.clone()));
         assert_eq!(found, expected, "{variant}");
     }
     assert_eq!(
-        world.accounts.find(account.id).await.unwrap(),
+        world.stores.accounts.find(account.id).await.unwrap(),
         Some(account)
     );
     for absent in [0, -1, i64::MIN, i64::MAX] {
-        assert_eq!(world.accounts.find(AccountId(absent)).await.unwrap(), None);
+        assert_eq!(
+            world.stores.accounts.find(AccountId(absent)).await.unwrap(),
+            None
+        );
     }
 }
 
@@ -89,7 +96,7 @@ pub async fn sign_up_is_all_or_nothing(world: &World) {
     assert_eq!(mails[0].to, account.email);
     assert_eq!(mails[0].content, new_verification(token).mail);
     assert_eq!((mails[0].created_at, mails[0].sent_at), (world.now(), None));
-    let due = world.outbox.due(ALL).await.unwrap();
+    let due = world.stores.outbox.due(ALL).await.unwrap();
     assert!(
         due.iter().any(|mail| mail.id == mails[0].id),
         "the mail is due at once"
@@ -130,7 +137,7 @@ pub async fn a_sign_up_takes_the_place_of_an_unverified_one(world: &World) {
     };
     assert_eq!(again, expected);
     let key = EmailKey::of(&first.email);
-    let found = world.accounts.find_by_email(&key).await.unwrap();
+    let found = world.stores.accounts.find_by_email(&key).await.unwrap();
     assert_eq!(found, Some((again, new.password_hash)));
     let refused = verify(world, void).await;
     assert_eq!(
@@ -167,12 +174,16 @@ pub async fn of_sign_ups_at_once_one_is_left(world: &World) {
     let too_many = |result: &Result<_, _>| matches!(result, Err(AddressRefusal::TooManyMails(_)));
     assert!(refused.iter().all(too_many), "{refused:?}");
     assert_eq!(mails_to(world, &address).await.len(), 4, "mails");
-    let due = world.outbox.due(ALL).await.unwrap();
+    let due = world.stores.outbox.due(ALL).await.unwrap();
     let due = due
         .iter()
         .filter(|mail| mail.to.eq_ignore_ascii_case(&address));
     assert_eq!(due.count(), 1, "mails that will leave");
-    let found = world.accounts.find_by_email(&EmailKey::of(&address)).await;
+    let found = world
+        .stores
+        .accounts
+        .find_by_email(&EmailKey::of(&address))
+        .await;
     let (account, hash) = found.unwrap().expect("the account");
     let mut verified = 0;
     for (won, its_hash, token) in won.into_iter().flatten() {
@@ -206,7 +217,7 @@ pub async fn a_sign_up_and_a_verification_at_once_do_not_mix(world: &World) {
         });
         let results = results.await;
         assert_ne!(results[0], results[1], "one of both");
-        let found = world.accounts.find(first.id).await.unwrap();
+        let found = world.stores.accounts.find(first.id).await.unwrap();
         let account = found.expect("the account");
         assert_eq!(account.verified, results[0]);
         let generation = if results[0] {
@@ -230,7 +241,7 @@ pub async fn a_token_is_spent_once(world: &World) {
         lost.iter()
             .all(|result| *result == Err(VerifyRefusal::Spent))
     );
-    let found = world.accounts.find(account.id).await.unwrap();
+    let found = world.stores.accounts.find(account.id).await.unwrap();
     assert!(found.expect("the account").verified);
     assert_eq!(
         verify(world, unique_digest()).await,
@@ -238,11 +249,11 @@ pub async fn a_token_is_spent_once(world: &World) {
     );
     world.clock.advance(SignedDuration::from_hours(24));
     clean_up(world).await;
-    let looked = world.accounts.verifiable(token).await.unwrap();
+    let looked = world.stores.accounts.verifiable(token).await.unwrap();
     assert_eq!(looked.map(drop), Err(VerifyRefusal::Spent));
     world.clock.advance(SignedDuration::from_hours(1));
     clean_up(world).await;
-    let looked = world.accounts.verifiable(token).await.unwrap();
+    let looked = world.stores.accounts.verifiable(token).await.unwrap();
     assert_eq!(looked.map(drop), Err(VerifyRefusal::InvalidToken));
 }
 
@@ -255,12 +266,17 @@ pub async fn a_verification_may_set_a_password(world: &World) {
         generation: unique_generation(),
     };
     let lost = Some(password("lost"));
-    let refused = world.accounts.verify(unique_digest(), lost).await.unwrap();
+    let refused = world
+        .stores
+        .accounts
+        .verify(unique_digest(), lost)
+        .await
+        .unwrap();
     assert_eq!(refused, Err(VerifyRefusal::InvalidToken));
-    let looked = world.accounts.verifiable(token).await.unwrap();
+    let looked = world.stores.accounts.verifiable(token).await.unwrap();
     assert_eq!(looked, Ok(account.clone()), "a look changes nothing");
     let set = password("set");
-    let verified = world.accounts.verify(token, Some(set.clone())).await;
+    let verified = world.stores.accounts.verify(token, Some(set.clone())).await;
     let expected = Account {
         verified: true,
         generation: Some(set.generation),
@@ -269,9 +285,9 @@ pub async fn a_verification_may_set_a_password(world: &World) {
     };
     assert_eq!(verified.unwrap(), Ok(expected.clone()));
     let late = Some(password("late"));
-    let refused = world.accounts.verify(token, late).await.unwrap();
+    let refused = world.stores.accounts.verify(token, late).await.unwrap();
     assert_eq!(refused, Err(VerifyRefusal::Spent));
-    let found = world.accounts.find_by_email(&key).await.unwrap();
+    let found = world.stores.accounts.find_by_email(&key).await.unwrap();
     assert_eq!(found, Some((expected, "set".into())));
 }
 
@@ -279,10 +295,10 @@ pub async fn a_verification_may_set_a_password(world: &World) {
 pub async fn a_token_bears_a_bounded_number_of_passwords(world: &World) {
     let (account, token) = world.unverified().await;
     let key = EmailKey::of(&account.email);
-    let found = world.accounts.find_by_email(&key).await.unwrap();
+    let found = world.stores.accounts.find_by_email(&key).await.unwrap();
     let (_, hash) = found.expect("the account");
     let results = at_once(world, 32, move |world, _| async move {
-        world.accounts.try_password(token).await.unwrap()
+        world.stores.accounts.try_password(token).await.unwrap()
     });
     let (tried, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
     assert_eq!(tried.len(), PASSWORDS_A_TOKEN as usize);
@@ -294,7 +310,7 @@ pub async fn a_token_bears_a_bounded_number_of_passwords(world: &World) {
     let too_many = Err(TryRefusal::TooManyTries);
     assert!(refused.iter().all(|result| *result == too_many));
     assert_eq!(verify(world, token).await, Ok(account.id));
-    let spent = world.accounts.try_password(token).await.unwrap();
+    let spent = world.stores.accounts.try_password(token).await.unwrap();
     assert_eq!(spent, Err(TryRefusal::Verify(VerifyRefusal::Spent)));
 }
 
@@ -302,19 +318,21 @@ pub async fn a_token_bears_a_bounded_number_of_passwords(world: &World) {
 pub async fn a_generation_that_is_there_stays(world: &World) {
     let (account, _) = world.unverified().await;
     let drawn = world
+        .stores
         .accounts
         .draw_generation(account.id, unique_generation());
     drawn.await.unwrap();
-    let found = world.accounts.find(account.id).await.unwrap();
+    let found = world.stores.accounts.find(account.id).await.unwrap();
     assert_eq!(found, Some(account));
     let nobody = world
+        .stores
         .accounts
         .draw_generation(AccountId(i64::MAX), unique_generation());
     nobody.await.unwrap();
 }
 
 async fn clean_up(world: &World) {
-    while world.upkeep.clean_up(100).await.unwrap() > 0 {}
+    while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
 }
 
 /// An account that nobody verified within a day is deleted with its tokens; its address is free.
@@ -325,20 +343,32 @@ pub async fn an_unverified_account_goes_after_a_day(world: &World) {
     world.clock.advance(UNVERIFIED_FOR - MICRO);
     let (other, _) = world.unverified().await;
     clean_up(world).await;
-    assert!(world.accounts.find(account.id).await.unwrap().is_some());
+    assert!(
+        world
+            .stores
+            .accounts
+            .find(account.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
     world.clock.advance(MICRO);
     let renewed = world
+        .stores
         .accounts
         .renew_verification(&key, new_verification(unique_digest()));
     let gone = Err(ResendRefusal::AccountNotFound);
     assert_eq!(renewed.await.unwrap(), gone, "gone, swept or not");
-    assert_eq!(world.upkeep.clean_up(1).await.unwrap(), 1);
+    assert_eq!(world.stores.upkeep.clean_up(1).await.unwrap(), 1);
     clean_up(world).await;
-    assert_eq!(world.accounts.find(account.id).await.unwrap(), None);
-    assert_eq!(world.accounts.find_by_email(&key).await.unwrap(), None);
+    assert_eq!(world.stores.accounts.find(account.id).await.unwrap(), None);
+    assert_eq!(
+        world.stores.accounts.find_by_email(&key).await.unwrap(),
+        None
+    );
     assert_eq!(verify(world, token).await, Err(VerifyRefusal::InvalidToken));
     for kept in [&verified, &other] {
-        assert!(world.accounts.find(kept.id).await.unwrap().is_some());
+        assert!(world.stores.accounts.find(kept.id).await.unwrap().is_some());
     }
     let again = sign_up(world, &new_account(&account.email), unique_digest()).await;
     assert_ne!(again.expect("a free address").id, account.id);
@@ -356,6 +386,7 @@ pub async fn further_mails_are_bounded(world: &World) {
         let token = unique_digest();
         let wait = if round % 2 == 0 {
             let renewed = world
+                .stores
                 .accounts
                 .renew_verification(&key, new_verification(token));
             match renewed.await.unwrap() {
@@ -390,7 +421,7 @@ pub async fn further_mails_are_bounded(world: &World) {
                 refused += 1;
             }
         }
-        let looked = world.accounts.verifiable(last).await.unwrap();
+        let looked = world.stores.accounts.verifiable(last).await.unwrap();
         let is_young = sent.last().is_none_or(|at| world.now() < *at + minute * 30);
         assert_eq!(
             looked.is_ok(),
@@ -412,7 +443,7 @@ pub async fn a_token_lasts_half_an_hour(world: &World) {
     world.clock.advance(MICRO);
     let refused = verify(world, late).await;
     assert_eq!(refused, Err(VerifyRefusal::InvalidToken));
-    let found = world.accounts.find(late_account.id).await.unwrap();
+    let found = world.stores.accounts.find(late_account.id).await.unwrap();
     assert!(!found.expect("the account").verified);
 }
 
@@ -423,12 +454,14 @@ pub async fn a_renewal_voids_the_token_before(world: &World) {
     world.clock.advance(VERIFICATION_TOKEN_VALIDITY - MICRO);
     let second = unique_digest();
     let renewed = world
+        .stores
         .accounts
         .renew_verification(&key, new_verification(second))
         .await;
     assert_eq!(renewed.unwrap(), Ok(()));
     let third = unique_digest();
     let renewed = world
+        .stores
         .accounts
         .renew_verification(&key, new_verification(third))
         .await;
@@ -458,6 +491,7 @@ pub async fn a_renewal_is_refused_without_a_trace(world: &World) {
         let token = unique_digest();
         let key = EmailKey::of(address);
         let renewed = world
+            .stores
             .accounts
             .renew_verification(&key, new_verification(token))
             .await;

@@ -30,7 +30,7 @@ const ORDERS: [&str; 2] = ["o", "p"];
 
 /// All that the store needs answers, and a store that nobody used is right.
 pub async fn every_dependency_answers(world: &World) {
-    let dependencies = world.health.check().await;
+    let dependencies = world.stores.health.check().await;
     assert!(!dependencies.is_empty());
     for dependency in dependencies {
         assert_eq!(dependency.problem, None, "{}", dependency.name);
@@ -129,7 +129,10 @@ impl Stage {
         let user = format!("user-{}", choices.below(USERS));
         let key = self.key(choices, ("issue", template, &user));
         let request = issue_request(self.shop.id, template, &user);
-        note(world.gate.issue(request, key).await.unwrap(), &self.issued);
+        note(
+            world.stores.gate.issue(request, key).await.unwrap(),
+            &self.issued,
+        );
         let held = world.in_hand(self.shop.id, &user).await;
         let mut coupons = self.coupons.lock().unwrap();
         for coupon in held {
@@ -151,7 +154,7 @@ impl Stage {
             order: order(&user, id, 5_000),
         };
         note(
-            world.coupons.redeem(request, key).await.unwrap(),
+            world.stores.coupons.redeem(request, key).await.unwrap(),
             &self.redeemed,
         );
     }
@@ -164,13 +167,14 @@ impl Stage {
         let key = self.key(choices, ("cancel", coupon_id, id));
         let request = cancel_request(self.shop.id, coupon_id, id);
         note(
-            world.coupons.cancel(request, key).await.unwrap(),
+            world.stores.coupons.cancel(request, key).await.unwrap(),
             &self.cancelled,
         );
     }
 
     async fn discard(&self, world: &World) {
         let discarded = world
+            .stores
             .templates
             .discard(self.shop.id, self.shop.owner, self.doomed, "r".into())
             .await;
@@ -188,9 +192,9 @@ impl Stage {
                 0..=4 => self.issue(world, &mut choices).await,
                 5..=9 => self.redeem(world, &mut choices).await,
                 10..=12 => self.cancel(world, &mut choices).await,
-                13 => assert!(world.upkeep.expire_coupons(2).await.is_ok()),
-                14 => assert!(world.upkeep.discard_coupons(2).await.is_ok()),
-                _ => assert!(world.upkeep.expire_templates(2).await.is_ok()),
+                13 => assert!(world.stores.upkeep.expire_coupons(2).await.is_ok()),
+                14 => assert!(world.stores.upkeep.discard_coupons(2).await.is_ok()),
+                _ => assert!(world.stores.upkeep.expire_templates(2).await.is_ok()),
             }
         }
     }
@@ -329,7 +333,7 @@ async fn counters_agree(
             .count();
         let template = world.template(&stage.shop, *id).await;
         assert_eq!(template.redeem_count, redeemed as i64, "redeemed of {id}");
-        let standing = world.gate.standing(&template, None).await.unwrap();
+        let standing = world.stores.gate.standing(&template, None).await.unwrap();
         assert_eq!(standing.issue_count, states.len() as i64, "issued of {id}");
     }
 }

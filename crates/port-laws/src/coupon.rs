@@ -23,6 +23,7 @@ async fn redeem_count(world: &World, shop: &Shop, id: TemplateId) -> i64 {
 
 async fn discard(world: &World, shop: &Shop, id: TemplateId, reason: &str) {
     let discarded = world
+        .stores
         .templates
         .discard(shop.id, shop.owner, id, reason.into())
         .await

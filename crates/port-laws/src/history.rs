@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use goodpon_application::history::{Direction, HistoryFilter};
+use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{
     history::{
         Amounts,
@@ -46,6 +46,7 @@ async fn pages(
     loop {
         let after = read.last().map(position);
         let page = world
+            .stores
             .histories
             .page(merchant, filter, direction, after, size)
             .await
@@ -120,6 +121,7 @@ async fn past(world: &World) -> Past {
     world.clock.advance(HOUR * 4);
     let swept_at = world.now();
     let discarded = world
+        .stores
         .templates
         .discard(shop.id, shop.owner, templates[1], "재고 소진".into())
         .await;
@@ -280,9 +282,11 @@ async fn behind(
     size: usize,
 ) -> Vec<HistoryEntry> {
     let filter = HistoryFilter::default();
-    let page = world
-        .histories
-        .page(shop.id, &filter, Direction::Ascending, Some(after), size);
+    let page =
+        world
+            .stores
+            .histories
+            .page(shop.id, &filter, Direction::Ascending, Some(after), size);
     page.await.unwrap()
 }
 

@@ -52,6 +52,7 @@ async fn issue(
 ) -> Outcome<IssueOutcome> {
     let request = issue_request(merchant, template, user);
     world
+        .stores
         .gate
         .issue(request, Some(keyed(key, body)))
         .await
@@ -71,6 +72,7 @@ async fn redeem(
         order: order(user, "o", 5_000),
     };
     world
+        .stores
         .coupons
         .redeem(request, Some(keyed(key, body)))
         .await
@@ -85,6 +87,7 @@ async fn cancel(
 ) -> Outcome<CancelOutcome> {
     let request = cancel_request(merchant, coupon, "o");
     world
+        .stores
         .coupons
         .cancel(request, Some(keyed(key, body)))
         .await
@@ -92,11 +95,16 @@ async fn cancel(
 }
 
 async fn peek_issue(world: &World, template: TemplateId, (key, body): Key) -> Peek {
-    world.gate.peek(template, &keyed(key, body)).await.unwrap()
+    world
+        .stores
+        .gate
+        .peek(template, &keyed(key, body))
+        .await
+        .unwrap()
 }
 
 async fn peek_coupon(world: &World, (key, body): Key) -> Peek {
-    world.coupons.peek(key, body).await.unwrap()
+    world.stores.coupons.peek(key, body).await.unwrap()
 }
 
 async fn count(world: &World, merchant: MerchantId, action: HistoryAction) -> usize {
@@ -148,9 +156,14 @@ pub async fn a_replay_keeps_the_words_of_its_time(world: &World) {
         let outcome = issue(world, merchant, id, user, (key, BODY)).await;
         assert_eq!(outcome, Outcome::Ran(expected));
         let request = issue_request(merchant, id, user);
-        let again = world.gate.issue(request, Some(later(key))).await.unwrap();
+        let again = world
+            .stores
+            .gate
+            .issue(request, Some(later(key)))
+            .await
+            .unwrap();
         assert_eq!(again, Outcome::Replayed(answer(&expected)), "{expected:?}");
-        let peeked = world.gate.peek(id, &later(key)).await.unwrap();
+        let peeked = world.stores.gate.peek(id, &later(key)).await.unwrap();
         assert_eq!(peeked, Peek::Finished(answer(&expected)), "{expected:?}");
     }
     world.audited().await;
@@ -353,6 +366,7 @@ pub async fn refusals_are_remembered(world: &World) {
         Outcome::Ran(refused)
     );
     world
+        .stores
         .templates
         .publish(shop.id, shop.owner, draft)
         .await
@@ -471,7 +485,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     // Scaled out, a gate keeps an issue's answer once it has heard of it, some milliseconds later.
     world.settled().await;
     world.clock.advance(KEPT_FOR - MICRO);
-    while world.upkeep.clean_up(100).await.unwrap() > 0 {}
+    while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
     let again = issue(world, shop.id, id, "u", (issued, BODY)).await;
     assert_eq!(again, Outcome::Replayed(answer(&IssueOutcome::Ok(()))));
     let again = redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await;
@@ -485,7 +499,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     assert_eq!(fresh, Outcome::Ran(Err(RedeemRefusal::AlreadyRedeemed)));
     world.settled().await;
     world.clock.advance(KEPT_FOR - MICRO);
-    while world.upkeep.clean_up(100).await.unwrap() > 0 {}
+    while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
     let again = issue(world, shop.id, id, "v", (issued, OTHER_BODY)).await;
     let replayed = Outcome::Replayed(answer(&IssueOutcome::Ok(())));
     assert_eq!(again, replayed, "a day of its own");

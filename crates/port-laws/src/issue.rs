@@ -21,6 +21,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 async fn count(world: &World, shop: &Shop, id: TemplateId) -> i64 {
     let template = world.template(shop, id).await;
     world
+        .stores
         .gate
         .standing(&template, None)
         .await
@@ -134,6 +135,7 @@ pub async fn refusals_come_in_order(world: &World) {
         .await;
     assert_eq!(world.issue(shop.id, id, "u").await, Ok(()));
     world
+        .stores
         .templates
         .discard(shop.id, shop.owner, id, String::new())
         .await
@@ -206,7 +208,12 @@ pub async fn user_ids_compare_byte_for_byte(world: &World) {
         .collect();
     let template = world.template(&shop, id).await;
     for user in &users {
-        let standing = world.gate.standing(&template, Some(user)).await.unwrap();
+        let standing = world
+            .stores
+            .gate
+            .standing(&template, Some(user))
+            .await
+            .unwrap();
         assert!(!standing.user_has_one, "{user:?} has none yet");
         assert_eq!(
             world.issue(shop.id, id, user).await,
@@ -247,7 +254,7 @@ pub async fn standing_counts_at_once(world: &World) {
     for number in 1..=5 {
         let user = format!("user-{number}");
         assert_eq!(world.issue(shop.id, one, &user).await, Ok(()));
-        let template = match world.templates.find(shop.id, one).await.unwrap() {
+        let template = match world.stores.templates.find(shop.id, one).await.unwrap() {
             goodpon_domain::template::Owned::Mine(template) => template,
             other => panic!("expected the template, got {other:?}"),
         };
@@ -260,7 +267,7 @@ pub async fn standing_counts_at_once(world: &World) {
                 issue_count: number,
                 user_has_one: has_one,
             };
-            let told = world.gate.standing(&template, asked).await.unwrap();
+            let told = world.stores.gate.standing(&template, asked).await.unwrap();
             assert_eq!(told, expected, "for {asked:?} after {number}");
         }
     }
@@ -269,8 +276,19 @@ pub async fn standing_counts_at_once(world: &World) {
         world.template(&shop, other).await,
     );
     let asked = [other.clone(), one.clone(), other, one];
-    assert_eq!(world.gate.issue_counts(&asked).await.unwrap(), [0, 5, 0, 5]);
-    assert!(world.gate.issue_counts(&[]).await.unwrap().is_empty());
+    assert_eq!(
+        world.stores.gate.issue_counts(&asked).await.unwrap(),
+        [0, 5, 0, 5]
+    );
+    assert!(
+        world
+            .stores
+            .gate
+            .issue_counts(&[])
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// Who has one hears so also when nothing is left.

@@ -1,7 +1,7 @@
 //! Laws of [`goodpon_application::ports::Outbox`].
 
-use goodpon_application::mail::{MailState, QueuedMail, StoredMail};
 use goodpon_application::ports::NewVerification;
+use goodpon_application::ports::{MailState, QueuedMail, StoredMail};
 use goodpon_domain::account::{EmailKey, VERIFICATION_TOKEN_VALIDITY};
 use jiff::SignedDuration;
 
@@ -12,14 +12,14 @@ use crate::{
 
 /// The mails that are due to one of `addresses`, in the order told.
 async fn due(world: &World, addresses: &[String]) -> Vec<QueuedMail> {
-    let due = world.outbox.due(ALL).await.unwrap();
+    let due = world.stores.outbox.due(ALL).await.unwrap();
     due.into_iter()
         .filter(|mail| addresses.contains(&mail.to))
         .collect()
 }
 
 async fn only(world: &World, address: &str) -> StoredMail {
-    let mut listed = world.outbox.list(Some(address), ALL).await.unwrap();
+    let mut listed = world.stores.outbox.list(Some(address), ALL).await.unwrap();
     assert_eq!(listed.len(), 1, "mails to {address}");
     listed.remove(0)
 }
@@ -48,13 +48,18 @@ pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
         );
     }
     assert_eq!(
-        world.outbox.due(2).await.unwrap().len(),
+        world.stores.outbox.due(2).await.unwrap().len(),
         2,
         "no more than the limit"
     );
     world.clock.advance(SignedDuration::from_secs(1));
     for number in 0..5 {
-        world.outbox.mark_sent(mails[number].id).await.unwrap();
+        world
+            .stores
+            .outbox
+            .mark_sent(mails[number].id)
+            .await
+            .unwrap();
         assert_eq!(
             due(world, &addresses).await,
             mails[number + 1..],
@@ -78,14 +83,18 @@ pub async fn mails_know_their_network(world: &World) {
         ..new_verification(unique_digest())
     };
     let key = EmailKey::of(&account.email);
-    let renewed = world.accounts.renew_verification(&key, verification).await;
+    let renewed = world
+        .stores
+        .accounts
+        .renew_verification(&key, verification)
+        .await;
     assert_eq!(renewed.unwrap(), Ok(()));
     let mail = due(world, std::slice::from_ref(&account.email))
         .await
         .remove(0);
     assert_eq!(mail.origin.as_deref(), Some("2001:db8:1::"));
-    let backlog = world.outbox.backlog().await.unwrap();
-    let due = world.outbox.due(ALL).await.unwrap();
+    let backlog = world.stores.outbox.backlog().await.unwrap();
+    let due = world.stores.outbox.due(ALL).await.unwrap();
     assert_eq!(backlog.due, i64::try_from(due.len()).unwrap());
     assert!(backlog.oldest.is_some_and(|oldest| oldest <= world.now()));
 }
@@ -102,6 +111,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
         let retry_at = world.now() + minute;
         let failed =
             world
+                .stores
                 .outbox
                 .mark_failed(mails[0].id, Some(retry_at), "451 try later 🎟".into());
         failed.await.unwrap();
@@ -131,6 +141,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
         "the other is not held up"
     );
     let refused = world
+        .stores
         .outbox
         .mark_failed(mails[1].id, None, "550 no such mailbox".into());
     refused.await.unwrap();
@@ -142,7 +153,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
         (MailState::GivenUp, 1, Some("550 no such mailbox")),
         "but listed"
     );
-    world.outbox.mark_sent(mails[0].id).await.unwrap();
+    world.stores.outbox.mark_sent(mails[0].id).await.unwrap();
     assert_eq!(due(world, &addresses).await, []);
 }
 
@@ -152,10 +163,12 @@ pub async fn a_mail_given_up_stays_listed(world: &World) {
     let addresses = std::slice::from_ref(&address);
     let mail = due(world, addresses).await.remove(0);
     let given_up = world
+        .stores
         .outbox
         .mark_failed(mail.id, None, "no mail server".into());
     given_up.await.unwrap();
     let late = world
+        .stores
         .outbox
         .mark_failed(mail.id, Some(world.now()), "451 try later".into());
     late.await.unwrap();
@@ -176,7 +189,11 @@ pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
     let first = due(world, &addresses[..1]).await.remove(0);
     for _ in 0..2 {
         let verification = new_verification(unique_digest());
-        let renewed = world.accounts.renew_verification(&key, verification).await;
+        let renewed = world
+            .stores
+            .accounts
+            .renew_verification(&key, verification)
+            .await;
         assert_eq!(renewed.unwrap(), Ok(()));
     }
     let waiting = due(world, &addresses[..1]).await;
@@ -184,13 +201,19 @@ pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
     assert!(waiting[0].id != first.id);
     assert_eq!(due(world, &addresses[1..]).await.len(), 1, "the other's");
     let states = async || {
-        let listed = world.outbox.list(Some(&account.email), ALL).await.unwrap();
+        let listed = world
+            .stores
+            .outbox
+            .list(Some(&account.email), ALL)
+            .await
+            .unwrap();
         listed.iter().map(StoredMail::state).collect::<Vec<_>>()
     };
     let (waits, given_up) = (MailState::Waiting, MailState::GivenUp);
     assert_eq!(states().await, [waits, given_up, given_up]);
-    world.outbox.mark_sent(waiting[0].id).await.unwrap();
+    world.stores.outbox.mark_sent(waiting[0].id).await.unwrap();
     let renewed = world
+        .stores
         .accounts
         .renew_verification(&key, new_verification(unique_digest()))
         .await;
@@ -206,10 +229,19 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     for number in 0..3 {
         world.clock.advance(MICRO * (number % 2));
         let verification = new_verification(unique_digest());
-        let renewed = world.accounts.renew_verification(&key, verification).await;
+        let renewed = world
+            .stores
+            .accounts
+            .renew_verification(&key, verification)
+            .await;
         assert_eq!(renewed.unwrap(), Ok(()));
     }
-    let listed = world.outbox.list(Some(&account.email), ALL).await.unwrap();
+    let listed = world
+        .stores
+        .outbox
+        .list(Some(&account.email), ALL)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 4);
     let place = |mail: &StoredMail| (mail.created_at, mail.id);
     assert!(
@@ -219,9 +251,14 @@ pub async fn mails_are_listed_newest_first(world: &World) {
         "newest first"
     );
     assert!(listed.iter().all(|mail| mail.to == account.email));
-    let first = world.outbox.list(Some(&account.email), 2).await.unwrap();
+    let first = world
+        .stores
+        .outbox
+        .list(Some(&account.email), 2)
+        .await
+        .unwrap();
     assert_eq!(first, listed[..2]);
-    let all = world.outbox.list(None, ALL).await.unwrap();
+    let all = world.stores.outbox.list(None, ALL).await.unwrap();
     assert!(
         all.windows(2).all(|pair| place(&pair[0]) > place(&pair[1])),
         "newest first"
@@ -233,6 +270,7 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     assert_eq!(ours, listed);
     only(world, &other.email).await;
     let nobody = world
+        .stores
         .outbox
         .list(Some("nobody@example.com"), ALL)
         .await
@@ -248,7 +286,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
     let sent = world.unverified().await.0.email;
     world.clock.advance(SignedDuration::from_hours(1));
     let mail = due(world, std::slice::from_ref(&sent)).await.remove(0);
-    world.outbox.mark_sent(mail.id).await.unwrap();
+    world.stores.outbox.mark_sent(mail.id).await.unwrap();
     world
         .clock
         .advance(week - SignedDuration::from_hours(1) - MICRO);
@@ -259,7 +297,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
     world.clock.advance(MICRO);
     clean_up(world).await;
     for address in [&waiting, &given_up] {
-        let listed = world.outbox.list(Some(address), ALL).await.unwrap();
+        let listed = world.stores.outbox.list(Some(address), ALL).await.unwrap();
         assert!(listed.is_empty(), "{listed:?}");
     }
     only(world, &sent).await;
@@ -267,6 +305,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
     clean_up(world).await;
     assert!(
         world
+            .stores
             .outbox
             .list(Some(&sent), ALL)
             .await
@@ -276,7 +315,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
 }
 
 async fn clean_up(world: &World) {
-    while world.upkeep.clean_up(2).await.unwrap() > 0 {}
+    while world.stores.upkeep.clean_up(2).await.unwrap() > 0 {}
 }
 
 /// What a mail says, token included, or with the token blanked.
@@ -295,12 +334,20 @@ pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
     let (account, first) = world.unverified().await;
     let (other, others) = world.unverified().await;
     let key = EmailKey::of(&account.email);
-    let list = async || world.outbox.list(Some(&account.email), ALL).await.unwrap();
+    let list = async || {
+        world
+            .stores
+            .outbox
+            .list(Some(&account.email), ALL)
+            .await
+            .unwrap()
+    };
     let sent = list().await.remove(0);
     says(&sent, first, false);
-    world.outbox.mark_sent(sent.id).await.unwrap();
+    world.stores.outbox.mark_sent(sent.id).await.unwrap();
     let second = unique_digest();
     let renewed = world
+        .stores
         .accounts
         .renew_verification(&key, new_verification(second))
         .await;
@@ -310,6 +357,7 @@ pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
     says(&mails[1], first, true);
     let third = unique_digest();
     let again = world
+        .stores
         .accounts
         .sign_up(new_account(&account.email), new_verification(third))
         .await;
@@ -318,7 +366,7 @@ pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
     says(&mails[0], third, false);
     says(&mails[1], second, true);
     assert_eq!(mails[0].state(), MailState::Waiting);
-    let verified = world.accounts.verify(third, None).await.unwrap();
+    let verified = world.stores.accounts.verify(third, None).await.unwrap();
     assert!(verified.is_ok());
     let mails = list().await;
     says(&mails[0], third, true);
@@ -336,7 +384,7 @@ pub async fn tokens_in_mails_are_blanked_at_their_end(world: &World) {
     for _ in 0..5 {
         let (account, token) = world.unverified().await;
         let mail = only(world, &account.email).await;
-        world.outbox.mark_sent(mail.id).await.unwrap();
+        world.stores.outbox.mark_sent(mail.id).await.unwrap();
         sent.push((account.email, token));
     }
     let (waiting, its_token) = world.unverified().await;
@@ -352,7 +400,7 @@ pub async fn tokens_in_mails_are_blanked_at_their_end(world: &World) {
     }
     let mail = only(world, &waiting.email).await;
     says(&mail, its_token, false);
-    world.outbox.mark_sent(mail.id).await.unwrap();
+    world.stores.outbox.mark_sent(mail.id).await.unwrap();
     clean_up(world).await;
     says(&only(world, &waiting.email).await, its_token, true);
 }

@@ -20,12 +20,18 @@ const NOBODY: AccountId = AccountId(i64::MAX);
 const NOWHERE: MerchantId = MerchantId(i64::MAX);
 
 async fn detail(world: &World, shop: &Shop) -> MerchantDetail {
-    let detail = world.merchants.detail(shop.id, shop.owner).await.unwrap();
+    let detail = world
+        .stores
+        .merchants
+        .detail(shop.id, shop.owner)
+        .await
+        .unwrap();
     detail.expect("an owner sees the merchant")
 }
 
 async fn add_secret(world: &World, shop: &Shop) -> SecretId {
     let added = world
+        .stores
         .merchants
         .add_secret(shop.id, shop.owner, new_secret())
         .await
@@ -40,6 +46,7 @@ async fn expire(
     at: Option<Timestamp>,
 ) -> Result<Option<Timestamp>, SecretRefusal> {
     let expired = world
+        .stores
         .merchants
         .expire_secret(shop.id, shop.owner, secret, at)
         .await;
@@ -50,6 +57,7 @@ async fn add_staff(world: &World, shop: &Shop) -> (AccountId, MemberId) {
     let account = world.account().await;
     let key = EmailKey::of(&account.email);
     let added = world
+        .stores
         .merchants
         .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED)
         .await
@@ -61,7 +69,7 @@ async fn add_staff(world: &World, shop: &Shop) -> (AccountId, MemberId) {
 pub async fn only_members_see_a_merchant(world: &World) {
     let owner = world.account().await;
     let (client_id, secret) = (format!("ck_{}", unique()), new_secret());
-    let created = world.merchants.create(
+    let created = world.stores.merchants.create(
         owner.id,
         "상점 🎟".into(),
         client_id.clone(),
@@ -105,15 +113,15 @@ pub async fn only_members_see_a_merchant(world: &World) {
         (MerchantId(0), owner.id, standing(false, None)),
         (MerchantId(-1), owner.id, standing(false, None)),
     ] {
-        let told = world.merchants.standing(id, account).await.unwrap();
+        let told = world.stores.merchants.standing(id, account).await.unwrap();
         assert_eq!(told, expected, "of {account} to {id}");
-        let seen = world.merchants.detail(id, account).await.unwrap();
+        let seen = world.stores.merchants.detail(id, account).await.unwrap();
         assert_eq!(
             seen.is_some(),
             expected.role.is_some(),
             "detail of {id} for {account}"
         );
-        let listed = world.merchants.list(account).await.unwrap();
+        let listed = world.stores.merchants.list(account).await.unwrap();
         assert_eq!(
             listed.iter().any(|one| one.id == id),
             expected.role.is_some()
@@ -129,6 +137,7 @@ pub async fn lists_are_newest_first(world: &World) {
         world.clock.advance(MICRO * (number % 2));
         let client_id = format!("ck_{}", unique());
         let created = world
+            .stores
             .merchants
             .create(
                 owner,
@@ -141,7 +150,7 @@ pub async fn lists_are_newest_first(world: &World) {
         ids.push(created.unwrap().unwrap().merchant.id);
     }
     ids.reverse();
-    let listed: Vec<_> = world.merchants.list(owner).await.unwrap();
+    let listed: Vec<_> = world.stores.merchants.list(owner).await.unwrap();
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
 
     let shop = Shop {
@@ -177,6 +186,7 @@ pub async fn five_unexpired_secrets_are_the_limit(world: &World) {
     }
     let add = || {
         world
+            .stores
             .merchants
             .add_secret(shop.id, shop.owner, new_secret())
     };
@@ -205,6 +215,7 @@ pub async fn the_limit_of_secrets_is_exact_at_once(world: &World) {
     let (id, owner) = (shop.id, shop.owner);
     let results = at_once(world, 64, move |world, _| async move {
         world
+            .stores
             .merchants
             .add_secret(id, owner, new_secret())
             .await
@@ -277,6 +288,7 @@ pub async fn one_endless_secret_always_stays(world: &World) {
         let secret = secrets[number];
         async move {
             world
+                .stores
                 .merchants
                 .expire_secret(id, owner, secret, None)
                 .await
@@ -302,12 +314,14 @@ pub async fn only_owners_change_secrets(world: &World) {
     ] {
         let refusal = SecretRefusal::Access(refusal);
         let added = world
+            .stores
             .merchants
             .add_secret(merchant, account, new_secret())
             .await
             .unwrap();
         assert_eq!(added, Err(refusal));
         let expired = world
+            .stores
             .merchants
             .expire_secret(merchant, account, secret, None)
             .await
@@ -324,6 +338,7 @@ pub async fn members_come_and_go(world: &World) {
         let key = EmailKey::of(email);
         async move {
             world
+                .stores
                 .merchants
                 .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED)
                 .await
@@ -344,6 +359,7 @@ pub async fn members_come_and_go(world: &World) {
         let key = EmailKey::of(&upper);
         async move {
             world
+                .stores
                 .merchants
                 .add_member(id, owner, &key, Quota::UNLIMITED)
                 .await
@@ -367,7 +383,12 @@ pub async fn members_come_and_go(world: &World) {
     assert_eq!(add(&owner_email).await, Err(MemberRefusal::AlreadyAMember));
 
     let foreign = add_staff(world, &world.shop().await).await.1;
-    let remove = |member| world.merchants.remove_member(shop.id, shop.owner, member);
+    let remove = |member| {
+        world
+            .stores
+            .merchants
+            .remove_member(shop.id, shop.owner, member)
+    };
     for absent in [foreign, MemberId(0), MemberId(-1), MemberId(i64::MAX)] {
         assert_eq!(
             remove(absent).await.unwrap(),
@@ -385,9 +406,22 @@ pub async fn members_come_and_go(world: &World) {
         remove(member.id).await.unwrap(),
         Err(MemberRefusal::NotFound)
     );
-    let standing = world.merchants.standing(shop.id, account.id).await.unwrap();
+    let standing = world
+        .stores
+        .merchants
+        .standing(shop.id, account.id)
+        .await
+        .unwrap();
     assert_eq!(standing.role, None, "a removed member is an outsider");
-    assert!(world.merchants.list(account.id).await.unwrap().is_empty());
+    assert!(
+        world
+            .stores
+            .merchants
+            .list(account.id)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(add(&account.email).await.is_ok(), "and may come back");
 }
 
@@ -405,12 +439,14 @@ pub async fn only_owners_change_members(world: &World) {
     ] {
         let refusal = MemberRefusal::Access(refusal);
         let added = world
+            .stores
             .merchants
             .add_member(merchant, account, &newcomer, Quota::UNLIMITED)
             .await
             .unwrap();
         assert_eq!(added, Err(refusal));
         let removed = world
+            .stores
             .merchants
             .remove_member(merchant, account, membership)
             .await
@@ -424,7 +460,7 @@ pub async fn only_owners_change_members(world: &World) {
 pub async fn credentials_hold_all_secrets(world: &World) {
     let owner = world.account().await.id;
     let (client_id, first) = (format!("ck_{}", unique()), new_secret());
-    let created = world.merchants.create(
+    let created = world.stores.merchants.create(
         owner,
         "상점".into(),
         client_id.clone(),
@@ -434,18 +470,25 @@ pub async fn credentials_hold_all_secrets(world: &World) {
     let created = created.await.unwrap().unwrap();
     let second = new_secret();
     let added = world
+        .stores
         .merchants
         .add_secret(created.merchant.id, owner, second.clone())
         .await;
     let end = world.now() + SignedDuration::from_hours(1);
     let (id, secret) = (created.merchant.id, added.unwrap().unwrap().id);
     let expired = world
+        .stores
         .merchants
         .expire_secret(id, owner, secret, Some(end))
         .await;
     assert!(expired.unwrap().is_ok());
     for moment in ["before", "after"] {
-        let found = world.merchants.credentials(&client_id).await.unwrap();
+        let found = world
+            .stores
+            .merchants
+            .credentials(&client_id)
+            .await
+            .unwrap();
         let mut found = found.expect("credentials");
         found.secrets.sort();
         let mut secrets = vec![(first.digest, None), (second.digest, Some(end))];
@@ -467,7 +510,7 @@ pub async fn credentials_hold_all_secrets(world: &World) {
         unique(),
     ];
     for unknown in other {
-        let found = world.merchants.credentials(&unknown).await.unwrap();
+        let found = world.stores.merchants.credentials(&unknown).await.unwrap();
         assert_eq!(found, None, "{unknown:?} is no client id");
     }
 }
@@ -497,6 +540,7 @@ pub async fn changes_are_stamped(world: &World) {
     let account = world.account().await;
     let key = EmailKey::of(&account.email);
     let added = world
+        .stores
         .merchants
         .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED)
         .await
@@ -504,6 +548,7 @@ pub async fn changes_are_stamped(world: &World) {
     stamp("member added").await;
     let member = added.expect("a new member").id;
     let removed = world
+        .stores
         .merchants
         .remove_member(shop.id, shop.owner, member)
         .await
@@ -519,22 +564,25 @@ pub async fn the_quota_of_merchants_is_exact_at_once(world: &World) {
     let (owner, other) = (world.account().await, world.shop().await);
     let key = EmailKey::of(&owner.email);
     let added = world
+        .stores
         .merchants
         .add_member(other.id, other.owner, &key, Quota::UNLIMITED);
     added.await.unwrap().unwrap();
     let (owner, quota) = (owner.id, Quota::of(3));
     let create = move |world: World| async move {
         let client_id = format!("ck_{}", unique());
-        let created = world
-            .merchants
-            .create(owner, "상점".into(), client_id, new_secret(), quota);
+        let created =
+            world
+                .stores
+                .merchants
+                .create(owner, "상점".into(), client_id, new_secret(), quota);
         created.await.unwrap().map(drop)
     };
     let results = at_once(world, 16, move |world, _| create(world));
     let (stored, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
     assert_eq!(stored.len(), 3);
     assert!(refused.iter().all(|one| *one == Err(MerchantLimitExceeded)));
-    assert_eq!(world.merchants.list(owner).await.unwrap().len(), 4);
+    assert_eq!(world.stores.merchants.list(owner).await.unwrap().len(), 4);
 }
 
 /// Of many members that are added at once only as many come in as the quota has room for, the owner counted.
@@ -549,6 +597,7 @@ pub async fn the_quota_of_members_is_exact_at_once(world: &World) {
         let key = keys[number].clone();
         async move {
             world
+                .stores
                 .merchants
                 .add_member(id, owner, &key, quota)
                 .await
@@ -564,6 +613,7 @@ pub async fn the_quota_of_members_is_exact_at_once(world: &World) {
     );
     let member = added[0].as_ref().unwrap().id;
     world
+        .stores
         .merchants
         .remove_member(id, owner, member)
         .await
@@ -571,6 +621,7 @@ pub async fn the_quota_of_members_is_exact_at_once(world: &World) {
         .unwrap();
     let newcomer = EmailKey::of(&world.account().await.email);
     let added = world
+        .stores
         .merchants
         .add_member(id, owner, &newcomer, quota)
         .await;

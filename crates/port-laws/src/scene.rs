@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use goodpon_application::{
-    history::{Direction, HistoryFilter},
     idempotency::Outcome,
-    mail::MailContent,
     ports::{
-        CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, NewAccount, NewSecret,
-        NewVerification, RedeemOutcome, RedeemRequest,
+        CancelOutcome, CancelRequest, Direction, HistoryFilter, IssueOutcome, IssueRequest,
+        MailContent, NewAccount, NewSecret, NewVerification, RedeemOutcome, RedeemRequest,
     },
 };
 use goodpon_domain::{
@@ -200,7 +198,7 @@ impl World {
     /// A verified account.
     pub(crate) async fn account(&self) -> Account {
         let (account, token) = self.unverified().await;
-        let verified = self.accounts.verify(token, None).await.unwrap();
+        let verified = self.stores.accounts.verify(token, None).await.unwrap();
         assert_eq!(verified.as_ref().map(|account| account.verified), Ok(true));
         Account {
             verified: true,
@@ -213,6 +211,7 @@ impl World {
         let email = format!("Law-{}@Example.COM", unique());
         let token = unique_digest();
         let signed_up = self
+            .stores
             .accounts
             .sign_up(new_account(&email), new_verification(token))
             .await;
@@ -224,6 +223,7 @@ impl World {
         let owner = self.account().await.id;
         let client_id = format!("ck_{}", unique());
         let created = self
+            .stores
             .merchants
             .create(
                 owner,
@@ -277,6 +277,7 @@ impl World {
     /// A draft.
     pub(crate) async fn draft(&self, shop: &Shop, terms: Terms) -> Arc<Template> {
         let created = self
+            .stores
             .templates
             .create(shop.id, shop.owner, terms, Quota::UNLIMITED);
         created.await.unwrap().expect("an owner can write a draft")
@@ -286,6 +287,7 @@ impl World {
     pub(crate) async fn published(&self, shop: &Shop, terms: Terms) -> TemplateId {
         let draft = self.draft(shop, terms).await;
         let published = self
+            .stores
             .templates
             .publish(shop.id, shop.owner, draft.id)
             .await
@@ -296,7 +298,7 @@ impl World {
     /// A template of the shop as it is now.
     pub(crate) async fn template(&self, shop: &Shop, id: TemplateId) -> Arc<Template> {
         self.settled().await;
-        match self.templates.find(shop.id, id).await.unwrap() {
+        match self.stores.templates.find(shop.id, id).await.unwrap() {
             Owned::Mine(template) => template,
             other => panic!("expected the shop's template {id}, got {other:?}"),
         }
@@ -310,7 +312,7 @@ impl World {
         user: &str,
     ) -> IssueOutcome {
         let request = issue_request(merchant, template, user);
-        ran(self.gate.issue(request, None).await.unwrap())
+        ran(self.stores.gate.issue(request, None).await.unwrap())
     }
 
     /// Issues, and gives the coupon.
@@ -330,7 +332,12 @@ impl World {
 
     /// The coupons of a user, at least those in state ISSUED, with their templates.
     pub(crate) async fn held(&self, merchant: MerchantId, user: &str) -> Vec<HeldCoupon> {
-        let held = self.coupons.held(merchant, user, usize::MAX).await.unwrap();
+        let held = self
+            .stores
+            .coupons
+            .held(merchant, user, usize::MAX)
+            .await
+            .unwrap();
         held.expect("no limit")
     }
 
@@ -355,7 +362,7 @@ impl World {
             coupon_id,
             order,
         };
-        ran(self.coupons.redeem(request, None).await.unwrap())
+        ran(self.stores.coupons.redeem(request, None).await.unwrap())
     }
 
     /// Tries to cancel, without a key.
@@ -366,7 +373,7 @@ impl World {
         order_id: &str,
     ) -> CancelOutcome {
         let request = cancel_request(merchant, coupon_id, order_id);
-        ran(self.coupons.cancel(request, None).await.unwrap())
+        ran(self.stores.coupons.cancel(request, None).await.unwrap())
     }
 
     /// A coupon of a new user, redeemed for the order `order_id`.
@@ -390,6 +397,7 @@ impl World {
         self.settled().await;
         let filter = HistoryFilter::default();
         let page = self
+            .stores
             .histories
             .page(merchant, &filter, Direction::Ascending, None, ALL);
         page.await.unwrap()
@@ -410,15 +418,15 @@ impl World {
 
     /// Does all that is due to coupons and templates by the clock.
     pub(crate) async fn swept(&self) {
-        while self.upkeep.expire_coupons(100).await.unwrap() > 0 {}
-        while self.upkeep.discard_coupons(100).await.unwrap() > 0 {}
-        while self.upkeep.expire_templates(100).await.unwrap() > 0 {}
+        while self.stores.upkeep.expire_coupons(100).await.unwrap() > 0 {}
+        while self.stores.upkeep.discard_coupons(100).await.unwrap() > 0 {}
+        while self.stores.upkeep.expire_templates(100).await.unwrap() > 0 {}
     }
 
     /// Asserts that everything stored is borne out by the ledger.
     pub(crate) async fn audited(&self) {
         self.settled().await;
-        let differences = self.health.audit().await.unwrap();
+        let differences = self.stores.audit.audit().await.unwrap();
         assert!(differences.is_empty(), "the audit tells {differences:#?}");
     }
 }

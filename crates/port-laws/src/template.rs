@@ -68,15 +68,17 @@ pub async fn a_draft_is_kept_as_written(world: &World) {
 pub async fn a_template_is_mine_or_foreign_or_absent(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let mine = draft(world, &shop, world.terms()).await;
-    let find = |id| world.templates.find(other.id, id);
+    let find = |id| world.stores.templates.find(other.id, id);
     assert_eq!(find(mine.id).await.unwrap(), Owned::Foreign);
     let published = world
+        .stores
         .templates
         .publish(other.id, other.owner, mine.id)
         .await
         .unwrap();
     assert_eq!(published, Err(PublishRefusal::NotOwned));
     let discarded = world
+        .stores
         .templates
         .discard(other.id, other.owner, mine.id, "r".into())
         .await
@@ -85,12 +87,14 @@ pub async fn a_template_is_mine_or_foreign_or_absent(world: &World) {
     for absent in [0, -1, i64::MIN, i64::MAX].map(TemplateId) {
         assert_eq!(find(absent).await.unwrap(), Owned::Absent);
         let published = world
+            .stores
             .templates
             .publish(other.id, other.owner, absent)
             .await
             .unwrap();
         assert_eq!(published, Err(PublishRefusal::NotFound));
         let discarded = world
+            .stores
             .templates
             .discard(other.id, other.owner, absent, "r".into())
             .await
@@ -105,9 +109,10 @@ pub async fn publish_and_discard_by_status(world: &World) {
     let shop = world.shop().await;
     for publish_first in [false, true] {
         let id = draft(world, &shop, world.terms()).await.id;
-        let publish = || world.templates.publish(shop.id, shop.owner, id);
+        let publish = || world.stores.templates.publish(shop.id, shop.owner, id);
         let discard = |reason: &str| {
             world
+                .stores
                 .templates
                 .discard(shop.id, shop.owner, id, reason.into())
         };
@@ -151,6 +156,7 @@ pub async fn an_ended_template_counts_as_expired_unswept(world: &World) {
     );
     let discard = |id| {
         world
+            .stores
             .templates
             .discard(shop.id, shop.owner, id, String::new())
     };
@@ -162,6 +168,7 @@ pub async fn an_ended_template_counts_as_expired_unswept(world: &World) {
         Err(DiscardRefusal::InvalidStatus)
     );
     let published = world
+        .stores
         .templates
         .publish(shop.id, shop.owner, late)
         .await
@@ -170,6 +177,7 @@ pub async fn an_ended_template_counts_as_expired_unswept(world: &World) {
     assert!(discard(one).await.unwrap().is_ok(), "a draft stays a draft");
     assert!(
         world
+            .stores
             .templates
             .publish(shop.id, shop.owner, other)
             .await
@@ -189,11 +197,12 @@ pub async fn templates_are_listed_newest_first(world: &World) {
         draft(world, &other, world.terms()).await;
     }
     ids.reverse();
-    let listed = world.templates.list(shop.id).await.unwrap();
+    let listed = world.stores.templates.list(shop.id).await.unwrap();
     assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
     assert!(listed.iter().all(|one| one.merchant_id == shop.id));
     assert!(
         world
+            .stores
             .templates
             .list(world.shop().await.id)
             .await
@@ -208,7 +217,12 @@ pub async fn one_of_many_publications_wins(world: &World) {
     let (merchant, owner) = (shop.id, shop.owner);
     let id = draft(world, &shop, world.terms()).await.id;
     let results = at_once(world, 32, move |world, _| async move {
-        world.templates.publish(merchant, owner, id).await.unwrap()
+        world
+            .stores
+            .templates
+            .publish(merchant, owner, id)
+            .await
+            .unwrap()
     });
     let (won, lost): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
@@ -228,13 +242,19 @@ pub async fn a_discard_holds_against_publications_at_once(world: &World) {
             if number % 2 == 0 {
                 let reason = number.to_string();
                 world
+                    .stores
                     .templates
                     .discard(merchant, owner, id, reason)
                     .await
                     .unwrap()
                     .is_ok()
             } else {
-                let _ = world.templates.publish(merchant, owner, id).await.unwrap();
+                let _ = world
+                    .stores
+                    .templates
+                    .publish(merchant, owner, id)
+                    .await
+                    .unwrap();
                 false
             }
         });
@@ -258,7 +278,7 @@ pub async fn only_members_change_templates(world: &World) {
     let id = draft(world, &shop, world.terms()).await.id;
     let absent = MerchantId(shop.id.0 + 1_000_000);
     let refused = async |merchant, account| {
-        let templates = &world.templates;
+        let templates = &world.stores.templates;
         let created = templates.create(merchant, account, world.terms(), Quota::UNLIMITED);
         let created = created.await.unwrap().map(drop);
         let published = templates.publish(merchant, account, id).await.unwrap();
@@ -294,14 +314,19 @@ pub async fn only_members_change_templates(world: &World) {
     );
     let key = EmailKey::of(&staff.email);
     let added = world
+        .stores
         .merchants
         .add_member(shop.id, shop.owner, &key, Quota::UNLIMITED);
     let member = added.await.unwrap().unwrap().id;
     let created = world
+        .stores
         .templates
         .create(shop.id, staff.id, world.terms(), Quota::UNLIMITED);
     created.await.unwrap().expect("staff may write a draft");
-    let removed = world.merchants.remove_member(shop.id, shop.owner, member);
+    let removed = world
+        .stores
+        .merchants
+        .remove_member(shop.id, shop.owner, member);
     removed.await.unwrap().unwrap();
     assert_eq!(
         refused(shop.id, staff.id).await,
@@ -311,7 +336,7 @@ pub async fn only_members_change_templates(world: &World) {
         world.template(&shop, id).await.status,
         TemplateStatus::Draft
     );
-    assert_eq!(world.templates.list(shop.id).await.unwrap().len(), 2);
+    assert_eq!(world.stores.templates.list(shop.id).await.unwrap().len(), 2);
 }
 
 /// Of many drafts at once only as many are stored as the quota has room for; an account that is no member does not learn of it.
@@ -321,6 +346,7 @@ pub async fn the_quota_of_templates_is_exact_at_once(world: &World) {
     let quota = Quota::of(3);
     let results = at_once(world, 16, move |world, _| async move {
         let created = world
+            .stores
             .templates
             .create(merchant, owner, world.terms(), quota);
         created.await.unwrap().map(drop)
@@ -332,9 +358,13 @@ pub async fn the_quota_of_templates_is_exact_at_once(world: &World) {
             .iter()
             .all(|one| *one == Err(DraftRefusal::LimitExceeded))
     );
-    assert_eq!(world.templates.list(merchant).await.unwrap().len(), 3);
+    assert_eq!(
+        world.stores.templates.list(merchant).await.unwrap().len(),
+        3
+    );
     let stranger = world.account().await.id;
     let refused = world
+        .stores
         .templates
         .create(merchant, stranger, world.terms(), quota)
         .await;
@@ -342,6 +372,7 @@ pub async fn the_quota_of_templates_is_exact_at_once(world: &World) {
     assert_eq!(refused.unwrap().map(drop), Err(no_member));
     let other = world.shop().await;
     let created = world
+        .stores
         .templates
         .create(other.id, other.owner, world.terms(), quota);
     assert!(created.await.unwrap().is_ok(), "each merchant has its own");

@@ -27,7 +27,7 @@ where
 {
     let mut done = 0;
     for _ in 0..10_000 {
-        let batch = call(Arc::clone(&world.upkeep), limit).await.unwrap();
+        let batch = call(Arc::clone(&world.stores.upkeep), limit).await.unwrap();
         assert!(
             batch <= limit,
             "a batch of {batch} where {limit} is the limit"
@@ -80,6 +80,7 @@ pub async fn templates_expire_at_their_end(world: &World) {
     let draft = world.draft(&shop, world.ending_in(HOUR)).await.id;
     let discarded = world.published(&shop, world.ending_in(HOUR)).await;
     let done = world
+        .stores
         .templates
         .discard(shop.id, shop.owner, discarded, "r".into())
         .await
@@ -128,7 +129,7 @@ pub async fn coupons_expire_at_their_end(world: &World) {
     );
     world.clock.advance(MICRO);
     assert_eq!(
-        world.upkeep.expire_coupons(1).await.unwrap(),
+        world.stores.upkeep.expire_coupons(1).await.unwrap(),
         1,
         "at the end"
     );
@@ -190,6 +191,7 @@ pub async fn coupons_of_a_discarded_template_are_discarded(world: &World) {
         "before the discard"
     );
     let done = world
+        .stores
         .templates
         .discard(shop.id, shop.owner, gone, "재고 소진 🎟".into())
         .await
@@ -228,6 +230,7 @@ pub async fn sweeps_at_once_do_it_once(world: &World) {
     }
     world.clock.advance(HOUR);
     let done = world
+        .stores
         .templates
         .discard(shop.id, shop.owner, gone, "r".into())
         .await
@@ -254,13 +257,14 @@ pub async fn expired_or_discarded_but_not_both(world: &World) {
         world.issued(&shop, id, &format!("user-{number}")).await;
     }
     let done = world
+        .stores
         .templates
         .discard(shop.id, shop.owner, id, "r".into())
         .await
         .unwrap();
     assert!(done.is_ok());
     world.clock.advance(HOUR);
-    assert_eq!(world.upkeep.discard_coupons(2).await.unwrap(), 2);
+    assert_eq!(world.stores.upkeep.discard_coupons(2).await.unwrap(), 2);
     expire_coupons(world, 2).await;
     discard_coupons(world, 2).await;
     expire_templates(world, 2).await;
@@ -283,17 +287,18 @@ pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
     world.clock.advance(SignedDuration::from_hours(24 * 400));
     let (account, token) = world.unverified().await;
     let mail = world
+        .stores
         .outbox
         .list(Some(&account.email), 1)
         .await
         .unwrap()
         .remove(0);
-    world.outbox.mark_sent(mail.id).await.unwrap();
+    world.stores.outbox.mark_sent(mail.id).await.unwrap();
     let before = world.ledger(shop.id).await;
     let clean = |upkeep: Arc<dyn Upkeep>, limit| async move { upkeep.clean_up(limit).await };
     sweep(world, 2, clean).await;
     assert_eq!(
-        world.upkeep.clean_up(2).await.unwrap(),
+        world.stores.upkeep.clean_up(2).await.unwrap(),
         0,
         "nothing more is due"
     );
@@ -301,6 +306,7 @@ pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
     assert_eq!(world.in_hand(shop.id, "u").await, vec![coupon.clone()]);
     assert_eq!(
         world
+            .stores
             .outbox
             .list(Some(&account.email), 2)
             .await
@@ -308,7 +314,7 @@ pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
             .len(),
         1
     );
-    let verified = world.accounts.verify(token, None).await.unwrap();
+    let verified = world.stores.accounts.verify(token, None).await.unwrap();
     assert_eq!(verified.map(|verified| verified.id), Ok(account.id));
     let redeemed = world
         .redeem(shop.id, coupon.id, order("u", &unique(), 1))

@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use goodpon_application::ports::{
-    Accounts, Clock, Coupons, Health, Histories, IssueGate, Merchants, Outbox, Random, Templates,
-    Upkeep,
+use goodpon_application::{
+    Stores,
+    ports::{Clock, Random},
 };
 use goodpon_domain::business_time::BusinessZone;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -85,24 +85,8 @@ pub type Settle = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Sen
 /// The ports of one adapter set, on one store and one clock.
 #[derive(Clone)]
 pub struct World {
-    /// Accounts and verification tokens.
-    pub accounts: Arc<dyn Accounts>,
-    /// Merchants, members and secrets.
-    pub merchants: Arc<dyn Merchants>,
-    /// Coupon templates.
-    pub templates: Arc<dyn Templates>,
-    /// First come, first served.
-    pub gate: Arc<dyn IssueGate>,
-    /// Coupons once they are issued.
-    pub coupons: Arc<dyn Coupons>,
-    /// The ledger of what happened to coupons.
-    pub histories: Arc<dyn Histories>,
-    /// Mails that wait to be sent.
-    pub outbox: Arc<dyn Outbox>,
-    /// What is due by the clock.
-    pub upkeep: Arc<dyn Upkeep>,
-    /// Whether what is held is right.
-    pub health: Arc<dyn Health>,
+    /// The store ports.
+    pub stores: Stores,
     /// The clock that the store goes by.
     pub clock: Arc<ManualClock>,
     /// The zone that the store goes by.
@@ -127,35 +111,14 @@ impl World {
         Arc::new(ManualClock::new(start.expect("a time")))
     }
 
-    /// A world in which one store is all the ports and has all written when it answers.
-    pub fn of_one_store<S>(
-        store: S,
+    /// A world in which all is written when it is answered.
+    pub fn that_settles_at_once(
+        stores: Stores,
         clock: Arc<ManualClock>,
         kept: Arc<dyn Any + Send + Sync>,
-    ) -> Self
-    where
-        S: Accounts
-            + Merchants
-            + Templates
-            + IssueGate
-            + Coupons
-            + Histories
-            + Outbox
-            + Upkeep
-            + Health
-            + 'static,
-    {
-        let store = Arc::new(store);
+    ) -> Self {
         Self {
-            accounts: Arc::clone(&store) as _,
-            merchants: Arc::clone(&store) as _,
-            templates: Arc::clone(&store) as _,
-            gate: Arc::clone(&store) as _,
-            coupons: Arc::clone(&store) as _,
-            histories: Arc::clone(&store) as _,
-            outbox: Arc::clone(&store) as _,
-            upkeep: Arc::clone(&store) as _,
-            health: store,
+            stores,
             clock,
             zone: Self::zone(),
             settle: Arc::new(|| Box::pin(std::future::ready(()))),

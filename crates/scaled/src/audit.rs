@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use goodpon_application::{
-    audit::Difference,
-    ports::{StoreError, StoreResult},
-};
+use goodpon_application::ports::{Difference, StoreError, StoreResult};
 use goodpon_domain::{
     gate::{Gate, GateState},
     id::TemplateId,

@@ -1,10 +1,7 @@
 //! Which of the three servers answers, and whether what they hold is right.
 
 use async_trait::async_trait;
-use goodpon_application::{
-    audit::Difference,
-    ports::{DependencyHealth, Health, StoreResult},
-};
+use goodpon_application::ports::{Audit, DependencyHealth, Difference, Health, StoreResult};
 
 use crate::{Scaled, TopicState};
 
@@ -40,7 +37,10 @@ impl Health for Scaled {
         }));
         all
     }
+}
 
+#[async_trait]
+impl Audit for Scaled {
     async fn audit(&self) -> StoreResult<Vec<Difference>> {
         let mut differences = self.store.audit().await?;
         differences.extend(self.audit_gates().await?);
@@ -61,9 +61,5 @@ impl Health for IssuerHealth {
             ..one
         });
         vital.collect()
-    }
-
-    async fn audit(&self) -> StoreResult<Vec<Difference>> {
-        self.0.audit().await
     }
 }

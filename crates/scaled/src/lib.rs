@@ -27,10 +27,13 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
+use goodpon_application::{
+    Stores,
+    ports::{Clock, Random, StoreError, StoreResult},
+};
 use goodpon_domain::{gate::IssueEvent, id::TemplateId};
 use goodpon_kafka::{Cluster, Publisher};
-use goodpon_mysql::Store;
+use goodpon_mysql::{SharedOutbox, Store};
 use goodpon_supervise::{Ended, Report, Supervisor, Task};
 use goodpon_valkey::{Confirmation, Gate, Valkey};
 use tokio::sync::{Semaphore, watch};
@@ -136,6 +139,19 @@ impl Scaled {
                 standstill: Arc::default(),
             }),
         })
+    }
+
+    /// The store ports: records on MySQL, and the issue path before what it concerns.
+    #[must_use]
+    pub fn stores(&self) -> Stores {
+        let (records, scaled) = (Arc::new(self.store.clone()), Arc::new(self.clone()));
+        Stores {
+            templates: scaled.clone(),
+            outbox: Arc::new(SharedOutbox::new(self.store.clone())),
+            health: scaled.clone(),
+            audit: scaled.clone(),
+            ..Stores::over(records, scaled)
+        }
     }
 
     /// The name of the installation that this is of.

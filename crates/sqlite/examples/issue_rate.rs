@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use goodpon_application::{
-    history::{Direction, HistoryFilter},
     idempotency::{Answer, Idempotency, Outcome},
-    mail::MailContent,
     ports::{
-        Accounts, Clock, Health, Histories, IssueGate, IssueOutcome, IssueRequest, Merchants,
-        NewAccount, NewSecret, NewVerification, Random, Templates,
+        Accounts, Audit, Clock, Direction, Histories, HistoryFilter, IssueGate, IssueOutcome,
+        IssueRequest, MailContent, Merchants, NewAccount, NewSecret, NewVerification, Random,
+        Templates,
     },
 };
 use goodpon_domain::{

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goodpon_application::audit::{self, Difference};
+use goodpon_application::{
+    audit::{self},
+    ports::Difference,
+};
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     history::{Amounts, HistoryAction},

@@ -9,10 +9,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use async_trait::async_trait;
-use goodpon_application::{
-    history::{Direction, HistoryFilter},
-    ports::{Histories, StoreResult},
-};
+use goodpon_application::ports::{Direction, Histories, HistoryFilter, StoreResult};
 use goodpon_domain::{
     history::{Amounts, HistoryAction, HistoryEntry, HistoryPosition},
     id::{CouponId, MerchantId, TemplateId},

@@ -44,6 +44,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use goodpon_application::Stores;
 use goodpon_application::in_flight::InFlight;
 use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
 use goodpon_domain::business_time::BusinessZone;
@@ -165,6 +166,13 @@ struct Inner {
 }
 
 impl Store {
+    /// The store ports: this store is all of them.
+    #[must_use]
+    pub fn stores(&self) -> Stores {
+        let store = Arc::new(self.clone());
+        Stores::over(Arc::clone(&store), store)
+    }
+
     /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database. Its
     /// threads run under `supervisor`; when the disk fails, the process ends at once.
     pub fn open(

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goodpon_application::App;
-use goodpon_application::mail::{self, Delivery, MailTransport, QueuedMail};
 use goodpon_application::ports::StoreResult;
+use goodpon_application::{
+    mail::{self, Delivery},
+    ports::{MailTransport, QueuedMail},
+};
 use goodpon_supervise::Report;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -92,7 +95,12 @@ impl Deliveries {
         }
         if self.under_way.len() < UNDER_WAY {
             let taken_at = Instant::now();
-            let due = self.app.outbox.due(TAKEN + self.under_way.len()).await?;
+            let due = self
+                .app
+                .stores
+                .outbox
+                .due(TAKEN + self.under_way.len())
+                .await?;
             let due = due.into_iter().filter(|mail| !self.has(mail.id));
             self.taken = in_turns(due.map(Arc::new), self.last.as_deref());
             self.taken_at = taken_at;
@@ -158,7 +166,7 @@ impl Deliveries {
             return;
         }
         self.measured_at = Some(Instant::now());
-        match self.app.outbox.backlog().await {
+        match self.app.stores.outbox.backlog().await {
             Ok(backlog) => {
                 let now = self.app.clock.now();
                 let waits = backlog.oldest.map(|since| now.duration_since(since));
@@ -219,7 +227,7 @@ fn describe() {
 
 #[cfg(test)]
 mod tests {
-    use goodpon_application::mail::MailContent;
+    use goodpon_application::ports::MailContent;
 
     use super::*;
 

@@ -8,7 +8,7 @@ pub mod schedules;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goodpon_application::{App, mail::MailTransport};
+use goodpon_application::{App, ports::MailTransport};
 use goodpon_supervise::{Supervisor, Task};
 
 /// Starts every loop on the current runtime, under the supervisor. Without a `transport` mails are left to the
@@ -20,7 +20,7 @@ pub fn start(
     supervisor: &Supervisor,
 ) {
     for sweep in schedules::Sweep::ALL {
-        let upkeep = Arc::clone(&app.upkeep);
+        let upkeep = Arc::clone(&app.stores.upkeep);
         supervisor.spawn(Task::restart(sweep.name()), move |report, stop| {
             schedules::run(Arc::clone(&upkeep), sweep, sweep_interval, report, stop)
         });

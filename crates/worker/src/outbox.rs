@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goodpon_application::mail::MailTransport;
+use goodpon_application::ports::MailTransport;
 use goodpon_application::ports::StoreError;
 use goodpon_application::{App, mail};
 use goodpon_supervise::{Ended, Report};

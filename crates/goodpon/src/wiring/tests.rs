@@ -5,11 +5,11 @@ use std::fs;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use goodpon_application::account;
-use goodpon_application::mail::{
-    self, MailError, MailState, MailTransport, QueuedMail, StoredMail,
-};
 use goodpon_application::network::Network;
+use goodpon_application::{
+    account, mail,
+    ports::{MailError, MailState, MailTransport, QueuedMail, StoredMail},
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
@@ -51,7 +51,7 @@ impl Place {
 
     /// Tries all that is due, and tells how much that was.
     async fn deliver(&self, transport: &dyn MailTransport) -> usize {
-        let due = self.app.outbox.due(10).await.unwrap();
+        let due = self.app.stores.outbox.due(10).await.unwrap();
         for mail in &due {
             mail::deliver(&self.app, transport, mail).await.unwrap();
         }
@@ -59,7 +59,7 @@ impl Place {
     }
 
     async fn mail_to(&self, email: &str) -> StoredMail {
-        let mut mails = self.app.outbox.list(Some(email), 10).await.unwrap();
+        let mut mails = self.app.stores.outbox.list(Some(email), 10).await.unwrap();
         assert_eq!(mails.len(), 1);
         mails.remove(0)
     }

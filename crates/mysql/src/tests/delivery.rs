@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use goodpon_application::{
-    mail::MailContent,
-    ports::{Accounts, NewAccount, NewVerification, Outbox},
-};
+use goodpon_application::ports::{Accounts, MailContent, NewAccount, NewVerification, Outbox};
 use goodpon_domain::session::Generation;
 
 use super::{open, store};

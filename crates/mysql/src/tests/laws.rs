@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use goodpon_application::Stores;
 use goodpon_port_laws::World;
 
 use super::{direct_gate::DirectGate, store};
@@ -9,17 +10,8 @@ use super::{direct_gate::DirectGate, store};
 async fn world() -> World {
     let (store, clock, database) = store().await;
     let gate = Arc::new(DirectGate(store.clone()));
-    let store = Arc::new(store);
     World {
-        accounts: Arc::clone(&store) as _,
-        merchants: Arc::clone(&store) as _,
-        templates: Arc::clone(&store) as _,
-        gate,
-        coupons: Arc::clone(&store) as _,
-        histories: Arc::clone(&store) as _,
-        outbox: Arc::clone(&store) as _,
-        upkeep: Arc::clone(&store) as _,
-        health: store,
+        stores: Stores::over(Arc::new(store), gate),
         clock,
         zone: World::zone(),
         settle: Arc::new(|| Box::pin(std::future::ready(()))),

@@ -1,6 +1,6 @@
 //! How the server finds the rows of what is asked often: along an index, without sorting, and few more than are told.
 
-use goodpon_application::history::{Direction, HistoryFilter};
+use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{
     history::HistoryPosition,
     id::{CouponId, HistoryId, TemplateId},

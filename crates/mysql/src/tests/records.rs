@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use goodpon_application::{
-    mail::MailContent,
-    ports::{
-        Accounts, Clock, Merchants, NewAccount, NewSecret, NewVerification, Outbox, Templates,
-    },
+use goodpon_application::ports::{
+    Accounts, Clock, MailContent, Merchants, NewAccount, NewSecret, NewVerification, Outbox,
+    Templates,
 };
 use goodpon_domain::{
     account::{Account, EmailKey},

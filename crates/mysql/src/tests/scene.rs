@@ -6,7 +6,7 @@ use bytes::Bytes;
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
     ports::{
-        CancelOutcome, CancelRequest, Coupons, Health, IssueGate, IssueRequest, RedeemOutcome,
+        Audit, CancelOutcome, CancelRequest, Coupons, IssueGate, IssueRequest, RedeemOutcome,
         RedeemRequest, Templates,
     },
 };

@@ -239,7 +239,7 @@ async fn a_retried_event_becomes_a_coupon() {
     assert!(scene.store.is_holder(template, "a").await.unwrap());
     assert!(scene.store.parked(1).await.unwrap().is_empty());
     scene.clock.advance(SignedDuration::from_secs(1));
-    let differences = goodpon_application::ports::Health::audit(&scene.scaled).await;
+    let differences = goodpon_application::ports::Audit::audit(&scene.scaled).await;
     assert!(differences.unwrap().is_empty());
 }
 

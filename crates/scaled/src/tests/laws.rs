@@ -9,19 +9,9 @@ use super::Scene;
 async fn world() -> World {
     let scene = Arc::new(Scene::new().await);
     let _ended_with_the_scene = scene.issuer();
-    let store = Arc::new(scene.store.clone());
-    let scaled = Arc::new(scene.scaled.clone());
     let settling = Arc::clone(&scene);
     World {
-        accounts: store.clone(),
-        merchants: store.clone(),
-        templates: scaled.clone(),
-        gate: scaled.clone(),
-        coupons: store.clone(),
-        histories: store.clone(),
-        outbox: store.clone(),
-        upkeep: store,
-        health: scaled,
+        stores: scene.scaled.stores(),
         clock: Arc::clone(&scene.clock),
         zone: World::zone(),
         settle: Arc::new(move || {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
-    ports::{Clock, Health, IssueGate, IssueOutcome, IssueRequest, Random, StoreResult, Templates},
+    ports::{Audit, Clock, IssueGate, IssueOutcome, IssueRequest, Random, StoreResult, Templates},
 };
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed},
@@ -400,7 +400,7 @@ impl Scene {
 
     pub(crate) async fn audited(&self) {
         self.settled().await;
-        let differences = Health::audit(&self.scaled).await.unwrap();
+        let differences = Audit::audit(&self.scaled).await.unwrap();
         assert!(differences.is_empty(), "{differences:#?}");
     }
 }

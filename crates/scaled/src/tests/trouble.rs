@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goodpon_application::{
-    history::{Direction, HistoryFilter},
     issue_log::{Content, Record},
-    ports::{Clock, Health, Histories, Random, Templates},
+    ports::{Clock, Direction, Health, Histories, HistoryFilter, Random, Templates},
 };
 use goodpon_domain::{
     gate::IssueEvent,

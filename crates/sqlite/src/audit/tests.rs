@@ -1,7 +1,7 @@
 //! Each kind of difference is planted by itself, and found.
 #![allow(clippy::unwrap_used)]
 
-use goodpon_application::ports::{Health, Templates, Upkeep};
+use goodpon_application::ports::{Audit, Templates, Upkeep};
 use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 

@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 
-use goodpon_application::{
-    history::{Direction, HistoryFilter},
-    ports::{Coupons, Health, Histories, Templates, Upkeep},
+use goodpon_application::ports::{
+    Audit, Coupons, Direction, Histories, HistoryFilter, Templates, Upkeep,
 };
 use goodpon_domain::{id::TemplateId, template::Limit};
 use jiff::SignedDuration;

@@ -1,7 +1,7 @@
 //! How pages are found, also of coupons with many entries, which may be out of order.
 #![allow(clippy::unwrap_used)]
 
-use goodpon_application::ports::Health;
+use goodpon_application::ports::Audit;
 use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 

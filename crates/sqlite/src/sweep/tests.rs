@@ -1,7 +1,7 @@
 //! What the walks must not miss, and how they find their work.
 #![allow(clippy::unwrap_used)]
 
-use goodpon_application::ports::{Health, Templates, Upkeep};
+use goodpon_application::ports::{Audit, Templates, Upkeep};
 use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 

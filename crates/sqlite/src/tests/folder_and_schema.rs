@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use goodpon_application::history::{Direction, HistoryFilter};
-use goodpon_application::ports::{Coupons, Health, Histories, Outbox, StoreError};
+use goodpon_application::ports::{Audit, Coupons, Health, Histories, Outbox, StoreError};
+use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{account::EmailKey, template::Limit};
 use jiff::SignedDuration;
 use rusqlite::Connection;

@@ -4,9 +4,8 @@
 use std::collections::HashSet;
 
 use goodpon_application::{
-    history::{Direction, HistoryFilter},
     idempotency::Outcome,
-    ports::{Coupons, Health, Histories, IssueGate, Templates},
+    ports::{Audit, Coupons, Direction, Histories, HistoryFilter, IssueGate, Templates},
 };
 use goodpon_domain::{
     coupon::IssueRefusal,

@@ -19,7 +19,8 @@ async fn world(most_waiting: usize) -> World {
         zone,
         under(&Supervisor::new(), most_waiting),
     );
-    World::of_one_store(store.expect("an open store"), clock, Arc::new(folder))
+    let stores = store.expect("an open store").stores();
+    World::that_settles_at_once(stores, clock, Arc::new(folder))
 }
 
 /// As the program opens it: what waits for a late index is seldom entered while a law is tried.

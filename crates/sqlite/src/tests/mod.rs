@@ -12,10 +12,9 @@ use std::sync::{Arc, mpsc};
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
-    mail::MailContent,
     ports::{
-        Accounts, CancelRequest, Coupons, IssueGate, IssueOutcome, IssueRequest, Merchants,
-        NewAccount, NewSecret, NewVerification, RedeemRequest, StoreResult, Templates,
+        Accounts, CancelRequest, Coupons, IssueGate, IssueOutcome, IssueRequest, MailContent,
+        Merchants, NewAccount, NewSecret, NewVerification, RedeemRequest, StoreResult, Templates,
     },
 };
 use goodpon_domain::{

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency, Outcome},
-    ports::{Health, IssueGate, IssueOutcome, IssueRequest, StoreError, Templates},
+    ports::{Audit, Health, IssueGate, IssueOutcome, IssueRequest, StoreError, Templates},
 };
 use goodpon_domain::{
     coupon::IssueRefusal,

@@ -1,0 +1,46 @@
+//! What a process says of its dependencies before all of them are there.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use goodpon_application::ports::{DependencyHealth, Health};
+
+/// The health of what is there: of the database alone while the rest waits for it.
+pub struct Present(RwLock<Arc<dyn Health>>);
+
+impl Present {
+    /// That of `first`.
+    pub fn new(first: Arc<dyn Health>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(first)))
+    }
+
+    /// From now on that of `next`.
+    pub fn replace(&self, next: Arc<dyn Health>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    fn get(&self) -> Arc<dyn Health> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Health for Present {
+    async fn check(&self) -> Vec<DependencyHealth> {
+        self.get().check().await
+    }
+}
+
+/// What is told before anything is there.
+pub struct Starting;
+
+#[async_trait]
+impl Health for Starting {
+    async fn check(&self) -> Vec<DependencyHealth> {
+        vec![DependencyHealth {
+            name: "database",
+            problem: Some("goodpon is starting".into()),
+            is_vital: true,
+        }]
+    }
+}
