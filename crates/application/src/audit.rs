@@ -1,7 +1,7 @@
 //! What `goodpon verify` tells.
 
 use goodpon_domain::{
-    history::{Amounts, HistoryAction},
+    ledger::{Amounts, HistoryAction},
     template::{Discount, Template},
 };
 

@@ -6,10 +6,10 @@ mod fixtures;
 use fixtures::{ALL_TEMPLATE_STATUSES, MICRO, MINE, OTHER, coupon, minute, template};
 use goodpon_domain::{
     coupon::{
-        CancelRefusal, Coupon, CouponStatus, IssuanceStatus, IssueRefusal, Order, RedeemRefusal,
-        admit, cancel, issuance_status, redeem, take_place,
+        Coupon, CouponStatus, IssuanceStatus, IssueRefusal, admit, issuance_status, take_place,
     },
-    history::HistoryAction,
+    ledger::{Amounts, CountDelta, CouponState, Decided, HistoryAction, Posting, Transition},
+    redemption::{CancelRefusal, CancelWish, Order, RedeemRefusal, cancel, redeem},
     template::{Limit, Owned, Template, TemplateStatus},
 };
 use jiff::Timestamp;
@@ -28,6 +28,14 @@ fn first<R: Copy>(faults: &[(bool, R)]) -> Option<R> {
         .iter()
         .find(|(there, _)| *there)
         .map(|(_, told)| *told)
+}
+
+fn wish<'a>(order_id: &'a str, reason: &'a str) -> CancelWish<'a> {
+    CancelWish { order_id, reason }
+}
+
+fn amounts(order: Option<i64>, discount: Option<i64>) -> Amounts {
+    Amounts { order, discount }
 }
 
 fn issue(
@@ -258,14 +266,28 @@ fn a_missing_coupon_or_template_is_told_before_all_else() {
         owned(&mut coupon, &mut template, owners);
         for given in [None, Some(&template)] {
             let redeemed = redeem(None, given, MINE, &order, minute(1));
-            assert_eq!(redeemed, Err(RedeemRefusal::CouponNotFound));
-            let cancelled = cancel(None, given, MINE, "x", String::new(), minute(1));
-            assert_eq!(cancelled, Err(CancelRefusal::CouponNotFound));
+            assert_eq!(redeemed.err(), Some(RedeemRefusal::CouponNotFound));
+            let cancelled = cancel(
+                None,
+                given,
+                MINE,
+                wish("x", ""),
+                Amounts::default(),
+                minute(1),
+            );
+            assert_eq!(cancelled.err(), Some(CancelRefusal::CouponNotFound));
         }
         let redeemed = redeem(Some(&coupon), None, MINE, &order, minute(1));
-        assert_eq!(redeemed, Err(RedeemRefusal::TemplateNotFound));
-        let cancelled = cancel(Some(&coupon), None, MINE, "x", String::new(), minute(1));
-        assert_eq!(cancelled, Err(CancelRefusal::TemplateNotFound));
+        assert_eq!(redeemed.err(), Some(RedeemRefusal::TemplateNotFound));
+        let cancelled = cancel(
+            Some(&coupon),
+            None,
+            MINE,
+            wish("x", ""),
+            Amounts::default(),
+            minute(1),
+        );
+        assert_eq!(cancelled.err(), Some(CancelRefusal::TemplateNotFound));
     }
 }
 
@@ -280,6 +302,20 @@ fn a_redemption_bears_the_order_and_the_instant() {
         now,
     )
     .unwrap();
+    let posted = Posting {
+        transitions: vec![Transition {
+            order_id: Some("o9".into()),
+            amounts: amounts(Some(1500), Some(1000)),
+            ..Transition::bare(HistoryAction::Redeem)
+        }],
+        state: CouponState {
+            status: CouponStatus::Redeemed,
+            order_id: Some("o9".into()),
+        },
+        counts: CountDelta { redeemed: 1 },
+    };
+    assert_eq!(done.posting, posted);
+    let done = done.outcome;
     assert_eq!(done.coupon_id, coupon().id);
     assert_eq!(
         (done.original_price, done.discount_amount, done.final_price),
@@ -353,8 +389,9 @@ fn a_cancellation_is_refused_for_its_first_fault() {
                         (!in_use && !before, CancelRefusal::NotAllowed),
                         (order_id != "o1", CancelRefusal::OrderIdMismatch),
                     ]);
-                    let reason = String::from("why");
-                    let told = cancel(Some(&coupon), Some(&template), MINE, order_id, reason, now);
+                    let wish = wish(order_id, "why");
+                    let amounts = Amounts::default();
+                    let told = cancel(Some(&coupon), Some(&template), MINE, wish, amounts, now);
                     assert_eq!(told.err(), expected, "{coupon:?} {template:?} {order_id}");
                 }
             }
@@ -369,16 +406,17 @@ fn a_cancelled_coupon_is_issued_expired_or_discarded() {
             let mut template = template();
             template.status = status;
             let held = coupon_in(CouponStatus::Redeemed, past, true);
-            let reason = String::from("변심 🎟");
+            template.discard_reason = Some("recall".into());
             let done = cancel(
                 Some(&held),
                 Some(&template),
                 MINE,
-                "o1",
-                reason,
+                wish("o1", "변심 🎟"),
+                amounts(Some(1500), Some(700)),
                 minute(100),
             )
             .unwrap();
+            let Decided { outcome, posting } = done;
             let (expected, after) = match (past, status) {
                 (true, _) => (CouponStatus::Expired, Some(HistoryAction::Expire)),
                 (_, TemplateStatus::Discarded) => {
@@ -386,18 +424,27 @@ fn a_cancelled_coupon_is_issued_expired_or_discarded() {
                 }
                 _ => (CouponStatus::Issued, None),
             };
+            assert_eq!(outcome.status, expected, "{status:?} {past}");
+            assert_eq!(outcome.coupon_id, held.id);
             assert_eq!(
-                (done.status, done.aftermath()),
-                (expected, after),
-                "{status:?} {past}"
-            );
-            let last = after.unwrap_or(HistoryAction::CancelRedemption);
-            assert_eq!(last.leads_to(), done.status);
-            assert_eq!(done.coupon_id, held.id);
-            assert_eq!(
-                (done.canceled_at, done.reason.as_str()),
+                (outcome.canceled_at, outcome.reason.as_str()),
                 (minute(100), "변심 🎟")
             );
+            let cancelled = Transition {
+                action: HistoryAction::CancelRedemption,
+                order_id: Some("o1".into()),
+                reason: Some("변심 🎟".into()),
+                amounts: amounts(None, Some(700)),
+            };
+            let after = after.map(|action| Transition {
+                reason: (action == HistoryAction::Discard).then(|| "recall".into()),
+                ..Transition::bare(action)
+            });
+            let transitions: Vec<_> = [cancelled].into_iter().chain(after).collect();
+            assert_eq!(posting.transitions, transitions, "{status:?} {past}");
+            assert_eq!(posting.state.status, expected);
+            assert_eq!(posting.state.order_id, held.order_id);
+            assert_eq!(posting.counts, CountDelta { redeemed: -1 });
         }
     }
 }

@@ -5,7 +5,7 @@ mod fixtures;
 
 use fixtures::{MINE, coupon, minute, runner, template};
 use goodpon_domain::{
-    coupon::{Order, redeem},
+    redemption::{Order, redeem},
     template::Discount,
 };
 use proptest::prelude::*;
@@ -120,7 +120,8 @@ fn a_redemption_states_the_same_figures() {
                 amount,
                 id: "o1".into(),
             };
-            let done = redeem(Some(&coupon()), Some(&template), MINE, &order, minute(1)).unwrap();
+            let done = redeem(Some(&coupon()), Some(&template), MINE, &order, minute(1));
+            let done = done.unwrap().outcome;
             prop_assert_eq!(done.original_price, amount);
             prop_assert_eq!(done.discount_amount, by_hundreds(discount, amount));
             prop_assert_eq!(done.final_price, amount - done.discount_amount);

@@ -18,7 +18,8 @@ use std::{
 use fixtures::runner;
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus, IssuanceStatus, issuance_status},
-    history::{HistoryAction, HistoryEntry},
+    history::HistoryEntry,
+    ledger::HistoryAction,
     template::TemplateStatus,
     wallet::{HeldCoupon, available, in_hand},
 };

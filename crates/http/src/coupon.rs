@@ -9,8 +9,11 @@ use goodpon_application::ports::{
     CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
 };
 use goodpon_application::{Failure, coupon};
-use goodpon_domain::coupon::{CancelRefusal, IssueRefusal, Order, RedeemRefusal};
 use goodpon_domain::id::{CouponId, TemplateId};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    redemption::{CancelRefusal, Order, RedeemRefusal},
+};
 
 use crate::answer::Answer;
 use crate::error::{ApiError, ErrorCode};

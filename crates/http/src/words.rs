@@ -1,7 +1,7 @@
 //! The names of enumeration values in bodies (contract §1, Enums).
 
 use goodpon_domain::coupon::{CouponStatus, IssuanceStatus};
-use goodpon_domain::history::HistoryAction;
+use goodpon_domain::ledger::HistoryAction;
 use goodpon_domain::merchant::Role;
 use goodpon_domain::template::{DiscountType, LimitType, TemplateStatus};
 

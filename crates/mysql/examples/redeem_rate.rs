@@ -18,8 +18,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     business_time::BusinessZone,
-    coupon::Order,
     id::{CouponId, MerchantId},
+    redemption::Order,
 };
 use goodpon_mysql::Store;
 use jiff::{Timestamp, tz::TimeZone};

@@ -12,8 +12,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
-    history::HistoryAction,
     id::{CouponId, HistoryId, TemplateId},
+    ledger::HistoryAction,
     template::{Limit, Template, TemplateStatus},
 };
 use jiff::{SignedDuration, Timestamp};

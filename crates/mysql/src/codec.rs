@@ -3,7 +3,7 @@
 use goodpon_domain::{
     coupon::CouponStatus,
     gate::GateState,
-    history::HistoryAction,
+    ledger::HistoryAction,
     merchant::Role,
     template::{DiscountType, LimitType, TemplateStatus},
 };

@@ -1,8 +1,8 @@
 //! A row, read column by column.
 
 use goodpon_domain::{
-    history::Amounts,
     id::{CouponId, HistoryId},
+    ledger::Amounts,
 };
 use jiff::Timestamp;
 use mysql_async::{Row, prelude::FromValue};

@@ -10,8 +10,8 @@ use goodpon_application::{
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     gate::{ACCEPTED_WITHIN, IssueEvent, Verdict, counts, judge},
-    history::HistoryAction,
     id::{HistoryId, TemplateId},
+    ledger::HistoryAction,
     template::Template,
 };
 use jiff::{SignedDuration, Timestamp};

@@ -16,10 +16,12 @@ mod health;
 mod history;
 mod idempotency;
 mod issue;
+mod ledger;
 mod mail;
 mod merchant;
 mod parked;
 mod pool;
+mod redemption;
 mod replay;
 mod schema;
 #[cfg(any(test, feature = "scratch"))]

@@ -3,8 +3,9 @@
 use goodpon_application::audit;
 use goodpon_domain::{
     coupon::CouponStatus,
-    history::{Amounts, HistoryAction, HistoryPosition},
+    history::HistoryPosition,
     id::{MerchantId, TemplateId},
+    ledger::{Amounts, CouponState, HistoryAction},
 };
 
 use crate::{codec::history_action, columns::Columns, coupon::Stored, fault::Result};
@@ -48,8 +49,7 @@ pub(crate) type Difference = (&'static str, String, String);
 /// A coupon's state as its entries make it.
 pub(crate) struct Replay<'a> {
     stored: &'a Stored,
-    status: CouponStatus,
-    order_id: Option<String>,
+    state: CouponState,
     /// Those of the last REDEEM.
     redeemed: Amounts,
     last: Option<(HistoryPosition, HistoryAction)>,
@@ -62,8 +62,7 @@ impl<'a> Replay<'a> {
     pub(crate) fn new(stored: &'a Stored) -> Self {
         Self {
             stored,
-            status: CouponStatus::Issued,
-            order_id: None,
+            state: CouponState::ISSUED,
             redeemed: Amounts::default(),
             last: None,
             issues: 0,
@@ -111,7 +110,7 @@ impl<'a> Replay<'a> {
     }
 
     fn step(&mut self, line: &Line) -> std::result::Result<(), &'static str> {
-        use HistoryAction::{CancelRedemption, Discard, Expire, Issue, Redeem};
+        use HistoryAction::{CancelRedemption, Discard, Expire};
         let Some((before, action)) = self.last else {
             return Err("ISSUE");
         };
@@ -120,27 +119,9 @@ impl<'a> Replay<'a> {
         if !is_later && !is_aftermath {
             return Err("one recorded later than the one before it");
         }
-        let expired = self.stored.coupon.is_past_expiry(line.position.recorded_at);
-        match (self.status, line.action) {
-            (CouponStatus::Issued, Redeem) if expired => {
-                return Err("no redemption past the expiry");
-            }
-            (CouponStatus::Issued, Redeem) => self.order_id.clone_from(&line.order_id),
-            (CouponStatus::Redeemed, CancelRedemption) if line.order_id == self.order_id => {}
-            (CouponStatus::Redeemed, CancelRedemption) => {
-                return Err("a cancellation of the order that redeemed it");
-            }
-            (CouponStatus::Issued, Expire) if expired => {}
-            (CouponStatus::Issued, Expire) => return Err("no EXPIRE before the expiry"),
-            (CouponStatus::Issued, Discard) => {}
-            (CouponStatus::Issued, Issue | CancelRedemption) => {
-                return Err("REDEEM, EXPIRE, DISCARD or nothing");
-            }
-            (CouponStatus::Redeemed, _) => return Err("CANCEL_REDEMPTION or nothing"),
-            (CouponStatus::Expired | CouponStatus::Discarded, _) => return Err("no further entry"),
-        }
-        self.status = line.action.leads_to();
-        Ok(())
+        let is_past_expiry = self.stored.coupon.is_past_expiry(line.position.recorded_at);
+        self.state
+            .follow(line.action, line.order_id.as_deref(), is_past_expiry)
     }
 
     /// The state behind the last entry, and what is wrong with the entries or with the coupon's row. Where the entries
@@ -150,12 +131,12 @@ impl<'a> Replay<'a> {
         let difference = self.difference.or_else(|| {
             // That there is no entry at all is told by itself.
             let (last, _) = self.last?;
-            if self.status != row.status {
+            if self.state.status != row.status {
                 let text = |status| format!("{status:?}");
-                Some(("status", text(self.status), text(row.status)))
-            } else if self.order_id != row.order_id {
+                Some(("status", text(self.state.status), text(row.status)))
+            } else if self.state.order_id != row.order_id {
                 let text = |order: &Option<String>| format!("{order:?}");
-                Some(("order_id", text(&self.order_id), text(&row.order_id)))
+                Some(("order_id", text(&self.state.order_id), text(&row.order_id)))
             } else if last.recorded_at != changed_at {
                 let (last, changed) = (last.recorded_at.to_string(), changed_at.to_string());
                 Some(("changed_at", last, changed))
@@ -164,7 +145,7 @@ impl<'a> Replay<'a> {
             }
         });
         match difference {
-            None if self.last.is_some() => (self.status, None),
+            None if self.last.is_some() => (self.state.status, None),
             other => (row.status, other),
         }
     }

@@ -9,8 +9,8 @@ use goodpon_application::{
 use goodpon_domain::{
     account::UNVERIFIED_FOR,
     coupon::CouponStatus,
-    history::{Amounts, HistoryAction},
     id::TemplateId,
+    ledger::{self as rules, Posting},
     template::TemplateStatus,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -21,8 +21,9 @@ use crate::{
     account::forget_unverified,
     codec::{coupon_status, micros, row_limit, template_status},
     columns::Columns,
-    coupon::{self, Entry, Stored},
+    coupon::{self, Stored},
     fault::{Fault, Result},
+    ledger,
     mail::blank_ended_tokens,
     script::{Literal, Script},
     session::Session,
@@ -137,33 +138,30 @@ async fn expire_templates(session: &mut Session<'_>, limit: usize) -> Result<usi
     Ok(done.max(1))
 }
 
-/// Writes that these coupons, which are locked, are settled.
-async fn settle(
+/// Writes what was decided of these coupons, which are locked.
+async fn settle<'a>(
     session: &mut Session<'_>,
-    coupons: &[Stored],
-    action: HistoryAction,
-    reason: Option<&str>,
-) -> Result<()> {
-    let mut script = Script::default();
-    for stored in coupons {
+    decided: impl IntoIterator<Item = (&'a Stored, Posting)>,
+) -> Result<usize> {
+    let (mut script, mut count) = (Script::default(), 0);
+    for (stored, posting) in decided {
         let at = stored.next_at(session.now);
-        let entry = Entry {
-            action,
-            order_id: None,
-            reason,
-            amounts: Amounts::default(),
-        };
-        coupon::change(&mut script, stored, at, session.history_id(at), &[entry]);
+        ledger::post(&mut script, stored, at, session.history_id(at), &posting);
+        count += 1;
     }
-    session.together(&script).await
+    session.together(&script).await?;
+    Ok(count)
 }
 
 async fn expire_coupons(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let issued = coupon_status::code(CouponStatus::Issued);
     let due = (issued, micros(session.now), row_limit(limit));
     let coupons = session.rows(&due_coupons_sql(), due, coupon::read).await?;
-    settle(session, &coupons, HistoryAction::Expire, None).await?;
-    Ok(coupons.len())
+    let now = session.now;
+    let decided = coupons
+        .iter()
+        .filter_map(|stored| Some((stored, rules::expire(&stored.coupon, now)?)));
+    settle(session, decided).await
 }
 
 /// How far a walk has come.
@@ -213,17 +211,14 @@ async fn go_on(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<us
         Some(last) => last.coupon.user_id.clone(),
         None => walk.passed_user_id,
     };
-    found.retain(is_issued);
-    settle(
-        session,
-        &found,
-        HistoryAction::Discard,
-        walk.reason.as_deref(),
-    )
-    .await?;
+    let reason = walk.reason.as_deref();
+    let decided = found
+        .iter()
+        .filter_map(|stored| Some((stored, rules::discard(&stored.coupon, reason)?)));
+    let settled = settle(session, decided).await?;
     let sql = "UPDATE discard_walks SET passed_user_id = ?, finished = ? WHERE template_id = ?";
     session.run(sql, (passed, is_end, walk.template.0)).await?;
-    Ok(found.len().max(usize::from(!is_end)))
+    Ok(settled.max(usize::from(!is_end)))
 }
 
 /// Coupons that are issued to a template after its discard are written as discarded, and a cancellation that began

@@ -12,8 +12,9 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::CouponStatus,
-    history::{HistoryAction, HistoryEntry},
+    history::HistoryEntry,
     id::{CouponId, TemplateId},
+    ledger::HistoryAction,
     template::{Limit, Terms},
 };
 use jiff::{SignedDuration, Timestamp};

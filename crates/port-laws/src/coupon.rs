@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use goodpon_domain::{
-    coupon::{CancelRefusal, Cancellation, CouponStatus, RedeemRefusal, Redemption},
-    history::HistoryAction::{self, CancelRedemption, Discard, Expire, Issue, Redeem},
+    coupon::CouponStatus,
     id::{CouponId, TemplateId},
+    ledger::HistoryAction::{self, CancelRedemption, Discard, Expire, Issue, Redeem},
+    redemption::{CancelRefusal, Cancellation, RedeemRefusal, Redemption},
     template::{Discount, Limit, Terms},
 };
 use jiff::SignedDuration;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{
-    history::{
+    history::{HistoryEntry, HistoryPosition},
+    id::{MerchantId, TemplateId},
+    ledger::{
         Amounts,
         HistoryAction::{CancelRedemption, Discard, Expire, Issue, Redeem},
-        HistoryEntry, HistoryPosition,
     },
-    id::{MerchantId, TemplateId},
     template::{Discount, Terms},
 };
 use jiff::{SignedDuration, Timestamp};

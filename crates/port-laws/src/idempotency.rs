@@ -9,9 +9,10 @@ use goodpon_application::{
     ports::{CancelOutcome, IssueOutcome, RedeemOutcome, RedeemRequest},
 };
 use goodpon_domain::{
-    coupon::{CancelRefusal, IssueRefusal, RedeemRefusal},
-    history::HistoryAction::{self, CancelRedemption, Issue, Redeem},
+    coupon::IssueRefusal,
     id::{CouponId, MerchantId, TemplateId},
+    ledger::HistoryAction::{self, CancelRedemption, Issue, Redeem},
+    redemption::{CancelRefusal, RedeemRefusal},
     template::Limit,
 };
 

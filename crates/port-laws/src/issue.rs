@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use goodpon_application::ports::IssueStanding;
 use goodpon_domain::{
     coupon::{CouponStatus, IssueRefusal},
-    history::HistoryAction,
     id::TemplateId,
+    ledger::HistoryAction,
     template::{Limit, Terms},
 };
 use jiff::{SignedDuration, Timestamp};

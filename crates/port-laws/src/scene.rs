@@ -14,10 +14,12 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     account::Account,
-    coupon::{Coupon, CouponStatus, Order},
-    history::{HistoryAction, HistoryEntry},
+    coupon::{Coupon, CouponStatus},
+    history::HistoryEntry,
     id::{AccountId, CouponId, MerchantId, TemplateId},
+    ledger::HistoryAction,
     quota::Quota,
+    redemption::Order,
     session::Generation,
     template::{Discount, Limit, Owned, Period, Template, Terms},
     wallet::HeldCoupon,

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use goodpon_application::ports::{StoreResult, Upkeep};
 use goodpon_domain::{
-    history::{
-        HistoryAction::{self, Discard, Expire, Issue, Redeem},
-        HistoryEntry,
-    },
+    history::HistoryEntry,
     id::MerchantId,
+    ledger::HistoryAction::{self, Discard, Expire, Issue, Redeem},
     template::TemplateStatus,
 };
 use jiff::SignedDuration;

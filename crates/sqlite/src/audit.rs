@@ -11,8 +11,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
-    history::{Amounts, HistoryAction},
     id::{CouponId, MerchantId, TemplateId},
+    ledger::{Amounts, HistoryAction},
     template::{Template, TemplateStatus},
 };
 use rusqlite::{CachedStatement, Connection, Row, params};

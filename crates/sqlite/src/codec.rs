@@ -2,8 +2,8 @@
 
 use goodpon_domain::{
     coupon::CouponStatus,
-    history::HistoryAction,
     id::{CouponId, HistoryId},
+    ledger::HistoryAction,
     merchant::Role,
     template::{DiscountType, LimitType, TemplateStatus},
 };

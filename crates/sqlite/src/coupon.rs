@@ -1,4 +1,4 @@
-//! Coupons once they are issued: redemption, cancellation, a user's coupons; and the writing of history entries.
+//! Coupons once they are issued.
 
 use std::sync::Arc;
 
@@ -8,213 +8,17 @@ use goodpon_application::{
     ports::{CancelOutcome, CancelRequest, Coupons, RedeemOutcome, RedeemRequest, StoreResult},
 };
 use goodpon_domain::{
-    coupon::{self, Coupon, CouponStatus},
-    history::{Amounts, HistoryAction},
-    id::{CouponId, HistoryId, MerchantId, TemplateId},
+    coupon::CouponStatus,
+    id::{CouponId, MerchantId, TemplateId},
     template::{Owned, Template},
     wallet::HeldCoupon,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
-use crate::{
-    Inner, Store,
-    codec::history_action,
-    coupon_state::{Change, State, Stored},
-    place::Place,
-    writer::Tx,
-};
+use crate::{Inner, Store, coupon_state::Stored, redemption};
 
 /// So many coupons are looked up in a few hundred microseconds at the most, if their pages are in memory.
 const FEW_COUPONS: usize = 64;
-
-/// Writes the entries that tell of a coupon's change, and takes notice of its state behind the last of them.
-pub(crate) fn change<'a>(
-    tx: &mut Tx<'_>,
-    stored: &Stored,
-    entries: impl IntoIterator<Item = Entry<'a>>,
-) -> rusqlite::Result<()> {
-    let (mut change, mut order_id) = (stored.change, stored.coupon.order_id.as_deref());
-    let mut status = stored.coupon.status;
-    for entry in entries {
-        status = entry.action.leads_to();
-        order_id = entry.order_id.or(order_id);
-        let id = tx.history_id();
-        change = Some(entry.write(tx, id, change)?);
-    }
-    if let Some(change) = change {
-        let state = State {
-            status,
-            order_id: order_id.map(Into::into),
-            change,
-        };
-        tx.states.add(stored.coupon.id.to_bytes(), state);
-    }
-    Ok(())
-}
-
-/// A history entry that is about to be written.
-pub(crate) struct Entry<'a> {
-    action: HistoryAction,
-    coupon: &'a Coupon,
-    order_id: Option<&'a str>,
-    reason: Option<&'a str>,
-    amounts: Amounts,
-}
-
-impl<'a> Entry<'a> {
-    pub(crate) fn new(action: HistoryAction, coupon: &'a Coupon) -> Self {
-        Self {
-            action,
-            coupon,
-            order_id: None,
-            reason: None,
-            amounts: Amounts::default(),
-        }
-    }
-
-    pub(crate) fn order(self, order_id: &'a str) -> Self {
-        Self {
-            order_id: Some(order_id),
-            ..self
-        }
-    }
-
-    pub(crate) fn reason(self, reason: Option<&'a str>) -> Self {
-        Self { reason, ..self }
-    }
-
-    pub(crate) fn amounts(self, amounts: Amounts) -> Self {
-        Self { amounts, ..self }
-    }
-
-    /// Writes it as of the transaction's instant, behind the coupon's last entry if that is not the ISSUE.
-    pub(crate) fn write(
-        &self,
-        tx: &mut Tx<'_>,
-        id: HistoryId,
-        behind: Option<Change>,
-    ) -> rusqlite::Result<Change> {
-        let number = match self.action {
-            HistoryAction::Issue => 0,
-            _ => behind.map_or(0, |change| change.number) + 1,
-        };
-        let place = Place::new(tx.now, id.to_bytes());
-        tx.connection
-            .prepare_cached(
-                "INSERT INTO coupon_histories
-                 (template_id, recorded_at, id, merchant_id, action, coupon_id, number, previous_at, previous_id, order_id, reason,
-                  order_amount, discount_amount)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?
-            .execute(params![
-                self.coupon.template_id.0,
-                place.0,
-                place.1,
-                self.coupon.merchant_id.0,
-                history_action::code(self.action),
-                self.coupon.id.to_bytes(),
-                number,
-                behind.map(|change| change.place.0),
-                behind.map(|change| change.place.1),
-                self.order_id,
-                self.reason,
-                self.amounts.order,
-                self.amounts.discount,
-            ])?;
-        let Coupon {
-            merchant_id,
-            template_id,
-            ..
-        } = *self.coupon;
-        tx.activity
-            .note(tx.connection, merchant_id, template_id, place.0)?;
-        Ok(Change { number, place })
-    }
-}
-
-/// Loads a coupon and its template as the transaction sees them.
-fn load_both(
-    tx: &mut Tx<'_>,
-    id: CouponId,
-) -> rusqlite::Result<(Option<Stored>, Option<Template>)> {
-    let stored = tx.states.load(tx.connection, id)?;
-    let template = match &stored {
-        Some(stored) => tx.template(stored.coupon.template_id)?.cloned(),
-        None => None,
-    };
-    Ok((stored, template))
-}
-
-fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Result<RedeemOutcome> {
-    let (found, template) = load_both(tx, request.coupon_id)?;
-    let (merchant, order) = (request.merchant_id, &request.order);
-    let coupon = found.as_ref().map(|stored| &stored.coupon);
-    let outcome = coupon::redeem(coupon, template.as_ref(), merchant, order, tx.now);
-    if let (Ok(redemption), Some(stored)) = (&outcome, &found) {
-        let entry = Entry::new(HistoryAction::Redeem, &stored.coupon)
-            .order(&order.id)
-            .amounts(Amounts::of(redemption));
-        change(tx, stored, [entry])?;
-        if let Some(template) = tx.template(stored.coupon.template_id)? {
-            template.redeem_count += 1;
-        }
-    }
-    Ok(outcome)
-}
-
-/// The amounts of a coupon's last entry, which in a coupon that is redeemed is its REDEEM.
-fn last_amounts(tx: &Tx<'_>, stored: &Stored) -> rusqlite::Result<Amounts> {
-    let Some(Change { place, .. }) = stored.change else {
-        return Ok(Amounts::default());
-    };
-    let found = tx
-        .connection
-        .prepare_cached(
-            "SELECT order_amount, discount_amount FROM coupon_histories
-             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3",
-        )?
-        .query_row(
-            params![stored.coupon.template_id.0, place.0, place.1],
-            |row| {
-                Ok(Amounts {
-                    order: row.get(0)?,
-                    discount: row.get(1)?,
-                })
-            },
-        )
-        .optional()?;
-    // An entry that is missing is damage, which the audit tells.
-    Ok(found.unwrap_or_default())
-}
-
-fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Result<CancelOutcome> {
-    let (found, template) = load_both(tx, request.coupon_id)?;
-    let outcome = coupon::cancel(
-        found.as_ref().map(|stored| &stored.coupon),
-        template.as_ref(),
-        request.merchant_id,
-        &request.order_id,
-        request.reason.clone(),
-        tx.now,
-    );
-    if let (Ok(cancellation), Some(stored)) = (&outcome, &found) {
-        let coupon = &stored.coupon;
-        let cancelled = Entry::new(HistoryAction::CancelRedemption, coupon)
-            .order(&request.order_id)
-            .reason(Some(&request.reason))
-            .amounts(last_amounts(tx, stored)?.cancelled());
-        let aftermath = cancellation.aftermath().map(|action| {
-            let discard_reason = template.as_ref().and_then(|t| t.discard_reason.as_deref());
-            let reason = discard_reason.filter(|_| action == HistoryAction::Discard);
-            Entry::new(action, coupon).reason(reason)
-        });
-        change(tx, stored, [cancelled].into_iter().chain(aftermath))?;
-        if let Some(template) = tx.template(coupon.template_id)? {
-            template.redeem_count -= 1;
-        }
-    }
-    Ok(outcome)
-}
 
 #[async_trait]
 impl Coupons for Store {
@@ -238,7 +42,7 @@ impl Coupons for Store {
         request: RedeemRequest,
         idempotency: Option<Idempotency<RedeemOutcome>>,
     ) -> StoreResult<Outcome<RedeemOutcome>> {
-        self.write_once(idempotency, move |tx| redeem(tx, &request))
+        self.write_once(idempotency, move |tx| redemption::redeem(tx, &request))
             .await
     }
 
@@ -247,7 +51,7 @@ impl Coupons for Store {
         request: CancelRequest,
         idempotency: Option<Idempotency<CancelOutcome>>,
     ) -> StoreResult<Outcome<CancelOutcome>> {
-        self.write_once(idempotency, move |tx| cancel(tx, &request))
+        self.write_once(idempotency, move |tx| redemption::cancel(tx, &request))
             .await
     }
 

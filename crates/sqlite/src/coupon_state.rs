@@ -6,8 +6,8 @@
 
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
-    history::HistoryAction,
     id::{CouponId, MerchantId, TemplateId},
+    ledger::HistoryAction,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

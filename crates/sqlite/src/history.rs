@@ -11,8 +11,9 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use async_trait::async_trait;
 use goodpon_application::ports::{Direction, Histories, HistoryFilter, StoreResult};
 use goodpon_domain::{
-    history::{Amounts, HistoryAction, HistoryEntry, HistoryPosition},
+    history::{HistoryEntry, HistoryPosition},
     id::{CouponId, MerchantId, TemplateId},
+    ledger::{Amounts, HistoryAction},
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 

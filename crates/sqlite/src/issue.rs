@@ -9,8 +9,8 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::{self, Coupon, CouponStatus, IssueRefusal},
-    history::HistoryAction,
     id::{HistoryId, MerchantId, TemplateId},
+    ledger::{HistoryAction, Transition},
     template::{Owned, Template},
 };
 use rusqlite::{Connection, params};
@@ -18,8 +18,8 @@ use rusqlite::{Connection, params};
 use crate::{
     Store,
     codec::{coupon_status, micros},
-    coupon::Entry,
     holder::Holder,
+    ledger,
     writer::Tx,
 };
 
@@ -65,7 +65,8 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     tx.holders.add(holder, coupon.id.to_bytes());
     // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
-    let issued = Entry::new(HistoryAction::Issue, &coupon).write(tx, entry_id, None)?;
+    let issued = Transition::bare(HistoryAction::Issue);
+    let issued = ledger::write(tx, &coupon, &issued, entry_id, None)?;
     tx.states.pass(issued.place);
     if let Some(template) = tx.template(template_id)? {
         template.issue_count += 1;

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use goodpon_application::audit;
 use goodpon_domain::{
-    coupon::{Coupon, CouponStatus},
-    history::{Amounts, HistoryAction},
+    coupon::CouponStatus,
     id::CouponId,
+    ledger::{Amounts, CouponState, HistoryAction},
 };
 use jiff::Timestamp;
 use rusqlite::{Row, Rows, Statement};
@@ -132,7 +132,7 @@ impl<'a> Replays<'a> {
         }
         let fault = fault.or_else(|| replay.end(self.entered_below));
         let status = match fault {
-            None => replay.status,
+            None => replay.state.status,
             Some(_) => stored.coupon.status,
         };
         Ok((status, fault.into_iter().chain(of_amounts).collect()))
@@ -142,8 +142,7 @@ impl<'a> Replays<'a> {
 /// A coupon's state as its entries make it.
 struct Replay<'a> {
     stored: &'a Stored,
-    status: CouponStatus,
-    order_id: Option<String>,
+    state: CouponState,
     /// Those of the last REDEEM.
     redeemed: Amounts,
     last: Option<Change>,
@@ -153,8 +152,7 @@ impl<'a> Replay<'a> {
     fn new(stored: &'a Stored) -> Self {
         Self {
             stored,
-            status: CouponStatus::Issued,
-            order_id: None,
+            state: CouponState::ISSUED,
             redeemed: Amounts::default(),
             last: None,
         }
@@ -192,7 +190,9 @@ impl<'a> Replay<'a> {
             let expected = "one that leads to the one before it".to_owned();
             return Some(("entries", expected, found));
         }
-        if let Err(expected) = self.step(step) {
+        let is_past_expiry = self.stored.coupon.is_past_expiry(step.recorded_at);
+        let order_id = step.order_id.as_deref();
+        if let Err(expected) = self.state.follow(action, order_id, is_past_expiry) {
             return Some(("entries", expected.to_owned(), found));
         }
         self.compare(Some(change))
@@ -209,13 +209,13 @@ impl<'a> Replay<'a> {
             let text = |change: Option<Change>| format!("{change:?}");
             return Some(("last entry", text(change), text(self.stored.change)));
         }
-        if self.status != row.status {
+        if self.state.status != row.status {
             let text = |status| format!("{status:?}");
-            return Some(("status", text(self.status), text(row.status)));
+            return Some(("status", text(self.state.status), text(row.status)));
         }
-        if self.order_id != row.order_id {
+        if self.state.order_id != row.order_id {
             let text = |order: &Option<String>| format!("{order:?}");
-            return Some(("order_id", text(&self.order_id), text(&row.order_id)));
+            return Some(("order_id", text(&self.state.order_id), text(&row.order_id)));
         }
         None
     }
@@ -234,31 +234,5 @@ impl<'a> Replay<'a> {
         } else {
             None
         }
-    }
-
-    fn step(&mut self, step: Step) -> Result<(), &'static str> {
-        let coupon: &Coupon = &self.stored.coupon;
-        let expired = coupon.is_past_expiry(step.recorded_at);
-        match (self.status, step.action) {
-            (CouponStatus::Issued, HistoryAction::Redeem) if expired => {
-                return Err("no redemption past the expiry");
-            }
-            (CouponStatus::Issued, HistoryAction::Redeem) => self.order_id = step.order_id,
-            (CouponStatus::Redeemed, HistoryAction::CancelRedemption)
-                if step.order_id == self.order_id => {}
-            (CouponStatus::Redeemed, HistoryAction::CancelRedemption) => {
-                return Err("a cancellation of the order that redeemed it");
-            }
-            (CouponStatus::Issued, HistoryAction::Expire) if expired => {}
-            (CouponStatus::Issued, HistoryAction::Expire) => {
-                return Err("no EXPIRE before the expiry");
-            }
-            (CouponStatus::Issued, HistoryAction::Discard) => {}
-            (CouponStatus::Issued, _) => return Err("REDEEM, EXPIRE, DISCARD or nothing"),
-            (CouponStatus::Redeemed, _) => return Err("CANCEL_REDEMPTION or nothing"),
-            (CouponStatus::Expired | CouponStatus::Discarded, _) => return Err("no further entry"),
-        }
-        self.status = step.action.leads_to();
-        Ok(())
     }
 }

@@ -9,8 +9,8 @@
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::CouponStatus,
-    history::HistoryAction,
     id::{CouponId, TemplateId},
+    ledger::{self as rules, HistoryAction},
     template::TemplateStatus,
 };
 use jiff::Timestamp;
@@ -19,8 +19,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Store,
     codec::{history_action, micros, row_limit},
-    coupon::{self, Entry},
     coupon_state::Stored,
+    ledger,
     place::Place,
     writer::Tx,
 };
@@ -191,28 +191,25 @@ enum Step {
 
 fn expire(tx: &mut Tx<'_>, stored: &Stored) -> rusqlite::Result<Step> {
     let coupon = &stored.coupon;
+    if let Some(posting) = rules::expire(coupon, tx.now) {
+        ledger::post(tx, stored, posting)?;
+        return Ok(Step::Settled);
+    }
     match coupon.status {
         CouponStatus::Expired | CouponStatus::Discarded => Ok(Step::Pass),
-        _ if !coupon.is_past_expiry(tx.now) => {
-            Ok(Step::Wait(coupon.expires_at.map_or(i64::MAX, micros)))
-        }
-        CouponStatus::Redeemed => Ok(Step::Pass),
-        CouponStatus::Issued => {
-            let entry = Entry::new(HistoryAction::Expire, coupon);
-            coupon::change(tx, stored, [entry])?;
-            Ok(Step::Settled)
-        }
+        _ if coupon.is_past_expiry(tx.now) => Ok(Step::Pass),
+        _ => Ok(Step::Wait(coupon.expires_at.map_or(i64::MAX, micros))),
     }
 }
 
 fn discard(tx: &mut Tx<'_>, stored: &Stored, reason: Option<&str>) -> rusqlite::Result<Step> {
-    let coupon = &stored.coupon;
-    if coupon.status != CouponStatus::Issued {
-        return Ok(Step::Pass);
+    match rules::discard(&stored.coupon, reason) {
+        None => Ok(Step::Pass),
+        Some(posting) => {
+            ledger::post(tx, stored, posting)?;
+            Ok(Step::Settled)
+        }
     }
-    let entry = Entry::new(HistoryAction::Discard, coupon).reason(reason);
-    coupon::change(tx, stored, [entry])?;
-    Ok(Step::Settled)
 }
 
 /// What a batch has left.

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use goodpon_domain::{
-    coupon::{CancelRefusal, Cancellation, Order, RedeemRefusal, Redemption},
     id::{CouponId, MerchantId},
+    redemption::{CancelRefusal, Cancellation, Order, RedeemRefusal, Redemption},
     wallet::HeldCoupon,
 };
 

@@ -2,12 +2,11 @@
 
 use goodpon_domain::{
     business_time::BusinessZone,
-    coupon::{
-        CancelRefusal, Coupon, CouponStatus, IssueRefusal, Order, RedeemRefusal, admit, cancel,
-        redeem, take_place,
-    },
-    history::{Amounts, HistoryAction, HistoryEntry},
+    coupon::{Coupon, CouponStatus, IssueRefusal, admit, take_place},
+    history::HistoryEntry,
     id::{CouponId, HistoryId},
+    ledger::{self, Amounts, CouponState, HistoryAction, Posting, expire},
+    redemption::{CancelRefusal, CancelWish, Order, RedeemRefusal, cancel, redeem},
     template::{
         DiscardRefusal, DiscountType, Draft, LimitType, Owned, PublishRefusal, Template,
         TemplateStatus, discard, publish, validate,
@@ -106,6 +105,38 @@ impl Ledger {
             template_id: coupon.template_id,
             template_name: self.template.terms.name.clone(),
         });
+    }
+
+    /// Writes a posting, whose transitions must be ones that a coupon has, and lead to the state that it states.
+    fn post(&mut self, place: usize, posting: Posting, now: Timestamp) {
+        let mut state = CouponState {
+            status: self.coupons[place].status,
+            order_id: self.coupons[place].order_id.clone(),
+        };
+        let is_past_expiry = self.coupons[place].is_past_expiry(now);
+        for transition in posting.transitions {
+            state
+                .follow(
+                    transition.action,
+                    transition.order_id.as_deref(),
+                    is_past_expiry,
+                )
+                .unwrap();
+            let (bears_order, may_bear_reason) = transition.action.bears();
+            assert_eq!(transition.order_id.is_some(), bears_order);
+            assert!(transition.reason.is_none() || may_bear_reason);
+            self.record(
+                place,
+                transition.action,
+                transition.order_id,
+                transition.reason,
+                now,
+            );
+        }
+        assert_eq!(state, posting.state);
+        self.coupons[place].status = state.status;
+        self.coupons[place].order_id = state.order_id;
+        self.template.redeem_count += posting.counts.redeemed;
     }
 
     /// Lets the domain decide, applies the decision and tells the contract's name for it.
@@ -211,13 +242,10 @@ impl Ledger {
         let coupon = place.map(|place| &self.coupons[place]);
         let merchant = if mine { MINE } else { OTHER };
         let done = redeem(coupon, Some(&self.template), merchant, &order, now)?;
-        assert_eq!(done.discount_amount, FIXED_AMOUNT.min(amount));
-        assert_eq!(done.final_price, amount - done.discount_amount);
-        let place = place.unwrap();
-        self.coupons[place].status = CouponStatus::Redeemed;
-        self.coupons[place].order_id = Some(done.order_id.clone());
-        self.template.redeem_count += 1;
-        self.record(place, HistoryAction::Redeem, Some(done.order_id), None, now);
+        assert_eq!(done.outcome.discount_amount, FIXED_AMOUNT.min(amount));
+        let left = amount - done.outcome.discount_amount;
+        assert_eq!(done.outcome.final_price, left);
+        self.post(place.unwrap(), done.posting, now);
         Ok(())
     }
 
@@ -233,51 +261,33 @@ impl Ledger {
         let order = coupon.and_then(|c| c.order_id.clone()).filter(|_| right);
         let order_id = order.as_deref().unwrap_or("another");
         let merchant = if mine { MINE } else { OTHER };
-        let done = cancel(
-            coupon,
-            Some(&self.template),
-            merchant,
+        let wish = CancelWish {
             order_id,
-            "sorry".into(),
-            now,
-        )?;
-        let place = place.unwrap();
-        self.coupons[place].status = done.status;
-        self.template.redeem_count -= 1;
-        self.record(
-            place,
-            HistoryAction::CancelRedemption,
-            order,
-            Some(done.reason.clone()),
-            now,
-        );
-        if let Some(after) = done.aftermath() {
-            let reason = self.template.discard_reason.clone();
-            let reason = reason.filter(|_| after == HistoryAction::Discard);
-            self.record(place, after, None, reason, now);
-        }
-        Ok(done.status)
+            reason: "sorry",
+        };
+        let amounts = Amounts::default();
+        let done = cancel(coupon, Some(&self.template), merchant, wish, amounts, now)?;
+        self.post(place.unwrap(), done.posting, now);
+        Ok(done.outcome.status)
     }
 
     fn expire_sweep(&mut self, now: Timestamp) -> &'static str {
         self.template.status = self.template.status_at(now);
         for place in 0..self.coupons.len() {
-            let coupon = &mut self.coupons[place];
-            if coupon.status == CouponStatus::Issued && coupon.is_past_expiry(now) {
-                coupon.status = CouponStatus::Expired;
-                self.record(place, HistoryAction::Expire, None, None, now);
+            if let Some(posting) = expire(&self.coupons[place], now) {
+                self.post(place, posting, now);
             }
         }
         "SWEPT"
     }
 
     fn discard_sweep(&mut self, now: Timestamp) -> &'static str {
-        let reason = self.template.discard_reason.clone();
-        for place in 0..self.coupons.len() {
-            let withdrawn = self.template.status == TemplateStatus::Discarded;
-            if withdrawn && self.coupons[place].status == CouponStatus::Issued {
-                self.coupons[place].status = CouponStatus::Discarded;
-                self.record(place, HistoryAction::Discard, None, reason.clone(), now);
+        if self.template.status == TemplateStatus::Discarded {
+            let reason = self.template.discard_reason.clone();
+            for place in 0..self.coupons.len() {
+                if let Some(posting) = ledger::discard(&self.coupons[place], reason.as_deref()) {
+                    self.post(place, posting, now);
+                }
             }
         }
         "SWEPT"

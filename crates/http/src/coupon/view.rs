@@ -2,7 +2,7 @@
 
 use goodpon_application::coupon::TemplateForUser;
 use goodpon_domain::business_time::BusinessZone;
-use goodpon_domain::coupon::{Cancellation, Redemption};
+use goodpon_domain::redemption::{Cancellation, Redemption};
 use goodpon_domain::wallet::HeldCoupon;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -8,8 +8,9 @@ use goodpon_application::{
     ports::{Clock, Coupons, RedeemOutcome, Upkeep},
 };
 use goodpon_domain::{
-    coupon::{CouponStatus, RedeemRefusal},
+    coupon::CouponStatus,
     id::{CouponId, TemplateId},
+    redemption::RedeemRefusal,
     template::Limit,
 };
 use goodpon_port_laws::{ManualClock, eventually};
@@ -20,7 +21,7 @@ use super::{
     open,
     scene::{HOUR, MICRO, Scene, cancel, entries, key, redeem, redeem_request},
 };
-use crate::coupon as parts;
+use crate::redemption as parts;
 
 /// Whether nobody has a lock on a template's row that stands against the wanted one.
 async fn is_free(scene: &Scene, template: TemplateId, wanted: &str) -> bool {

@@ -12,7 +12,7 @@ use super::scene::{MERCHANT, Scene};
 use crate::{
     coupon,
     history::{Page, Query},
-    upkeep,
+    redemption, upkeep,
 };
 
 /// When the first coupon was issued, in microseconds; the others follow by a microsecond each.
@@ -154,7 +154,7 @@ async fn coupons_are_found_by_their_keys() {
     let key: Value = id.into();
     check(
         conn,
-        &coupon::look_sql(),
+        &redemption::look_sql(),
         vec![key.clone(), key],
         &primary,
         3,
@@ -163,7 +163,7 @@ async fn coupons_are_found_by_their_keys() {
     let at = BEGAN + 7 * USERS + 10 + 1_000_000_000;
     let redeemed = vec![id.into(), at.into()];
     let by_coupon = ["coupon_histories_by_coupon"];
-    check(conn, &coupon::redeemed_sql(), redeemed, &by_coupon, 3).await;
+    check(conn, &redemption::redeemed_sql(), redeemed, &by_coupon, 3).await;
     let held = coupon::held_sql();
     let of_user = vec![MERCHANT.0.into(), "u7".into(), 65.into()];
     check(

@@ -11,9 +11,9 @@ use goodpon_application::{
     },
 };
 use goodpon_domain::{
-    coupon::Order,
     id::{AccountId, CouponId, MerchantId, TemplateId},
     quota::Quota,
+    redemption::Order,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_port_laws::ManualClock;

@@ -9,7 +9,7 @@ use super::{
     open,
     scene::{HOUR, MICRO, Scene, cancel, redeem},
 };
-use crate::{coupon, template::Lock};
+use crate::{redemption, template::Lock};
 
 async fn in_state(scene: &Scene, status: u8) -> i64 {
     let sql = format!("SELECT COUNT(*) FROM coupons WHERE status = {status}");
@@ -85,7 +85,7 @@ async fn a_sweep_waits_for_nobody() {
     let locked = coupons[2];
     let tried = store.transact(|session| {
         Box::pin(async move {
-            coupon::lock(session, locked, Lock::None).await?;
+            redemption::lock(session, locked, Lock::None).await?;
             assert_eq!(store.expire_coupons(10).await.unwrap(), 4);
             assert_eq!(in_state(scene, 2).await, 4);
             Ok(())

@@ -18,9 +18,9 @@ use goodpon_application::{
     },
 };
 use goodpon_domain::{
-    coupon::Order,
     id::{AccountId, CouponId, MerchantId, TemplateId},
     quota::Quota,
+    redemption::Order,
     session::Generation,
     template::{Discount, Limit, Period, Terms},
 };

@@ -1,0 +1,223 @@
+//! Redemptions and their cancellation (contract §3).
+
+use jiff::Timestamp;
+
+use crate::{
+    coupon::{Coupon, CouponStatus},
+    id::{CouponId, MerchantId},
+    ledger::{Amounts, CountDelta, CouponState, Decided, HistoryAction, Posting, Transition},
+    template::{Template, TemplateStatus},
+};
+
+/// An order for which a coupon is to be redeemed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Who orders.
+    pub user_id: String,
+    /// The order's amount, 0 or more.
+    pub amount: i64,
+    /// The order's id, byte for byte.
+    pub id: String,
+}
+
+/// A redemption that went through. `final_price` = `original_price` − `discount_amount` ≥ 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redemption {
+    /// The coupon.
+    pub coupon_id: CouponId,
+    /// What was taken off.
+    pub discount_amount: i64,
+    /// The order's amount.
+    pub original_price: i64,
+    /// What is left to pay.
+    pub final_price: i64,
+    /// The order.
+    pub order_id: String,
+    /// When.
+    pub redeemed_at: Timestamp,
+}
+
+/// Why a coupon is not redeemed, in the order in which the contract checks (§3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RedeemRefusal {
+    /// No such coupon.
+    CouponNotFound,
+    /// Its template is gone.
+    TemplateNotFound,
+    /// Another merchant's.
+    NotOwnedByMerchant,
+    /// Another user's.
+    NotOwnedByUser,
+    /// Its template is a draft or discarded, or it is itself discarded.
+    NotRedeemable,
+    /// The order is below the least amount.
+    ConditionNotMet,
+    /// It is in the redeemed state.
+    AlreadyRedeemed,
+    /// Its time has passed.
+    Expired,
+    /// As many as may be are redeemed.
+    RedeemLimitReached,
+}
+
+/// Decides a redemption by `merchant` of a coupon and its template as loaded.
+pub fn redeem(
+    coupon: Option<&Coupon>,
+    template: Option<&Template>,
+    merchant: MerchantId,
+    order: &Order,
+    now: Timestamp,
+) -> Result<Decided<Redemption>, RedeemRefusal> {
+    let coupon = coupon.ok_or(RedeemRefusal::CouponNotFound)?;
+    let template = template.ok_or(RedeemRefusal::TemplateNotFound)?;
+    if template.merchant_id != merchant || coupon.merchant_id != merchant {
+        return Err(RedeemRefusal::NotOwnedByMerchant);
+    }
+    if coupon.user_id != order.user_id {
+        return Err(RedeemRefusal::NotOwnedByUser);
+    }
+    if matches!(
+        template.status,
+        TemplateStatus::Draft | TemplateStatus::Discarded
+    ) {
+        return Err(RedeemRefusal::NotRedeemable);
+    }
+    let minimum = template.terms.min_order_amount;
+    if minimum.is_some_and(|minimum| order.amount < minimum) {
+        return Err(RedeemRefusal::ConditionNotMet);
+    }
+    match coupon.status {
+        CouponStatus::Redeemed => return Err(RedeemRefusal::AlreadyRedeemed),
+        CouponStatus::Discarded => return Err(RedeemRefusal::NotRedeemable),
+        CouponStatus::Expired => return Err(RedeemRefusal::Expired),
+        CouponStatus::Issued if coupon.is_past_expiry(now) => return Err(RedeemRefusal::Expired),
+        CouponStatus::Issued => {}
+    }
+    if template.is_redeemed_out() {
+        return Err(RedeemRefusal::RedeemLimitReached);
+    }
+    let discount_amount = template.terms.discount.amount_off(order.amount);
+    let amounts = Amounts {
+        order: Some(order.amount),
+        discount: Some(discount_amount),
+    };
+    Ok(Decided {
+        outcome: Redemption {
+            coupon_id: coupon.id,
+            discount_amount,
+            original_price: order.amount,
+            final_price: order.amount - discount_amount,
+            order_id: order.id.clone(),
+            redeemed_at: now,
+        },
+        posting: Posting {
+            transitions: vec![Transition {
+                order_id: Some(order.id.clone()),
+                amounts,
+                ..Transition::bare(HistoryAction::Redeem)
+            }],
+            state: CouponState {
+                status: CouponStatus::Redeemed,
+                order_id: Some(order.id.clone()),
+            },
+            counts: CountDelta { redeemed: 1 },
+        },
+    })
+}
+
+/// Which redemption is to be cancelled, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct CancelWish<'a> {
+    /// The id of the order, byte for byte.
+    pub order_id: &'a str,
+    /// Why, as the shop says.
+    pub reason: &'a str,
+}
+
+/// A cancellation that went through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancellation {
+    /// The coupon.
+    pub coupon_id: CouponId,
+    /// Its state from now on: issued, expired or discarded.
+    pub status: CouponStatus,
+    /// When.
+    pub canceled_at: Timestamp,
+    /// Why, as the shop says.
+    pub reason: String,
+}
+
+/// Why a redemption is not cancelled, in the order in which the contract checks (§3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CancelRefusal {
+    /// No such coupon.
+    CouponNotFound,
+    /// Its template is gone.
+    TemplateNotFound,
+    /// Another merchant's.
+    NotOwnedByMerchant,
+    /// Not redeemed now, but it was before.
+    AlreadyCancelled,
+    /// Not redeemed, and it never was.
+    NotAllowed,
+    /// Redeemed for another order.
+    OrderIdMismatch,
+}
+
+/// Decides the cancellation of a redemption: only with the order's id, whatever the template's status. `redeemed` are
+/// the amounts of the redemption's entry.
+///
+/// The coupon is in its user's hand again; where its time has passed meanwhile it expires, also where its template was
+/// discarded too, and else where that was discarded it is discarded.
+pub fn cancel(
+    coupon: Option<&Coupon>,
+    template: Option<&Template>,
+    merchant: MerchantId,
+    wish: CancelWish<'_>,
+    redeemed: Amounts,
+    now: Timestamp,
+) -> Result<Decided<Cancellation>, CancelRefusal> {
+    let coupon = coupon.ok_or(CancelRefusal::CouponNotFound)?;
+    let template = template.ok_or(CancelRefusal::TemplateNotFound)?;
+    if template.merchant_id != merchant || coupon.merchant_id != merchant {
+        return Err(CancelRefusal::NotOwnedByMerchant);
+    }
+    match (coupon.status, coupon.order_id.as_deref()) {
+        (CouponStatus::Redeemed, Some(order)) if order == wish.order_id => {}
+        (CouponStatus::Redeemed, _) => return Err(CancelRefusal::OrderIdMismatch),
+        (_, Some(_)) => return Err(CancelRefusal::AlreadyCancelled),
+        (_, None) => return Err(CancelRefusal::NotAllowed),
+    }
+    let mut transitions = vec![Transition {
+        action: HistoryAction::CancelRedemption,
+        order_id: Some(wish.order_id.to_owned()),
+        reason: Some(wish.reason.to_owned()),
+        amounts: redeemed.cancelled(),
+    }];
+    if coupon.is_past_expiry(now) {
+        transitions.push(Transition::bare(HistoryAction::Expire));
+    } else if template.status == TemplateStatus::Discarded {
+        transitions.push(Transition {
+            reason: template.discard_reason.clone(),
+            ..Transition::bare(HistoryAction::Discard)
+        });
+    }
+    let last = transitions.last().map(|last| last.action);
+    let status = last.map_or(CouponStatus::Issued, HistoryAction::leads_to);
+    Ok(Decided {
+        outcome: Cancellation {
+            coupon_id: coupon.id,
+            status,
+            canceled_at: now,
+            reason: wish.reason.to_owned(),
+        },
+        posting: Posting {
+            transitions,
+            state: CouponState {
+                status,
+                order_id: coupon.order_id.clone(),
+            },
+            counts: CountDelta { redeemed: -1 },
+        },
+    })
+}

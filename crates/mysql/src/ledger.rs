@@ -1,0 +1,56 @@
+//! The writing of the ledger: entries of coupons, and what follows from them.
+
+use goodpon_domain::{id::HistoryId, ledger::Posting};
+use jiff::Timestamp;
+
+use crate::{
+    codec::{coupon_status, history_action, micros},
+    coupon::Stored,
+    script::Script,
+};
+
+/// Adds to `script` a decision about a coupon but for its template's counters: its state and its entries, all recorded
+/// at `at`, the first under `id` and the others behind it. The script fails with [`crate::fault::Fault::Overtaken`] if
+/// the coupon was changed since it was read.
+pub(crate) fn post(
+    script: &mut Script,
+    stored: &Stored,
+    at: Timestamp,
+    id: HistoryId,
+    posting: &Posting,
+) {
+    let Stored { coupon, changed_at } = stored;
+    let (coupon_id, at) = (coupon.id.to_bytes(), micros(at));
+    script.must(
+        "UPDATE coupons SET status = ?, changed_at = ?, order_id = ? WHERE id = ? AND changed_at = ?",
+        [
+            coupon_status::code(posting.state.status).into(),
+            at.into(),
+            posting.state.order_id.as_deref().into(),
+            (&coupon_id).into(),
+            micros(*changed_at).into(),
+        ],
+    );
+    let mut id = id;
+    for transition in &posting.transitions {
+        script.say(
+            "INSERT INTO coupon_histories
+                 (merchant_id, recorded_at, id, template_id, action, coupon_id, order_id, reason, order_amount,
+                  discount_amount)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                coupon.merchant_id.0.into(),
+                at.into(),
+                (&id.to_bytes()).into(),
+                coupon.template_id.0.into(),
+                history_action::code(transition.action).into(),
+                (&coupon_id).into(),
+                transition.order_id.as_deref().into(),
+                transition.reason.as_deref().into(),
+                transition.amounts.order.into(),
+                transition.amounts.discount.into(),
+            ],
+        );
+        id = id.next();
+    }
+}
