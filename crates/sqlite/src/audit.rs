@@ -162,7 +162,7 @@ impl Audit {
         ))?;
         let mut issue = connection.prepare_cached(
             "SELECT count(*) FROM coupon_histories
-             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?3 AND action = 0 AND number = 0",
+             WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?3 AND action = ?4 AND number = 0",
         )?;
         let entered_below = late_index::entered_below::<States>(connection)?;
         let mut steps = connection.prepare(replay::STEPS)?;
@@ -232,7 +232,8 @@ impl Audit {
         let key = params![
             coupon.template_id.0,
             micros(coupon.issued_at),
-            coupon.id.to_bytes()
+            coupon.id.to_bytes(),
+            history_action::code(HistoryAction::Issue)
         ];
         let found: i64 = entry.query_row(key, |row| row.get(0))?;
         if found != 1 {

@@ -8,8 +8,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use goodpon_domain::{id::TemplateId, template::Template};
+use goodpon_domain::{id::TemplateId, ledger::HistoryAction, template::Template};
 use rusqlite::Connection;
+
+use crate::codec::history_action;
 
 /// A larger set is not worth its memory.
 const MOST_HOLDERS: i64 = 524_288;
@@ -102,7 +104,7 @@ impl HolderSets {
         template: &Template,
     ) -> rusqlite::Result<()> {
         let mut users = connection.prepare_cached(USERS)?;
-        let mut rows = users.query([template.id.0])?;
+        let mut rows = users.query([template.id.0, history_action::code(HistoryAction::Issue)])?;
         let mut holders = Vec::new();
         while let Some(row) = rows.next()? {
             holders.push(self.digest(row.get_ref(0)?.as_str()?));
@@ -121,7 +123,7 @@ impl HolderSets {
 /// In the order of the history, which is about that of the coupons.
 const USERS: &str =
     "SELECT c.user_id FROM coupon_histories h CROSS JOIN coupons c ON c.id = h.coupon_id
-     WHERE h.template_id = ?1 AND h.action = 0";
+     WHERE h.template_id = ?1 AND h.action = ?2";
 
 #[cfg(test)]
 mod tests;

@@ -34,7 +34,7 @@ struct Step {
 pub(crate) const STEPS: &str =
     "SELECT coupon_id, action, recorded_at, id, number, previous_at, previous_id, order_id, lower(hex(id)),
             order_amount, discount_amount
-     FROM coupon_histories NOT INDEXED WHERE action <> 0 ORDER BY coupon_id, number";
+     FROM coupon_histories NOT INDEXED WHERE action <> ?1 ORDER BY coupon_id, number";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
     Ok(Step {
@@ -77,7 +77,7 @@ impl<'a> Replays<'a> {
         amounts_lack_until: i64,
     ) -> rusqlite::Result<Self> {
         let mut replays = Self {
-            steps: steps.query([])?,
+            steps: steps.query([history_action::code(HistoryAction::Issue)])?,
             next: None,
             entered_below: entered_below.unwrap_or(Place::BEGINNING),
             amounts_lack_until,

@@ -6,6 +6,8 @@
 //! it at once. A coupon that is not yet due stops the walk, also when it is redeemed: a cancellation may give it
 //! back. (After a change of the time zone's rules a later coupon may be due before an earlier one. It waits for it.)
 
+use std::sync::LazyLock;
+
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::CouponStatus,
@@ -18,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Store,
-    codec::{history_action, micros, row_limit},
+    codec::{history_action, micros, row_limit, template_status},
     coupon_state::Stored,
     ledger,
     place::Place,
@@ -47,9 +49,16 @@ const OPEN_WALKS: &str = "SELECT t.id, w.next_due_at, w.passed_at, w.passed_id
      FROM coupon_templates t LEFT JOIN template_walks w ON w.template_id = t.id
      WHERE w.finished IS NOT 1 AND (w.next_due_at IS NULL OR w.next_due_at <= ?1)";
 
-const WITHDRAWN: &str = "SELECT t.id FROM coupon_templates t INDEXED BY coupon_templates_discarded
+/// Discarded templates whose walk has not come to its end. The code stands in the text, for SQLite uses a partial index
+/// only where the text repeats its condition.
+static WITHDRAWN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT t.id FROM coupon_templates t INDEXED BY coupon_templates_discarded
      LEFT JOIN template_walks w ON w.template_id = t.id
-     WHERE t.status = 3 AND w.finished IS NOT 1 LIMIT ?1";
+     WHERE t.status = {} AND w.finished IS NOT 1 LIMIT ?1",
+        template_status::code(TemplateStatus::Discarded)
+    )
+});
 
 const ENTRIES: &str = "SELECT recorded_at, id, action FROM coupon_histories
      WHERE template_id = ?1 AND (recorded_at, id) > (?2, ?3) AND recorded_at < ?4 ORDER BY recorded_at, id LIMIT ?5";
@@ -159,7 +168,7 @@ fn find(
 ) -> rusqlite::Result<Vec<TemplateId>> {
     if let Purpose::Discard = purpose {
         return connection
-            .prepare_cached(WITHDRAWN)?
+            .prepare_cached(&WITHDRAWN)?
             .query_map([row_limit(MOST_TEMPLATES)], |row| {
                 row.get(0).map(TemplateId)
             })?
