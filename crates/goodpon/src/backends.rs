@@ -1,17 +1,24 @@
-//! The way to the back ends: the embedded database is there at once, servers are waited for.
+//! The back ends: how either set is opened. The embedded database is there at once, servers are waited for.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use goodpon_application::Stores;
+use goodpon_application::ports::{Clock, Random};
+use goodpon_domain::business_time::BusinessZone;
 use goodpon_mysql::{OpenError, Store};
 use goodpon_scaled::Scaled;
+use goodpon_sqlite::DATABASE_FILE;
+use goodpon_supervise::Supervisor;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
+use crate::clock::SystemClock;
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
 use crate::health::Present;
-use crate::wiring;
+use crate::random::SecureRandom;
 
 /// How often a server that is not there yet is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -42,7 +49,7 @@ impl Backends {
     ) -> Result<Self, Failed> {
         match (embedded, &settings.servers) {
             (None, Some(servers)) => {
-                let store = wiring::records(servers, &settings.zone)?;
+                let store = records(servers, &settings.zone)?;
                 health.replace(Arc::new(store.clone()));
                 wait_for(&store).await?;
                 issue_path(&store, servers).await.map(Self::Scaled)
@@ -92,7 +99,7 @@ fn say(asked: u32, what: &str) {
 /// # Errors
 /// A setting is wrong, or the topic must not be used as it is.
 async fn issue_path(store: &Store, servers: &Servers) -> Result<Scaled, Failed> {
-    let scaled = wiring::scaled(store, servers).await?;
+    let scaled = scaled(store, servers).await?;
     if let Err(problem) = scaled.ready_within(WAIT_AT_START).await {
         if let Some(why) = scaled.refusal() {
             return Err(Failed::new(why));
@@ -100,6 +107,93 @@ async fn issue_path(store: &Store, servers: &Servers) -> Result<Scaled, Failed> 
         tracing::warn!("no coupons are issued yet: {problem}");
     }
     Ok(scaled)
+}
+
+/// Opens the data folder to serve it; no other process may.
+///
+/// # Errors
+/// It cannot be used: see [`goodpon_sqlite::OpenError`].
+pub fn open_embedded(
+    settings: &Settings,
+    supervisor: &Supervisor,
+) -> Result<goodpon_sqlite::Store, Failed> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SecureRandom);
+    goodpon_sqlite::Store::open(
+        &settings.data_dir,
+        clock,
+        random,
+        settings.zone.clone(),
+        supervisor,
+    )
+    .map_err(Failed::new)
+}
+
+/// Opens the data folder to read it, also while it is served.
+///
+/// # Errors
+/// As [`open_embedded`].
+pub fn open_read_only(data_dir: &Path) -> Result<goodpon_sqlite::Store, Failed> {
+    goodpon_sqlite::Store::open_read_only(data_dir, Arc::new(SystemClock)).map_err(|error| {
+        match denied_to_this_user(&error, data_dir) {
+            true => Failed::new(format!(
+                "the data folder {} is closed to this user: run this as the user that runs `goodpon serve`",
+                data_dir.display()
+            )),
+            false => Failed::new(error),
+        }
+    })
+}
+
+/// Whether a lack of permissions is behind it. SQLite does not tell it from other causes, and needs to write beside
+/// the database even to read it.
+fn denied_to_this_user(error: &goodpon_sqlite::OpenError, data_dir: &Path) -> bool {
+    let database = data_dir.join(DATABASE_FILE);
+    let denied = |path: &Path, wanted| access(path, wanted) == Err(Errno::ACCESS);
+    match error {
+        // Not to be seen is as good as missing.
+        goodpon_sqlite::OpenError::Missing(_) => denied(&database, Access::EXISTS),
+        goodpon_sqlite::OpenError::Database(_) => {
+            denied(&database, Access::READ_OK | Access::WRITE_OK)
+                || denied(data_dir, Access::WRITE_OK | Access::EXEC_OK)
+        }
+        _ => false,
+    }
+}
+
+/// A store on the MySQL of the settings. Nothing is connected yet.
+///
+/// # Errors
+/// The URL is none of MySQL's.
+pub fn records(servers: &Servers, zone: &BusinessZone) -> Result<Store, Failed> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
+    let connections = servers.database_connections;
+    Store::new(
+        &servers.database_url,
+        connections,
+        clock,
+        random,
+        zone.clone(),
+    )
+    .map_err(Failed::new)
+}
+
+/// The issue path over a store that was found to be ready.
+///
+/// # Errors
+/// A setting is wrong, or the database went away.
+pub async fn scaled(store: &Store, servers: &Servers) -> Result<Scaled, Failed> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
+    Scaled::open(
+        store.clone(),
+        &servers.valkey_url,
+        &servers.cluster,
+        servers.accept_risks,
+        clock,
+        random,
+    )
+    .await
+    .map_err(Failed::new)
 }
 
 /// A store to look at, and to keep in order, from the command line.
@@ -117,9 +211,9 @@ impl Place {
     /// It cannot be used.
     pub async fn open(settings: &Settings) -> Result<Self, Failed> {
         let Some(servers) = &settings.servers else {
-            return wiring::open_read_only(&settings.data_dir).map(Self::Folder);
+            return open_read_only(&settings.data_dir).map(Self::Folder);
         };
-        let store = wiring::records(servers, &settings.zone)?;
+        let store = records(servers, &settings.zone)?;
         store.check().await.map_err(Failed::new)?;
         Ok(Self::Server(store))
     }

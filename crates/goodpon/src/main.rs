@@ -13,6 +13,7 @@ mod open_files;
 mod parked;
 mod passwords;
 mod random;
+mod role;
 mod secrets;
 mod serve;
 mod tokens;
@@ -27,7 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use config::{Flags, Resolved, Settings};
 use failed::Failed;
-use serve::Role;
+use role::Role;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

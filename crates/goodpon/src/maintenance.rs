@@ -9,10 +9,9 @@ use goodpon_scaled::{TopicState, look_at_topic};
 use goodpon_sqlite::DATABASE_FILE;
 use serde_json::{Value, json};
 
-use crate::backends::Place;
+use crate::backends::{self, Place};
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
-use crate::wiring;
 
 /// The exit code of `verify` where it could not look, or not at all of it.
 pub const COULD_NOT_RUN: u8 = 2;
@@ -87,7 +86,7 @@ async fn look(settings: &Settings) -> Result<Looked, Failed> {
         (Place::Folder(store), _) => (store.audit().await, Ok(Vec::new())),
         (Place::Server(store), None) => (store.audit().await, Ok(Vec::new())),
         (Place::Server(store), Some(servers)) => {
-            let scaled = wiring::scaled(store, servers).await?;
+            let scaled = backends::scaled(store, servers).await?;
             (store.audit().await, scaled.audit_gates().await)
         }
     };
@@ -111,7 +110,7 @@ pub fn migrate(settings: &Settings, skip_lost: bool) -> Result<String, Failed> {
         ));
     };
     wait_for(async {
-        let store = wiring::records(servers, &settings.zone)?;
+        let store = backends::records(servers, &settings.zone)?;
         store.migrate().await.map_err(Failed::new)?;
         let partitions = prepare_topic(servers).await?;
         // Partners use only what has progress, so this comes last.
@@ -176,7 +175,7 @@ async fn prepare_topic(servers: &Servers) -> Result<i32, Failed> {
 /// `file` is there already or cannot be written, or the copy is not sound.
 pub fn backup(settings: &Settings, file: &Path) -> Result<String, Failed> {
     let data_dir = embedded(settings)?;
-    let store = wiring::open_read_only(data_dir)?;
+    let store = backends::open_read_only(data_dir)?;
     tell_that_log_is_held(data_dir);
     store.backup(file).map_err(Failed::new)?;
     Ok(format!("Backup written and checked: {}\n", file.display()))

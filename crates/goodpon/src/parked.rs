@@ -8,10 +8,10 @@ use goodpon_kafka::{Content, reread};
 use goodpon_mysql::{Parked, Settled, StaysParked, Store};
 use serde_json::json;
 
+use crate::backends;
 use crate::config::Settings;
 use crate::failed::Failed;
 use crate::maintenance::wait_for;
-use crate::wiring;
 
 /// Events that are shown, or retried with `--all`, at the most.
 const SHOWN: usize = 10_000;
@@ -61,7 +61,7 @@ pub fn run(settings: &Settings, action: &Action) -> Result<String, Failed> {
         ));
     };
     wait_for(async {
-        let store = wiring::records(servers, &settings.zone)?;
+        let store = backends::records(servers, &settings.zone)?;
         store.check().await.map_err(Failed::new)?;
         match action {
             Action::List { json } => {

@@ -16,10 +16,11 @@ use goodpon_telemetry::{logs, metrics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::backends::Backends;
+use crate::backends::{self, Backends};
 use crate::config::Settings;
 use crate::failed::Failed;
 use crate::health::{Present, Starting};
+use crate::role::Role;
 use crate::wiring;
 use crate::work::Work;
 use crate::{clock, demo, open_files};
@@ -36,33 +37,6 @@ const LEAST_SHARE: usize = 64;
 
 /// How long an operator's request may take at the end.
 const ADMIN_SHUTDOWN: Duration = Duration::from_secs(1);
-
-/// Which part of Goodpon a process is. Parts apart need the scaled-out set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// All of it.
-    All,
-    /// For merchants, and what is due by the clock.
-    Dashboard,
-    /// For shops.
-    Partner,
-    /// Makes coupons of accepted issues.
-    Issuer,
-}
-
-impl Role {
-    pub fn has_dashboard(self) -> bool {
-        matches!(self, Self::All | Self::Dashboard)
-    }
-
-    pub fn has_partner(self) -> bool {
-        matches!(self, Self::All | Self::Partner)
-    }
-
-    pub fn has_issuer(self) -> bool {
-        matches!(self, Self::All | Self::Issuer)
-    }
-}
 
 /// Serves until SIGTERM, SIGINT or SIGHUP, then finishes what runs.
 ///
@@ -82,7 +56,7 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
         .map_err(|error| Failed::new(format!("no threads to run on: {error}")))?;
     let supervisor = Supervisor::new();
     let embedded = match settings.servers {
-        None => Some(wiring::open(&settings, &supervisor)?),
+        None => Some(backends::open_embedded(&settings, &supervisor)?),
         Some(_) => None,
     };
     let served = runtime.block_on(serve_role(

@@ -1,118 +1,28 @@
 //! Which adapter stands behind which port: the one place that a further adapter is plugged in.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
 use goodpon_application::App;
 use goodpon_application::credentials::CredentialCache;
-use goodpon_application::ports::{Clock, Health, Random};
+use goodpon_application::ports::{Health, Random};
 use goodpon_application::turns::Turns;
 use goodpon_application::verification_mail::VerificationMail;
-use goodpon_domain::business_time::BusinessZone;
 use goodpon_http::dashboard::DashboardSettings;
 use goodpon_http::partner::PartnerSettings;
 use goodpon_http::{Api, admin, dashboard, partner};
-use goodpon_scaled::Scaled;
-use goodpon_sqlite::{DATABASE_FILE, OpenError, Store};
 use goodpon_supervise::Supervisor;
 use goodpon_telemetry::metrics::Metrics;
-use rustix::fs::{Access, access};
-use rustix::io::Errno;
 
 use crate::backends::Backends;
 use crate::clock::SystemClock;
-use crate::config::{Servers, Settings};
+use crate::config::Settings;
 use crate::failed::Failed;
 use crate::passwords::Argon2Passwords;
 use crate::random::{SecureRandom, hex};
 use crate::secrets;
 use crate::tokens::Jwt;
-
-/// Opens the data folder to serve it; no other process may.
-///
-/// # Errors
-/// It cannot be used: see [`goodpon_sqlite::OpenError`].
-pub fn open(settings: &Settings, supervisor: &Supervisor) -> Result<Store, Failed> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let random: Arc<dyn Random> = Arc::new(SecureRandom);
-    Store::open(
-        &settings.data_dir,
-        clock,
-        random,
-        settings.zone.clone(),
-        supervisor,
-    )
-    .map_err(Failed::new)
-}
-
-/// Opens the data folder to read it, also while it is served.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_read_only(data_dir: &Path) -> Result<Store, Failed> {
-    Store::open_read_only(data_dir, Arc::new(SystemClock)).map_err(|error| {
-        match denied_to_this_user(&error, data_dir) {
-            true => Failed::new(format!(
-                "the data folder {} is closed to this user: run this as the user that runs `goodpon serve`",
-                data_dir.display()
-            )),
-            false => Failed::new(error),
-        }
-    })
-}
-
-/// Whether a lack of permissions is behind it. SQLite does not tell it from other causes, and needs to write beside
-/// the database even to read it.
-fn denied_to_this_user(error: &OpenError, data_dir: &Path) -> bool {
-    let database = data_dir.join(DATABASE_FILE);
-    let denied = |path: &Path, wanted| access(path, wanted) == Err(Errno::ACCESS);
-    match error {
-        // Not to be seen is as good as missing.
-        OpenError::Missing(_) => denied(&database, Access::EXISTS),
-        OpenError::Database(_) => {
-            denied(&database, Access::READ_OK | Access::WRITE_OK)
-                || denied(data_dir, Access::WRITE_OK | Access::EXEC_OK)
-        }
-        _ => false,
-    }
-}
-
-/// A store on the MySQL of the settings. Nothing is connected yet.
-///
-/// # Errors
-/// The URL is none of MySQL's.
-pub fn records(servers: &Servers, zone: &BusinessZone) -> Result<goodpon_mysql::Store, Failed> {
-    let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
-    let connections = servers.database_connections;
-    goodpon_mysql::Store::new(
-        &servers.database_url,
-        connections,
-        clock,
-        random,
-        zone.clone(),
-    )
-    .map_err(Failed::new)
-}
-
-/// The issue path over a store that was found to be ready.
-///
-/// # Errors
-/// A setting is wrong, or the database went away.
-pub async fn scaled(store: &goodpon_mysql::Store, servers: &Servers) -> Result<Scaled, Failed> {
-    let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
-    Scaled::open(
-        store.clone(),
-        &servers.valkey_url,
-        &servers.cluster,
-        servers.accept_risks,
-        clock,
-        random,
-    )
-    .await
-    .map_err(Failed::new)
-}
 
 /// The use cases' context. `dashboard` is where the dashboard API listens, if it does; only then access tokens are
 /// signed.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::backends::Backends;
 use crate::config::Settings;
 use crate::failed::Failed;
-use crate::serve::Role;
+use crate::role::Role;
 
 /// The background work of a role that the supervisor does not run.
 pub struct Work {

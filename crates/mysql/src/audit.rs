@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     codec::row_limit,
     columns::Columns,
-    coupon::{self, Stored},
+    coupon_state::{self, Stored},
     fault::{Fault, Result},
     replay::{self, Line, Replay},
     session::Session,
@@ -43,14 +43,14 @@ struct Coupons {
 pub(crate) fn coupons_sql() -> String {
     format!(
         "SELECT c.id, {} FROM coupons c FORCE INDEX (PRIMARY) WHERE c.id > ? ORDER BY c.id LIMIT ?",
-        coupon::COLUMNS
+        coupon_state::COLUMNS
     )
 }
 
 impl Coupons {
     async fn next(&mut self, session: &mut Session<'_>) -> Result<Option<Keyed<CouponId, Stored>>> {
         if self.page.is_empty() {
-            let read = |row: &mut Columns| Ok((row.coupon_id()?, coupon::read(row)));
+            let read = |row: &mut Columns| Ok((row.coupon_id()?, coupon_state::read(row)));
             let values = (self.after.to_bytes(), row_limit(PAGE));
             self.page = session.rows(&coupons_sql(), values, read).await?.into();
         }

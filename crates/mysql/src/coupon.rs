@@ -7,66 +7,24 @@ use goodpon_application::{
     idempotency::{Idempotency, Outcome, Peek},
     ports::{CancelOutcome, CancelRequest, Coupons, RedeemOutcome, RedeemRequest, StoreResult},
 };
-use goodpon_domain::{
-    coupon::{Coupon, CouponStatus},
-    id::{MerchantId, TemplateId},
-    wallet::HeldCoupon,
-};
-use jiff::{SignedDuration, Timestamp};
+use goodpon_domain::{coupon::CouponStatus, id::MerchantId, wallet::HeldCoupon};
 
 use crate::{
     Store,
-    codec::{coupon_status, row_limit},
+    codec::row_limit,
     columns::Columns,
-    fault::Result,
-    redemption,
+    coupon_state, redemption,
     template::{self, Lock},
 };
 
-/// A coupon as it is stored.
-pub(crate) struct Stored {
-    pub(crate) coupon: Coupon,
-    /// When its last entry was recorded.
-    pub(crate) changed_at: Timestamp,
-}
-
-/// The columns that [`read`] reads, of `coupons` as `c`.
-pub(crate) const COLUMNS: &str =
-    "c.id, c.merchant_id, c.template_id, c.user_id, c.status, c.issued_at, c.expires_at,
-    c.order_id, c.changed_at";
-
-/// Reads [`COLUMNS`].
-pub(crate) fn read(row: &mut Columns) -> Result<Stored> {
-    let coupon = Coupon {
-        id: row.coupon_id()?,
-        merchant_id: MerchantId(row.read()?),
-        template_id: TemplateId(row.read()?),
-        user_id: row.read()?,
-        status: coupon_status::read(row)?,
-        issued_at: row.timestamp()?,
-        expires_at: row.optional_timestamp()?,
-        order_id: row.read()?,
-    };
-    let changed_at = row.timestamp()?;
-    Ok(Stored { coupon, changed_at })
-}
-
-impl Stored {
-    /// When its next entry is recorded. Processes have clocks of their own, and a coupon's entries must stand in the
-    /// order in which they happened.
-    pub(crate) fn next_at(&self, now: Timestamp) -> Timestamp {
-        let behind = self.changed_at.checked_add(SignedDuration::from_micros(1));
-        behind.map_or(now, |behind| behind.max(now))
-    }
-}
-
-/// A user's coupons in whatever state, with their templates: the server stops at the limit. Redemptions in slots are not counted: only a limit matters
-/// to who holds a coupon.
+/// A user's coupons in any state, with their templates: the server stops at the limit. Redemptions in slots are not
+/// counted, for only a limit matters to the holder of a coupon.
 pub(crate) fn held_sql() -> String {
     format!(
-        "SELECT {COLUMNS}, {} FROM coupons c FORCE INDEX (coupons_by_user)
+        "SELECT {}, {} FROM coupons c FORCE INDEX (coupons_by_user)
          JOIN coupon_templates t ON t.id = c.template_id AND t.merchant_id = c.merchant_id
          WHERE c.merchant_id = ? AND c.user_id = ? LIMIT ?",
+        coupon_state::COLUMNS,
         template::COLUMNS_BUT_SLOTS,
     )
 }
@@ -83,7 +41,7 @@ impl Coupons for Store {
         let limit = row_limit(most.saturating_add(1));
         let read = |row: &mut Columns| {
             Ok(HeldCoupon {
-                coupon: read(row)?.coupon,
+                coupon: coupon_state::read(row)?.coupon,
                 template: Arc::new(template::read(row)?),
             })
         };

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     codec::{coupon_status, history_action, micros},
-    coupon::Stored,
+    coupon_state::Stored,
     script::Script,
 };
 

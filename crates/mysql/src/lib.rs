@@ -9,6 +9,7 @@ mod audit;
 mod codec;
 mod columns;
 mod coupon;
+mod coupon_state;
 mod delivery;
 mod fault;
 mod gate;

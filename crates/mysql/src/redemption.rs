@@ -21,7 +21,7 @@ use goodpon_domain::{
 use crate::{
     codec::{history_action, limit_type, micros, template_status},
     columns::Columns,
-    coupon::{COLUMNS, Stored, read},
+    coupon_state::{COLUMNS, Stored, read},
     fault::Result,
     idempotency::{self, Record},
     ledger,

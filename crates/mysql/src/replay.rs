@@ -8,7 +8,7 @@ use goodpon_domain::{
     ledger::{Amounts, CouponState, HistoryAction},
 };
 
-use crate::{codec::history_action, columns::Columns, coupon::Stored, fault::Result};
+use crate::{codec::history_action, columns::Columns, coupon_state::Stored, fault::Result};
 
 /// An entry as it is stored, without its coupon's id.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use crate::{
     account::forget_unverified,
     codec::{coupon_status, micros, row_limit, template_status},
     columns::Columns,
-    coupon::{self, Stored},
+    coupon_state::{self, Stored},
     fault::{Fault, Result},
     ledger,
     mail::blank_ended_tokens,
@@ -45,7 +45,7 @@ pub(crate) fn due_coupons_sql() -> String {
     format!(
         "SELECT {} FROM coupons c FORCE INDEX (coupons_due)
          WHERE c.status = ? AND c.expires_at <= ? ORDER BY c.expires_at LIMIT ? FOR UPDATE SKIP LOCKED",
-        coupon::COLUMNS
+        coupon_state::COLUMNS
     )
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn walk_sql() -> String {
     format!(
         "SELECT {} FROM coupons c FORCE INDEX (coupons_one_for_each_user)
          WHERE c.template_id = ? AND c.user_id > ? ORDER BY c.user_id LIMIT ? FOR UPDATE",
-        coupon::COLUMNS
+        coupon_state::COLUMNS
     )
 }
 
@@ -156,7 +156,9 @@ async fn settle<'a>(
 async fn expire_coupons(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let issued = coupon_status::code(CouponStatus::Issued);
     let due = (issued, micros(session.now), row_limit(limit));
-    let coupons = session.rows(&due_coupons_sql(), due, coupon::read).await?;
+    let coupons = session
+        .rows(&due_coupons_sql(), due, coupon_state::read)
+        .await?;
     let now = session.now;
     let decided = coupons
         .iter()
@@ -195,7 +197,9 @@ async fn take_up(session: &mut Session<'_>, template: TemplateId) -> Result<Opti
 async fn go_on(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<usize> {
     let window = limit.max(LOOKED_AT);
     let before = (walk.template.0, &walk.passed_user_id, row_limit(window));
-    let mut found = session.rows(&walk_sql(), before, coupon::read).await?;
+    let mut found = session
+        .rows(&walk_sql(), before, coupon_state::read)
+        .await?;
     let is_end = found.len() < window;
     let is_issued = |stored: &Stored| stored.coupon.status == CouponStatus::Issued;
     let beyond = found

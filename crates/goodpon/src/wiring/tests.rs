@@ -2,17 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use goodpon_application::network::Network;
 use goodpon_application::{
     account, mail,
-    ports::{MailError, MailState, MailTransport, QueuedMail, StoredMail},
+    ports::{Clock, MailError, MailState, MailTransport, QueuedMail, StoredMail},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::backends;
 use crate::config::{Flags, resolve};
 use crate::demo;
 
@@ -32,7 +34,7 @@ fn settings_in(folder: &Path) -> Settings {
 fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings_in(folder.path());
-    let store = open(&settings, &Supervisor::new()).unwrap();
+    let store = backends::open_embedded(&settings, &Supervisor::new()).unwrap();
     let backends = Backends::Embedded(store);
     let app = app(&backends, &settings, Some(([127, 0, 0, 1], 8080).into())).unwrap();
     Place { app, folder }

@@ -235,7 +235,7 @@ fn work_is_found_by_seeks() {
     let open = plan(OPEN_WALKS);
     assert!(open.contains("SCAN t USING COVERING INDEX"), "{open}");
     assert!(!open.contains("SCAN w"), "{open}");
-    let withdrawn = plan(WITHDRAWN);
+    let withdrawn = plan(&WITHDRAWN);
     let discarded = "SCAN t USING COVERING INDEX coupon_templates_discarded";
     assert!(withdrawn.contains(discarded), "{withdrawn}");
     assert!(!withdrawn.contains("SCAN w"), "{withdrawn}");

@@ -1,0 +1,46 @@
+//! A coupon as its row has it, and when its next entry may be recorded.
+
+use goodpon_domain::{
+    coupon::Coupon,
+    id::{MerchantId, TemplateId},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{codec::coupon_status, columns::Columns, fault::Result};
+
+/// A coupon as it is stored.
+pub(crate) struct Stored {
+    pub(crate) coupon: Coupon,
+    /// When its last entry was recorded.
+    pub(crate) changed_at: Timestamp,
+}
+
+/// The columns that [`read`] reads, of `coupons` as `c`.
+pub(crate) const COLUMNS: &str =
+    "c.id, c.merchant_id, c.template_id, c.user_id, c.status, c.issued_at, c.expires_at,
+    c.order_id, c.changed_at";
+
+/// Reads [`COLUMNS`].
+pub(crate) fn read(row: &mut Columns) -> Result<Stored> {
+    let coupon = Coupon {
+        id: row.coupon_id()?,
+        merchant_id: MerchantId(row.read()?),
+        template_id: TemplateId(row.read()?),
+        user_id: row.read()?,
+        status: coupon_status::read(row)?,
+        issued_at: row.timestamp()?,
+        expires_at: row.optional_timestamp()?,
+        order_id: row.read()?,
+    };
+    let changed_at = row.timestamp()?;
+    Ok(Stored { coupon, changed_at })
+}
+
+impl Stored {
+    /// When its next entry is recorded. Processes have clocks of their own, and a coupon's entries must stand in the
+    /// order in which they happened.
+    pub(crate) fn next_at(&self, now: Timestamp) -> Timestamp {
+        let behind = self.changed_at.checked_add(SignedDuration::from_micros(1));
+        behind.map_or(now, |behind| behind.max(now))
+    }
+}
