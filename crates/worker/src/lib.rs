@@ -1,9 +1,9 @@
-//! What Goodpon does by itself, beside the requests: schedules ([`schedules`]) and mail delivery ([`outbox`]).
+//! What Goodpon does by itself, beside the requests: what is due by the clock ([`upkeep`]) and mail delivery ([`mail`]).
 
-mod deliveries;
-pub mod outbox;
+mod delivery;
+pub mod mail;
 mod repeat;
-pub mod schedules;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ pub fn start(
     sweep_interval: Duration,
     supervisor: &Supervisor,
 ) {
-    for sweep in schedules::Sweep::ALL {
-        let upkeep = Arc::clone(&app.stores.upkeep);
+    for sweep in upkeep::Sweep::ALL {
+        let port = Arc::clone(&app.stores.upkeep);
         supervisor.spawn(Task::restart(sweep.name()), move |report, stop| {
-            schedules::run(Arc::clone(&upkeep), sweep, sweep_interval, report, stop)
+            upkeep::run(Arc::clone(&port), sweep, sweep_interval, report, stop)
         });
     }
     let app = Arc::clone(app);
     supervisor.spawn(Task::restart("outbox"), move |report, stop| {
-        outbox::run(Arc::clone(&app), transport.clone(), report, stop)
+        mail::run(Arc::clone(&app), transport.clone(), report, stop)
     });
 }

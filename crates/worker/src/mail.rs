@@ -1,0 +1,104 @@
+//! Mail delivery: what waits in the outbox goes out, none is lost while the mail server is down;
+//! without a mail server it is left to the mailbox.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goodpon_application::ports::{Backlog, MailTransport, QueuedMail, StoreResult};
+use goodpon_application::{
+    App,
+    mail::{self, Delivery},
+};
+use goodpon_supervise::{Ended, Report};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::delivery::{self, Metrics, POLL, Queue, could_not_be_read};
+use crate::repeat::repeat;
+
+/// Where no conversation is held, several are settled at a time.
+const LEFT: usize = 100;
+
+/// Delivers what is due until `stop` is true, and then finishes what is under way. A mail whose delivery is cut off by
+/// the end of the process goes out again at the next start: at least once, hardly ever twice. Without a `transport`,
+/// what is due is left to the mailbox for good.
+pub async fn run(
+    app: Arc<App>,
+    transport: Option<Arc<dyn MailTransport>>,
+    report: Report,
+    stop: watch::Receiver<bool>,
+) -> Ended {
+    let Some(transport) = transport else {
+        let leave = || async { mail::leave_to_mailbox(&app, LEFT).await };
+        let failed = |error| could_not_be_read(Mails::ENTRY, &error);
+        repeat(POLL, &report, stop, leave, failed).await;
+        return Ok(());
+    };
+    describe();
+    delivery::run(Mails { app, transport }, report, stop).await
+}
+
+/// The mails that are due, and the mail server. Networks whose requests wrote mails take turns, and no domain's server
+/// holds up the mails to others.
+struct Mails {
+    app: Arc<App>,
+    transport: Arc<dyn MailTransport>,
+}
+
+#[async_trait]
+impl Queue for Mails {
+    type Entry = QueuedMail;
+    const ENTRY: &'static str = "mail";
+    const METRICS: Metrics = Metrics {
+        deliveries: "goodpon_mail_deliveries_total",
+        due: "goodpon_mail_due",
+        oldest: "goodpon_mail_oldest_due_seconds",
+    };
+
+    fn id(mail: &QueuedMail) -> i64 {
+        mail.id
+    }
+
+    fn origin(mail: &QueuedMail) -> Option<&str> {
+        mail.origin.as_deref()
+    }
+
+    fn destination(mail: &QueuedMail) -> String {
+        let (_, domain) = mail.to.rsplit_once('@').unwrap_or_default();
+        domain.to_ascii_lowercase()
+    }
+
+    async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
+        self.app.stores.outbox.due(limit).await
+    }
+
+    async fn backlog(&self) -> StoreResult<Backlog> {
+        self.app.stores.outbox.backlog().await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.app.clock.now()
+    }
+
+    async fn deliver(&self, mail: &QueuedMail) -> StoreResult<&'static str> {
+        let delivery = mail::deliver(&self.app, self.transport.as_ref(), mail).await?;
+        Ok(match delivery {
+            Delivery::Sent => "sent",
+            Delivery::Delayed => "delayed",
+            Delivery::GivenUp => "given_up",
+        })
+    }
+}
+
+fn describe() {
+    metrics::describe_counter!(
+        Mails::METRICS.deliveries,
+        "Tries to hand a mail to the mail server, by what came of them: sent, delayed (to be tried again), given_up"
+    );
+    metrics::describe_gauge!(Mails::METRICS.due, "Mails that are due to be sent");
+    metrics::describe_gauge!(
+        Mails::METRICS.oldest,
+        metrics::Unit::Seconds,
+        "How long the mail is due that waits longest"
+    );
+}
