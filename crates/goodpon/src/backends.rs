@@ -9,7 +9,7 @@ use goodpon_application::ports::{Clock, Random};
 use goodpon_domain::business_time::BusinessZone;
 use goodpon_mysql::{OpenError, Store};
 use goodpon_scaled::Scaled;
-use goodpon_sqlite::DATABASE_FILE;
+use goodpon_sqlite::{DATABASE_FILE, ReadOnlyStore};
 use goodpon_supervise::Supervisor;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -133,8 +133,8 @@ pub fn open_embedded(
 ///
 /// # Errors
 /// As [`open_embedded`].
-pub fn open_read_only(data_dir: &Path) -> Result<goodpon_sqlite::Store, Failed> {
-    goodpon_sqlite::Store::open_read_only(data_dir, Arc::new(SystemClock)).map_err(|error| {
+pub fn open_read_only(data_dir: &Path) -> Result<ReadOnlyStore, Failed> {
+    ReadOnlyStore::open(data_dir).map_err(|error| {
         match denied_to_this_user(&error, data_dir) {
             true => Failed::new(format!(
                 "the data folder {} is closed to this user: run this as the user that runs `goodpon serve`",
@@ -199,7 +199,7 @@ pub async fn scaled(store: &Store, servers: &Servers) -> Result<Scaled, Failed> 
 /// A store to look at, and to keep in order, from the command line.
 pub enum Place {
     /// In a data folder.
-    Folder(goodpon_sqlite::Store),
+    Folder(ReadOnlyStore),
     /// On a server.
     Server(Store),
 }

@@ -202,7 +202,7 @@ pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
 pub fn mailbox(settings: &Settings, to: Option<&str>, as_json: bool) -> Result<String, Failed> {
     let mails = wait_for(async {
         let listed = match Place::open(settings).await? {
-            Place::Folder(store) => store.list(to, SHOWN_MAILS).await,
+            Place::Folder(store) => store.mails(to, SHOWN_MAILS).await,
             Place::Server(store) => Outbox::list(&store, to, SHOWN_MAILS).await,
         };
         listed.map_err(Failed::new)

@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    Store,
     codec::{micros, row_limit, timestamp},
     mail::{self, Kind},
+    store::Store,
     writer::Tx,
 };
 

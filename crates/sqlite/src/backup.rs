@@ -14,7 +14,12 @@ use rusqlite::{
     ffi,
 };
 
-use crate::{DATABASE_FILE, OpenError, Store, folder, guard, schema::Schema};
+use crate::{
+    error::OpenError,
+    folder::{self, DATABASE_FILE},
+    guard,
+    schema::Schema,
+};
 
 /// Why a backup is not written or not restored. Displays as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -61,17 +66,15 @@ pub enum BackupError {
     },
 }
 
-impl Store {
-    /// Writes the store as of now into `file`, while it goes on serving. Blocks until the file is checked and on
-    /// the disk, and its checksum beside it (`FILE.sha256`, for `sha256sum -c`). Refuses to overwrite.
-    pub fn backup(&self, file: &Path) -> Result<(), BackupError> {
-        check_name(file)?;
-        let sum_file = checksum::beside(file);
-        refuse_existing(&sum_file, &[""])?;
-        copy_checked(&self.inner.folder.join(DATABASE_FILE), file)?;
-        checksum::write(file, &sum_file).map_err(at(&sum_file))?;
-        sync(parent(file))
-    }
+/// Writes the database of a data folder as of now into `file`, also while it is served. Blocks until the file is checked
+/// and on the disk, and its checksum beside it (`FILE.sha256`, for `sha256sum -c`). Refuses to overwrite.
+pub(crate) fn write(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
+    check_name(file)?;
+    let sum_file = checksum::beside(file);
+    refuse_existing(&sum_file, &[""])?;
+    copy_checked(&data_dir.join(DATABASE_FILE), file)?;
+    checksum::write(file, &sum_file).map_err(at(&sum_file))?;
+    sync(parent(file))
 }
 
 /// Puts a backup into a data folder that has no database yet. Blocks until it is checked, also against its checksum

@@ -13,7 +13,7 @@ use goodpon_supervise::{Supervisor, Task, Thread};
 use metrics::Gauge;
 use rusqlite::Connection;
 
-use crate::{OpenError, disk::Disk, writer};
+use crate::{disk::Disk, error::OpenError, writer};
 
 /// From that many pages on the log is moved (64 MiB of 4 KiB pages).
 const LOG_PAGES: i64 = 16_384;

@@ -15,7 +15,11 @@ use goodpon_domain::{
 };
 use rusqlite::Connection;
 
-use crate::{Inner, Store, coupon_state::Stored, redemption};
+use crate::{
+    coupon_state::Stored,
+    redemption,
+    store::{Inner, Store},
+};
 
 /// So many coupons are looked up in a few hundred microseconds at the most, if their pages are in memory.
 const FEW_COUPONS: usize = 64;

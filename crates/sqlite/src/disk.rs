@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{ErrorCode, ffi};
 
-use crate::DATABASE_FILE;
+use crate::folder::DATABASE_FILE;
 
 /// Says why and ends the process, without another write. Returns in tests only.
 pub(crate) type EndProcess = Arc<dyn Fn(&str) + Send + Sync>;

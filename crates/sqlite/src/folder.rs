@@ -3,12 +3,15 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::OpenError;
+use crate::error::OpenError;
+
+/// The database's name within the data folder.
+pub const DATABASE_FILE: &str = "goodpon.db";
 
 /// Within the data folder.
 const LOCK_FILE: &str = "goodpon.lock";
@@ -85,11 +88,20 @@ pub(crate) fn database_file(folder: &Path) -> Result<File, OpenError> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(folder.join(crate::DATABASE_FILE))
+        .open(folder.join(DATABASE_FILE))
         .map_err(|reason| OpenError::Folder {
             folder: folder.to_owned(),
             reason,
         })
+}
+
+/// A folder's whole path: SQLite takes some names for commands, such as `file:…?mode=ro`, but none that begins with a
+/// slash.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf, OpenError> {
+    std::path::absolute(folder).map_err(|reason| OpenError::Folder {
+        folder: folder.to_owned(),
+        reason,
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use goodpon_application::ports::{
     Audit, DependencyHealth, Difference, Health, StoreError, StoreResult,
 };
 
-use crate::{Store, audit, schema};
+use crate::{audit, schema, store::Store};
 
 impl Store {
     async fn ask(&self) -> StoreResult<()> {
@@ -13,9 +13,7 @@ impl Store {
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
         })
         .await?;
-        let Some(writer) = &self.inner.writer else {
-            return Ok(());
-        };
+        let writer = &self.inner.writer;
         if let Some(problem) = writer.pulse().problem() {
             return Err(StoreError::Unavailable {
                 reason: problem.into(),

@@ -18,10 +18,11 @@ use goodpon_domain::{
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 
 use crate::{
-    Store, activity,
+    activity,
     codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
     coupon_state::Stored,
     place::Place,
+    store::Store,
 };
 
 /// So many entries of a stream are read at once, after its first one.

@@ -19,7 +19,7 @@ use goodpon_domain::id::TemplateId;
 use goodpon_supervise::{Supervisor, Task, Thread};
 use rusqlite::{Connection, params};
 
-use crate::{OpenError, reader};
+use crate::{error::OpenError, reader};
 
 /// A holder's bits stand in one block: one line of the processor's cache.
 type Block = [AtomicU64; 8];

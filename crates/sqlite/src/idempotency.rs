@@ -10,7 +10,7 @@ use goodpon_application::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{Store, codec::micros, key_index::Key, writer::Tx};
+use crate::{codec::micros, key_index::Key, store::Store, writer::Tx};
 
 struct Record {
     body: [u8; 16],

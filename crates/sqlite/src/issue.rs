@@ -16,10 +16,10 @@ use goodpon_domain::{
 use rusqlite::{Connection, params};
 
 use crate::{
-    Store,
     codec::{coupon_status, micros},
     holder::Holder,
     ledger,
+    store::Store,
     writer::Tx,
 };
 

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
-    Store,
     codec::{micros, row_limit},
     late_index::{Late, LateIndex, Lookup, Read},
+    store::Store,
     writer::Tx,
 };
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::FromSql};
 
-use crate::{figures::LateFigures, is_outage};
+use crate::{error::is_outage, figures::LateFigures};
 
 /// So many entries may wait, or fewer heavy ones (see [`Late::weight`]): 20 to 40 MiB, and two or three times as many
 /// rows to be read after a crash.

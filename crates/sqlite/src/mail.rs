@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use crate::{
-    Store,
     codec::{micros, optional_timestamp, row_limit, timestamp},
+    store::Store,
     writer::Tx,
 };
 
@@ -204,7 +204,7 @@ fn select(
 }
 
 /// The address as typed counts before the same address in other case.
-fn list(
+pub(crate) fn list(
     connection: &Connection,
     to: Option<&str>,
     limit: usize,

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    Store,
     account::load_by_email,
     codec::{micros, optional_timestamp, role, timestamp},
+    store::Store,
     writer::Tx,
 };
 

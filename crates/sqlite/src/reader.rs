@@ -14,9 +14,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::{
-    OpenError,
+    error::{OpenError, store_error},
     glance::{Glance, Glances},
-    store_error,
 };
 
 /// The tasks of the two kinds of threads.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::OpenError;
+use crate::error::OpenError;
 
 /// Brings the schema from its index in [`STEPS`] to its index + 1.
 struct Step {

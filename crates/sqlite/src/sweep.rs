@@ -19,11 +19,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
-    Store,
     codec::{history_action, micros, row_limit, template_status},
     coupon_state::Stored,
     ledger,
     place::Place,
+    store::Store,
     writer::Tx,
 };
 

@@ -16,9 +16,9 @@ use goodpon_domain::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    Store,
     codec::{discount_type, limit_type, micros, optional_timestamp, template_status, timestamp},
     merchant::{count, standing},
+    store::Store,
     writer::Tx,
 };
 

@@ -15,8 +15,8 @@ use jiff::SignedDuration;
 use rusqlite::{Connection, params};
 
 use crate::{
-    Store,
     codec::{micros, row_limit, template_status},
+    store::Store,
     sweep::Purpose,
     template,
     writer::Tx,

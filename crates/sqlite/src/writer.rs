@@ -25,9 +25,19 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    OpenError, activity::Activity, book::Book, coupon_state::States, disk::Disk, holder::Holders,
-    holder_filter::HolderFilter, idempotency::CommonAnswers, key_index::Keys,
-    late_index::LateIndex, pulse::Pulse, store_error, sweep, template_cache::TemplateCache,
+    activity::Activity,
+    book::Book,
+    coupon_state::States,
+    disk::Disk,
+    error::{OpenError, store_error},
+    holder::Holders,
+    holder_filter::HolderFilter,
+    idempotency::CommonAnswers,
+    key_index::Keys,
+    late_index::LateIndex,
+    pulse::Pulse,
+    sweep,
+    template_cache::TemplateCache,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.

@@ -26,9 +26,10 @@ async fn a_sync_of_moved_pages_that_fails_ends_the_process() {
     let template = scene.template(Limit::None).await;
     scene.issued(template, "user").await;
     let (disk, whys) = broken_disk(&scene);
-    let connection = Connection::open(scene.folder.path().join(crate::DATABASE_FILE)).unwrap();
+    let connection =
+        Connection::open(scene.folder.path().join(crate::folder::DATABASE_FILE)).unwrap();
     let inner = &scene.store.inner;
-    let handle = inner.writer.as_ref().unwrap().handle();
+    let handle = inner.writer.handle();
     move_bulk(&connection, &disk, &handle);
     assert!(disk.has_failed());
     let whys = whys.lock().unwrap();
@@ -54,7 +55,7 @@ fn a_log_that_grows_is_told_of_at_the_bound_and_at_each_doubling() {
 #[tokio::test]
 async fn a_log_that_grew_is_cut_back() {
     let scene = Scene::new().await;
-    let limit: i64 = writer::connect(&scene.folder.path().join(crate::DATABASE_FILE))
+    let limit: i64 = writer::connect(&scene.folder.path().join(crate::folder::DATABASE_FILE))
         .unwrap()
         .pragma_query_value(None, "journal_size_limit", |row| row.get(0))
         .unwrap();

@@ -44,7 +44,7 @@ async fn it_is_filled_from_the_index_in_chunks() {
             .unwrap();
         let filter = Arc::new(HolderFilter::default());
         let filler = Filler::start(
-            &scene.folder.path().join(crate::DATABASE_FILE),
+            &scene.folder.path().join(crate::folder::DATABASE_FILE),
             Arc::clone(&filter),
             &Supervisor::new(),
         );

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use goodpon_application::ports::{Audit, Coupons, Health, Histories, Outbox, StoreError};
+use goodpon_application::ports::{Audit, Coupons, Histories, Outbox};
 use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{account::EmailKey, template::Limit};
 use jiff::SignedDuration;
@@ -12,7 +12,12 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{Scene, open};
-use crate::{BackupError, DATABASE_FILE, OpenError, Store, restore};
+use crate::{
+    backup::{self, BackupError, restore},
+    error::OpenError,
+    folder::DATABASE_FILE,
+    read_only::ReadOnlyStore,
+};
 
 #[tokio::test]
 async fn a_folder_has_one_writer() {
@@ -45,7 +50,7 @@ async fn a_schema_that_is_too_new_is_refused() {
     drop(connection);
     for refused in [
         open(&folder, &clock).err().unwrap(),
-        Store::open_read_only(folder.path(), clock).err().unwrap(),
+        ReadOnlyStore::open(folder.path()).err().unwrap(),
     ] {
         assert!(
             matches!(refused, OpenError::SchemaTooNew { found: 99, .. }),
@@ -72,31 +77,24 @@ async fn a_schema_to_which_a_newer_program_added_is_worked_on() {
     connection.execute_batch(newer).unwrap();
     let store = open(&folder, &clock).unwrap();
     assert_eq!(store.audit().await.unwrap(), []);
-    let clock = Arc::clone(&clock);
-    let reader = Store::open_read_only(folder.path(), clock).unwrap();
+    let reader = ReadOnlyStore::open(folder.path()).unwrap();
     assert_eq!(reader.audit().await.unwrap(), []);
     let copy = folder.path().join("copy");
-    store.backup(&copy).unwrap();
+    backup::write(folder.path(), &copy).unwrap();
     let restored = TempDir::new().unwrap();
     restore(&copy, &restored.path().join("data")).unwrap();
     assert_eq!(asked("SELECT max(version) FROM schema_steps"), Ok(99));
 }
 
 #[tokio::test]
-async fn a_second_process_can_read_but_not_write() {
+async fn a_second_process_can_read() {
     let scene = Scene::new().await;
-    let clock = Arc::clone(&scene.clock);
-    let reader = Store::open_read_only(scene.folder.path(), clock).unwrap();
+    let reader = ReadOnlyStore::open(scene.folder.path()).unwrap();
     assert_eq!(reader.audit().await.unwrap(), []);
-    assert_eq!(reader.check().await[0].problem, None);
-    let mails = Outbox::list(&reader, Some("owner@EXAMPLE.com"), 10)
-        .await
-        .unwrap();
+    let mails = reader.mails(Some("owner@EXAMPLE.com"), 10).await.unwrap();
     assert_eq!(mails.len(), 1);
-    let refused = reader.mark_sent(1).await;
-    assert!(matches!(refused, Err(StoreError::Unexpected(_))));
     let empty = TempDir::new().unwrap();
-    let missing = Store::open_read_only(empty.path(), Arc::clone(&scene.clock) as _);
+    let missing = ReadOnlyStore::open(empty.path());
     assert!(matches!(missing, Err(OpenError::Missing(_))));
 }
 
@@ -144,14 +142,14 @@ async fn a_backup_is_one_moment_of_a_store_that_serves() {
             }
         }
     });
-    let (store, to) = (scene.store.clone(), file.clone());
-    tokio::task::spawn_blocking(move || store.backup(&to))
+    let (folder, to) = (scene.folder.path().to_owned(), file.clone());
+    tokio::task::spawn_blocking(move || backup::write(&folder, &to))
         .await
         .unwrap()
         .unwrap();
     issuing.await.unwrap();
     assert_eq!(others(place.path()), ["backup.db", "backup.db.sha256"]);
-    let again = scene.store.backup(&file);
+    let again = backup::write(scene.folder.path(), &file);
     assert!(matches!(again, Err(BackupError::Exists(_))));
 
     let target = TempDir::new().unwrap();
@@ -188,7 +186,7 @@ async fn an_unsound_backup_is_not_restored() {
     }
     let place = TempDir::new().unwrap();
     let sound = place.path().join("sound");
-    scene.store.backup(&sound).unwrap();
+    backup::write(scene.folder.path(), &sound).unwrap();
     let target = TempDir::new().unwrap();
     let try_it = |name: &str, content: Option<&[u8]>| {
         let file = place.path().join(name);
@@ -236,7 +234,7 @@ async fn a_backup_is_what_its_checksum_says() {
     let scene = Scene::new().await;
     let place = TempDir::new().unwrap();
     let file = place.path().join("backup");
-    scene.store.backup(&file).unwrap();
+    backup::write(scene.folder.path(), &file).unwrap();
     let target = TempDir::new().unwrap();
     let connection = Connection::open(&file).unwrap();
     // What no check of the database finds: a text that says something else.
@@ -248,7 +246,7 @@ async fn a_backup_is_what_its_checksum_says() {
     fs::remove_file(place.path().join("backup.sha256")).unwrap();
     restore(&file, target.path()).unwrap();
     fs::write(place.path().join("other.sha256"), "").unwrap();
-    let taken = scene.store.backup(&place.path().join("other"));
+    let taken = backup::write(scene.folder.path(), &place.path().join("other"));
     assert!(matches!(taken, Err(BackupError::Exists(_))), "{taken:?}");
 }
 
@@ -308,15 +306,15 @@ async fn names_are_taken_as_they_stand() {
         " ",
     ] {
         let file = place.path().join(name);
-        scene.store.backup(&file).unwrap();
+        backup::write(scene.folder.path(), &file).unwrap();
         assert!(file.is_file(), "{name}");
         let target = place.path().join(format!("into {name}"));
         restore(&file, &target).unwrap();
-        let store = Store::open_read_only(&target, Arc::clone(&scene.clock) as _).unwrap();
+        let store = ReadOnlyStore::open(&target).unwrap();
         assert_eq!(store.audit().await.unwrap(), [], "{name}");
     }
     for name in ["-", "a/", ".", "..", ""] {
-        let refused = scene.store.backup(Path::new(name));
+        let refused = backup::write(scene.folder.path(), Path::new(name));
         assert!(matches!(refused, Err(BackupError::Name(_))), "{name}");
         let refused = restore(Path::new(name), place.path());
         assert!(matches!(refused, Err(BackupError::Name(_))), "{name}");
@@ -365,7 +363,7 @@ async fn entries_of_before_may_lack_their_amounts() {
     store.close();
     let path = folder.path().join(DATABASE_FILE);
     as_of_the_first_schema(&path);
-    let refused = Store::open_read_only(folder.path(), Arc::clone(&clock) as _);
+    let refused = ReadOnlyStore::open(folder.path());
     let told = refused.err().unwrap().to_string();
     assert!(told.contains("run `goodpon serve` once"), "{told}");
     let store = open(&folder, &clock).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use goodpon_port_laws::{FreshRandom, World};
 use goodpon_supervise::Supervisor;
 
-use crate::{Store, late_index, tests::under};
+use crate::{late_index, store::Store, tests::under};
 
 async fn world(most_waiting: usize) -> World {
     let folder = tempfile::tempdir().expect("a folder for the store");

@@ -30,7 +30,13 @@ use rusqlite::{Connection, config::DbConfig};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::{DATABASE_FILE, OpenError, Store, Under, late_index::MOST_WAITING, writer::Tx};
+use crate::{
+    error::OpenError,
+    folder::DATABASE_FILE,
+    late_index::MOST_WAITING,
+    store::{Store, Under},
+    writer::Tx,
+};
 
 /// A store in a folder of its own, with one shop.
 pub(crate) struct Scene {

@@ -10,7 +10,7 @@ use goodpon_supervise::{State, Supervisor};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::{Store, tests::Scene};
+use crate::{store::Store, tests::Scene};
 
 /// Set in the process that is to end.
 const ENDS: &str = "GOODPON_TEST_ENDS";

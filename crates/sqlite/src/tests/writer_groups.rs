@@ -13,7 +13,7 @@ use goodpon_domain::{
 };
 
 use super::Scene;
-use crate::{Store, writer::Tx};
+use crate::{store::Store, writer::Tx};
 
 /// Runs `bad` in one group with two good writes, which must both be kept.
 async fn with_neighbours(bad: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send + 'static) {
@@ -121,16 +121,7 @@ async fn a_full_disk_is_an_outage_and_loses_nothing() {
         assert!(issued < 10_000);
     };
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
-    assert!(
-        scene
-            .store
-            .inner
-            .writer
-            .as_ref()
-            .unwrap()
-            .pulse()
-            .is_failing()
-    );
+    assert!(scene.store.inner.writer.pulse().is_failing());
     let health = scene.store.check().await;
     assert_eq!(health[0].problem.as_deref(), Some("writes fail"));
     limit_pages(&scene.store, 1_000_000).await;

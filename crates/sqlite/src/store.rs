@@ -1,0 +1,191 @@
+//! The embedded store: what it is made of, how it is opened, and its ways to read and to write.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use goodpon_application::in_flight::InFlight;
+use goodpon_application::ports::{Clock, Random, StoreResult};
+use goodpon_domain::business_time::BusinessZone;
+use goodpon_supervise::{Supervisor, end_at_once};
+use rusqlite::Connection;
+
+use crate::{
+    activity, checkpoint,
+    coupon_state::States,
+    disk::{Disk, EndProcess},
+    error::OpenError,
+    figures,
+    folder::{self, DATABASE_FILE},
+    guard,
+    holder::Holders,
+    holder_filter::{self, HolderFilter},
+    holder_sets::HolderSets,
+    key_index::{self, Keys},
+    late_index::{self, LateIndex, Waiting},
+    reader::{Length, Readers},
+    schema::{self, Schema},
+    template_cache, writer,
+};
+
+/// What a store is opened under.
+pub(crate) struct Under<'a> {
+    pub(crate) supervisor: &'a Supervisor,
+    /// Called when the disk fails.
+    pub(crate) end: EndProcess,
+    /// How many entries wait at most for each late index.
+    pub(crate) most_waiting: usize,
+}
+
+/// The embedded store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) readers: Readers,
+    pub(crate) templates: Arc<template_cache::TemplateCache>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) waiting_keys: Arc<Waiting<Keys>>,
+    pub(crate) waiting_holders: Arc<Waiting<Holders>>,
+    pub(crate) waiting_states: Arc<Waiting<States>>,
+    pub(crate) key_round: key_index::Round,
+    pub(crate) filter: Arc<HolderFilter>,
+    pub(crate) holder_sets: HolderSets,
+    pub(crate) clock: Arc<dyn Clock>,
+    // These end before the writer, whose last act is to empty the log.
+    pub(crate) _filler: holder_filter::Filler,
+    pub(crate) _checkpointer: checkpoint::Checkpointer,
+    pub(crate) writer: writer::Writer,
+    // Its file is closed after all connections.
+    pub(crate) _disk: Arc<Disk>,
+    // Given back last, when nothing writes any more.
+    pub(crate) _lock: folder::Lock,
+}
+
+impl Store {
+    /// Opens the data folder for reading and writing: takes its lock, makes or migrates the database. Its
+    /// threads run under `supervisor`; when the disk fails, the process ends at once.
+    pub fn open(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        zone: BusinessZone,
+        supervisor: &Supervisor,
+    ) -> Result<Self, OpenError> {
+        let under = Under {
+            supervisor,
+            end: Arc::new(|why| end_at_once(why)),
+            most_waiting: late_index::MOST_WAITING,
+        };
+        Self::open_with(folder, clock, random, zone, under)
+    }
+
+    /// As [`Self::open`], under other circumstances.
+    pub(crate) fn open_with(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        zone: BusinessZone,
+        under: Under<'_>,
+    ) -> Result<Self, OpenError> {
+        let Under {
+            supervisor,
+            end,
+            most_waiting,
+        } = under;
+        let folder = &folder::absolute(folder)?;
+        let lock = folder::Lock::take(folder)?;
+        figures::describe();
+        let disk = Arc::new(Disk::new(folder, folder::database_file(folder)?, end));
+        disk.forget_shared_index().map_err(OpenError::Sync)?;
+        let path = folder.join(DATABASE_FILE);
+        let mut connection = writer::connect(&path)?;
+        checkpoint::recover(&connection, &disk)?;
+        schema::migrate(&mut connection)?;
+        if let Some(what) = guard::strange(&connection, Schema::read(&connection)?.version)? {
+            return Err(OpenError::Strange(what));
+        }
+        activity::catch_up(&connection)?;
+        let templates = Arc::new(template_cache::TemplateCache::default());
+        let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
+        let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
+        let states = LateIndex::<States>::open(&connection, most_waiting)?;
+        let (waiting_keys, waiting_holders) = (keys.waiting(), holders.waiting());
+        let waiting_states = states.waiting();
+        let filter = Arc::new(HolderFilter::default());
+        waiting_holders.for_each_key(|holder| holder.add_to(&filter));
+        let tools = writer::Tools {
+            path: path.clone(),
+            clock: Arc::clone(&clock),
+            random,
+            zone,
+            templates: Arc::clone(&templates),
+            filter: Arc::clone(&filter),
+            disk: Arc::clone(&disk),
+        };
+        let writer = writer::Writer::start(connection, keys, holders, states, tools, supervisor)?;
+        let filler = holder_filter::Filler::start(&path, Arc::clone(&filter), supervisor)?;
+        let checkpointer =
+            checkpoint::Checkpointer::start(&path, Arc::clone(&disk), writer.handle(), supervisor)?;
+        let readers = Readers::start(&path, supervisor)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                readers,
+                templates,
+                in_flight: Arc::default(),
+                waiting_keys,
+                waiting_holders,
+                waiting_states,
+                key_round: key_index::Round::beginning_at(clock.now()),
+                filter,
+                holder_sets: HolderSets::default(),
+                clock,
+                _filler: filler,
+                _checkpointer: checkpointer,
+                writer,
+                _disk: disk,
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Gives this handle back. With the last one, all queued writes are finished, the log is moved into the
+    /// database and the data folder is free again. Blocks until then.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Looks a few rows up by their keys, for hot requests: here and now if that is quick at present.
+    pub(crate) async fn glance<T: Send + 'static>(
+        &self,
+        run: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.inner.readers.glance(run).await
+    }
+
+    /// Looks a few rows up, on a thread that may block.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.inner.readers.run(Length::Lookup, run).await
+    }
+
+    /// Goes through many rows, on a thread that may block for long.
+    pub(crate) async fn scan<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.inner.readers.run(Length::Scan, run).await
+    }
+
+    /// Writes: `run` is part of the next group commit, and `Ok` means that it is durable.
+    /// It may run more than once, but only its last run counts.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut writer::Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.inner.writer.write(run).await
+    }
+}
