@@ -3,7 +3,7 @@
 //! Nothing derived is trusted: counters are counted anew, uniqueness is counted without the unique index, and each
 //! coupon's state is replayed from its entries. Memory grows with the number of templates only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use goodpon_application::{
     audit::{self},
@@ -23,7 +23,7 @@ use crate::{
     late_index,
     replay::{self, Replays},
     schema::{self, Schema},
-    template,
+    template_row,
 };
 
 /// Tells every difference between what is stored and what the ledger says.
@@ -41,7 +41,7 @@ fn differences(snapshot: &Connection) -> rusqlite::Result<Vec<Difference>> {
     if !schema_is_whole {
         return Ok(audit.differences);
     }
-    template::for_each(snapshot, |template| {
+    template_row::for_each(snapshot, |template| {
         audit
             .templates
             .insert(template.id, (template, Tally::default()));
@@ -140,7 +140,7 @@ impl Audit {
         }
         let fresh = Connection::open_in_memory()?;
         schema::create(&fresh)?;
-        let (expected, found) = (schema_objects(&fresh)?, schema_objects(connection)?);
+        let (expected, found) = (schema::objects(&fresh)?, schema::objects(connection)?);
         for name in expected
             .keys()
             .chain(found.keys().filter(|name| !expected.contains_key(*name)))
@@ -398,20 +398,6 @@ impl Audit {
             self.differences.extend(told);
         }
     }
-}
-
-/// The statement that made each table and index, by name; without the two tables that Litestream keeps in a database
-/// that it replicates.
-pub(crate) fn schema_objects(
-    connection: &Connection,
-) -> rusqlite::Result<BTreeMap<String, String>> {
-    connection
-        .prepare(
-            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
-             AND name NOT IN ('_litestream_seq', '_litestream_lock')",
-        )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
 }
 
 #[cfg(test)]

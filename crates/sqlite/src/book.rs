@@ -6,7 +6,7 @@ use std::sync::Arc;
 use goodpon_domain::{id::TemplateId, template::Template};
 use rusqlite::Connection;
 
-use crate::{template, template_cache::TemplateCache};
+use crate::{template_cache::TemplateCache, template_row};
 
 /// Templates that the running group has looked at. Their counters are written once a group rather than once a
 /// request; whatever else of a template changes is written by the request that changes it.
@@ -31,7 +31,7 @@ impl Book {
             Entry::Vacant(place) => {
                 let committed = match cache.get(id) {
                     Some(template) => template,
-                    None => match template::load(connection, id)? {
+                    None => match template_row::load(connection, id)? {
                         Some(template) => Arc::new(template),
                         None => return Ok(None),
                     },
@@ -49,7 +49,7 @@ impl Book {
         for page in self.0.values() {
             let (new, old) = (&page.template, &page.committed);
             if (new.issue_count, new.redeem_count) != (old.issue_count, old.redeem_count) {
-                template::write_counts(connection, new)?;
+                template_row::write_counts(connection, new)?;
             }
         }
         Ok(())

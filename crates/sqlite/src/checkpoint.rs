@@ -1,150 +1,10 @@
-//! Moves the write-ahead log into the database, beside the writer.
-//!
-//! A thread of its own copies the bulk with passive checkpoints, which hinder nobody, and waits until it is on the
-//! disk. Each leaves what was written meanwhile, less every time; the writer copies the last of it between two groups,
-//! after which it begins the log anew from its start.
+//! Steps of a checkpoint: what the start, the writer between two groups, and its end do.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use goodpon_supervise::{Supervisor, Task, Thread};
-use metrics::Gauge;
 use rusqlite::Connection;
 
-use crate::{disk::Disk, error::OpenError, writer};
-
-/// From that many pages on the log is moved (64 MiB of 4 KiB pages).
-const LOG_PAGES: i64 = 16_384;
-/// With no more left than that it is the writer's turn.
-const LAST_STEP_PAGES: i64 = 256;
-/// With more left than that the writer would hold its queue up for too long.
-const MOST_STEP_PAGES: i64 = 2_048;
-/// From that size on the log is warned of, and again whenever it has doubled.
-const LOUD_BYTES: u64 = 1 << 30;
-const PASSES: usize = 5;
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The checkpoint thread. Dropping it ends the thread.
-pub(crate) struct Checkpointer {
-    stop: Option<Sender<()>>,
-    thread: Option<Thread>,
-}
-
-impl Checkpointer {
-    pub(crate) fn start(
-        path: &Path,
-        disk: Arc<Disk>,
-        writer: writer::Handle,
-        supervisor: &Supervisor,
-    ) -> Result<Self, OpenError> {
-        let (stop, stopped) = bounded::<()>(0);
-        let (path, mut size) = (path.to_owned(), LogSize::of(path));
-        // The log only grows while it rests.
-        let task = Task::restart("checkpoint").ends_by_itself();
-        let thread = supervisor.spawn_thread(task, move |report| {
-            let connection = writer::connect(&path).map_err(|error| error.to_string())?;
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
-                size.look();
-                match log_pages(&connection, "NOOP") {
-                    Ok((log, _)) if log >= LOG_PAGES => move_bulk(&connection, &disk, &writer),
-                    Ok(_) => {}
-                    Err(error) => {
-                        report.trouble(&error);
-                        tracing::warn!(%error, "the log's length cannot be read");
-                        continue;
-                    }
-                }
-                report.ran();
-            }
-            Ok(())
-        });
-        let thread = thread.map_err(OpenError::Thread)?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            thread.join();
-        }
-    }
-}
-
-/// Watches how large the log is.
-struct LogSize {
-    log: PathBuf,
-    gauge: Gauge,
-    /// Warned of from that size on.
-    loud: u64,
-}
-
-impl LogSize {
-    fn of(database: &Path) -> Self {
-        let mut log = database.as_os_str().to_owned();
-        log.push("-wal");
-        Self {
-            log: log.into(),
-            gauge: metrics::gauge!("goodpon_database_wal_bytes"),
-            loud: LOUD_BYTES,
-        }
-    }
-
-    fn look(&mut self) {
-        // One that is missing has just been emptied.
-        let bytes = self.log.metadata().map_or(0, |log| log.len());
-        self.gauge.set(bytes as f64);
-        if self.is_news(bytes) {
-            let mebibytes = bytes >> 20;
-            tracing::warn!(
-                mebibytes,
-                "the database's log grows: something reads an old state of the database, such as `goodpon backup`, `goodpon verify` or a tool that copies it"
-            );
-        }
-    }
-
-    /// Whether a size is to be warned of: the first beyond the bound, and each that is twice the last of these.
-    fn is_news(&mut self, bytes: u64) -> bool {
-        if bytes < LOUD_BYTES {
-            self.loud = LOUD_BYTES;
-            return false;
-        }
-        let is_news = bytes >= self.loud;
-        if is_news {
-            self.loud = bytes.saturating_mul(2);
-        }
-        is_news
-    }
-}
-
-fn move_bulk(connection: &Connection, disk: &Disk, writer: &writer::Handle) {
-    let mut left = i64::MAX;
-    for _ in 0..PASSES {
-        match log_pages(connection, "PASSIVE") {
-            Ok((log, moved)) => left = log - moved,
-            Err(error) if disk.ends_with(&error) => return,
-            // A full disk: the log keeps all, and the next look tries again.
-            Err(error) => return tracing::warn!(%error, "checkpoint failed"),
-        }
-        // SQLite does that with the last step only, and the writer would have to wait for all of it. The pages count as
-        // moved already: if this fails, they would not be moved again.
-        if !disk.sync_database() {
-            return;
-        }
-        if left <= LAST_STEP_PAGES {
-            break;
-        }
-    }
-    if left <= MOST_STEP_PAGES {
-        writer.finish_checkpoint();
-    }
-}
+use crate::{disk::Disk, error::OpenError};
 
 /// The writer's part, between two groups.
 pub(crate) fn finish(connection: &Connection, disk: &Disk) {
@@ -181,11 +41,8 @@ pub(crate) fn close(connection: &Connection, disk: &Disk) {
 }
 
 /// Runs a checkpoint of that mode: pages in the log, and pages of those that are moved.
-fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
+pub(crate) fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         Ok((row.get(1)?, row.get(2)?))
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -124,7 +124,7 @@ impl Store {
             return Ok(Some(template));
         }
         let generation = cache.generation();
-        let read = crate::template::load(connection, id)?.map(Arc::new);
+        let read = crate::template_row::load(connection, id)?.map(Arc::new);
         if let Some(template) = &read {
             cache.offer(generation, template);
         }

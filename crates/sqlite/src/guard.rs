@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, config::DbConfig};
 
-use crate::{audit::schema_objects, schema};
+use crate::schema;
 
 /// Has a connection run nothing that the file's schema brings along, and refuse to write the schema as if it were data.
 pub(crate) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
@@ -28,7 +28,7 @@ pub(crate) fn strange(connection: &Connection, version: usize) -> rusqlite::Resu
     }
     let fresh = Connection::open_in_memory()?;
     schema::create_version(&fresh, version)?;
-    let (mut expected, mut found) = (schema_objects(&fresh)?, schema_objects(connection)?);
+    let (mut expected, mut found) = (schema::objects(&fresh)?, schema::objects(connection)?);
     // A program of the first version did not make it.
     for objects in [&mut expected, &mut found] {
         objects.remove(schema::STEPS_TABLE);

@@ -1,7 +1,5 @@
 //! Remembered answers, stored as one with what they tell.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use goodpon_application::{
     idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
@@ -10,7 +8,13 @@ use goodpon_application::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{codec::micros, key_index::Key, store::Store, writer::Tx};
+use crate::{
+    codec::micros,
+    key_index::Key,
+    key_round::{DELETE_STALE, stale_keys},
+    store::Store,
+    writer::Tx,
+};
 
 struct Record {
     body: [u8; 16],
@@ -40,41 +44,6 @@ fn find(
             })
         })
         .optional()
-}
-
-/// Ids of answers that many requests get, as far as the writer has met them since its last rollback.
-#[derive(Default)]
-pub(crate) struct CommonAnswers(HashMap<(u16, Bytes), i64>);
-
-impl CommonAnswers {
-    fn id(&mut self, connection: &Connection, answer: &Answer) -> rusqlite::Result<i64> {
-        use std::collections::hash_map::Entry;
-        match self.0.entry((answer.status, answer.body.clone())) {
-            Entry::Occupied(known) => Ok(*known.get()),
-            Entry::Vacant(place) => Ok(*place.insert(intern(connection, answer)?)),
-        }
-    }
-
-    /// For when the transaction that may have stored some of them is rolled back.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
-    }
-}
-
-/// The id of a common answer, which is stored if it is new.
-fn intern(connection: &Connection, answer: &Answer) -> rusqlite::Result<i64> {
-    let row = params![answer.status, answer.body.as_ref()];
-    let found = connection
-        .prepare_cached("SELECT id FROM common_answers WHERE status = ?1 AND body = ?2")?
-        .query_row(row, |row| row.get(0))
-        .optional()?;
-    if let Some(id) = found {
-        return Ok(id);
-    }
-    connection
-        .prepare_cached("INSERT INTO common_answers (status, body) VALUES (?1, ?2)")?
-        .execute(row)?;
-    Ok(connection.last_insert_rowid())
 }
 
 fn remember(
@@ -139,6 +108,24 @@ fn once<S, R>(
 }
 
 impl Store {
+    /// Deletes up to `limit` entries whose record is gone; 0 when there are none in the stripes whose turn it is.
+    pub(crate) async fn forget_keys(&self, limit: usize) -> StoreResult<usize> {
+        let turns = self.inner.key_round.due(self.inner.clock.now());
+        let find = move |connection: &Connection| stale_keys(connection, turns, limit);
+        let (next, keys) = self.scan(find).await?;
+        let mut deleted = 0;
+        if !keys.is_empty() {
+            let delete = move |tx: &mut Tx<'_>| {
+                let mut statement = tx.connection.prepare_cached(DELETE_STALE)?;
+                let each = keys.iter().map(|key| statement.execute([key]));
+                each.sum::<rusqlite::Result<usize>>()
+            };
+            deleted = self.write(delete).await?;
+        }
+        self.inner.key_round.go_on_from(next);
+        Ok(deleted)
+    }
+
     /// Writes a request that may bear a key: at most one of a key is on its way at a time.
     pub(crate) async fn write_once<S: Send + 'static, R: Send + 'static>(
         &self,

@@ -1,7 +1,7 @@
 //! Every store port on one embedded SQLite database.
 //!
 //! One thread owns the only write connection and commits in groups (see `writer.rs`); reads run on
-//! threads of their own (`reader.rs`); a third thread keeps the write-ahead log short (`checkpoint.rs`).
+//! threads of their own (`reader.rs`); a third thread keeps the write-ahead log short (`checkpointer.rs`).
 
 mod account;
 mod activity;
@@ -9,7 +9,9 @@ mod audit;
 mod backup;
 mod book;
 mod checkpoint;
+mod checkpointer;
 mod codec;
+mod common_answers;
 mod coupon;
 mod coupon_state;
 mod disk;
@@ -26,6 +28,7 @@ mod holder_sets;
 mod idempotency;
 mod issue;
 mod key_index;
+mod key_round;
 mod late_index;
 mod ledger;
 mod mail;
@@ -41,9 +44,11 @@ mod store;
 mod sweep;
 mod template;
 mod template_cache;
+mod template_row;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod walk;
 mod writer;
 
 pub use backup::{BackupError, restore};

@@ -1,5 +1,7 @@
 //! The schema, in numbered steps that are part of the program.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::OpenError;
@@ -110,6 +112,18 @@ fn do_step(connection: &Connection, step: &Step, number: i64) -> rusqlite::Resul
 pub(crate) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     let now: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     connection.pragma_update(None, "user_version", now)
+}
+
+/// The statement that made each table and index, by name; without the two tables that Litestream keeps in a database
+/// that it replicates.
+pub(crate) fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    connection
+        .prepare(
+            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+             AND name NOT IN ('_litestream_seq', '_litestream_lock')",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 /// How SQLite would run a query.

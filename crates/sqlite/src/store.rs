@@ -10,7 +10,7 @@ use goodpon_supervise::{Supervisor, end_at_once};
 use rusqlite::Connection;
 
 use crate::{
-    activity, checkpoint,
+    activity, checkpoint, checkpointer,
     coupon_state::States,
     disk::{Disk, EndProcess},
     error::OpenError,
@@ -20,7 +20,8 @@ use crate::{
     holder::Holders,
     holder_filter::{self, HolderFilter},
     holder_sets::HolderSets,
-    key_index::{self, Keys},
+    key_index::Keys,
+    key_round,
     late_index::{self, LateIndex, Waiting},
     reader::{Length, Readers},
     schema::{self, Schema},
@@ -49,13 +50,13 @@ pub(crate) struct Inner {
     pub(crate) waiting_keys: Arc<Waiting<Keys>>,
     pub(crate) waiting_holders: Arc<Waiting<Holders>>,
     pub(crate) waiting_states: Arc<Waiting<States>>,
-    pub(crate) key_round: key_index::Round,
+    pub(crate) key_round: key_round::Round,
     pub(crate) filter: Arc<HolderFilter>,
     pub(crate) holder_sets: HolderSets,
     pub(crate) clock: Arc<dyn Clock>,
     // These end before the writer, whose last act is to empty the log.
     pub(crate) _filler: holder_filter::Filler,
-    pub(crate) _checkpointer: checkpoint::Checkpointer,
+    pub(crate) _checkpointer: checkpointer::Checkpointer,
     pub(crate) writer: writer::Writer,
     // Its file is closed after all connections.
     pub(crate) _disk: Arc<Disk>,
@@ -126,8 +127,12 @@ impl Store {
         };
         let writer = writer::Writer::start(connection, keys, holders, states, tools, supervisor)?;
         let filler = holder_filter::Filler::start(&path, Arc::clone(&filter), supervisor)?;
-        let checkpointer =
-            checkpoint::Checkpointer::start(&path, Arc::clone(&disk), writer.handle(), supervisor)?;
+        let checkpointer = checkpointer::Checkpointer::start(
+            &path,
+            Arc::clone(&disk),
+            writer.handle(),
+            supervisor,
+        )?;
         let readers = Readers::start(&path, supervisor)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -137,7 +142,7 @@ impl Store {
                 waiting_keys,
                 waiting_holders,
                 waiting_states,
-                key_round: key_index::Round::beginning_at(clock.now()),
+                key_round: key_round::Round::beginning_at(clock.now()),
                 filter,
                 holder_sets: HolderSets::default(),
                 clock,

@@ -16,7 +16,7 @@ use goodpon_domain::{
     template::TemplateStatus,
 };
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::{
     codec::{history_action, micros, row_limit, template_status},
@@ -24,6 +24,7 @@ use crate::{
     ledger,
     place::Place,
     store::Store,
+    walk::{self, Walk},
     writer::Tx,
 };
 
@@ -62,59 +63,6 @@ static WITHDRAWN: LazyLock<String> = LazyLock::new(|| {
 
 const ENTRIES: &str = "SELECT recorded_at, id, action FROM coupon_histories
      WHERE template_id = ?1 AND (recorded_at, id) > (?2, ?3) AND recorded_at < ?4 ORDER BY recorded_at, id LIMIT ?5";
-
-/// How far a template's walk has come.
-#[derive(Clone, PartialEq, Eq)]
-struct Walk {
-    /// The last entry that was passed.
-    passed: Place,
-    /// When the next coupon is due; `i64::MAX` for never, `None` if somebody must look for it.
-    next_due_at: Option<i64>,
-    /// Whether it reached the end of a discarded template: nothing is issued any more.
-    finished: bool,
-}
-
-fn load(connection: &Connection, template: TemplateId) -> rusqlite::Result<Walk> {
-    let stored = connection
-        .prepare_cached(
-            "SELECT passed_at, passed_id, next_due_at, finished FROM template_walks WHERE template_id = ?1",
-        )?
-        .query_row([template.0], |row| {
-            Ok(Walk {
-                passed: Place::read(row, 0, 1)?,
-                next_due_at: row.get(2)?,
-                finished: row.get(3)?,
-            })
-        })
-        .optional()?;
-    Ok(stored.unwrap_or(Walk {
-        passed: Place::BEGINNING,
-        next_due_at: None,
-        finished: false,
-    }))
-}
-
-fn store(connection: &Connection, template: TemplateId, walk: &Walk) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO template_walks (template_id, passed_at, passed_id, next_due_at, finished)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            template.0,
-            walk.passed.0,
-            walk.passed.1,
-            walk.next_due_at,
-            walk.finished
-        ])?;
-    Ok(())
-}
-
-/// All walks begin anew: after the clock was set back, new entries come to stand before those that were passed.
-pub(crate) fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM template_walks", [])?;
-    Ok(())
-}
 
 /// The next entries of before `until`, each with whether it is an ISSUE.
 fn entries(
@@ -255,7 +203,7 @@ fn go_on(
             _ => return Ok(()),
         }
     }
-    let before = load(tx.connection, template)?;
+    let before = walk::load(tx.connection, template)?;
     let mut walk = Walk {
         next_due_at: None,
         ..before.clone()
@@ -296,7 +244,7 @@ fn go_on(
         }
     }
     if walk != before {
-        store(tx.connection, template, &walk)?;
+        walk::store(tx.connection, template, &walk)?;
     }
     Ok(())
 }

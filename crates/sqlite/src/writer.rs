@@ -27,17 +27,18 @@ use tokio::sync::oneshot;
 use crate::{
     activity::Activity,
     book::Book,
+    checkpoint,
+    common_answers::CommonAnswers,
     coupon_state::States,
     disk::Disk,
     error::{OpenError, store_error},
     holder::Holders,
     holder_filter::HolderFilter,
-    idempotency::CommonAnswers,
     key_index::Keys,
     late_index::LateIndex,
     pulse::Pulse,
-    sweep,
     template_cache::TemplateCache,
+    walk,
 };
 
 /// A group is no larger, so that its requests do not wait for too many others.
@@ -311,7 +312,7 @@ impl State {
             }
             match then {
                 Some(Message::FinishCheckpoint) => {
-                    crate::checkpoint::finish(&self.connection, &self.tools.disk);
+                    checkpoint::finish(&self.connection, &self.tools.disk);
                 }
                 Some(Message::Stop) => return self.close(),
                 _ => {}
@@ -328,7 +329,7 @@ impl State {
             self.roll_back();
             tracing::warn!(%error, "late indexes are not whole; the next start reads what they lack");
         }
-        crate::checkpoint::close(&self.connection, &self.tools.disk);
+        checkpoint::close(&self.connection, &self.tools.disk);
     }
 
     fn enter_all(&mut self) -> rusqlite::Result<()> {
@@ -456,7 +457,7 @@ impl State {
         let flushed = flushed.and_then(|()| self.holders.enter_some(&self.connection));
         let flushed = flushed.and_then(|()| self.states.enter_some(&self.connection));
         let flushed = flushed.and_then(|()| match self.is_set_back {
-            true => sweep::begin_anew(&self.connection),
+            true => walk::begin_anew(&self.connection),
             false => Ok(()),
         });
         flushed.map_err(|error| self.failed_before(error))

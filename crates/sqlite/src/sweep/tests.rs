@@ -140,7 +140,7 @@ async fn a_discard_takes_what_no_expiry_would_come_to() {
     assert_eq!(states(&scene), expected([("one", 3), ("other", 2)]));
     let finished = scene
         .store
-        .read(move |connection| load(connection, template))
+        .read(move |connection| walk::load(connection, template))
         .await
         .unwrap();
     assert!(finished.finished);
@@ -179,7 +179,7 @@ async fn a_long_way_is_gone_in_short_steps() {
     let passed = async || {
         let walk = scene
             .store
-            .read(move |connection| load(connection, template))
+            .read(move |connection| walk::load(connection, template))
             .await;
         let passed = walk.unwrap().passed;
         let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) <= (?1, ?2)";

@@ -1,0 +1,63 @@
+//! How far the sweep of each template has come: rows of `template_walks`.
+
+use goodpon_domain::id::TemplateId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::place::Place;
+
+/// How far a template's walk has come.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// The last entry that was passed.
+    pub(crate) passed: Place,
+    /// When the next coupon is due; `i64::MAX` for never, `None` if somebody must look for it.
+    pub(crate) next_due_at: Option<i64>,
+    /// Whether it reached the end of a discarded template: nothing is issued any more.
+    pub(crate) finished: bool,
+}
+
+pub(crate) fn load(connection: &Connection, template: TemplateId) -> rusqlite::Result<Walk> {
+    let stored = connection
+        .prepare_cached(
+            "SELECT passed_at, passed_id, next_due_at, finished FROM template_walks WHERE template_id = ?1",
+        )?
+        .query_row([template.0], |row| {
+            Ok(Walk {
+                passed: Place::read(row, 0, 1)?,
+                next_due_at: row.get(2)?,
+                finished: row.get(3)?,
+            })
+        })
+        .optional()?;
+    Ok(stored.unwrap_or(Walk {
+        passed: Place::BEGINNING,
+        next_due_at: None,
+        finished: false,
+    }))
+}
+
+pub(crate) fn store(
+    connection: &Connection,
+    template: TemplateId,
+    walk: &Walk,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO template_walks (template_id, passed_at, passed_id, next_due_at, finished)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            template.0,
+            walk.passed.0,
+            walk.passed.1,
+            walk.next_due_at,
+            walk.finished
+        ])?;
+    Ok(())
+}
+
+/// All walks begin anew: after the clock was set back, new entries come to stand before those that were passed.
+pub(crate) fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM template_walks", [])?;
+    Ok(())
+}
