@@ -17,9 +17,9 @@ use crate::{
     codec::{micros, row_limit},
     columns::Columns,
     fault::{Fault, Result},
+    lock::Lock,
     mail::{self, Kind},
     session::Session,
-    template::Lock,
 };
 
 const COLUMNS: &str = "id, email, name, verified, created_at, generation, is_first_generation";

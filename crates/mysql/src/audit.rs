@@ -25,7 +25,7 @@ use crate::{
     fault::{Fault, Result},
     replay::{self, Line, Replay},
     session::Session,
-    template,
+    template_row,
 };
 
 /// So many rows are read at once.
@@ -220,9 +220,9 @@ impl Audit {
     async fn read_templates(&mut self, session: &mut Session<'_>) -> Result<()> {
         let sql = format!(
             "SELECT t.id, {} FROM coupon_templates t WHERE t.id > ? ORDER BY t.id LIMIT ?",
-            template::COLUMNS
+            template_row::COLUMNS
         );
-        let read = |row: &mut Columns| Ok((TemplateId(row.read()?), template::read(row)));
+        let read = |row: &mut Columns| Ok((TemplateId(row.read()?), template_row::read(row)));
         let mut after = TemplateId(i64::MIN);
         loop {
             let page = session.rows(&sql, (after.0, row_limit(PAGE)), read).await?;

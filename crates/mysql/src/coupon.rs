@@ -10,11 +10,7 @@ use goodpon_application::{
 use goodpon_domain::{coupon::CouponStatus, id::MerchantId, wallet::HeldCoupon};
 
 use crate::{
-    Store,
-    codec::row_limit,
-    columns::Columns,
-    coupon_state, redemption,
-    template::{self, Lock},
+    Store, codec::row_limit, columns::Columns, coupon_state, lock::Lock, redemption, template_row,
 };
 
 /// A user's coupons in any state, with their templates: the server stops at the limit. Redemptions in slots are not
@@ -25,7 +21,7 @@ pub(crate) fn held_sql() -> String {
          JOIN coupon_templates t ON t.id = c.template_id AND t.merchant_id = c.merchant_id
          WHERE c.merchant_id = ? AND c.user_id = ? LIMIT ?",
         coupon_state::COLUMNS,
-        template::COLUMNS_BUT_SLOTS,
+        template_row::COLUMNS_BUT_SLOTS,
     )
 }
 
@@ -42,7 +38,7 @@ impl Coupons for Store {
         let read = |row: &mut Columns| {
             Ok(HeldCoupon {
                 coupon: coupon_state::read(row)?.coupon,
-                template: Arc::new(template::read(row)?),
+                template: Arc::new(template_row::read(row)?),
             })
         };
         let mut held = self

@@ -16,9 +16,10 @@ use crate::{
     codec::{gate_state, micros, row_limit},
     columns::Columns,
     fault::Result,
+    lock::Lock,
     session::Session,
     sizes::in_lists,
-    template,
+    template_row,
 };
 
 /// The server's time, at the beginning of the statement.
@@ -120,11 +121,11 @@ impl Store {
         let sql = &format!(
             "SELECT {}, {NOW}, g.epoch, g.state, g.server, g.bumped_at, g.touched_at
              FROM coupon_templates t LEFT JOIN issue_gates g ON g.template_id = t.id WHERE t.id = ?",
-            template::COLUMNS
+            template_row::COLUMNS
         );
         let read = |row: &mut Columns| {
             Ok(GateRead {
-                template: template::read(row)?,
+                template: template_row::read(row)?,
                 read_at: row.timestamp()?,
                 gate: read_gate(row)?,
             })
@@ -507,7 +508,7 @@ async fn is_over(session: &mut Session<'_>, template: TemplateId) -> Result<bool
 
 /// What a gate that is just opened has: called with the gate's row locked, in the transaction that opens it.
 async fn opening(session: &mut Session<'_>, template: TemplateId, epoch: Epoch) -> Result<Opening> {
-    let found = template::load(session, template, template::Lock::None).await?;
+    let found = template_row::load(session, template, Lock::None).await?;
     let Some(found) = found else {
         return Err(crate::Fault::Corrupt("a gate without a template"));
     };

@@ -22,10 +22,11 @@ use crate::{
     codec::{coupon_status, history_action, micros},
     fault::{Fault, Result},
     gate,
+    lock::Lock,
     parked::{self, Settled},
     session::Session,
     sizes::{in_lists, in_sizes},
-    template,
+    template_row,
 };
 
 /// What became of a batch.
@@ -354,7 +355,7 @@ async fn lock_templates(
     ids.dedup();
     let mut templates = HashMap::new();
     for id in ids {
-        let found = template::load(session, id, template::Lock::Exclusive).await?;
+        let found = template_row::load(session, id, Lock::Exclusive).await?;
         templates.extend(found.map(|template| (id, template)));
     }
     Ok(templates)

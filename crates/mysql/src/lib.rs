@@ -18,6 +18,7 @@ mod history;
 mod idempotency;
 mod issue;
 mod ledger;
+mod lock;
 mod mail;
 mod merchant;
 mod parked;
@@ -31,6 +32,7 @@ mod script;
 mod session;
 mod sizes;
 mod template;
+mod template_row;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -21,8 +21,8 @@ use crate::{
     codec::{micros, role},
     columns::Columns,
     fault::{Fault, Result},
+    lock::Lock,
     session::Session,
-    template::Lock,
 };
 
 fn read_merchant(row: &mut Columns) -> Result<Merchant> {

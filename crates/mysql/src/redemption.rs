@@ -25,9 +25,10 @@ use crate::{
     fault::Result,
     idempotency::{self, Record},
     ledger,
+    lock::Lock,
     script::Script,
     session::Session,
-    template::{self, Lock},
+    template_row,
 };
 
 /// What a request about a coupon looks at, as it was committed last.
@@ -47,7 +48,7 @@ pub(crate) fn look_sql() -> String {
          LEFT JOIN coupon_templates t ON t.id = c.template_id
          WHERE c.id = ?",
         idempotency::COLUMNS,
-        template::COLUMNS_BUT_SLOTS,
+        template_row::COLUMNS_BUT_SLOTS,
     )
 }
 
@@ -60,7 +61,7 @@ async fn look<T>(
     let read = |row: &mut Columns| {
         let (record, stored) = (idempotency::read(row)?, Some(read(row)?));
         let template = match row.read::<bool>()? {
-            true => Some(template::read(row)?),
+            true => Some(template_row::read(row)?),
             false => None,
         };
         Ok(Seen {

@@ -9,8 +9,7 @@ use goodpon_domain::{
     merchant::{AccessRefusal, Role},
     quota::Quota,
     template::{
-        self, DiscardRefusal, Discount, DiscountType, DraftRefusal, Limit, LimitType, Owned,
-        Period, PublishRefusal, Template, TemplateStatus, Terms,
+        self, DiscardRefusal, DraftRefusal, Owned, PublishRefusal, Template, TemplateStatus, Terms,
     },
 };
 use mysql_async::Value;
@@ -18,117 +17,12 @@ use mysql_async::Value;
 use crate::{
     Store,
     codec::{discount_type, limit_type, micros, template_status},
-    columns::Columns,
     fault::{Fault, Result},
+    lock::Lock,
     merchant,
     session::Session,
+    template_row::{load, of_merchant},
 };
-
-macro_rules! columns {
-    ($redeem_count:literal) => {
-        concat!(
-            "t.id, t.merchant_id, t.name, t.description, t.min_order_amount, t.discount_type, t.discount_value,
-             t.max_discount_amount, t.issue_start_at, t.issue_end_at, t.validity_days, t.absolute_expires_at,
-             t.limit_type, t.limit_count, t.status, t.issue_count, ",
-            $redeem_count,
-            ", t.created_at, t.discard_reason"
-        )
-    };
-}
-
-/// The columns that [`read`] reads, of `coupon_templates` as `t`. Redemptions without a limit are counted in slots.
-pub(crate) const COLUMNS: &str = columns!(
-    "t.redeem_count + (SELECT COALESCE(CAST(SUM(r.redeem_count) AS SIGNED), 0)
-                       FROM template_redemptions r FORCE INDEX (PRIMARY) WHERE r.template_id = t.id)"
-);
-
-/// The same without what is counted in slots, where only a limit matters.
-pub(crate) const COLUMNS_BUT_SLOTS: &str = columns!("t.redeem_count");
-
-/// How a row is locked that is read to be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
-    /// Not at all: as it was committed last.
-    None,
-    /// Nobody may change it until the transaction ends.
-    Shared,
-    /// Nobody else may lock it until the transaction ends.
-    Exclusive,
-}
-
-impl Lock {
-    /// What stands behind the SELECT. The old wording for shared is the one that MariaDB knows too.
-    pub(crate) fn sql(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Shared => " LOCK IN SHARE MODE",
-            Self::Exclusive => " FOR UPDATE",
-        }
-    }
-}
-
-/// Reads [`COLUMNS`].
-pub(crate) fn read(row: &mut Columns) -> Result<Template> {
-    let (id, merchant_id) = (TemplateId(row.read()?), MerchantId(row.read()?));
-    let (name, description) = (row.read()?, row.read()?);
-    let min_order_amount = row.read()?;
-    let discount = match (discount_type::read(row)?, row.read()?, row.read()?) {
-        (DiscountType::FixedAmount, amount, None) => Discount::FixedAmount { amount },
-        (DiscountType::Percentage, percent, Some(max)) => Discount::Percentage { percent, max },
-        _ => return Err(Fault::Corrupt("a discount")),
-    };
-    let period = Period {
-        issue_start_at: row.timestamp()?,
-        issue_end_at: row.optional_timestamp()?,
-        validity_days: row.read()?,
-        absolute_expires_at: row.optional_timestamp()?,
-    };
-    let limit = match (limit_type::read(row)?, row.read()?) {
-        (LimitType::None, None) => Limit::None,
-        (LimitType::IssueCount, Some(count)) => Limit::IssueCount(count),
-        (LimitType::RedeemCount, Some(count)) => Limit::RedeemCount(count),
-        _ => return Err(Fault::Corrupt("a limit")),
-    };
-    Ok(Template {
-        id,
-        merchant_id,
-        terms: Terms {
-            name,
-            description,
-            min_order_amount,
-            discount,
-            period,
-            limit,
-        },
-        status: template_status::read(row)?,
-        issue_count: row.read()?,
-        redeem_count: row.read()?,
-        created_at: row.timestamp()?,
-        discard_reason: row.read()?,
-    })
-}
-
-/// The template of that id.
-pub(crate) async fn load(
-    session: &mut Session<'_>,
-    id: TemplateId,
-    lock: Lock,
-) -> Result<Option<Template>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM coupon_templates t WHERE t.id = ?{}",
-        lock.sql()
-    );
-    session.first(&sql, (id.0,), read).await
-}
-
-async fn list(session: &mut Session<'_>, merchant: MerchantId) -> Result<Vec<Arc<Template>>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM coupon_templates t WHERE t.merchant_id = ?
-         ORDER BY t.created_at DESC, t.id DESC"
-    );
-    let read = |row: &mut Columns| read(row).map(Arc::new);
-    session.rows(&sql, (merchant.0,), read).await
-}
 
 /// Whether the account is a member of the merchant, and stays one until the commit.
 async fn require_member(
@@ -286,7 +180,8 @@ impl Templates for Store {
     }
 
     async fn list(&self, merchant: MerchantId) -> StoreResult<Vec<Arc<Template>>> {
-        self.scan(|session| Box::pin(list(session, merchant))).await
+        self.scan(|session| Box::pin(of_merchant(session, merchant)))
+            .await
     }
 
     async fn find(

@@ -24,10 +24,11 @@ use crate::{
     coupon_state::{self, Stored},
     fault::{Fault, Result},
     ledger,
+    lock::Lock,
     mail::blank_ended_tokens,
     script::{Literal, Script},
     session::Session,
-    template::{self, Lock},
+    template_row,
 };
 
 /// How long a verification token is kept: for a day after it was spent, so that its link can say so.
@@ -106,7 +107,7 @@ const MOST_WALKS: usize = 16;
 const LOOKED_AT: usize = 500;
 
 async fn expire_template(session: &mut Session<'_>, id: TemplateId) -> Result<usize> {
-    let Some(template) = template::load(session, id, Lock::Exclusive).await? else {
+    let Some(template) = template_row::load(session, id, Lock::Exclusive).await? else {
         return Ok(0);
     };
     let is_due = template.status == TemplateStatus::Issuable

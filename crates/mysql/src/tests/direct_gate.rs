@@ -15,13 +15,8 @@ use goodpon_domain::{
 };
 
 use crate::{
-    Store,
-    codec::micros,
-    fault::Result,
-    idempotency,
-    script::Script,
-    session::Session,
-    template::{self, Lock},
+    Store, codec::micros, fault::Result, idempotency, lock::Lock, script::Script, session::Session,
+    template_row,
 };
 
 /// The gate.
@@ -41,7 +36,7 @@ async fn issue(
     request: &IssueRequest,
     key: Option<&Idempotency<IssueOutcome>>,
 ) -> Result<Outcome<IssueOutcome>> {
-    let template = template::load(session, request.template_id, Lock::Exclusive).await?;
+    let template = template_row::load(session, request.template_id, Lock::Exclusive).await?;
     let record = match key {
         Some(key) => idempotency::find(session, key.key).await?,
         None => None,

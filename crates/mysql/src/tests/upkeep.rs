@@ -9,7 +9,7 @@ use super::{
     open,
     scene::{HOUR, MICRO, Scene, cancel, redeem},
 };
-use crate::{redemption, template::Lock};
+use crate::{lock::Lock, redemption};
 
 async fn in_state(scene: &Scene, status: u8) -> i64 {
     let sql = format!("SELECT COUNT(*) FROM coupons WHERE status = {status}");
