@@ -2,7 +2,7 @@
 
 use goodpon_domain::{
     account::{self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal},
-    session::Generation,
+    generation::Generation,
 };
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};

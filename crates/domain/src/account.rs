@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{id::AccountId, name::looks_empty, session::Generation};
+use crate::{generation::Generation, id::AccountId, name::looks_empty};
 
 /// How long a verification token is valid (contract §2).
 pub const VERIFICATION_TOKEN_VALIDITY: SignedDuration = SignedDuration::from_mins(30);

@@ -6,6 +6,7 @@ pub mod account;
 pub mod business_time;
 pub mod coupon;
 pub mod gate;
+pub mod generation;
 pub mod history;
 pub mod id;
 pub mod ledger;

@@ -2,7 +2,7 @@
 
 use goodpon_application::ports::{AccessTokens, StoreError, StoreResult};
 use goodpon_domain::id::AccountId;
-use goodpon_domain::session::{Claims, Generation};
+use goodpon_domain::{generation::Generation, session::Claims};
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};

@@ -22,11 +22,11 @@ use goodpon_domain::merchant::{
     ClientSecret, Member, MemberRefusal, Merchant, MerchantLimitExceeded, SecretRefusal, Standing,
 };
 use goodpon_domain::quota::{Quota, Quotas};
-use goodpon_domain::session::{Claims, Generation};
 use goodpon_domain::template::{
     DiscardRefusal, DraftRefusal, Owned, PublishRefusal, Template, Terms,
 };
 use goodpon_domain::wallet::HeldCoupon;
+use goodpon_domain::{generation::Generation, session::Claims};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

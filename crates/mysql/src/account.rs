@@ -7,8 +7,8 @@ use goodpon_domain::{
         self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerificationToken,
         VerifyRefusal,
     },
+    generation::Generation,
     id::AccountId,
-    session::Generation,
 };
 use jiff::Timestamp;
 

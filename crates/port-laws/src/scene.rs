@@ -15,12 +15,12 @@ use goodpon_application::{
 use goodpon_domain::{
     account::Account,
     coupon::{Coupon, CouponStatus},
+    generation::Generation,
     history::HistoryEntry,
     id::{AccountId, CouponId, MerchantId, TemplateId},
     ledger::HistoryAction,
     quota::Quota,
     redemption::Order,
-    session::Generation,
     template::{Discount, Limit, Owned, Period, Template, Terms},
     wallet::HeldCoupon,
 };

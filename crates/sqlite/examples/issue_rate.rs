@@ -20,9 +20,9 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     business_time::BusinessZone,
+    generation::Generation,
     id::{AccountId, MerchantId, TemplateId},
     quota::Quota,
-    session::Generation,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_sqlite::Store;

@@ -7,8 +7,8 @@ use goodpon_domain::{
         self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, UNVERIFIED_FOR,
         VerificationToken, VerifyRefusal,
     },
+    generation::Generation,
     id::AccountId,
-    session::Generation,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};

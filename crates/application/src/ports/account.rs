@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use goodpon_domain::{
     account::{Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, VerifyRefusal},
+    generation::Generation,
     id::AccountId,
-    session::Generation,
 };
 
 #[cfg(doc)]

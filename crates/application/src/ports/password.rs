@@ -1,10 +1,7 @@
 //! Password hashing, and access tokens of the dashboard.
 
 use async_trait::async_trait;
-use goodpon_domain::{
-    id::AccountId,
-    session::{Claims, Generation},
-};
+use goodpon_domain::{generation::Generation, id::AccountId, session::Claims};
 use jiff::Timestamp;
 
 use super::StoreResult;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use goodpon_application::ports::{Accounts, MailContent, NewAccount, NewVerification, Outbox};
-use goodpon_domain::session::Generation;
+use goodpon_domain::generation::Generation;
 
 use super::{open, store};
 use crate::SharedOutbox;

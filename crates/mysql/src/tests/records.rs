@@ -9,9 +9,9 @@ use goodpon_application::ports::{
 };
 use goodpon_domain::{
     account::{Account, EmailKey},
+    generation::Generation,
     id::MerchantId,
     quota::Quota,
-    session::Generation,
     template::{Discount, Limit, Period, TemplateStatus, Terms},
 };
 use goodpon_port_laws::ManualClock;

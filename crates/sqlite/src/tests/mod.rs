@@ -18,10 +18,10 @@ use goodpon_application::{
     },
 };
 use goodpon_domain::{
+    generation::Generation,
     id::{AccountId, CouponId, MerchantId, TemplateId},
     quota::Quota,
     redemption::Order,
-    session::Generation,
     template::{Discount, Limit, Period, Terms},
 };
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
