@@ -6,6 +6,7 @@ mod report;
 mod servers;
 mod settings;
 mod sources;
+mod values;
 mod web;
 
 pub use cautions::is_loopback;

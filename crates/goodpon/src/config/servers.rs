@@ -2,7 +2,7 @@
 
 use goodpon_kafka::Cluster;
 
-use super::settings::{bad_value, not_empty, read, whole, yes_or_no};
+use super::values::{bad_value, not_empty, read, whole, yes_or_no};
 use super::{ConfigError, Resolved};
 
 /// The servers of a scaled-out set.

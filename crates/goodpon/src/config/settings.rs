@@ -1,6 +1,5 @@
 //! Settings as the program uses them: checked and typed.
 
-use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,8 +13,9 @@ use jiff::tz::TimeZone;
 
 use super::cautions::cautions;
 use super::servers::{Servers, servers};
+use super::values::{not_empty, read, read_given, whole, yes_or_no};
 use super::web::{link_base, origins};
-use super::{ConfigError, Resolved, SPECS, Secrecy, Source};
+use super::{ConfigError, Resolved, Source};
 
 /// The fewest different bytes of a key: one drawn at random, in hex, has fewer in one of billions.
 const LEAST_DIFFERENT_BYTES: usize = 8;
@@ -197,58 +197,6 @@ impl Settings {
     }
 }
 
-/// Reads one setting; an error names it and its source, and its value unless that is a secret.
-pub(super) fn read<T, E: Display>(
-    all: &Resolved,
-    name: &str,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<T, ConfigError> {
-    let (text, source) = all.get(name)?;
-    parse(text).map_err(|error| {
-        let secret = SPECS
-            .iter()
-            .any(|spec| spec.name == name && spec.secrecy != Secrecy::Open);
-        let shown = match secret {
-            true => String::new(),
-            false => format!(" {text:?}"),
-        };
-        bad_value(&shown, name, source, &error)
-    })
-}
-
-pub(super) fn bad_value(
-    shown: &str,
-    name: &str,
-    source: &Source,
-    error: &dyn Display,
-) -> ConfigError {
-    let place = match source {
-        // As it is written there.
-        Source::File(_) => format!("{} in {source}", name.replace('-', "_")),
-        _ => source.to_string(),
-    };
-    ConfigError(format!("bad value{shown} for {name} ({place}): {error}"))
-}
-
-/// As [`read`], for settings whose default is not to be there.
-fn read_given<T>(
-    all: &Resolved,
-    name: &str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<T>, ConfigError> {
-    read(all, name, |text| match text {
-        "" => Ok(None),
-        text => parse(text).map(Some),
-    })
-}
-
-pub(super) fn not_empty(text: &str) -> Result<String, &'static str> {
-    match text {
-        "" => Err("must not be empty"),
-        text => Ok(text.to_owned()),
-    }
-}
-
 fn zone(text: &str) -> Result<BusinessZone, String> {
     TimeZone::get(text)
         .map(BusinessZone::new)
@@ -347,16 +295,6 @@ fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     }
 }
 
-pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            let (from, to) = (range.start(), range.end());
-            format!("must be a whole number from {from} to {to}")
-        })
-}
-
 fn seconds(text: &str) -> Result<Duration, String> {
     whole(text, 1..=3600).map(|count| Duration::from_secs(count.into()))
 }
@@ -368,10 +306,6 @@ fn share(text: &str) -> Result<Option<usize>, String> {
 
 fn rate(text: &str) -> Result<u32, String> {
     whole(text, 0..=1_000_000)
-}
-
-pub(super) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
-    text.parse().map_err(|_| "must be true or false")
 }
 
 #[cfg(test)]
