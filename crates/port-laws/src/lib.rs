@@ -23,6 +23,7 @@ pub mod history;
 pub mod idempotency;
 pub mod issue;
 pub mod mail;
+pub mod member;
 pub mod merchant;
 mod scene;
 pub mod template;
@@ -62,11 +63,13 @@ macro_rules! port_laws {
             the_end_of_a_secret,
             one_endless_secret_always_stays,
             only_owners_change_secrets,
-            members_come_and_go,
-            only_owners_change_members,
             credentials_hold_all_secrets,
             changes_are_stamped,
             the_quota_of_merchants_is_exact_at_once,
+        ]);
+        $crate::port_laws!(@noun $factory, member: [
+            members_come_and_go,
+            only_owners_change_members,
             the_quota_of_members_is_exact_at_once,
         ]);
         $crate::port_laws!(@noun $factory, template: [
@@ -176,6 +179,7 @@ mod tests {
             include_str!("idempotency.rs"),
             include_str!("issue.rs"),
             include_str!("mail.rs"),
+            include_str!("member.rs"),
             include_str!("merchant.rs"),
             include_str!("template.rs"),
             include_str!("upkeep.rs"),
