@@ -69,7 +69,8 @@ impl ReadOnlyStore {
         self.readers.run(Length::Scan, list).await
     }
 
-    /// Writes a backup as of now: see [`backup::write`].
+    /// Writes the database as of now into `file`, and its checksum beside it. Blocks until both are checked and on the disk;
+    /// refuses to overwrite.
     ///
     /// # Errors
     /// There is something under that name already, or the copy cannot be written or is not sound.
