@@ -1,6 +1,9 @@
 //! The rules of Goodpon: what a coupon is, who may do what with it, and why not.
 //!
-//! Everything here is pure. Time, randomness and stored state come in as arguments; what leaves is a decision.
+//! Everything here is pure. Time, randomness and stored state come in as arguments; what leaves is a decision, and with
+//! it the entries and counts to be written. The same arguments give the same decision, so a store may decide again where
+//! it repeats a transaction. Nothing here does I/O, awaits, serialises, reads a clock, draws a random number or words an
+//! answer.
 
 pub mod account;
 pub mod business_time;

@@ -1,4 +1,8 @@
 //! Goodpon: merchants publish coupons, their shops issue, show, redeem and cancel them.
+//!
+//! The program: settings and where each came from, the choice of back ends (`backends.rs`), the wiring of adapters to
+//! ports (`wiring.rs`), the roles and their orderly stop (`serve.rs`), and the subcommands. A wrong setting ends the start
+//! with one line that says what to do. No rule is decided here, and no other crate but `goodpon-scaled` names an adapter.
 
 mod backends;
 mod clock;

@@ -3,6 +3,9 @@
 //! Partners append an event for each accepted issue ([`Publisher`]), issuers read the log and write the coupons
 //! ([`Consumer`]). What counts is decided by the log's own append time, which both see: in the acknowledgement and
 //! in the record. [`topic`] makes the topic such that it tells that time, and checks it.
+//!
+//! An acknowledged event is with all replicas in sync; a partition's records come in order, without a gap, from where the
+//! caller says. Nothing here decides whether an event counts, writes a coupon, or goes by Kafka's committed offsets.
 
 mod client;
 mod consumer;

@@ -1,7 +1,10 @@
 //! Every record port on MySQL and MariaDB, and the records of the issue path scaled out.
 //!
 //! A transaction reads rows with locks, lets the domain decide, and writes (`session.rs`); it is repeated as a whole
-//! where another was first.
+//! where another was first. A redemption reads without locks and writes where what it read still holds. A write that was
+//! answered with success is committed; where a COMMIT failed, the error says that it may have happened. Any number of
+//! processes may run at once. A connection that was left in the middle of something is never used again, and nothing here
+//! decides who comes first: the gate does, and the issuer's transaction holds the limit and the user's one coupon.
 
 mod account;
 mod answer;

@@ -1,5 +1,8 @@
 //! What every adapter of the store ports must keep, as plain async functions that panic where it does not.
 //!
+//! A law sees the ports, a clock that it moves and a way to wait until all is written, and nothing of the adapter. A law
+//! that stands in no list fails a test. No law expects a store to be empty, and none moves the clock back.
+//!
 //! An adapter's test suite gives a way to build a [`World`] to [`port_laws!`], which makes one test of each law:
 //!
 //! ```text

@@ -3,6 +3,10 @@
 //! A request takes a place at the gate in Valkey (`issue.rs`), its event is appended to the log in Kafka, and an
 //! issuer makes it a coupon in MySQL (`issuer.rs`). Rows are the truth, the log decides what becomes one, and the gate
 //! only says who may try. What a gate is and when it may move stands in `domain/gate.rs`.
+//!
+//! A success is answered only when the log has its event in time, and such an event becomes one coupon. Any process may do
+//! any step and be lost in it. A reservation is never released in a live gate, no place is given out while the log is
+//! away, and nothing that was read of a gate more than two seconds ago is used.
 
 mod answers;
 mod audit;

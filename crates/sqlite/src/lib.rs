@@ -1,7 +1,12 @@
 //! Every store port on one embedded SQLite database.
 //!
 //! One thread owns the only write connection and commits in groups (see `writer.rs`); reads run on
-//! threads of their own (`reader.rs`); a third thread keeps the write-ahead log short (`checkpointer.rs`).
+//! threads of their own (`reader.rs`); one more keeps the write-ahead log short (`checkpointer.rs`).
+//!
+//! A write that was answered with success is on the disk: coupon, ledger entry, counters and remembered answer as one.
+//! What is read is never older than what anybody was answered. No success is answered before the commit. The store never
+//! goes on after the disk failed, never shares its folder with a second writing process, and blocks no thread of the
+//! callers' runtime for long.
 
 mod account;
 mod activity;

@@ -37,6 +37,9 @@
 //! before a stop was asked for, unless the task [ends by itself](Task::ends_by_itself). Trouble that a task gets over
 //! alone, such as a database that is away for a while, is no failure: it goes to [`Report::trouble`].
 //!
+//! **What it never does.** It swallows no failure, runs nothing anew after the stop, and waits for nothing beyond the
+//! deadline. It knows nothing of coupons.
+//!
 //! **What is seen.** [`Supervisor::statuses`] gives the state of each task, for `/readyz`; the metrics
 //! `goodpon_task_up{task}` and `goodpon_task_restarts_total{task}` tell the same over time; each failure is one ERROR line.
 

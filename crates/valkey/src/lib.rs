@@ -25,6 +25,9 @@
 //! A gate whose parts do not fit its counts has lost something: the script that finds it so takes it away, and it is
 //! opened anew like one that was lost whole.
 //!
+//! Nothing that only Valkey holds is the truth: it may be lost whole at any time. No gate answers to a caller of another
+//! server or epoch, and no reservation is given back while its gate lives.
+//!
 //! The scripts stand beside this file; the numbers in `gate.lua` are those of its rules, in their order. Each may be
 //! run again after a reply was lost.
 

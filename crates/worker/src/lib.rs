@@ -1,4 +1,10 @@
-//! What Goodpon does by itself, beside the requests: what is due by the clock ([`upkeep`]) and mail delivery ([`mail`]).
+//! What Goodpon does by itself, beside the requests: what is due by the clock ([`upkeep`]) and mail delivery
+//! ([`mail`]).
+//!
+//! Upkeep goes in small batches with a pause as long as the batch took, 1 s at most, so that live requests get their
+//! share of the store. What a stop, a crash or an error leaves undone, the next round does. Mail goes out at least once.
+//! Nothing is kept in memory that a restart would miss, nothing is decided that the domain decides, and everything is
+//! reached through ports.
 
 mod delivery;
 pub mod mail;
