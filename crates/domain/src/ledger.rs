@@ -30,8 +30,8 @@ impl HistoryAction {
         }
     }
 
-    /// Whether such an entry bears an order id, and whether a reason (contract §2.2).
-    pub const fn bears(self) -> (bool, bool) {
+    /// Returns whether such an entry has an order id, and whether it may have a reason (contract §2.2).
+    pub const fn carries(self) -> (bool, bool) {
         match self {
             Self::Issue | Self::Expire => (false, false),
             Self::Redeem => (true, false),
@@ -41,7 +41,7 @@ impl HistoryAction {
     }
 }
 
-/// The money that an entry tells of. Entries written before amounts were kept have none.
+/// The amounts that an entry records, in won. Entries written before amounts were kept have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amounts {
     /// What the order amounted to, with REDEEM only.
@@ -51,7 +51,7 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    /// Those of the entry that tells of the cancellation of a redemption with these: the discount alone.
+    /// Returns the amounts of the entry that cancels a redemption with these: the discount alone.
     pub fn cancelled(self) -> Self {
         Self {
             order: None,
@@ -65,11 +65,11 @@ impl Amounts {
 pub struct Transition {
     /// What happens.
     pub action: HistoryAction,
-    /// The order, where [`HistoryAction::bears`] says so.
+    /// The order, where [`HistoryAction::carries`] says so.
     pub order_id: Option<String>,
-    /// The reason, where [`HistoryAction::bears`] says so; a discard may have none.
+    /// The reason, where [`HistoryAction::carries`] says so; a discard may have none.
     pub reason: Option<String>,
-    /// The money it tells of.
+    /// The amounts it records.
     pub amounts: Amounts,
 }
 

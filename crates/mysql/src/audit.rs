@@ -424,7 +424,7 @@ impl Audit {
 
     fn check_bearing(&mut self, line: &Line) {
         let bears = (line.order_id.is_some(), line.reason.is_some());
-        let expected = line.action.bears();
+        let expected = line.action.carries();
         if bears != expected {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
             let subject = format!("history entry {} bears", line.position.id);

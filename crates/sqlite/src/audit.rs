@@ -336,9 +336,9 @@ impl Audit {
         };
         let action = history_action::read(row, 4)?;
         let bears: (bool, bool) = (row.get(6)?, row.get(7)?);
-        if bears != action.bears() {
+        if bears != action.carries() {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
-            self.differ(subject("bears")?, text(action.bears()), text(bears));
+            self.differ(subject("bears")?, text(action.carries()), text(bears));
         }
         let amounts = Amounts {
             order: row.get(12)?,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 
-/// Something stored that the ledger does not bear out.
+/// Something stored that disagrees with the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// What it is about, e.g. `template 7 issue_count`.

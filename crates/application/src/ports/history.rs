@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::StoreResult;
 
-/// In which order entries are told.
+/// The order in which entries are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direction {
     /// Oldest first.
@@ -19,7 +19,7 @@ pub enum Direction {
     Descending,
 }
 
-/// Which entries are told: all of these must hold.
+/// Selects entries: all conditions that are set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HistoryFilter {
     /// Recorded at or after.

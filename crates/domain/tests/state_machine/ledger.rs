@@ -122,9 +122,9 @@ impl Ledger {
                     is_past_expiry,
                 )
                 .unwrap();
-            let (bears_order, may_bear_reason) = transition.action.bears();
-            assert_eq!(transition.order_id.is_some(), bears_order);
-            assert!(transition.reason.is_none() || may_bear_reason);
+            let (has_order, may_have_reason) = transition.action.carries();
+            assert_eq!(transition.order_id.is_some(), has_order);
+            assert!(transition.reason.is_none() || may_have_reason);
             self.record(
                 place,
                 transition.action,
