@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use goodpon_domain::gate::Keyed;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
@@ -56,6 +57,16 @@ impl<T> Idempotency<T> {
             key: digest(&[client_id, method.as_bytes(), path, key]),
             body: digest(&[body]),
             render,
+        }
+    }
+}
+
+impl<T> Idempotency<T> {
+    /// Returns the digests, as an accepted issue carries them.
+    pub fn keyed(&self) -> Keyed {
+        Keyed {
+            key: self.key,
+            body: self.body,
         }
     }
 }

@@ -13,7 +13,6 @@ pub mod credentials;
 pub mod history;
 pub mod idempotency;
 pub mod in_flight;
-pub mod issue_log;
 pub mod mail;
 pub mod merchant;
 pub mod network;

@@ -22,6 +22,7 @@ pub use account::*;
 pub use audit::*;
 pub use coupon::*;
 pub use error::*;
+pub use goodpon_domain::coupon::IssueOutcome;
 pub use health::*;
 pub use history::*;
 pub use issue::*;

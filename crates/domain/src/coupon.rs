@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
+    business_time::BusinessZone,
     id::{CouponId, MerchantId, TemplateId},
     template::{Owned, Template, TemplateStatus},
 };
@@ -42,6 +43,26 @@ pub struct Coupon {
 }
 
 impl Coupon {
+    /// A coupon of `template`, ISSUED at `issued_at`.
+    pub fn issued(
+        id: CouponId,
+        template: &Template,
+        user_id: &str,
+        issued_at: Timestamp,
+        zone: &BusinessZone,
+    ) -> Self {
+        Self {
+            id,
+            merchant_id: template.merchant_id,
+            template_id: template.id,
+            user_id: user_id.to_owned(),
+            status: CouponStatus::Issued,
+            issued_at,
+            expires_at: template.terms.period.expiry(issued_at, zone),
+            order_id: None,
+        }
+    }
+
     /// Whether its time has passed at `now`.
     pub fn is_past_expiry(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
@@ -64,6 +85,9 @@ pub enum IssueRefusal {
     /// All are given out.
     SoldOut,
 }
+
+/// How an issue ends.
+pub type IssueOutcome = Result<(), IssueRefusal>;
 
 /// Decides what of an issue depends on the template alone; the rest is [`take_place`].
 pub fn admit(template: Owned<&Template>, now: Timestamp) -> Result<&Template, IssueRefusal> {

@@ -7,7 +7,5 @@
 //! `goodpon_domain::gate`.
 
 pub mod gate;
-pub mod model;
 pub mod random;
 pub mod sale;
-pub mod search;

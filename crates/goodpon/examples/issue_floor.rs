@@ -26,12 +26,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent, UNLIMITED, valid_until},
+    gate::{
+        Epoch, GateId, Installation, IssueEvent, RefusalAnswers, Taken, UNLIMITED, valid_until,
+    },
     id::{CouponId, TemplateId},
 };
 use goodpon_http::serve::{Draining, Limits, serve};
 use goodpon_kafka::{Cluster, Publisher, partition_of, topic};
-use goodpon_valkey::{Gate, Installation, RefusalAnswers, Taken, Valkey};
+use goodpon_valkey::Valkey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -124,8 +126,8 @@ impl Floor {
     }
 }
 
-fn gate_of(template: i64) -> Gate {
-    Gate {
+fn gate_of(template: i64) -> GateId {
+    GateId {
         template: TemplateId(template),
         shard: 0,
     }

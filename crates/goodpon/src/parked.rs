@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use clap::{Args, Subcommand};
 use goodpon_application::ports::StoreResult;
-use goodpon_kafka::{Content, reread};
+use goodpon_domain::gate::Content;
+use goodpon_kafka::reread;
 use goodpon_mysql::{Parked, Settled, StaysParked, Store};
 use serde_json::json;
 
@@ -130,7 +131,7 @@ async fn retry_one(
         Content::Foreign(_) => Ok(Err(StaysParked::Because(
             "it is another installation's".into(),
         ))),
-        Content::Unreadable { reason, .. } => Ok(Err(StaysParked::Because(reason))),
+        Content::Unreadable(unreadable) => Ok(Err(StaysParked::Because(unreadable.reason))),
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use goodpon_domain::gate::Polled;
 use rdkafka::{ClientConfig, Message, types::RDKafkaErrorCode};
 
 use self::log::{Change, Heard, Log};
@@ -18,7 +19,7 @@ use crate::{
     Error,
     client::{Cluster, reason},
     place::{Need, Place},
-    record::Record,
+    record,
 };
 
 /// How soon it is asked again where to start.
@@ -100,33 +101,6 @@ impl ConsumerSettings {
             ],
         ))
     }
-}
-
-/// What a poll brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Polled {
-    /// The next records of a partition, one after the other without a gap.
-    Batch {
-        /// Of which partition.
-        partition: i32,
-        /// At least one.
-        records: Vec<Record>,
-    },
-    /// Nothing came in time.
-    Idle,
-    /// The log does not have what a partition should go on with: it was deleted too early, or the topic was made
-    /// anew. The partition stands still, and this is told every three seconds, until [`Consumer::seek`] says where to
-    /// go on: what a log has behind a record that it lost is never read unasked.
-    Truncated {
-        /// Which partition.
-        partition: i32,
-        /// The offset to go on with.
-        wanted: i64,
-        /// The first that the log has.
-        first_there: i64,
-        /// The one behind the last that it has.
-        end: i64,
-    },
 }
 
 /// A member of the group. All of it happens in its calls: it must be polled, and more often than
@@ -251,7 +225,7 @@ impl Consumer {
                     if let Some(place) = place
                         && place.expects(message.offset(), Instant::now())
                     {
-                        place.take(Record::read(&message, &self.installation));
+                        place.take(record::read(&message, &self.installation));
                     }
                 }
                 Heard::Trouble(error) => match error.rdkafka_error_code() {

@@ -17,10 +17,10 @@ mod record;
 pub mod topic;
 
 pub use client::{Cluster, DEFAULT_TOPIC, HAS_TLS};
-pub use consumer::{Consumer, ConsumerSettings, Polled, StartOffset};
+pub use consumer::{Consumer, ConsumerSettings, StartOffset};
 pub use partition::partition_of;
-pub use publisher::{Appended, PublishError, Publisher};
-pub use record::{Content, Record, keep, reread};
+pub use publisher::{PublishError, Publisher};
+pub use record::{keep, reread};
 
 /// What goes wrong with Kafka, in one line for operators.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

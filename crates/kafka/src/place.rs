@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::record::Record;
+use goodpon_domain::gate::Record;
 
 /// How long records behind a missing one may come before the missing one is asked after. Just after a seek, those
 /// that were on their way come first.
@@ -199,13 +199,12 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Content;
+    use goodpon_domain::gate::Content;
 
     fn offer(place: &mut Place, offset: i64, now: Instant) -> bool {
         let is_expected = place.expects(offset, now);
         if is_expected {
             place.take(Record {
-                partition: 0,
                 offset,
                 appended_at: jiff::Timestamp::UNIX_EPOCH,
                 content: Content::Tick,

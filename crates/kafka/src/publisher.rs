@@ -12,8 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use goodpon_domain::gate::IssueEvent;
-use jiff::Timestamp;
+use goodpon_domain::gate::{Appended, IssueEvent};
 use metrics::{Counter, Histogram};
 use rdkafka::{
     ClientContext,
@@ -39,17 +38,6 @@ const MESSAGE_TIMEOUT_MILLIS: &str = "4000";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long they may take to answer that.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Where and when the log took something in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// The log's append time, to the millisecond: the one that the record bears, too.
-    pub appended_at: Timestamp,
-    /// The partition.
-    pub partition: i32,
-    /// The place in the partition.
-    pub offset: i64,
-}
 
 /// How a publish fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

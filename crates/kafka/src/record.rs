@@ -2,7 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use goodpon_domain::{gate::IssueEvent, id::TemplateId};
+use goodpon_domain::{
+    gate::{Content, IssueEvent, Record, Unreadable},
+    id::TemplateId,
+};
 use jiff::Timestamp;
 use rdkafka::message::{self, Header, Headers, Message, OwnedHeaders};
 
@@ -11,79 +14,38 @@ use crate::event::{
     decode, time,
 };
 
-/// A record, and where and when the log took it in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The partition that it is in.
-    pub partition: i32,
-    /// Its place in the partition.
-    pub offset: i64,
-    /// When the broker appended it, to the millisecond. 1970 where the record does not bear that time: it is
-    /// `Unreadable` then, and the log's time does not move by it.
-    pub appended_at: Timestamp,
-    /// What it says.
-    pub content: Content,
+/// Reads a record for an installation. One at which reading panics is unreadable: a record that anybody might write
+/// must not end the issuer. Its append time is 1970 where the broker gave none: it is unreadable then, and the log's time
+/// does not move by it.
+pub(crate) fn read(message: &impl Message, installation: &str) -> Record {
+    let plainly = AssertUnwindSafe(|| read_plainly(message, installation));
+    catch_unwind(plainly).unwrap_or_else(|_| Record {
+        offset: message.offset(),
+        appended_at: appended_at(message.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH),
+        content: Content::Unreadable(Unreadable {
+            reason: "goodpon panicked while it read it: report this".to_owned(),
+            template_id: None,
+            user_id: None,
+            valid_until: None,
+            raw: pack(message.payload(), &[]),
+        }),
+    })
 }
 
-/// What a record says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// An accepted issue.
-    Event(IssueEvent),
-    /// Nothing but that the log's time goes on.
-    Tick,
-    /// What another installation says, of this name: two of them share a topic, by mistake.
-    Foreign(String),
-    /// What nobody here understands.
-    Unreadable {
-        /// Why.
-        reason: String,
-        /// The template that its headers name.
-        template: Option<TemplateId>,
-        /// The user that its headers name.
-        user: Option<String>,
-        /// The latest append time at which it counts, if its headers name that.
-        valid_until: Option<Timestamp>,
-        /// Payload and headers, to be kept and read again later with [`reread`].
-        raw: Vec<u8>,
-    },
-}
-
-impl Record {
-    /// Reads a record for an installation. One at which reading panics is unreadable: a record that anybody might write
-    /// must not end the issuer.
-    pub(crate) fn read(message: &impl Message, installation: &str) -> Self {
-        let read = AssertUnwindSafe(|| Self::read_plainly(message, installation));
-        catch_unwind(read).unwrap_or_else(|_| Self {
-            partition: message.partition(),
-            offset: message.offset(),
-            appended_at: appended_at(message.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH),
-            content: Content::Unreadable {
-                reason: "goodpon panicked while it read it: report this".to_owned(),
-                template: None,
-                user: None,
-                valid_until: None,
-                raw: pack(message.payload(), &[]),
-            },
-        })
-    }
-
-    fn read_plainly(message: &impl Message, installation: &str) -> Self {
-        let (appended_at, doubt) = match appended_at(message.timestamp()) {
-            Some(at) => (at, None),
-            None => (
-                Timestamp::UNIX_EPOCH,
-                Some("the record does not bear the time at which the log took it in".to_owned()),
-            ),
-        };
-        Self {
-            partition: message.partition(),
-            offset: message.offset(),
-            appended_at,
-            content: read(message.payload(), installation, doubt, || {
-                all(message.headers())
-            }),
-        }
+fn read_plainly(message: &impl Message, installation: &str) -> Record {
+    let (appended_at, doubt) = match appended_at(message.timestamp()) {
+        Some(at) => (at, None),
+        None => (
+            Timestamp::UNIX_EPOCH,
+            Some("the record does not bear the time at which the log took it in".to_owned()),
+        ),
+    };
+    Record {
+        offset: message.offset(),
+        appended_at,
+        content: read_content(message.payload(), installation, doubt, || {
+            all(message.headers())
+        }),
     }
 }
 
@@ -138,20 +100,20 @@ pub fn keep(event: &IssueEvent) -> Vec<u8> {
 #[must_use]
 pub fn reread(raw: &[u8], installation: &str) -> Content {
     match unpack(raw) {
-        Ok((payload, headers)) => read(payload, installation, None, || headers),
-        Err(reason) => Content::Unreadable {
+        Ok((payload, headers)) => read_content(payload, installation, None, || headers),
+        Err(reason) => Content::Unreadable(Unreadable {
             reason: format!("what was kept of a record: {reason}"),
-            template: None,
-            user: None,
+            template_id: None,
+            user_id: None,
             valid_until: None,
             raw: raw.to_vec(),
-        },
+        }),
     }
 }
 
 /// Reads a payload for an installation; unreadable in any case if there is a `doubt` already. Only then are the headers
 /// looked at. What does not say whose it is is taken as the installation's own.
-fn read<'a>(
+fn read_content<'a>(
     payload: Option<&[u8]>,
     own: &str,
     doubt: Option<String>,
@@ -175,13 +137,13 @@ fn read<'a>(
                 return Content::Foreign(other.to_owned());
             }
             let number = |key| text(&headers, key).and_then(|text| text.parse().ok());
-            Content::Unreadable {
+            Content::Unreadable(Unreadable {
                 reason,
-                template: number(TEMPLATE_HEADER).map(TemplateId),
-                user: text(&headers, USER_HEADER).map(str::to_owned),
+                template_id: number(TEMPLATE_HEADER).map(TemplateId),
+                user_id: text(&headers, USER_HEADER).map(str::to_owned),
                 valid_until: number(VALID_UNTIL_HEADER).and_then(time),
                 raw: pack(payload, &headers),
-            }
+            })
         }
     }
 }

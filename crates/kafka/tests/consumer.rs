@@ -13,13 +13,17 @@ use std::{
 };
 
 use futures::future::join_all;
-use goodpon_kafka::{Consumer, ConsumerSettings, Content, Error, Polled, reread};
+use goodpon_domain::gate::{Content, Polled, Unreadable};
+use goodpon_kafka::{Consumer, ConsumerSettings, Error, reread};
 use rdkafka::{
     ClientConfig,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
-use support::{LONG, NOBODY, OWN, TestTopic, at, batch, event, fill, offsets, records, wait_until};
+use support::{
+    LONG, NOBODY, OWN, TestTopic, at, batch, event, fill, next_records, offsets, records,
+    wait_until,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_keep_their_order_in_each_partition() {
@@ -41,7 +45,6 @@ async fn events_keep_their_order_in_each_partition() {
     while read.values().map(Vec::len).sum::<usize>() < 3 * 667 {
         let (partition, records) = batch(&mut consumer);
         assert!(records.len() <= 500);
-        assert!(records.iter().all(|record| record.partition == partition));
         read.entry(partition).or_default().extend(records);
     }
     assert_eq!(read.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
@@ -70,7 +73,7 @@ async fn each_partition_starts_where_the_caller_says_and_not_where_kafka_would()
     let start = Box::new(|partition: i32| Ok(i64::from(partition) * 4));
     let mut consumer = Consumer::join(&topic.settings(), start).unwrap();
     let mut read = records(&mut consumer, 10 + 6 + 2);
-    read.sort_by_key(|record| record.partition);
+    read.sort_by_key(|read| read.partition);
     let expected: Vec<_> = (0..10).chain(4..10).chain(8..10).collect();
     assert_eq!(offsets(&read), expected);
     assert_eq!(consumer.assigned(), [0, 1, 2]);
@@ -141,12 +144,12 @@ async fn a_pause_gives_nothing_out_and_loses_nothing() {
         assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
         assert_eq!(consumer.assigned(), [0, 1]);
         consumer.resume_all();
-        read.extend(batch(&mut consumer).1);
+        read.extend(next_records(&mut consumer));
     }
     while read.len() < 75 {
-        read.extend(batch(&mut consumer).1);
+        read.extend(next_records(&mut consumer));
     }
-    read.sort_by_key(|record| (record.partition, record.offset));
+    read.sort_by_key(|read| (read.partition, read.record.offset));
     assert_eq!(offsets(&read), (0..45).chain(0..30).collect::<Vec<_>>());
 }
 
@@ -199,14 +202,14 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
 
     let read = records(&mut topic.consumer(), 4);
     assert_eq!(offsets(&read), [0, 1, 2, 3]);
-    assert_eq!(read[0].content, Content::Event(event(0)));
-    let Content::Unreadable {
+    assert_eq!(read[0].record.content, Content::Event(event(0)));
+    let Content::Unreadable(Unreadable {
         reason,
-        template,
-        user,
+        template_id: template,
+        user_id: user,
         valid_until,
         raw,
-    } = &read[1].content
+    }) = &read[1].record.content
     else {
         panic!("{:?}", read[1]);
     };
@@ -214,12 +217,17 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
     assert_eq!(*template, Some(event(0).template_id));
     assert_eq!(user.as_deref(), Some("회원-9"));
     assert_eq!(valid_until.unwrap().as_microsecond(), 1_800_000_000_000_000);
-    assert_eq!(reread(raw, OWN), read[1].content);
-    let Content::Unreadable { reason, user, .. } = &read[2].content else {
+    assert_eq!(reread(raw, OWN), read[1].record.content);
+    let Content::Unreadable(Unreadable {
+        reason,
+        user_id: user,
+        ..
+    }) = &read[2].record.content
+    else {
         panic!("{:?}", read[2]);
     };
     assert_eq!((reason.as_str(), user), ("there is no body", &None));
-    assert_eq!(read[3].content, Content::Tick);
+    assert_eq!(read[3].record.content, Content::Tick);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use goodpon_kafka::{Consumer, ConsumerSettings, Content, Polled};
+use goodpon_domain::gate::{Content, Polled};
+use goodpon_kafka::{Consumer, ConsumerSettings};
 use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets, wait_until};
 
 /// An issuer on a thread of its own, until it is told to leave.

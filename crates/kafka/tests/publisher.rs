@@ -7,14 +7,15 @@ mod support;
 use std::time::Duration;
 
 use futures::future::join_all;
-use goodpon_kafka::{Content, PublishError, Publisher, Record, topic};
+use goodpon_domain::gate::{Content, Record};
+use goodpon_kafka::{PublishError, Publisher, topic};
 use proxy::Proxy;
 use rdkafka::{
     admin::{AdminOptions, AlterConfig, ResourceSpecifier},
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use support::{LONG, NOBODY, OWN, TestTopic, admin, at, batch, cluster, event, records};
+use support::{LONG, NOBODY, OWN, Read, TestTopic, admin, at, batch, cluster, event, records};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_acknowledgement_tells_place_and_time_of_the_record() {
@@ -30,16 +31,18 @@ async fn the_acknowledgement_tells_place_and_time_of_the_record() {
     told.push((publisher.tick(1, LONG).await.unwrap(), Content::Tick));
     let mut told: Vec<_> = told
         .into_iter()
-        .map(|(appended, content)| Record {
+        .map(|(appended, content)| Read {
             partition: appended.partition,
-            offset: appended.offset,
-            appended_at: appended.appended_at,
-            content,
+            record: Record {
+                offset: appended.offset,
+                appended_at: appended.appended_at,
+                content,
+            },
         })
         .collect();
     let mut read = records(&mut topic.consumer(), told.len());
-    told.sort_by_key(|record| (record.partition, record.offset));
-    read.sort_by_key(|record| (record.partition, record.offset));
+    told.sort_by_key(|read| (read.partition, read.record.offset));
+    read.sort_by_key(|read| (read.partition, read.record.offset));
     assert_eq!(read, told);
     assert_eq!(publisher.is_up(), Ok(()));
 }
@@ -71,7 +74,7 @@ async fn what_had_to_be_sent_twice_is_there_once_and_bears_the_first_time() {
     let read = records(&mut topic.consumer(), 5);
     let places: Vec<_> = read
         .iter()
-        .map(|record| (record.offset, record.appended_at))
+        .map(|read| (read.record.offset, read.record.appended_at))
         .collect();
     let told: Vec<_> = told
         .iter()

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use goodpon_kafka::{Consumer, Polled, topic};
+use goodpon_domain::gate::Polled;
+use goodpon_kafka::{Consumer, topic};
 use rdkafka::{Offset, TopicPartitionList, admin::AdminOptions};
 use support::{LONG, Ledger, TestTopic, admin, batch, fill, next, offsets, records, wait_until};
 

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{Epoch, Gate, GateState, Keyed, may_bump, may_seal, places_left},
+    gate::{
+        Epoch, Gate, GateRead, GateState, Holder, Keyed, Opening, SALE_OVER_AFTER, Sealed,
+        may_bump, may_seal, places_left,
+    },
     id::TemplateId,
-    template::Template,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
     Store,
@@ -24,58 +26,6 @@ use crate::{
 
 /// The server's time, at the beginning of the statement.
 pub(crate) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
-
-/// A sale is over when its youngest coupon is older than this: no idempotency key of it counts any more.
-pub const SALE_OVER_AFTER: SignedDuration = SignedDuration::from_hours(25);
-
-/// A template and its gate, as they were at one moment.
-#[derive(Debug, Clone)]
-pub struct GateRead {
-    /// The template.
-    pub template: Template,
-    /// Its gate; `None` was never opened.
-    pub gate: Option<Gate>,
-    /// The database's time at that moment.
-    pub read_at: Timestamp,
-}
-
-/// A gate's new epoch, to be brought to its server by whoever got this, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opening {
-    /// Its number.
-    pub epoch: Epoch,
-    /// How many places it has.
-    pub places: i64,
-    /// How many coupons there are already.
-    pub issued: i64,
-}
-
-/// What became of a try to seal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sealed {
-    /// It is open: bring it to the server.
-    Open(Opening),
-    /// The sale is over; coupons tell all.
-    Folded,
-    /// Something of older epochs may still become a coupon. `log_time`: how far the slowest partition has come.
-    NotYet {
-        /// How far the slowest partition has come.
-        log_time: Option<Timestamp>,
-    },
-    /// It is not sealing under that number any more.
-    Passed,
-}
-
-/// A coupon as a new gate must know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Whose it is.
-    pub user_id: String,
-    /// When it was accepted.
-    pub issued_at: Timestamp,
-    /// The key that it was accepted with.
-    pub keyed: Option<Keyed>,
-}
 
 fn read_gate(row: &mut Columns) -> Result<Option<Gate>> {
     let Some(epoch) = row.read()? else {
@@ -512,7 +462,7 @@ async fn opening(session: &mut Session<'_>, template: TemplateId, epoch: Epoch) 
     let Some(found) = found else {
         return Err(crate::Fault::Corrupt("a gate without a template"));
     };
-    let parked = crate::parked::places(session, template).await?;
+    let parked = crate::park::places(session, template).await?;
     let max = found.terms.limit.max_issue_count();
     Ok(Opening {
         epoch,

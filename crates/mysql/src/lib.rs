@@ -24,6 +24,8 @@ mod ledger;
 mod lock;
 mod mail;
 mod merchant;
+mod new_coupon;
+mod park;
 mod parked;
 mod pool;
 mod redemption;
@@ -54,8 +56,6 @@ use crate::{fault::Fault, pool::Pool};
 
 pub use answer::LONGEST_ISSUE_ANSWER;
 pub use delivery::SharedOutbox;
-pub use gate::{GateRead, Holder, Opening, SALE_OVER_AFTER, Sealed};
-pub use issue::{Tally, Written};
 pub use parked::{Parked, Settled, StaysParked};
 
 /// Why a database cannot be worked on. Displays as one line that says what to do, without the password.

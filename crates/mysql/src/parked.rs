@@ -1,11 +1,11 @@
 //! Events that no coupon could be made of. Each keeps its place, and its user theirs, until an operator retries or
 //! discards it.
 
-use goodpon_application::{
-    issue_log::{Content, Record, Unreadable},
-    ports::StoreResult,
+use goodpon_application::ports::StoreResult;
+use goodpon_domain::{
+    gate::{Content, IssueEvent, Record, ToPark, judge_batch},
+    id::TemplateId,
 };
-use goodpon_domain::{gate::IssueEvent, id::TemplateId};
 use jiff::Timestamp;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     codec::{micros, row_limit},
     columns::Columns,
     fault::Result,
-    issue,
+    new_coupon, park,
     session::Session,
 };
 
@@ -66,86 +66,6 @@ pub enum StaysParked {
     Because(String),
 }
 
-struct Row<'a> {
-    template: Option<i64>,
-    user: Option<&'a str>,
-    reason: &'a str,
-    raw: &'a [u8],
-}
-
-/// Keeps a record that this program cannot read.
-pub(crate) async fn park_unreadable(
-    session: &mut Session<'_>,
-    partition: i32,
-    record: &Record,
-    unreadable: &Unreadable,
-) -> Result<()> {
-    let row = Row {
-        template: unreadable.template_id.map(|template| template.0),
-        user: unreadable.user_id.as_deref(),
-        reason: &unreadable.reason,
-        raw: &unreadable.raw,
-    };
-    park(session, partition, record, row).await
-}
-
-/// Keeps an event that cannot become a coupon. `raw` is all of it, to be read again.
-pub(crate) async fn park_event(
-    session: &mut Session<'_>,
-    partition: i32,
-    record: &Record,
-    event: &IssueEvent,
-    reason: &str,
-    raw: &[u8],
-) -> Result<()> {
-    let row = Row {
-        template: Some(event.template_id.0),
-        user: Some(&event.user_id),
-        reason,
-        raw,
-    };
-    park(session, partition, record, row).await
-}
-
-async fn park(
-    session: &mut Session<'_>,
-    partition: i32,
-    record: &Record,
-    row: Row<'_>,
-) -> Result<()> {
-    let reason: String = row.reason.chars().take(255).collect();
-    // A user id that no shop can have given would not fit its column; then nobody is known.
-    let user = row.user.filter(|user| user.chars().count() <= 255);
-    let sql = "INSERT INTO parked_events
-               (partition_id, log_offset, template_id, user_id, reason, raw, appended_at, parked_at)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    let now = micros(session.now);
-    let appended_at = micros(record.appended_at);
-    let values = (
-        partition,
-        record.offset,
-        row.template,
-        user,
-        reason,
-        row.raw,
-        appended_at,
-        now,
-    );
-    session.run(sql, values).await?;
-    Ok(())
-}
-
-/// The places that parked events of a template keep: one for each user without a coupon, and one for each event whose
-/// user is not known.
-pub(crate) async fn places(session: &mut Session<'_>, template: TemplateId) -> Result<i64> {
-    let sql = "SELECT COUNT(DISTINCT p.user_id) + COALESCE(CAST(SUM(p.user_id IS NULL) AS SIGNED), 0)
-               FROM parked_events p
-               WHERE p.template_id = ? AND p.settled_at IS NULL AND NOT EXISTS
-                 (SELECT 1 FROM coupons c WHERE c.template_id = p.template_id AND c.user_id = p.user_id)";
-    let places = session.first(sql, (template.0,), |row| row.read()).await?;
-    Ok(places.unwrap_or(0))
-}
-
 impl Store {
     /// Up to `limit` events that wait, oldest first.
     ///
@@ -195,7 +115,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn parked_places(&self, template: TemplateId) -> StoreResult<i64> {
-        self.read(|session| Box::pin(places(session, template)))
+        self.read(|session| Box::pin(park::places(session, template)))
             .await
     }
 
@@ -233,7 +153,7 @@ impl Store {
                     appended_at: appended_at.min(event.valid_until),
                     content: Content::Event(event.clone()),
                 };
-                let settled = match issue::write_parked(session, &record, self).await? {
+                let settled = match make_coupon(session, &record, self).await? {
                     Ok(settled) => settled,
                     Err(reason) => return Ok(Err(StaysParked::Because(reason.to_owned()))),
                 };
@@ -293,4 +213,26 @@ async fn settle(
                WHERE partition_id = ? AND log_offset = ?";
     let values = (micros(session.now), settled.code(), partition, offset);
     session.run(sql, values).await
+}
+
+/// Makes a coupon of a parked event. Returns how that settles it, or why it stays parked.
+async fn make_coupon(
+    session: &mut Session<'_>,
+    record: &Record,
+    store: &Store,
+) -> Result<std::result::Result<Settled, &'static str>> {
+    let records = std::slice::from_ref(record);
+    let known = new_coupon::known(session, store, records).await?;
+    let judged = judge_batch(records, known, &store.inner.zone);
+    if let Some(ToPark::Event(_, _, reason)) = judged.parked.first() {
+        return Ok(Err(reason));
+    }
+    if judged.coupons.is_empty() {
+        return Ok(Ok(Settled::Held));
+    }
+    let refused = new_coupon::write_coupons(session, &judged.coupons).await?;
+    Ok(match refused.first() {
+        Some((_, reason)) => Err(*reason),
+        None => Ok(Settled::Written),
+    })
 }

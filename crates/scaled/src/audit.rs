@@ -5,14 +5,13 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use goodpon_application::ports::{Difference, StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{Gate, GateState},
+    gate::{Appended, Counts, Gate, GateId, GateState},
     id::TemplateId,
 };
-use goodpon_kafka::Appended;
-use goodpon_valkey::{Bound, Counts, user_digest};
+use goodpon_valkey::{Bound, user_digest};
 use tokio::time::Instant;
 
-use crate::{Scaled, gate_of};
+use crate::scaled::Scaled;
 
 /// How long Valkey and Kafka may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -31,7 +30,7 @@ impl Scaled {
     pub async fn audit_gates(&self) -> StoreResult<Vec<Difference>> {
         let bound = self.valkey.bound_within(ANSWERS_WITHIN).await?;
         let mut differences = Vec::new();
-        for (template, gate) in self.all_gates_in(GateState::Open).await? {
+        for (template, gate) in self.partner.all_gates_in(GateState::Open).await? {
             // One that is elsewhere is about to be opened anew, from the records.
             if gate.server.as_deref() == Some(bound.server()) {
                 differences.extend(self.audit_gate(template, &gate, &bound).await?);
@@ -53,7 +52,7 @@ impl Scaled {
         // is opened anew. Asked for no help at all, it notices it now: nobody gets a second coupon there.
         if missing > 0
             && let Err(_closed) = bound
-                .pending(gate_of(template), gate.epoch, Duration::ZERO, 0)
+                .pending(GateId::of(template), gate.epoch, Duration::ZERO, 0)
                 .await?
         {
             return Ok(Vec::new());
@@ -136,10 +135,10 @@ impl Scaled {
             reason,
             may_have_happened: false,
         };
-        let up = self.publisher.wait_until_up(ANSWERS_WITHIN).await;
+        let up = self.kafka.publisher.wait_until_up(ANSWERS_WITHIN).await;
         up.map_err(unavailable)?;
         let partitions = self.store.progress().await?.into_keys();
-        let ticks = partitions.map(|one| self.publisher.tick(one, ANSWERS_WITHIN));
+        let ticks = partitions.map(|one| self.kafka.publisher.tick(one, ANSWERS_WITHIN));
         let ends = try_join_all(ticks)
             .await
             .map_err(|error| unavailable(format!("Kafka: {error}")))?;
@@ -166,9 +165,9 @@ impl Scaled {
         gate: &Gate,
         bound: &Bound,
     ) -> StoreResult<Option<Counts>> {
-        let now = self.clock.now();
+        let now = self.partner.clock.now();
         let look = bound
-            .look(gate_of(template), gate.epoch, None, None, now)
+            .look(GateId::of(template), gate.epoch, None, None, now)
             .await?;
         Ok(look.gate.ok())
     }
@@ -189,7 +188,7 @@ impl Scaled {
             after.clone_from(&last.user_id);
             let users: Vec<_> = page.iter().map(|one| user_digest(&one.user_id)).collect();
             let strangers = bound
-                .strangers(gate_of(template), gate.epoch, &users)
+                .strangers(GateId::of(template), gate.epoch, &users)
                 .await?;
             // A gate that is gone knows nobody; that is told by its counts.
             missing += strangers as i64;

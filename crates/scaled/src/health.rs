@@ -3,18 +3,7 @@
 use async_trait::async_trait;
 use goodpon_application::ports::{Audit, DependencyHealth, Difference, Health, StoreResult};
 
-use crate::{Scaled, TopicState};
-
-impl Scaled {
-    /// Why no event can be published now, as far as that is known.
-    pub(crate) fn kafka_problem(&self) -> Option<String> {
-        let away = self.publisher.is_up().err();
-        away.or_else(|| match self.topic.state() {
-            TopicState::Good => None,
-            TopicState::Unknown(why) | TopicState::Bad(why) => Some(why),
-        })
-    }
-}
+use crate::{ports::IssueLog, scaled::Scaled};
 
 #[async_trait]
 impl Health for Scaled {
@@ -27,7 +16,7 @@ impl Health for Scaled {
         });
         all.push(DependencyHealth {
             name: "kafka",
-            problem: self.kafka_problem(),
+            problem: self.kafka.problem(),
             is_vital: false,
         });
         all.extend(self.standstill.problem().map(|problem| DependencyHealth {

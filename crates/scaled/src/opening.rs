@@ -2,21 +2,29 @@
 //! finds that it was done.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use goodpon_application::{idempotency::KEPT_FOR, ports::StoreResult};
+use goodpon_application::{
+    idempotency::KEPT_FOR,
+    ports::{Clock, StoreResult},
+};
 use goodpon_domain::{
-    gate::{Epoch, Gate, GateState},
+    gate::{Epoch, Gate, GateId, GateState, Holder, Installation, KeptSuccess, Opening, Sealed},
     id::TemplateId,
 };
-use goodpon_mysql::{Holder, Opening, Sealed};
-use goodpon_valkey::{Bound, Installation, KeptSuccess, user_digest};
+use goodpon_valkey::user_digest;
 use tokio::time::Instant;
 
-use crate::{Scaled, answers::Successes, gate_of};
+use crate::{
+    partner::{
+        answers::{Answers, Successes},
+        gate_cache::GateCache,
+    },
+    ports::{GateRecords, GateServer, GateServers},
+};
 
 /// How long a step that found nothing to do yet keeps others from trying.
 const REST: Duration = Duration::from_millis(100);
@@ -38,21 +46,62 @@ pub(crate) struct Trouble {
     pub(crate) ahead: Option<Epoch>,
 }
 
-/// The openings that run in this process: one for each template at a time.
-#[derive(Default)]
-pub(crate) struct Openings(Mutex<HashMap<TemplateId, Shared<BoxFuture<'static, ()>>>>);
+impl Trouble {
+    /// The database has the gate as not open.
+    pub(crate) fn known(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            is_missing_there: false,
+            ahead: None,
+        }
+    }
+}
 
-impl Scaled {
-    /// Does the step that is due at a template's gate, or waits for whoever in this process does it. It goes on where
-    /// the caller stops waiting.
-    pub(crate) async fn drive(&self, template: TemplateId, trouble: Trouble) {
+type Running = Shared<BoxFuture<'static, ()>>;
+
+/// Opens gates, and moves them to other servers.
+pub(crate) struct Openings {
+    records: Arc<dyn GateRecords>,
+    servers: Arc<dyn GateServers>,
+    gates: Arc<GateCache>,
+    answers: Arc<Answers>,
+    clock: Arc<dyn Clock>,
+    /// The steps that run in this process: one for each template at a time.
+    running: Mutex<HashMap<TemplateId, Running>>,
+}
+
+impl Openings {
+    pub(crate) fn new(
+        records: Arc<dyn GateRecords>,
+        servers: Arc<dyn GateServers>,
+        gates: Arc<GateCache>,
+        answers: Arc<Answers>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            records,
+            servers,
+            gates,
+            answers,
+            clock,
+            running: Mutex::default(),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<TemplateId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does the step that is due at a template's gate, or waits for the task of this process that does it. The step goes
+    /// on where the caller stops waiting.
+    pub(crate) async fn drive(self: &Arc<Self>, template: TemplateId, trouble: Trouble) {
         let running = {
-            let mut all = self.openings.lock();
+            let mut all = self.running();
             match all.get(&template) {
                 Some(running) => running.clone(),
                 None => {
-                    let scaled = self.clone();
-                    let step = tokio::spawn(async move { scaled.step(template, trouble).await });
+                    let openings = Arc::clone(self);
+                    let step = tokio::spawn(async move { openings.step(template, trouble).await });
                     let done = step.map(|_| ()).boxed().shared();
                     all.insert(template, done.clone());
                     done
@@ -62,9 +111,9 @@ impl Scaled {
         running.await;
     }
 
-    async fn step(self, template: TemplateId, trouble: Trouble) {
+    async fn step(&self, template: TemplateId, trouble: Trouble) {
         let _done = Done {
-            openings: &self.openings,
+            openings: self,
             template,
         };
         let done = self.try_step(template, trouble).await;
@@ -79,24 +128,23 @@ impl Scaled {
 
     /// Does one step. Whether there was one to do.
     async fn try_step(&self, template: TemplateId, trouble: Trouble) -> StoreResult<bool> {
-        let Some(read) = self.store.read_gate(template).await? else {
+        let Some(read) = self.records.read_gate(template).await? else {
             return Ok(false);
         };
-        let bound = self.valkey.bound()?;
-        let server = bound.server().to_owned();
+        let server = self.servers.bound()?;
         let Some(gate) = read.gate else {
-            let opening = self.store.open_first(template, &server).await?;
-            return self.install_if(template, opening, &bound).await;
+            let opening = self.records.open_first(template, server.server()).await?;
+            return self.install_if(template, opening, &*server).await;
         };
         match gate.state {
-            GateState::Open => self.step_open(template, &gate, trouble, &bound).await,
-            GateState::Sealing => self.step_sealing(template, &gate, &bound).await,
+            GateState::Open => self.step_open(template, &gate, trouble, &*server).await,
+            GateState::Sealing => self.step_sealing(template, &gate, &*server).await,
             GateState::Folded => {
                 let opening = self
-                    .store
-                    .open_folded(template, gate.epoch, &server)
+                    .records
+                    .open_folded(template, gate.epoch, server.server())
                     .await?;
-                self.install_if(template, opening, &bound).await
+                self.install_if(template, opening, &*server).await
             }
         }
     }
@@ -107,27 +155,29 @@ impl Scaled {
         template: TemplateId,
         gate: &Gate,
         trouble: Trouble,
-        bound: &Bound,
+        server: &dyn GateServer,
     ) -> StoreResult<bool> {
         if gate.epoch != trouble.epoch {
             // Somebody has opened it since.
             return Ok(true);
         }
-        let is_here = gate.server.as_deref() == Some(bound.server());
+        let is_here = gate.server.as_deref() == Some(server.server());
         if is_here {
             // Nobody may have been able to note that it lives.
-            bound.prove_writable().await?;
-            self.store.beat(bound.server()).await?;
+            server.prove_writable().await?;
+            self.records.beat(server.server()).await?;
         }
         let is_missing = is_here && trouble.is_missing_there;
         let next = gate.epoch.max(trouble.ahead.unwrap_or_default()).next();
-        let bumped = self.store.bump_gate(template, gate.epoch, next, is_missing);
+        let bumped = self
+            .records
+            .bump_gate(template, gate.epoch, next, is_missing);
         if !bumped.await? {
             return Ok(false);
         }
         metrics::counter!("goodpon_gate_bumps_total").increment(1);
         tracing::warn!(%template, epoch = %gate.epoch, %next, server = gate.server, "the gate is lost: its next epoch is to be opened");
-        self.store.stamp_gate(template, next).await?;
+        self.records.stamp_gate(template, next).await?;
         Ok(true)
     }
 
@@ -136,15 +186,15 @@ impl Scaled {
         &self,
         template: TemplateId,
         gate: &Gate,
-        bound: &Bound,
+        server: &dyn GateServer,
     ) -> StoreResult<bool> {
         if gate.bumped_at.is_none() {
-            self.store.stamp_gate(template, gate.epoch).await?;
+            self.records.stamp_gate(template, gate.epoch).await?;
             return Ok(true);
         }
         let sealed = self
-            .store
-            .seal_gate(template, gate.epoch, bound.server())
+            .records
+            .seal_gate(template, gate.epoch, server.server())
             .await?;
         match sealed {
             Sealed::Passed => Ok(true),
@@ -155,7 +205,7 @@ impl Scaled {
             }
             Sealed::Open(opening) => {
                 metrics::counter!("goodpon_gate_seals_total").increment(1);
-                self.install_if(template, Some(opening), bound).await
+                self.install_if(template, Some(opening), server).await
             }
         }
     }
@@ -164,10 +214,10 @@ impl Scaled {
         &self,
         template: TemplateId,
         opening: Option<Opening>,
-        bound: &Bound,
+        server: &dyn GateServer,
     ) -> StoreResult<bool> {
         if let Some(opening) = opening {
-            self.install(template, opening, bound).await?;
+            self.install(template, opening, server).await?;
         }
         Ok(true)
     }
@@ -177,25 +227,25 @@ impl Scaled {
         &self,
         template: TemplateId,
         opening: Opening,
-        bound: &Bound,
+        server: &dyn GateServer,
     ) -> StoreResult<()> {
         let Opening {
             epoch,
             places,
             issued,
         } = opening;
-        let loaded = self.load(template, epoch, bound).await?;
+        let loaded = self.load(template, epoch, server).await?;
         let installed = match loaded {
             Ok(loaded) => {
-                let gate = gate_of(template);
-                bound.install(gate, epoch, places, issued, loaded).await?
+                let gate = GateId::of(template);
+                server.install(gate, epoch, places, issued, loaded).await?
             }
             Err(refused) => refused,
         };
         match installed {
             Installation::Done => {
                 metrics::counter!("goodpon_gate_openings_total").increment(1);
-                tracing::info!(%template, %epoch, places, issued, server = bound.server(), "the gate is open");
+                tracing::info!(%template, %epoch, places, issued, server = server.server(), "the gate is open");
             }
             other => {
                 tracing::warn!(%template, %epoch, refused = ?other, "the gate was not installed and is to be opened anew");
@@ -209,23 +259,23 @@ impl Scaled {
         &self,
         template: TemplateId,
         epoch: Epoch,
-        bound: &Bound,
+        server: &dyn GateServer,
     ) -> StoreResult<Result<usize, Installation>> {
-        let gate = gate_of(template);
+        let gate = GateId::of(template);
         let mut users: Vec<[u8; 16]> = Vec::new();
         let mut touched = Instant::now();
-        for user in self.store.parked_users(template).await? {
-            if !self.store.is_holder(template, &user).await? {
+        for user in self.records.parked_users(template).await? {
+            if !self.records.is_holder(template, &user).await? {
                 users.push(user_digest(&user));
             }
             self.touch(template, epoch, &mut touched).await?;
         }
         let mut loaded = users.len();
-        let mut refused = bound.load(gate, epoch, &users, &[]).await?;
+        let mut refused = server.load(gate, epoch, &users, &[]).await?;
         let answers = self.answers.successes().await?;
         let mut after = String::new();
         while refused == Installation::Done {
-            let page = self.store.holders(template, &after, PAGE).await?;
+            let page = self.records.holders(template, &after, PAGE).await?;
             let Some(last) = page.last() else {
                 return Ok(Ok(loaded));
             };
@@ -236,7 +286,7 @@ impl Scaled {
                 .iter()
                 .filter_map(|one| self.success(one, &answers))
                 .collect();
-            refused = bound.load(gate, epoch, &users, &successes).await?;
+            refused = server.load(gate, epoch, &users, &successes).await?;
             self.touch(template, epoch, &mut touched).await?;
         }
         Ok(Err(refused))
@@ -250,7 +300,7 @@ impl Scaled {
         touched: &mut Instant,
     ) -> StoreResult<()> {
         if touched.elapsed() >= TOUCH_EVERY {
-            self.store.touch_gate(template, epoch).await?;
+            self.records.touch_gate(template, epoch).await?;
             *touched = Instant::now();
         }
         Ok(())
@@ -277,14 +327,6 @@ struct Done<'a> {
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.openings.lock().remove(&self.template);
-    }
-}
-
-impl Openings {
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<TemplateId, Shared<BoxFuture<'static, ()>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.openings.running().remove(&self.template);
     }
 }

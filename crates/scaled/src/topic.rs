@@ -8,16 +8,15 @@ use goodpon_kafka::{
     Cluster,
     topic::{self, Finding},
 };
-use goodpon_supervise::{Ended, Report};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use crate::{Scaled, rounds::Rounds};
+use crate::progress::LogProgress;
 
 /// How often the topic is looked at while something is wrong with it, or nobody answers.
-const LOOK_SOON: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_SOON: Duration = Duration::from_secs(2);
 
 /// How often otherwise.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What was found of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +76,22 @@ impl Topic {
         )
     }
 
-    /// Looks at the topic. It must have `partitions` at least, and be as long as it was worked through.
-    async fn look(&self, partitions: i32, progress: BTreeMap<i32, i64>) -> TopicState {
-        let state = match self.found(partitions, progress).await {
+    /// Waits until an acknowledgement shows that something is wrong, `pause` at most.
+    pub(crate) async fn alarmed_within(&self, pause: Duration) {
+        let _ = tokio::time::timeout(pause, self.alarm.notified()).await;
+    }
+
+    /// Looks at the topic, one look at a time. It must have the partitions of `progress` at least, and be as long as it
+    /// was worked through.
+    pub(crate) async fn look(&self, progress: &LogProgress) -> TopicState {
+        let _turn = self.looking.lock().await;
+        // Read before the log's ends are: those only grow.
+        let (partitions, progress) = (progress.partitions(), progress.all());
+        self.judge_by(self.found(partitions, progress).await)
+    }
+
+    fn judge_by(&self, found: Result<TopicState, goodpon_kafka::Error>) -> TopicState {
+        let state = match found {
             Ok(state) => state,
             Err(error) => match self.state() {
                 // What is known of it does not change by its brokers going away.
@@ -143,72 +155,6 @@ impl Topic {
 /// Looks at a topic as a partner does before it publishes there; at least `partitions` are needed.
 pub async fn look_at(cluster: &Cluster, partitions: i32, accept_risks: bool) -> TopicState {
     let topic = Topic::new(cluster.clone(), accept_risks);
-    topic.look(partitions, BTreeMap::new()).await
-}
-
-impl Scaled {
-    /// Looks at the topic now, and tells what is found.
-    pub async fn look_at_topic(&self) -> TopicState {
-        let _turn = self.topic.looking.lock().await;
-        // Read before the log's ends are: those only grow.
-        let progress = self.known_progress();
-        self.topic.look(self.partitions(), progress).await
-    }
-
-    /// Whether a server answered with what no waiting helps against, and what that was.
-    #[must_use]
-    pub fn refusal(&self) -> Option<String> {
-        if let TopicState::Bad(why) = self.topic.state() {
-            return Some(why);
-        }
-        let away = self.valkey.bound().err();
-        away.filter(|_| self.valkey.is_refused())
-            .map(|error| error.to_string())
-    }
-
-    /// Waits until Valkey and Kafka answer, for so long at most.
-    ///
-    /// # Errors
-    /// What is still missing then.
-    pub async fn ready_within(&self, within: Duration) -> Result<(), String> {
-        let valkey = self.valkey.bound_within(within);
-        let topic = async {
-            self.publisher.wait_until_up(within).await?;
-            match self.look_at_topic().await {
-                TopicState::Good => Ok(()),
-                TopicState::Unknown(why) | TopicState::Bad(why) => Err(why),
-            }
-        };
-        let (valkey, topic) = tokio::join!(valkey, tokio::time::timeout(within, topic));
-        valkey.map_err(|error| error.to_string())?;
-        topic.unwrap_or_else(|_| Err("Kafka does not answer in time".into()))
-    }
-}
-
-/// Looks at the topic now and then, until `stop` is true.
-pub(crate) async fn watch(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
-    let mut rounds = Rounds::new("topic_watcher", report, stop);
-    loop {
-        rounds.note(scaled.read_progress().await);
-        let before = scaled.topic.state();
-        let found = scaled.look_at_topic().await;
-        if found != before
-            && let TopicState::Bad(why) = &found
-        {
-            tracing::error!("{why}: no coupons are issued");
-        }
-        let pause = match found {
-            TopicState::Good => LOOK_AGAIN,
-            _ => LOOK_SOON,
-        };
-        let woken = async {
-            tokio::select! {
-                () = scaled.topic.alarm.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        };
-        if !rounds.next_when(woken).await {
-            return Ok(());
-        }
-    }
+    let found = topic.found(partitions, BTreeMap::new()).await;
+    topic.judge_by(found)
 }

@@ -12,12 +12,13 @@ use std::{
 };
 
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent, Keyed, UNLIMITED},
+    gate::{
+        Confirmation, Epoch, Folding, GateId, Installation, IssueEvent, Keyed, RefusalAnswers,
+        Taken, UNLIMITED,
+    },
     id::{CouponId, TemplateId},
 };
-use goodpon_valkey::{
-    Confirmation, Folding, Gate, Installation, RefusalAnswers, Taken, Valkey, user_digest,
-};
+use goodpon_valkey::{Valkey, user_digest};
 use jiff::Timestamp;
 
 const FOR: Duration = Duration::from_secs(5);
@@ -60,7 +61,7 @@ async fn measure(url: &str, installation: &str, run: Run) {
         valkey.bound_within(FOR).await.unwrap();
         handles.push(valkey);
     }
-    let gate = Gate {
+    let gate = GateId {
         template: TemplateId(run.number),
         shard: 0,
     };
@@ -111,7 +112,7 @@ async fn measure(url: &str, installation: &str, run: Run) {
 /// Takes places until the time is over, and tells how long each took and how many calls failed.
 async fn ask(
     valkey: Valkey,
-    gate: Gate,
+    gate: GateId,
     run: Run,
     customers: Arc<AtomicU64>,
     began: Instant,

@@ -1,8 +1,8 @@
 //! How events and outcomes rest in Valkey. The scripts know these forms too: `gate.lua`, `confirm.lua`, `answer.lua`.
 
-use goodpon_application::ports::{IssueOutcome, StoreError, StoreResult};
+use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
-    coupon::IssueRefusal,
+    coupon::{IssueOutcome, IssueRefusal},
     gate::{Epoch, IssueEvent, Keyed},
     id::{CouponId, TemplateId},
 };

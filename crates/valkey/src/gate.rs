@@ -1,14 +1,16 @@
 //! Who comes first: places, their confirmation, and answers that are remembered.
 
-use goodpon_application::ports::{IssueOutcome, StoreResult};
+use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{
+        Closed, Confirmation, Epoch, Finished, GateId, IssueEvent, Keyed, RefusalAnswers, Taken,
+    },
 };
 use jiff::Timestamp;
 
 use crate::{
-    Bound, Gate,
+    Bound,
     codec::{self, corrupt, user_digest},
     names::{self, Names},
     script::{Reply, Script},
@@ -34,71 +36,6 @@ static VERDICT: Script = Script::new(concat!(
     include_str!("verdict.lua")
 ));
 
-/// The caller's epoch is not open at the caller's server: read the database again, or wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
-    /// The epoch that is there, whichever server it belongs to; `None` where there is no gate at all.
-    pub epoch: Option<Epoch>,
-}
-
-/// What was answered to a key before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finished {
-    /// How the issue ended.
-    pub outcome: IssueOutcome,
-    /// The number under which the database keeps the answer to the byte; `None` where the version before stored it.
-    pub answer: Option<u32>,
-}
-
-/// Under which numbers the database keeps what refusals are answered with, to be remembered with a key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RefusalAnswers {
-    /// If the template refuses.
-    pub verdict: Option<u32>,
-    /// If the user has one.
-    pub already_issued: Option<u32>,
-    /// If all are gone.
-    pub sold_out: Option<u32>,
-}
-
-/// An event that counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Confirmation {
-    /// It.
-    pub event: IssueEvent,
-    /// The number under which the database keeps what its success is answered with, if it has a key.
-    pub answer: Option<u32>,
-}
-
-/// What the gate says to who wants a place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// What was answered to the key before.
-    Replay(Finished),
-    /// The key was used with another body.
-    Mismatch,
-    /// What was answered to the key, or who must be helped first, is written in a form that this program does not know.
-    /// A newer one that runs beside does: ask again later.
-    Unreadable,
-    /// The gate is not open to the caller.
-    Closed(Closed),
-    /// The place is the caller's; it counts once the event is published.
-    Reserved {
-        /// Places given out in this epoch so far.
-        spent: i64,
-    },
-    /// This event, accepted before, must be published again before anything can be said.
-    Help(IssueEvent),
-    /// The template's refusal, remembered if there is a key.
-    Refused(IssueRefusal),
-    /// The user has one, and that is sure.
-    AlreadyIssued,
-    /// Every place has become a coupon.
-    SoldOut,
-    /// Every place is given out, but it is not yet sure that all of them count.
-    Wait,
-}
-
 impl Bound {
     /// Asks for a place. `event` is what is published if there is one, with a fresh coupon id (the same when a lost
     /// reply makes the caller ask again); `verdict` is the template's refusal, if it refuses; `answers` are remembered
@@ -109,7 +46,7 @@ impl Bound {
     /// Unavailable; it may be asked again in any case.
     pub async fn take(
         &self,
-        gate: Gate,
+        gate: GateId,
         event: &IssueEvent,
         verdict: Option<IssueRefusal>,
         answers: RefusalAnswers,
@@ -169,7 +106,7 @@ impl Bound {
     /// Unavailable; it may be told again in any case.
     pub async fn confirm(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         events: &[Confirmation],
         now: Timestamp,
@@ -213,7 +150,7 @@ impl Bound {
     /// Unavailable; it may be asked again in any case.
     pub async fn remember(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         keyed: Keyed,
         verdict: IssueRefusal,
@@ -241,7 +178,7 @@ impl Bound {
 
     /// Reads the rest of a script's word that the gate is closed. Where it found itself on another server than the
     /// one that the connection was made to, the pair is given up.
-    pub(crate) fn closed(&self, gate: Gate, reply: &mut Reply) -> StoreResult<Closed> {
+    pub(crate) fn closed(&self, gate: GateId, reply: &mut Reply) -> StoreResult<Closed> {
         let epoch = reply.decimal()?.map(Epoch);
         match reply.integer()? {
             1 => self.give_up("a script found it to be another server than it was"),

@@ -46,8 +46,4 @@ mod script;
 pub use address::ConfigError;
 pub use codec::user_digest;
 pub use connection::{Bound, Valkey};
-pub use gate::{Closed, Confirmation, Finished, RefusalAnswers, Taken};
 pub use invalidation::{Invalidation, Invalidations};
-pub use look::{Counts, Due, Holding, KeyState, Look};
-pub use names::Gate;
-pub use opening::{Folding, Installation, KeptSuccess};

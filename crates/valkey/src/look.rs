@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Epoch, IssueEvent, Keyed};
+use goodpon_domain::gate::{Closed, Counts, Due, Epoch, GateId, Holding, KeyState, Keyed, Look};
 use jiff::Timestamp;
 
 use crate::{
-    Bound, Closed, Gate,
+    Bound,
     codec::{self, corrupt, user_digest},
-    gate::{Finished, finished},
+    gate::finished,
     names::{self, Names},
     script::{Reply, Script},
 };
@@ -39,63 +39,6 @@ static PENDING: Script = Script::new(concat!(
     include_str!("pending.lua")
 ));
 
-/// How a gate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// What is known of the key, if one was asked about. A finished answer is told by a closed gate too.
-    pub key: Option<KeyState>,
-    /// The gate, if it is open to the caller.
-    pub gate: Result<Counts, Closed>,
-}
-
-/// What is known of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyState {
-    /// Its answer.
-    Replay(Finished),
-    /// It was used with another body.
-    Mismatch,
-    /// Its answer is written in a form that this program does not know. A newer one does.
-    Unreadable,
-    /// Its event is not yet known to count.
-    Pending,
-}
-
-/// The numbers of an open gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// The places that it was given.
-    pub cap: i64,
-    /// The coupons that there were before it.
-    pub base: i64,
-    /// The places that it has given out.
-    pub spent: i64,
-    /// Those of them that are known to count.
-    pub confirmed: i64,
-    /// When the last of those was confirmed, by the clock of who did; `None` while none was.
-    pub confirmed_at: Option<Timestamp>,
-    /// What the user asked about has.
-    pub user: Option<Holding>,
-}
-
-/// What a user has at a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holding {
-    /// A coupon.
-    Coupon,
-    /// A place that is not yet known to count.
-    Pending,
-}
-
-/// What is due for help of a gate.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Due {
-    /// The events. Their copies count only once their publisher says until when.
-    pub events: Vec<IssueEvent>,
-    /// How many more are written in a form that this program does not know.
-    pub unreadable: usize,
-}
-
 impl Bound {
     /// How a gate stands, for `user` and `keyed` if they are given, changing nothing.
     ///
@@ -104,7 +47,7 @@ impl Bound {
     /// Unavailable.
     pub async fn look(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         user: Option<&str>,
         keyed: Option<Keyed>,
@@ -143,7 +86,7 @@ impl Bound {
     /// Unavailable.
     pub async fn strangers(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         users: &[[u8; 16]],
     ) -> StoreResult<usize> {
@@ -170,7 +113,7 @@ impl Bound {
     /// Unavailable; it may be asked again in any case.
     pub async fn pending(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         age: Duration,
         limit: usize,
@@ -207,7 +150,7 @@ impl Bound {
     /// # Errors
     ///
     /// Unavailable.
-    pub async fn busy(&self, limit: usize) -> StoreResult<Vec<(Gate, Epoch)>> {
+    pub async fn busy(&self, limit: usize) -> StoreResult<Vec<(GateId, Epoch)>> {
         let key = names::busy(&self.shared().installation).into_bytes();
         let mut reply = self.run(BUSY.call(&[key]).arg(limit)).await?;
         let mut gates = Vec::with_capacity(reply.len());
@@ -222,7 +165,7 @@ impl Bound {
     /// # Errors
     ///
     /// Unavailable.
-    pub async fn listed(&self) -> StoreResult<Vec<(Gate, Epoch)>> {
+    pub async fn listed(&self) -> StoreResult<Vec<(GateId, Epoch)>> {
         let key = names::busy(&self.shared().installation);
         let mut range = redis::cmd("ZRANGE");
         range.arg(key).arg(0).arg(-1);

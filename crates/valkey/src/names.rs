@@ -1,15 +1,9 @@
 //! The names of a gate's keys. All stand under one hash tag, so a cluster keeps them together.
 
-use goodpon_domain::{gate::Epoch, id::TemplateId};
-
-/// A gate: a template's, or one of its shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gate {
-    /// Whose places it holds.
-    pub template: TemplateId,
-    /// Which of the template's gates; 0 where it has one.
-    pub shard: u16,
-}
+use goodpon_domain::{
+    gate::{Epoch, GateId},
+    id::TemplateId,
+};
 
 /// Writes the names of one gate's keys.
 pub(crate) struct Names {
@@ -22,15 +16,15 @@ pub(crate) fn busy(installation: &str) -> String {
 }
 
 /// An epoch of a gate in that list.
-pub(crate) fn in_busy(gate: Gate, epoch: Epoch) -> String {
+pub(crate) fn in_busy(gate: GateId, epoch: Epoch) -> String {
     format!("{}:{}:{epoch}", gate.template, gate.shard)
 }
 
 /// Reads [`in_busy`].
-pub(crate) fn read_busy(text: &[u8]) -> Option<(Gate, Epoch)> {
+pub(crate) fn read_busy(text: &[u8]) -> Option<(GateId, Epoch)> {
     let mut parts = std::str::from_utf8(text).ok()?.split(':');
     let (template, shard, epoch) = (parts.next()?, parts.next()?, parts.next()?);
-    let gate = Gate {
+    let gate = GateId {
         template: TemplateId(template.parse().ok()?),
         shard: shard.parse().ok()?,
     };
@@ -39,7 +33,7 @@ pub(crate) fn read_busy(text: &[u8]) -> Option<(Gate, Epoch)> {
 }
 
 impl Names {
-    pub(crate) fn new(installation: &str, gate: Gate) -> Self {
+    pub(crate) fn new(installation: &str, gate: GateId) -> Self {
         let front = format!(
             "goodpon:{{{installation}:{}:{}}}:",
             gate.template, gate.shard
@@ -85,7 +79,7 @@ mod tests {
 
     #[test]
     fn all_names_of_a_gate_share_its_hash_tag() {
-        let gate = Gate {
+        let gate = GateId {
             template: TemplateId(12),
             shard: 3,
         };

@@ -1,13 +1,10 @@
 //! A gate's beginning and end: its users and keys are brought, it is installed, and once all is over cleared away.
 
-use std::time::Duration;
-
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Epoch, Keyed};
-use jiff::Timestamp;
+use goodpon_domain::gate::{Epoch, Folding, GateId, Installation, KeptSuccess};
 
 use crate::{
-    Bound, Gate,
+    Bound,
     codec::{self, corrupt},
     names::Names,
     script::Script,
@@ -27,44 +24,6 @@ static INSTALL: Script = Script::new(concat!(
 
 static FOLD: Script = Script::new(concat!("#!lua flags=allow-oom\n", include_str!("fold.lua")));
 
-/// A success that a row of the database tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptSuccess {
-    /// Key and body.
-    pub keyed: Keyed,
-    /// When it was accepted.
-    pub stored_at: Timestamp,
-    /// For how long it is still to be kept; less than a millisecond counts as one.
-    pub rest: Duration,
-    /// The number under which the database keeps what was answered, if it is known.
-    pub answer: Option<u32>,
-}
-
-/// What became of a batch to load, or of an installation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Installation {
-    /// It is done.
-    Done,
-    /// The connection does not lead to the server any more that it was made to. Nothing was done.
-    WrongServer,
-    /// This epoch, or a newer one, is there. After a lost reply it may be one's own. Nothing was done.
-    NotOlder(Epoch),
-    /// What was loaded is not all there: so many users are, or `None` where the load itself was lost. Nothing was
-    /// done, and this epoch must not be tried again: only a newer one is sure to hold no place twice.
-    CountDiffers(Option<i64>),
-}
-
-/// What became of clearing a gate away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folding {
-    /// Its keys are gone.
-    Done,
-    /// Reservations of it are not yet known to count. Nothing was done.
-    StillPending,
-    /// Another epoch is there, or none. Nothing was done.
-    NotThere(Option<Epoch>),
-}
-
 impl Bound {
     /// Brings a batch of users, by their [digests](crate::user_digest), and of successes for `epoch`, which is about
     /// to be installed; some thousand at a time. At least one batch must be brought, be it empty. What was brought
@@ -75,7 +34,7 @@ impl Bound {
     /// Unavailable; a batch may be brought again in any case.
     pub async fn load(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
@@ -118,7 +77,7 @@ impl Bound {
     /// Unavailable. If it may have happened it may be asked again, but nothing may be loaded again before.
     pub async fn install(
         &self,
-        gate: Gate,
+        gate: GateId,
         epoch: Epoch,
         cap: i64,
         base: i64,
@@ -161,7 +120,7 @@ impl Bound {
     /// # Errors
     ///
     /// Unavailable; it may be asked again in any case.
-    pub async fn fold(&self, gate: Gate, epoch: Epoch) -> StoreResult<Folding> {
+    pub async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<Folding> {
         let names = Names::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use goodpon_domain::{
-    coupon::IssueRefusal,
+    coupon::IssueOutcome,
     id::{MerchantId, TemplateId},
     template::Template,
 };
@@ -22,9 +22,6 @@ pub struct IssueRequest {
     /// For whom.
     pub user_id: String,
 }
-
-/// How an issue ends.
-pub type IssueOutcome = Result<(), IssueRefusal>;
 
 /// How a template's issue stands for one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,13 +36,12 @@ fn message(payload: Option<Vec<u8>>, stamp: Stamp, named: Option<&str>) -> Owned
 
 fn read_at_its_time(payload: Option<Vec<u8>>) -> Record {
     let message = message(payload, Stamp::LogAppendTime(APPENDED), None);
-    Record::read(&message, OWN)
+    read(&message, OWN)
 }
 
 #[test]
 fn an_event_and_a_tick_bear_place_and_time() {
     let record = |content| Record {
-        partition: 5,
         offset: 99,
         appended_at: Timestamp::from_millisecond(APPENDED).unwrap(),
         content,
@@ -61,13 +60,13 @@ fn whose_place_it_is_can_be_told_of_a_body_that_cannot_be_read() {
         (Some(vec![]), "it ends before the end of the version"),
         (Some(vec![9, 1]), "format version 9 is not known"),
     ] {
-        let Content::Unreadable {
+        let Content::Unreadable(Unreadable {
             reason,
-            template,
-            user,
+            template_id: template,
+            user_id: user,
             valid_until,
             raw,
-        } = read_at_its_time(payload.clone()).content
+        }) = read_at_its_time(payload.clone()).content
         else {
             panic!("{payload:?} was read");
         };
@@ -91,9 +90,9 @@ fn a_record_without_the_logs_time_is_unreadable_however_good_its_body() {
         Stamp::LogAppendTime(-1),
     ] {
         let body = encode(&event(), Some(OWN));
-        let record = Record::read(&message(Some(body), stamp, Some(OWN)), OWN);
+        let record = read(&message(Some(body), stamp, Some(OWN)), OWN);
         assert_eq!(record.appended_at, Timestamp::UNIX_EPOCH);
-        let Content::Unreadable { raw, .. } = record.content else {
+        let Content::Unreadable(Unreadable { raw, .. }) = record.content else {
             panic!("{stamp:?} was believed");
         };
         assert_eq!(
@@ -115,8 +114,8 @@ fn what_another_installation_says_is_foreign_whether_or_not_it_can_be_read() {
     ] {
         let message = message(payload.clone(), stamp, Some(OTHER));
         let foreign = Content::Foreign(OTHER.into());
-        assert_eq!(Record::read(&message, OWN).content, foreign, "{payload:?}");
-        assert_ne!(Record::read(&message, OTHER).content, foreign);
+        assert_eq!(read(&message, OWN).content, foreign, "{payload:?}");
+        assert_ne!(read(&message, OTHER).content, foreign);
     }
 }
 
@@ -162,16 +161,16 @@ fn headers_that_say_nothing_are_left_out() {
         key,
         value: Some(value),
     });
-    let content = read(None, OWN, None, || headers.to_vec());
+    let content = read_content(None, OWN, None, || headers.to_vec());
     assert!(
         matches!(
             content,
-            Content::Unreadable {
-                template: None,
-                user: None,
+            Content::Unreadable(Unreadable {
+                template_id: None,
+                user_id: None,
                 valid_until: None,
                 ..
-            }
+            })
         ),
         "{content:?}"
     );
@@ -188,9 +187,12 @@ fn a_header_that_the_client_library_panics_at_costs_the_headers_only() {
             panic!("its key is no UTF-8");
         }
     }
-    let content = read(Some(&[9]), OWN, None, || all(Some(&Broken)));
+    let content = read_content(Some(&[9]), OWN, None, || all(Some(&Broken)));
     assert!(
-        matches!(content, Content::Unreadable { user: None, .. }),
+        matches!(
+            content,
+            Content::Unreadable(Unreadable { user_id: None, .. })
+        ),
         "{content:?}"
     );
 }
@@ -215,7 +217,7 @@ proptest! {
 
 #[test]
 fn what_was_kept_and_damaged_is_said_to_be_so() {
-    let Content::Unreadable { reason, raw, .. } = reread(&[2], OWN) else {
+    let Content::Unreadable(Unreadable { reason, raw, .. }) = reread(&[2], OWN) else {
         panic!("a later version was read");
     };
     assert_eq!(reason, "what was kept of a record: version 2 is not known");

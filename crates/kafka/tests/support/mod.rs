@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
@@ -10,12 +11,10 @@ use std::{
 };
 
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Appended, Epoch, IssueEvent, Keyed, Polled, Record},
     id::{CouponId, TemplateId},
 };
-use goodpon_kafka::{
-    Appended, Cluster, Consumer, ConsumerSettings, Polled, Publisher, Record, topic,
-};
+use goodpon_kafka::{Cluster, Consumer, ConsumerSettings, Publisher, topic};
 use jiff::Timestamp;
 use rdkafka::{
     ClientConfig,
@@ -169,18 +168,44 @@ pub fn batch(consumer: &mut Consumer) -> (i32, Vec<Record>) {
     }
 }
 
-/// Polls until so many records are there.
-pub fn records(consumer: &mut Consumer, count: usize) -> Vec<Record> {
+/// A record with its partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    pub partition: i32,
+    pub record: Record,
+}
+
+/// Polls until the next batch, each record of it with its partition.
+pub fn next_records(consumer: &mut Consumer) -> Vec<Read> {
+    let (partition, records) = batch(consumer);
+    records
+        .into_iter()
+        .map(|record| Read { partition, record })
+        .collect()
+}
+
+/// Polls until `count` records are there.
+pub fn records(consumer: &mut Consumer, count: usize) -> Vec<Read> {
     let mut all = Vec::new();
     while all.len() < count {
-        all.extend(batch(consumer).1);
+        let (partition, records) = batch(consumer);
+        all.extend(records.into_iter().map(|record| Read { partition, record }));
     }
     assert_eq!(all.len(), count);
     all
 }
 
-pub fn offsets(records: &[Record]) -> Vec<i64> {
-    records.iter().map(|record| record.offset).collect()
+impl Borrow<Record> for Read {
+    fn borrow(&self) -> &Record {
+        &self.record
+    }
+}
+
+pub fn offsets(records: &[impl Borrow<Record>]) -> Vec<i64> {
+    records
+        .iter()
+        .map(|record| record.borrow().offset)
+        .collect()
 }
 
 /// What stands in for the database: how far each partition was worked through, and what was in it.

@@ -80,7 +80,7 @@ async fn what_is_not_written_yet_is_no_difference() {
     let mut scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(5)).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
-    scene.scaled.confirmer.flush_all().await;
+    scene.scaled.partner.confirmer.flush_all().await;
     let why = async |scene: &Scene| match scene.scaled.audit_gates().await {
         Err(StoreError::Unavailable { reason, .. }) => reason,
         other => panic!("{other:?}"),

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use goodpon_application::issue_log::{Content, Record, Unreadable};
 use goodpon_application::ports::Clock;
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent},
+    gate::{Content, Epoch, IssueEvent, Record, Tally, Unreadable, Written},
     id::{CouponId, TemplateId},
     template::Limit,
 };
-use goodpon_mysql::{Settled, StaysParked, Tally, Written};
+use goodpon_mysql::{Settled, StaysParked};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Scene, ran};
@@ -18,7 +17,7 @@ impl Scene {
     pub(super) fn event(&self, template: TemplateId, user: &str) -> IssueEvent {
         let now = self.clock.now();
         IssueEvent {
-            coupon_id: CouponId::new(now, self.scaled.random_u64()),
+            coupon_id: CouponId::new(now, self.scaled.partner.random_u64()),
             template_id: template,
             epoch: Epoch(1),
             user_id: user.into(),
@@ -65,7 +64,7 @@ async fn a_batch_is_written_once_and_only_in_its_turn() {
     ];
     let tally = Tally {
         written: 2,
-        held: 1,
+        duplicates: 1,
         ..Tally::default()
     };
     assert_eq!(scene.written(0, &batch).await, done(tally));
@@ -85,7 +84,7 @@ async fn a_batch_is_written_once_and_only_in_its_turn() {
     // The same event in another partition, as when the number of partitions has grown.
     let copy = [record(0, at(3), Content::Event(b))];
     let held = Tally {
-        held: 1,
+        duplicates: 1,
         ..Tally::default()
     };
     assert_eq!(scene.written(1, &copy).await, done(held));
@@ -142,7 +141,7 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
         void: 1,
         parked: 4,
         over_limit: 1,
-        held: 0,
+        duplicates: 0,
     };
     assert_eq!(scene.written(0, &batch).await, done(tally));
     let parked = scene.store.parked(100).await.unwrap();
@@ -151,7 +150,7 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
     for one in &parked[..1] {
         let raw = scene.store.parked_raw(0, one.offset).await.unwrap();
         let event = match goodpon_kafka::reread(&raw.unwrap(), scene.scaled.installation()) {
-            goodpon_kafka::Content::Event(event) => event,
+            goodpon_domain::gate::Content::Event(event) => event,
             other => panic!("{other:?}"),
         };
         let stays = scene

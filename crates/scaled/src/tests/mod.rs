@@ -18,7 +18,7 @@ use goodpon_application::{
     ports::{Audit, Clock, IssueGate, IssueOutcome, IssueRequest, Random, StoreResult, Templates},
 };
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Epoch, GateId, IssueEvent, Keyed, RefusalAnswers, Taken},
     id::{AccountId, CouponId, MerchantId, TemplateId},
     quota::Quota,
     template::{Discount, Limit, Period, Terms},
@@ -27,9 +27,8 @@ use goodpon_kafka::{Cluster, topic};
 use goodpon_mysql::{Store, scratch::Database};
 use goodpon_port_laws::{FreshRandom, ManualClock, World, eventually};
 use goodpon_supervise::Supervisor;
-use goodpon_valkey::{RefusalAnswers, Taken};
 
-use crate::{Issuer, Scaled, gate_of};
+use crate::{Issuer, Scaled};
 
 const PARTITIONS: i32 = 2;
 
@@ -136,7 +135,7 @@ impl Scene {
 
     /// From now on events go to another log.
     pub(crate) async fn publish_to(&mut self, cluster: &Cluster) {
-        self.scaled.confirmer.flush_all().await;
+        self.scaled.partner.confirmer.flush_all().await;
         let valkey = variable("GOODPON_VALKEY_URL");
         let (clock, random) = (Arc::clone(&self.clock), Arc::new(FreshRandom::default()));
         let store = self.store.clone();
@@ -171,12 +170,19 @@ impl Scene {
         }
     }
 
+    /// Reads anew how far the log was worked through.
+    pub(crate) async fn read_progress(&self) {
+        let progress = self.store.progress().await.unwrap();
+        self.scaled.partner.progress.set(progress);
+    }
+
     /// Waits until all is written that was published until now.
     pub(crate) async fn settled(&self) {
-        self.scaled.confirmer.flush_all().await;
+        self.scaled.partner.confirmer.flush_all().await;
         for partition in 0..PARTITIONS {
             let tick = self
                 .scaled
+                .kafka
                 .publisher
                 .tick(partition, Duration::from_secs(4));
             let end = tick.await.unwrap().offset;
@@ -242,7 +248,10 @@ impl Scene {
         template: TemplateId,
         user: &str,
     ) -> StoreResult<Outcome<IssueOutcome>> {
-        self.scaled.issue(Self::request(template, user), None).await
+        self.scaled
+            .partner
+            .issue(Self::request(template, user), None)
+            .await
     }
 
     pub(crate) async fn issue_keyed(
@@ -271,7 +280,7 @@ impl Scene {
             }),
         };
         let request = Self::request(template, user);
-        self.scaled.issue(request, Some(idempotency)).await
+        self.scaled.partner.issue(request, Some(idempotency)).await
     }
 
     /// Takes a place, and publishes nothing.
@@ -299,7 +308,7 @@ impl Scene {
     ) -> IssueEvent {
         let now = self.clock.now();
         let event = IssueEvent {
-            coupon_id: CouponId::new(now, self.scaled.random_u64()),
+            coupon_id: CouponId::new(now, self.scaled.partner.random_u64()),
             template_id: template,
             epoch: Epoch(1),
             user_id: user.into(),
@@ -310,7 +319,7 @@ impl Scene {
         let bound = self.scaled.valkey.bound().unwrap();
         let taken = bound
             .take(
-                gate_of(template),
+                GateId::of(template),
                 &event,
                 None,
                 RefusalAnswers::default(),

@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use goodpon_application::{
     idempotency::Outcome,
-    issue_log::{Content, Record},
     ports::{IssueOutcome, StoreError},
 };
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, GateState, IssueEvent, Keyed},
+    gate::{Content, Epoch, GateId, GateState, IssueEvent, Keyed, Record, Written},
     id::TemplateId,
     template::Limit,
 };
-use goodpon_mysql::Written;
 use goodpon_port_laws::eventually;
 use jiff::SignedDuration;
 
 use super::{Scene, ran};
-use crate::gate_of;
 
 impl Scene {
     async fn state(&self, template: TemplateId) -> (Epoch, GateState) {
@@ -232,8 +229,8 @@ async fn what_a_dead_partner_left_pending_is_published_by_others() {
     scene.take_and_die(template, "b").await;
     let bound = scene.scaled.valkey.bound().unwrap();
     eventually("both places are confirmed", || async {
-        let gate = gate_of(template);
-        let now = scene.scaled.clock.now();
+        let gate = GateId::of(template);
+        let now = scene.scaled.partner.clock.now();
         let look = bound.look(gate, Epoch(1), Some("b"), None, now).await;
         look.unwrap().gate.unwrap().confirmed == 2
     })
@@ -279,7 +276,7 @@ async fn an_opener_that_dies_on_its_way_leaves_no_gate_stuck() {
         .database
         .run("UPDATE issue_gates SET epoch = 2, touched_at = touched_at - 5000000")
         .await;
-    scene.scaled.gates.forget_all();
+    scene.scaled.partner.gates.forget_all();
     assert_eq!(scene.issued_in_the_end(template, "b").await, Ok(()));
     assert_eq!(scene.state(template).await, (Epoch(3), GateState::Open));
     assert_eq!(

@@ -1,20 +1,21 @@
 //! What counts as published.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use goodpon_application::ports::{Clock, Health, StoreError};
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, valid_until},
+    gate::{Epoch, GateId, IssueEvent, valid_until},
     id::{CouponId, TemplateId},
     template::Limit,
 };
 use goodpon_kafka::{Cluster, topic};
 use goodpon_port_laws::eventually;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::{Scene, ran};
-use crate::TopicState;
+use crate::{TopicState, ports::IssueLog as _};
 
 fn event(template: TemplateId, valid_until: Timestamp) -> IssueEvent {
     IssueEvent {
@@ -54,13 +55,26 @@ async fn a_copy_counts_only_if_the_log_took_it_in_in_time() {
         .unwrap()
         .read_at;
     let fresh = event(template, valid_until(read_at));
-    assert!(scene.scaled.publish(&fresh, asked).await.is_ok());
+    assert!(
+        scene
+            .scaled
+            .partner
+            .publishing
+            .publish(&fresh, asked)
+            .await
+            .is_ok()
+    );
     let late = event(template, read_at - SignedDuration::from_secs(1));
-    let outcome = scene.scaled.publish(&late, asked).await;
+    let outcome = scene.scaled.partner.publishing.publish(&late, asked).await;
     assert!(is_open(&outcome), "{outcome:?}");
     // By this process's own clock the time is up, whatever the others say.
     let long_ago = asked.checked_sub(Duration::from_secs(7)).unwrap();
-    let outcome = scene.scaled.publish(&fresh, long_ago).await;
+    let outcome = scene
+        .scaled
+        .partner
+        .publishing
+        .publish(&fresh, long_ago)
+        .await;
     assert!(is_open(&outcome), "{outcome:?}");
 }
 
@@ -83,7 +97,7 @@ async fn what_nobody_acknowledged_is_no_success() {
         .unwrap()
         .read_at;
     let event = event(template, valid_until(read_at));
-    let outcome = scene.scaled.publish(&event, asked).await;
+    let outcome = scene.scaled.partner.publishing.publish(&event, asked).await;
     assert!(outcome.is_err(), "{outcome:?}");
     // Who asks for a place hears so at once, and none is given out; what is sure is told.
     let refused = scene.issue(template, "b").await;
@@ -106,7 +120,7 @@ async fn what_nobody_acknowledged_is_no_success() {
         .bound_within(Duration::from_secs(5))
         .await
         .unwrap();
-    let look = bound.look(crate::gate_of(template), Epoch(1), Some("b"), None, now);
+    let look = bound.look(GateId::of(template), Epoch(1), Some("b"), None, now);
     let counts = look.await.unwrap().gate.unwrap();
     assert_eq!((counts.spent, counts.user), (1, None));
 }
@@ -122,7 +136,7 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
         .set_up_partitions(super::PARTITIONS + 1)
         .await
         .unwrap();
-    scene.scaled.read_progress().await.unwrap();
+    scene.read_progress().await;
     let found = scene.scaled.look_at_topic().await;
     assert!(
         matches!(&found, TopicState::Bad(why) if why.contains("partitions")),
@@ -165,7 +179,7 @@ async fn a_log_that_was_made_anew_accepts_nothing() {
         scene.database.run(&sql).await;
     };
     worked_through(1_000).await;
-    scene.scaled.read_progress().await.unwrap();
+    scene.read_progress().await;
     for _ in 0..2 {
         match scene.issue(template, "b").await {
             Err(StoreError::Unavailable { reason, .. }) => {
@@ -177,9 +191,9 @@ async fn a_log_that_was_made_anew_accepts_nothing() {
         let found = scene.scaled.look_at_topic().await;
         assert!(matches!(found, TopicState::Bad(_)), "{found:?}");
     }
-    assert!(scene.scaled.kafka_problem().is_some());
+    assert!(scene.scaled.kafka.problem().is_some());
     worked_through(0).await;
-    scene.scaled.read_progress().await.unwrap();
+    scene.read_progress().await;
     assert_eq!(scene.scaled.look_at_topic().await, TopicState::Good);
     let _issuer = scene.issuer();
     let refusal = scene.issued_in_the_end(template, "b").await;

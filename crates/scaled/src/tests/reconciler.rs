@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goodpon_domain::{
-    gate::{Epoch, GateState},
+    gate::{Epoch, GateId, GateState},
     template::Limit,
 };
 use goodpon_port_laws::eventually;
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Scene, ran};
-use crate::{gate_of, reconciler::Unreadable};
+use crate::partner::reconcile::Unreadable;
 
 /// Ends the loops, so that the rounds are those of the test.
 async fn alone(scene: &Scene) {
@@ -29,14 +29,19 @@ async fn gates_without_reservations_are_not_looked_at() {
     }
     let busy = scene.template(Limit::IssueCount(2)).await;
     assert_eq!(ran(scene.issue(busy, "a").await.unwrap()), Ok(()));
-    scene.scaled.confirmer.flush_all().await;
+    scene.scaled.partner.confirmer.flush_all().await;
     alone(&scene).await;
     let bound = scene.scaled.valkey.bound().unwrap();
     let unreadable = &Mutex::new(Unreadable::default());
     // What they had is seen to be settled, a second after it was reserved.
     eventually("nothing is listed", || async {
         let mut unreadable = unreadable.lock().await;
-        scene.scaled.reconcile(&mut unreadable).await.unwrap();
+        scene
+            .scaled
+            .partner
+            .reconcile(&mut unreadable)
+            .await
+            .unwrap();
         let all = bound.listed().await.unwrap();
         all.is_empty()
     })
@@ -48,7 +53,12 @@ async fn gates_without_reservations_are_not_looked_at() {
         // No sweep comes within the time.
         bound.may_sweep(Duration::from_secs(60)).await.unwrap();
         let mut unreadable = unreadable.lock().await;
-        let round = scene.scaled.reconcile(&mut unreadable).await.unwrap();
+        let round = scene
+            .scaled
+            .partner
+            .reconcile(&mut unreadable)
+            .await
+            .unwrap();
         assert!(round.troubles.is_empty(), "{:?}", round.troubles);
         (looked, helped) = (looked + round.looked, helped + round.helped);
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -71,8 +81,8 @@ async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
     scene.spoil_pending(spoilt, "b").await;
     let (shop, bound) = (&scene, &scene.scaled.valkey.bound().unwrap());
     let confirmed = |template, count| async move {
-        let now = shop.scaled.clock.now();
-        let look = bound.look(gate_of(template), Epoch(1), None, None, now);
+        let now = shop.scaled.partner.clock.now();
+        let look = bound.look(GateId::of(template), Epoch(1), None, None, now);
         look.await.unwrap().gate.unwrap().confirmed == count
     };
     eventually("the other is helped", || confirmed(other, 2)).await;
@@ -89,7 +99,12 @@ async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
     let unreadable = &Mutex::new(Unreadable::since_long(spoilt, Epoch(1)));
     eventually("the gate is opened anew", || async {
         let mut unreadable = unreadable.lock().await;
-        scene.scaled.reconcile(&mut unreadable).await.unwrap();
+        scene
+            .scaled
+            .partner
+            .reconcile(&mut unreadable)
+            .await
+            .unwrap();
         let gates = scene.store.gates_of(&[spoilt]).await.unwrap();
         let gate = gates[0].as_ref().unwrap();
         gate.epoch > Epoch(1) && gate.state == GateState::Open

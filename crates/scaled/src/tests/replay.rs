@@ -69,7 +69,7 @@ async fn a_reservation_that_others_confirm_is_answered_with_the_words_of_its_tim
         }),
     };
     eventually("the reconciler confirms it", || async {
-        match scene.scaled.peek(template, &key).await.unwrap() {
+        match scene.scaled.partner.peek(template, &key).await.unwrap() {
             Peek::Processing => false,
             Peek::Finished(answer) => {
                 assert_eq!(answer.body, "old Ok(())");

@@ -4,17 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goodpon_application::{
-    issue_log::{Content, Record},
-    ports::{Clock, Direction, Health, Histories, HistoryFilter, Random, Templates},
+use goodpon_application::ports::{
+    Clock, Direction, Health, Histories, HistoryFilter, Random, Templates,
 };
 use goodpon_domain::{
-    gate::IssueEvent,
+    gate::{Content, IssueEvent, Record, Tally, Written},
     history::HistoryPosition,
     id::TemplateId,
     template::{Limit, Period},
 };
-use goodpon_mysql::{StaysParked, Tally, Written};
+use goodpon_mysql::StaysParked;
 use goodpon_port_laws::{FreshRandom, eventually};
 use jiff::{SignedDuration, Timestamp};
 use rdkafka::{

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use goodpon_application::ports::StoreError;
-use goodpon_domain::{coupon::IssueRefusal, gate::Epoch};
-use goodpon_valkey::{Taken, Valkey};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Epoch, Taken},
+};
+use goodpon_valkey::Valkey;
 use tokio::time::timeout;
 
 use crate::{

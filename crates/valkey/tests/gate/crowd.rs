@@ -9,10 +9,10 @@ use std::{
 };
 
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent},
+    gate::{Epoch, Finished, IssueEvent, Taken},
     id::CouponId,
 };
-use goodpon_valkey::{Bound, Finished, Taken, Valkey};
+use goodpon_valkey::{Bound, Valkey};
 
 use crate::scene::{ANSWERS, GATE, SOON, Scene, confirmations, event, keyed, now};
 

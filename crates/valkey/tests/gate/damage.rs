@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use goodpon_domain::gate::{Epoch, IssueEvent};
-use goodpon_valkey::{Closed, Taken};
+use goodpon_domain::gate::{Closed, Epoch, IssueEvent, Taken};
 
 use crate::scene::{GATE, Scene, event, finished, keyed, now};
 

@@ -2,9 +2,8 @@
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, UNLIMITED},
+    gate::{Closed, Epoch, IssueEvent, Taken, UNLIMITED},
 };
-use goodpon_valkey::{Closed, Taken};
 
 use crate::scene::{ANSWERS, GATE, Scene, answer_of, event, finished, hours, keyed, minutes, now};
 

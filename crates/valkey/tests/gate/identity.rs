@@ -1,8 +1,8 @@
 //! A gate belongs to one server: what is lost, restored, demoted or promoted is closed, not mistaken for it.
 
 use goodpon_application::ports::StoreError;
-use goodpon_domain::gate::{Epoch, IssueEvent};
-use goodpon_valkey::{Closed, Installation, Taken, Valkey};
+use goodpon_domain::gate::{Closed, Epoch, Installation, IssueEvent, Taken};
+use goodpon_valkey::Valkey;
 use tokio::time::timeout;
 
 use crate::{

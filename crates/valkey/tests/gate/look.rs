@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Closed, Counts, Epoch, Holding, IssueEvent, KeyState, Keyed, Look, Taken},
 };
-use goodpon_valkey::{Closed, Counts, Holding, KeyState, Look, Taken};
 
 use crate::scene::{GATE, Scene, event, finished, keyed, minutes, now};
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Epoch, Folding, Installation, IssueEvent, KeptSuccess, Keyed, Taken},
     id::CouponId,
 };
-use goodpon_valkey::{Folding, Installation, KeptSuccess, Taken, user_digest};
+use goodpon_valkey::user_digest;
 
 use crate::scene::{GATE, Scene, answer_of, event, finished, hours, keyed, now};
 

@@ -5,17 +5,18 @@ use std::time::Duration;
 use goodpon_application::ports::IssueOutcome;
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{
+        Confirmation, Epoch, Finished, GateId, Installation, IssueEvent, Keyed, RefusalAnswers,
+        Taken,
+    },
     id::{CouponId, TemplateId},
 };
-use goodpon_valkey::{
-    Bound, Confirmation, Finished, Gate, Installation, RefusalAnswers, Taken, Valkey, user_digest,
-};
+use goodpon_valkey::{Bound, Valkey, user_digest};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::server::Server;
 
-pub const GATE: Gate = Gate {
+pub const GATE: GateId = GateId {
     template: TemplateId(7),
     shard: 0,
 };

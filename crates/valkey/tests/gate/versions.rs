@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent},
+    gate::{Due, Epoch, Finished, IssueEvent, KeyState, Taken},
 };
-use goodpon_valkey::{Due, Finished, KeyState, Taken, user_digest};
+use goodpon_valkey::user_digest;
 use jiff::SignedDuration;
 use redis::{ToRedisArgs, Value};
 
@@ -272,7 +272,7 @@ async fn a_gate_of_an_unknown_layout_is_closed_and_left_as_it_is() {
         .server
         .run(&format!("ZADD {} 5 z", Scene::name("z:1")))
         .await;
-    let closed = goodpon_valkey::Closed {
+    let closed = goodpon_domain::gate::Closed {
         epoch: Some(Epoch(1)),
     };
     assert_eq!(
@@ -285,7 +285,10 @@ async fn a_gate_of_an_unknown_layout_is_closed_and_left_as_it_is() {
     let pending = scene.bound.pending(GATE, Epoch(1), Duration::ZERO, 9);
     assert_eq!(pending.await.unwrap(), Err(closed));
     let folded = scene.bound.fold(GATE, Epoch(1)).await.unwrap();
-    assert_eq!(folded, goodpon_valkey::Folding::NotThere(Some(Epoch(1))));
+    assert_eq!(
+        folded,
+        goodpon_domain::gate::Folding::NotThere(Some(Epoch(1)))
+    );
     assert_eq!(scene.names().await.len(), 4, "g, u, p and z");
     // The next epoch takes its place.
     scene.install(Epoch(2), 3, &[]).await;

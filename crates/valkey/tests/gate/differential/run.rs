@@ -11,13 +11,13 @@ use std::{
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Closed, Due, Epoch, Installation, IssueEvent, KeptSuccess, Keyed, Taken},
     id::CouponId,
 };
 use goodpon_gate_model::gate::{
     self as model, Confirmation, Digest, HELP_EVERY_MS, LOADED_KEPT_MS, Request, Store,
 };
-use goodpon_valkey::{Bound, Closed, Due, Installation, KeptSuccess, Taken, Valkey, user_digest};
+use goodpon_valkey::{Bound, Valkey, user_digest};
 use jiff::{SignedDuration, Timestamp};
 use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;

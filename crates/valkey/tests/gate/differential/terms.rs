@@ -1,8 +1,9 @@
 //! The reference's answers in the scripts' terms, each with its kind.
 
-use goodpon_domain::gate::IssueEvent;
+use goodpon_domain::gate::{
+    Closed, Counts, Folding, Holding, Installation, IssueEvent, KeyState, Look, Taken,
+};
 use goodpon_gate_model::gate as model;
-use goodpon_valkey::{Closed, Counts, Folding, Holding, Installation, KeyState, Look, Taken};
 
 use crate::scene::{GATE, finished};
 

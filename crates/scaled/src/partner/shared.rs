@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 /// Something that is read whenever it is asked for. Requests that come while it is read share the reading that begins
 /// next: they wait for two readings at most, get nothing older than themselves, and however many there are, one reading
 /// follows the other. A request that finds nobody reading reads in its own task, which costs it nothing.
-pub(crate) struct Shared<T>(Mutex<State<T>>);
+pub(crate) struct SharedReading<T>(Mutex<State<T>>);
 
 struct State<T> {
     /// Whether somebody reads, and hands over to a task while others wait.
@@ -17,7 +17,7 @@ struct State<T> {
     waiting: Vec<oneshot::Sender<T>>,
 }
 
-impl<T> Default for Shared<T> {
+impl<T> Default for SharedReading<T> {
     fn default() -> Self {
         Self(Mutex::new(State {
             is_reading: false,
@@ -26,7 +26,7 @@ impl<T> Default for Shared<T> {
     }
 }
 
-impl<T: Clone + Send + 'static> Shared<T> {
+impl<T: Clone + Send + 'static> SharedReading<T> {
     /// Returns what a reading finds that begins after this call; `None` where that reading is broken off.
     pub(crate) async fn ask<F, R>(self: &Arc<Self>, read: R) -> Option<T>
     where
@@ -71,7 +71,7 @@ where
     F: Future<Output = T> + Send + 'static,
     R: Fn() -> F + Clone + Send + 'static,
 {
-    shared: Arc<Shared<T>>,
+    shared: Arc<SharedReading<T>>,
     read: R,
 }
 
@@ -81,7 +81,7 @@ where
     F: Future<Output = T> + Send + 'static,
     R: Fn() -> F + Clone + Send + 'static,
 {
-    fn new(shared: &Arc<Shared<T>>, read: R) -> Self {
+    fn new(shared: &Arc<SharedReading<T>>, read: R) -> Self {
         let shared = Arc::clone(shared);
         Self { shared, read }
     }
@@ -117,7 +117,7 @@ where
 
 /// The task that reads. Dropped in the middle, it leaves nobody waiting and the place free for another.
 struct Reading<T: Clone + Send + 'static> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<SharedReading<T>>,
     is_over: bool,
 }
 
@@ -181,7 +181,7 @@ mod tests {
 
     /// Asks in a task of its own, and lets it come as far as it can.
     async fn asked(
-        shared: &Arc<Shared<usize>>,
+        shared: &Arc<SharedReading<usize>>,
         begun: &Arc<AtomicUsize>,
         permits: &Arc<Semaphore>,
     ) -> tokio::task::JoinHandle<Option<usize>> {
@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn requests_share_the_reading_that_begins_after_them() {
         let (begun, permits) = (Arc::default(), Arc::new(Semaphore::new(0)));
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedReading::default());
         let first = asked(&shared, &begun, &permits).await;
         assert_eq!(begun.load(Ordering::SeqCst), 1);
         let mut later = Vec::new();
@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_goes_away_leaves_the_reading_to_others() {
         let (begun, permits) = (Arc::default(), Arc::new(Semaphore::new(0)));
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedReading::default());
         let first = asked(&shared, &begun, &permits).await;
         let second = asked(&shared, &begun, &permits).await;
         first.abort();
@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reading_that_is_broken_off_leaves_nobody_waiting() {
-        let shared = Arc::new(Shared::<usize>::default());
+        let shared = Arc::new(SharedReading::<usize>::default());
         let panics = || async {
             tokio::task::yield_now().await;
             panic!("on purpose")

@@ -1,24 +1,28 @@
-//! What issues are answered with, to the byte: a key's second request hears what its first did, whatever words a later
-//! version has for it. The database keeps the texts, and what is remembered of a key names one by its number.
+//! The answers of issues, to the byte: a key's second request gets what its first did, whatever words a later version
+//! has for it. The database keeps the texts, and what is remembered of a key names one by its number.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency},
     ports::{IssueOutcome, StoreResult},
 };
-use goodpon_domain::coupon::IssueRefusal;
-use goodpon_mysql::{LONGEST_ISSUE_ANSWER, Store};
-use goodpon_valkey::{Finished, RefusalAnswers};
+use goodpon_domain::{
+    coupon::IssueRefusal,
+    gate::{Finished, RefusalAnswers},
+};
+use goodpon_mysql::LONGEST_ISSUE_ANSWER;
 use jiff::Timestamp;
+
+use crate::ports::GateRecords;
 
 /// Texts that are remembered; a version has seven. Beyond that the database is asked each time.
 const REMEMBERED: usize = 1_000;
 
 /// The texts that this process has met.
 pub(crate) struct Answers {
-    store: Store,
+    records: Arc<dyn GateRecords>,
     known: RwLock<Known>,
 }
 
@@ -48,9 +52,9 @@ impl Successes {
 }
 
 impl Answers {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(records: Arc<dyn GateRecords>) -> Self {
         Self {
-            store,
+            records,
             known: RwLock::default(),
         }
     }
@@ -100,7 +104,7 @@ impl Answers {
         if answer.body.len() > LONGEST_ISSUE_ANSWER {
             return Ok(None);
         }
-        let number = self.store.keep_issue_answer(&answer, is_success).await?;
+        let number = self.records.keep_issue_answer(&answer, is_success).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let numbers = &mut known.numbers[usize::from(is_success)];
         if numbers.len() < REMEMBERED {
@@ -129,7 +133,7 @@ impl Answers {
                 return Ok(Some(answer.clone()));
             }
         }
-        let found = self.store.issue_answer(number).await?;
+        let found = self.records.issue_answer(number).await?;
         if let Some(answer) = &found {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
             if known.answers.len() < REMEMBERED {
@@ -141,7 +145,7 @@ impl Answers {
 
     /// What successes were answered with until now.
     pub(crate) async fn successes(&self) -> StoreResult<Successes> {
-        self.store.success_answers().await.map(Successes)
+        self.records.success_answers().await.map(Successes)
     }
 }
 

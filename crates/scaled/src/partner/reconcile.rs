@@ -5,20 +5,20 @@
 //! now and then one of all partners looks at each open gate, for programs of the version before do not note theirs.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{self, Epoch, Gate, GateState, IssueEvent},
+    gate::{self, Epoch, Folding, Gate, GateId, GateState, IssueEvent, SALE_OVER_AFTER},
     id::TemplateId,
 };
-use goodpon_mysql::SALE_OVER_AFTER;
 use goodpon_supervise::{Ended, Report};
-use goodpon_valkey::{Bound, Folding};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use crate::{Scaled, gate_of, opening::Trouble, rounds::Rounds};
+use super::Partner;
+use crate::{opening::Trouble, ports::GateServer, rounds::Rounds};
 
 /// How often all open gates are looked at, by one of all partners.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
@@ -48,10 +48,14 @@ const UNREADABLE_SEEN: Duration = Duration::from_secs(120);
 const MOST_UNREADABLE: usize = 1_000;
 
 /// Notes each second that the gates' server lives, until `stop` is true. Nothing else may hold that up.
-pub(crate) async fn beat(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+pub(crate) async fn beat(
+    partner: Arc<Partner>,
+    report: Report,
+    stop: watch::Receiver<bool>,
+) -> Ended {
     let mut rounds = Rounds::new("gate_beat", report, stop);
     loop {
-        rounds.note(scaled.note_alive().await);
+        rounds.note(partner.beat().await);
         if !rounds.next().await {
             return Ok(());
         }
@@ -60,13 +64,14 @@ pub(crate) async fn beat(scaled: Scaled, report: Report, stop: watch::Receiver<b
 
 /// Follows each second how far the log was worked through, until `stop` is true.
 pub(crate) async fn follow_log(
-    scaled: Scaled,
+    partner: Arc<Partner>,
     report: Report,
     stop: watch::Receiver<bool>,
 ) -> Ended {
     let mut rounds = Rounds::new("log_follower", report, stop);
     loop {
-        rounds.note(scaled.read_progress().await);
+        let progress = partner.records.progress().await;
+        rounds.note(progress.map(|latest| partner.progress.set(latest)));
         if !rounds.next().await {
             return Ok(());
         }
@@ -74,10 +79,14 @@ pub(crate) async fn follow_log(
 }
 
 /// Drives on the gates that are being moved, until `stop` is true.
-pub(crate) async fn move_on(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+pub(crate) async fn move_on(
+    partner: Arc<Partner>,
+    report: Report,
+    stop: watch::Receiver<bool>,
+) -> Ended {
     let mut rounds = Rounds::new("gate_mover", report, stop);
     loop {
-        rounds.note(scaled.move_all_on().await);
+        rounds.note(partner.move_gates_on().await);
         if !rounds.next().await {
             return Ok(());
         }
@@ -86,11 +95,15 @@ pub(crate) async fn move_on(scaled: Scaled, report: Report, stop: watch::Receive
 
 /// Publishes again what was reserved and not confirmed, and folds the gates of sales that are over, until `stop` is
 /// true.
-pub(crate) async fn run(scaled: Scaled, report: Report, stop: watch::Receiver<bool>) -> Ended {
+pub(crate) async fn run(
+    partner: Arc<Partner>,
+    report: Report,
+    stop: watch::Receiver<bool>,
+) -> Ended {
     let mut rounds = Rounds::new("reconciler", report, stop);
     let mut unreadable = Unreadable::default();
     loop {
-        match scaled.reconcile(&mut unreadable).await {
+        match partner.reconcile(&mut unreadable).await {
             Ok(round) => round
                 .troubles
                 .into_iter()
@@ -105,13 +118,13 @@ pub(crate) async fn run(scaled: Scaled, report: Report, stop: watch::Receiver<bo
 
 /// What a round of the reconciler came to.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
+pub struct Round {
     /// Gates that were looked at.
-    pub(crate) looked: usize,
+    pub looked: usize,
     /// Reservations that were published again.
-    pub(crate) helped: usize,
+    pub helped: usize,
     /// What went wrong with some of the gates.
-    pub(crate) troubles: Vec<StoreError>,
+    pub troubles: Vec<StoreError>,
 }
 
 /// What was found of one gate.
@@ -123,7 +136,7 @@ struct Found {
 
 /// Gates with reservations that this program cannot read.
 #[derive(Default)]
-pub(crate) struct Unreadable(HashMap<TemplateId, Sighting>);
+pub struct Unreadable(HashMap<TemplateId, Sighting>);
 
 struct Sighting {
     epoch: Epoch,
@@ -162,25 +175,20 @@ impl Unreadable {
     }
 }
 
-impl Scaled {
-    async fn note_alive(&self) -> StoreResult<()> {
-        let bound = self.valkey.bound()?;
-        bound.prove_writable().await?;
-        self.store.beat(bound.server()).await
+impl Partner {
+    /// Notes that the gates' server lives, if it does.
+    pub async fn beat(&self) -> StoreResult<()> {
+        let server = self.servers.bound()?;
+        server.prove_writable().await?;
+        self.records.beat(server.server()).await
     }
 
-    async fn move_all_on(&self) -> StoreResult<()> {
+    /// Does the step that is due at each gate that is being moved.
+    pub async fn move_gates_on(&self) -> StoreResult<()> {
         let sealing = self.all_gates_in(GateState::Sealing).await?;
         let steps = sealing.into_iter().map(|(template, gate)| {
-            let (scaled, trouble) = (
-                self.clone(),
-                Trouble {
-                    epoch: gate.epoch,
-                    is_missing_there: false,
-                    ahead: None,
-                },
-            );
-            async move { scaled.drive(template, trouble).await }
+            let trouble = Trouble::known(gate.epoch);
+            async move { self.openings.drive(template, trouble).await }
         });
         let some_at_a_time = futures::stream::iter(steps).buffer_unordered(DRIVEN);
         some_at_a_time.collect::<()>().await;
@@ -189,14 +197,14 @@ impl Scaled {
 
     /// One round: over the gates that have reservations, and now and then over all. What fails of one gate delays no
     /// other.
-    pub(crate) async fn reconcile(&self, unreadable: &mut Unreadable) -> StoreResult<Round> {
-        let bound = self.valkey.bound()?;
+    pub async fn reconcile(&self, unreadable: &mut Unreadable) -> StoreResult<Round> {
+        let server = self.servers.bound()?;
         let mut round = Round::default();
-        let busy = bound.busy(BUSY).await?.into_iter();
+        let busy = server.busy(BUSY).await?.into_iter();
         let busy = busy.map(|(gate, epoch)| (gate.template, epoch)).collect();
-        self.help_all(busy, &bound, unreadable, &mut round).await;
-        let swept = match bound.may_sweep(SWEEP_EVERY).await {
-            Ok(true) => self.sweep(&bound, unreadable, &mut round).await,
+        self.help_all(busy, &*server, unreadable, &mut round).await;
+        let swept = match server.may_sweep(SWEEP_EVERY).await {
+            Ok(true) => self.sweep(&*server, unreadable, &mut round).await,
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
@@ -207,20 +215,19 @@ impl Scaled {
     /// Looks at all open gates of the server.
     async fn sweep(
         &self,
-        bound: &Bound,
+        server: &dyn GateServer,
         unreadable: &mut Unreadable,
         round: &mut Round,
     ) -> StoreResult<()> {
         let open = self.all_gates_in(GateState::Open).await?;
         let here: Vec<(TemplateId, Epoch)> = open
             .into_iter()
-            .filter(|(_, gate)| gate.server.as_deref() == Some(bound.server()))
+            .filter(|(_, gate)| gate.server.as_deref() == Some(server.server()))
             .map(|(template, gate)| (template, gate.epoch))
             .collect();
-        self.help_all(here.clone(), bound, unreadable, round).await;
-        let folds = here.into_iter().map(|(template, epoch)| {
-            let (scaled, bound) = (self.clone(), bound.clone());
-            async move { scaled.fold_if_over(template, epoch, &bound).await }
+        self.help_all(here.clone(), server, unreadable, round).await;
+        let folds = here.into_iter().map(|(template, epoch)| async move {
+            self.fold_if_over(template, epoch, server).await
         });
         let mut folded = futures::stream::iter(folds).buffer_unordered(DRIVEN);
         while let Some(folded) = folded.next().await {
@@ -232,14 +239,13 @@ impl Scaled {
     async fn help_all(
         &self,
         gates: Vec<(TemplateId, Epoch)>,
-        bound: &Bound,
+        server: &dyn GateServer,
         unreadable: &mut Unreadable,
         round: &mut Round,
     ) {
         round.looked += gates.len();
-        let helps = gates.into_iter().map(|(template, epoch)| {
-            let (scaled, bound) = (self.clone(), bound.clone());
-            async move { (template, epoch, scaled.help(template, epoch, &bound).await) }
+        let helps = gates.into_iter().map(|(template, epoch)| async move {
+            (template, epoch, self.help(template, epoch, server).await)
         });
         let mut helps = futures::stream::iter(helps).buffer_unordered(DRIVEN);
         while let Some((template, epoch, found)) = helps.next().await {
@@ -255,7 +261,7 @@ impl Scaled {
                     is_missing_there: true,
                     ahead: None,
                 };
-                self.drive(template, trouble).await;
+                self.openings.drive(template, trouble).await;
             }
         }
     }
@@ -266,7 +272,7 @@ impl Scaled {
     ) -> StoreResult<Vec<(TemplateId, Gate)>> {
         let (mut all, mut after) = (Vec::new(), TemplateId(0));
         loop {
-            let page = self.store.gates_in(state, after, PAGE).await?;
+            let page = self.records.gates_in(state, after, PAGE).await?;
             let Some((last, _)) = page.last() else {
                 return Ok(all);
             };
@@ -276,9 +282,14 @@ impl Scaled {
     }
 
     /// Publishes again what was reserved long ago and not confirmed, and confirms what counts of it.
-    async fn help(&self, template: TemplateId, epoch: Epoch, bound: &Bound) -> StoreResult<Found> {
-        let due = bound
-            .pending(gate_of(template), epoch, DUE_FOR, HELPED)
+    async fn help(
+        &self,
+        template: TemplateId,
+        epoch: Epoch,
+        server: &dyn GateServer,
+    ) -> StoreResult<Found> {
+        let due = server
+            .pending(GateId::of(template), epoch, DUE_FOR, HELPED)
             .await?;
         let Ok(due) = due else {
             return Ok(Found::default());
@@ -307,7 +318,7 @@ impl Scaled {
                 valid_until,
                 ..event
             };
-            let done = self.publish(&event, seen.asked).await;
+            let done = self.publishing.publish(&event, seen.asked).await;
             done.map(|()| event)
         });
         let (mut counted, mut trouble) = (Vec::new(), None);
@@ -329,11 +340,11 @@ impl Scaled {
         &self,
         template: TemplateId,
         epoch: Epoch,
-        bound: &Bound,
+        server: &dyn GateServer,
     ) -> StoreResult<()> {
         let now = self.clock.now();
-        let look = bound
-            .look(gate_of(template), epoch, None, None, now)
+        let look = server
+            .look(GateId::of(template), epoch, None, None, now)
             .await?;
         let Ok(counts) = look.gate else {
             return Ok(());
@@ -344,11 +355,11 @@ impl Scaled {
         if counts.spent != counts.confirmed || !is_idle {
             return Ok(());
         }
-        if !self.store.bump_idle_gate(template, epoch).await? {
+        if !self.records.bump_idle_gate(template, epoch).await? {
             return Ok(());
         }
-        self.store.stamp_gate(template, epoch.next()).await?;
-        if bound.fold(gate_of(template), epoch).await? == Folding::Done {
+        self.records.stamp_gate(template, epoch.next()).await?;
+        if server.fold(GateId::of(template), epoch).await? == Folding::Done {
             tracing::info!(%template, "the gate's memory is given back");
         }
         Ok(())

@@ -1,20 +1,21 @@
 //! What this process believes of templates and their gates: read from the database, used for two seconds at most.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use goodpon_application::ports::{IssueStanding, StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{Gate, READ_BELIEVED},
+    gate::{Gate, GateRead, READ_BELIEVED},
     id::TemplateId,
     template::Template,
 };
-use goodpon_mysql::{GateRead, Store};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 
-use crate::shared::Shared;
+use super::shared::SharedReading;
+use crate::ports::GateRecords;
 
 /// Templates that are remembered at a time.
 const REMEMBERED: usize = 10_000;
@@ -48,8 +49,8 @@ impl Seen {
 }
 
 /// What this process has seen of gates. Templates that do not exist are not remembered.
-pub(crate) struct Gates {
-    store: Store,
+pub(crate) struct GateCache {
+    records: Arc<dyn GateRecords>,
     entries: Cache<TemplateId, Arc<Entry>>,
 }
 
@@ -57,9 +58,9 @@ pub(crate) struct Gates {
 #[derive(Default)]
 struct Entry {
     state: Mutex<State>,
-    readings: Arc<Shared<StoreResult<Arc<Seen>>>>,
+    readings: Arc<SharedReading<StoreResult<Arc<Seen>>>>,
     /// How the gate stands, as far as it is open.
-    standings: Arc<Shared<Option<IssueStanding>>>,
+    standings: Arc<SharedReading<Option<IssueStanding>>>,
 }
 
 #[derive(Default)]
@@ -81,10 +82,10 @@ impl Entry {
     }
 }
 
-impl Gates {
-    pub(crate) fn new(store: Store) -> Self {
+impl GateCache {
+    pub(crate) fn new(records: Arc<dyn GateRecords>) -> Self {
         Self {
-            store,
+            records,
             entries: Cache::new(REMEMBERED),
         }
     }
@@ -154,7 +155,7 @@ impl Gates {
         let before = entry.lock().forgotten;
         let asked = Instant::now();
         let read = self
-            .store
+            .records
             .read_gate(template)
             .await
             .inspect_err(|error| tracing::debug!(%template, %error, "a gate cannot be read"))?;

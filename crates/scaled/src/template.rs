@@ -9,38 +9,15 @@ use goodpon_domain::{
     quota::Quota,
     template::{DiscardRefusal, DraftRefusal, Owned, PublishRefusal, Template, Terms},
 };
-use goodpon_supervise::{Ended, Report};
-use goodpon_valkey::Invalidation;
-use tokio::sync::watch;
 
-use crate::Scaled;
+use crate::scaled::Scaled;
 
 impl Scaled {
     async fn changed(&self, template: TemplateId) {
-        self.gates.forget(template);
+        self.partner.gates.forget(template);
         if let Err(error) = self.valkey.invalidate(&template.to_string()).await {
             tracing::debug!(%error, "others hear of a change later");
         }
-    }
-}
-
-/// Forgets what other processes have changed, until `stop` is true.
-pub(crate) async fn hear(scaled: Scaled, report: Report, mut stop: watch::Receiver<bool>) -> Ended {
-    let mut words = scaled.valkey.subscribe();
-    loop {
-        let word = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            word = words.next() => word,
-        };
-        match word {
-            Invalidation::Changed(template) => match template.parse() {
-                Ok(id) => scaled.gates.forget(TemplateId(id)),
-                Err(_) => scaled.gates.forget_all(),
-            },
-            Invalidation::Missed => scaled.gates.forget_all(),
-        }
-        report.ran();
     }
 }
 
@@ -65,7 +42,7 @@ impl Templates for Scaled {
         merchant: MerchantId,
         id: TemplateId,
     ) -> StoreResult<Owned<Arc<Template>>> {
-        let seen = self.gates.read(id).await?;
+        let seen = self.partner.gates.read(id).await?;
         Ok(match &seen.read {
             None => Owned::Absent,
             Some(read) if read.template.merchant_id != merchant => Owned::Foreign,

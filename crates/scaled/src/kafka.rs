@@ -1,0 +1,155 @@
+//! The log of accepted issues on Kafka.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goodpon_application::ports::{StoreError, StoreResult};
+use goodpon_domain::gate::{Appended, IssueEvent, Polled};
+use goodpon_kafka::{Consumer, PublishError, Publisher};
+use goodpon_supervise::{Ended, Report};
+use tokio::sync::watch;
+
+use crate::{
+    ports::{GateRecords, IssueLog, LogReader, LogTime},
+    progress::LogProgress,
+    rounds::Rounds,
+    topic::{LOOK_AGAIN, LOOK_SOON, Topic, TopicState},
+};
+
+/// The topic that accepted issues are published to.
+pub(crate) struct KafkaLog {
+    pub(crate) publisher: Publisher,
+    pub(crate) topic: Topic,
+    progress: Arc<LogProgress>,
+}
+
+impl KafkaLog {
+    pub(crate) fn new(publisher: Publisher, topic: Topic, progress: Arc<LogProgress>) -> Self {
+        Self {
+            publisher,
+            topic,
+            progress,
+        }
+    }
+
+    /// Looks at the topic now, and returns what is found.
+    pub(crate) async fn look(&self) -> TopicState {
+        self.topic.look(&self.progress).await
+    }
+
+    /// Waits until Kafka answers and the topic can be used.
+    pub(crate) async fn ready_within(&self, within: Duration) -> Result<(), String> {
+        let usable = async {
+            self.publisher.wait_until_up(within).await?;
+            match self.look().await {
+                TopicState::Good => Ok(()),
+                TopicState::Unknown(why) | TopicState::Bad(why) => Err(why),
+            }
+        };
+        let usable = tokio::time::timeout(within, usable).await;
+        usable.unwrap_or_else(|_| Err("Kafka does not answer in time".into()))
+    }
+}
+
+/// Looks at the topic now and then, until `stop` is true.
+pub(crate) async fn watch_topic(
+    log: Arc<KafkaLog>,
+    records: Arc<dyn GateRecords>,
+    report: Report,
+    stop: watch::Receiver<bool>,
+) -> Ended {
+    let mut rounds = Rounds::new("topic_watcher", report, stop);
+    loop {
+        let progress = records.progress().await;
+        rounds.note(progress.map(|latest| log.progress.set(latest)));
+        let before = log.topic.state();
+        let found = log.look().await;
+        if found != before
+            && let TopicState::Bad(why) = &found
+        {
+            tracing::error!("{why}: no coupons are issued");
+        }
+        let pause = match found {
+            TopicState::Good => LOOK_AGAIN,
+            _ => LOOK_SOON,
+        };
+        if !rounds.next_when(log.topic.alarmed_within(pause)).await {
+            return Ok(());
+        }
+    }
+}
+
+fn unacknowledged(error: &PublishError) -> StoreError {
+    StoreError::Unavailable {
+        reason: error.to_string(),
+        may_have_happened: true,
+    }
+}
+
+#[async_trait]
+impl IssueLog for KafkaLog {
+    fn problem(&self) -> Option<String> {
+        let away = self.publisher.is_up().err();
+        away.or_else(|| match self.topic.state() {
+            TopicState::Good => None,
+            TopicState::Unknown(why) | TopicState::Bad(why) => Some(why),
+        })
+    }
+
+    async fn append(
+        &self,
+        event: &IssueEvent,
+        partition: i32,
+        within: Duration,
+    ) -> StoreResult<Appended> {
+        let appended = self.publisher.publish(event, partition, within).await;
+        appended.map_err(|error| unacknowledged(&error))
+    }
+
+    fn went_back(&self, partition: i32, offset: i64, worked_through: i64) -> String {
+        self.topic.went_back(partition, offset, worked_through)
+    }
+}
+
+#[async_trait]
+impl LogTime for Publisher {
+    async fn tick(&self, partition: i32, within: Duration) -> StoreResult<Appended> {
+        let appended = Publisher::tick(self, partition, within).await;
+        appended.map_err(|error| unacknowledged(&error))
+    }
+}
+
+impl LogReader for Consumer {
+    fn poll(&mut self, within: Duration) -> Polled {
+        Consumer::poll(self, within)
+    }
+
+    fn seek(&mut self, partition: i32, offset: i64) {
+        Consumer::seek(self, partition, offset);
+    }
+
+    fn limit_batches(&mut self, partition: i32, most: usize) {
+        Consumer::limit_batches(self, partition, most);
+    }
+
+    fn pause_all(&mut self) {
+        Consumer::pause_all(self);
+    }
+
+    fn resume_all(&mut self) {
+        Consumer::resume_all(self);
+    }
+
+    fn commit(&mut self, partition: i32, next_offset: i64) {
+        Consumer::commit(self, partition, next_offset);
+    }
+
+    fn assigned(&self) -> Vec<i32> {
+        Consumer::assigned(self)
+    }
+
+    fn lag(&self) -> Vec<(i32, i64)> {
+        Consumer::lag(self)
+    }
+}

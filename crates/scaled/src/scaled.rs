@@ -1,0 +1,185 @@
+//! The scaled-out set of back ends: the issue path over MySQL, Valkey and Kafka, and the ports that it stands behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use goodpon_application::{
+    Stores,
+    ports::{Clock, Random, StoreError},
+};
+use goodpon_kafka::{Cluster, Publisher};
+use goodpon_mysql::{SharedOutbox, Store};
+use goodpon_supervise::{Ended, Report, Supervisor, Task};
+use goodpon_valkey::Valkey;
+use tokio::sync::watch;
+
+use crate::{
+    invalidation,
+    kafka::{KafkaLog, watch_topic},
+    metric,
+    partner::{Outside, Partner, reconcile},
+    progress::LogProgress,
+    standstill::Standstill,
+    topic::{Topic, TopicState},
+};
+
+/// The set, opened. Clones share it.
+#[derive(Clone)]
+pub struct Scaled {
+    /// The name of the database: keys and events carry it too.
+    installation: Arc<str>,
+    pub(crate) store: Store,
+    pub(crate) valkey: Valkey,
+    pub(crate) kafka: Arc<KafkaLog>,
+    pub(crate) partner: Arc<Partner>,
+    /// The partitions with which the issuer of this process cannot go on, if it has one.
+    pub(crate) standstill: Arc<Standstill>,
+}
+
+/// Why the issue path cannot be set up. Displays as one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A setting of Valkey.
+    #[error(transparent)]
+    Valkey(#[from] goodpon_valkey::ConfigError),
+    /// A setting of Kafka.
+    #[error(transparent)]
+    Kafka(#[from] goodpon_kafka::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Scaled {
+    /// Opens the set over a store that answers and was migrated. Valkey and Kafka may come later. With `accept_risks`,
+    /// events are published also where the topic may lose what it acknowledged. Needs a running tokio.
+    ///
+    /// # Errors
+    /// A setting is wrong, or the database does not answer.
+    pub async fn open(
+        store: Store,
+        valkey_url: &str,
+        cluster: &Cluster,
+        accept_risks: bool,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        metric::describe();
+        let installation = store.installation().await?;
+        let progress = Arc::new(LogProgress::new(store.progress().await?));
+        let valkey = Valkey::open(valkey_url, &installation)?;
+        let publisher = Publisher::start(cluster, &installation)?;
+        let topic = Topic::new(cluster.clone(), accept_risks);
+        let kafka = Arc::new(KafkaLog::new(publisher, topic, Arc::clone(&progress)));
+        let outside = Outside {
+            records: Arc::new(store.clone()),
+            servers: Arc::new(valkey.clone()),
+            log: Arc::clone(&kafka) as _,
+            clock,
+            random,
+        };
+        Ok(Self {
+            installation: installation.into(),
+            store,
+            valkey,
+            kafka,
+            partner: Arc::new(Partner::with_progress(outside, progress)),
+            standstill: Arc::default(),
+        })
+    }
+
+    /// Returns the store ports: records on MySQL, and the issue path before what it concerns.
+    #[must_use]
+    pub fn stores(&self) -> Stores {
+        let (records, scaled) = (Arc::new(self.store.clone()), Arc::new(self.clone()));
+        Stores {
+            templates: scaled.clone(),
+            outbox: Arc::new(SharedOutbox::new(self.store.clone())),
+            health: scaled.clone(),
+            audit: scaled,
+            ..Stores::over(records, self.partner.clone())
+        }
+    }
+
+    /// Returns the name of the installation that this is of.
+    #[must_use]
+    pub fn installation(&self) -> &str {
+        &self.installation
+    }
+
+    /// Starts what a process does that serves partners, beside its requests: it confirms, reconciles, and stays
+    /// informed.
+    pub fn start_partner(&self, supervisor: &Supervisor) {
+        self.start_informed(supervisor);
+        self.spawn_with_partner(supervisor, "gate_beat", reconcile::beat);
+        self.spawn_with_partner(supervisor, "log_follower", reconcile::follow_log);
+        self.spawn_with_partner(supervisor, "gate_mover", reconcile::move_on);
+        self.spawn_with_partner(supervisor, "reconciler", reconcile::run);
+        // Confirms all that requests which still run have accepted.
+        let confirmer = Task::restart("confirmer").dropped_at_stop();
+        let partner = Arc::clone(&self.partner);
+        supervisor.spawn(confirmer, move |report, _| {
+            let partner = Arc::clone(&partner);
+            async move {
+                loop {
+                    partner.confirm_next().await;
+                    report.ran();
+                }
+            }
+        });
+    }
+
+    /// Starts what keeps a process informed of what others change.
+    pub fn start_informed(&self, supervisor: &Supervisor) {
+        let (gates, valkey) = (Arc::clone(&self.partner.gates), self.valkey.clone());
+        supervisor.spawn(Task::restart("template_listener"), move |report, stop| {
+            invalidation::hear(Arc::clone(&gates), valkey.clone(), report, stop)
+        });
+        let (log, store) = (Arc::clone(&self.kafka), self.store.clone());
+        supervisor.spawn(Task::restart("topic_watcher"), move |report, stop| {
+            watch_topic(Arc::clone(&log), Arc::new(store.clone()), report, stop)
+        });
+    }
+
+    /// Runs a loop that begins anew after a failure.
+    fn spawn_with_partner<F>(
+        &self,
+        supervisor: &Supervisor,
+        name: &'static str,
+        run: fn(Arc<Partner>, Report, watch::Receiver<bool>) -> F,
+    ) where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let partner = Arc::clone(&self.partner);
+        supervisor.spawn(Task::restart(name), move |report, stop| {
+            run(Arc::clone(&partner), report, stop)
+        });
+    }
+
+    /// Looks at the topic now, and returns what is found.
+    pub async fn look_at_topic(&self) -> TopicState {
+        self.kafka.look().await
+    }
+
+    /// Returns the answer of a server against which no waiting helps, if one gave such.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        if let TopicState::Bad(why) = self.kafka.topic.state() {
+            return Some(why);
+        }
+        let away = self.valkey.bound().err();
+        away.filter(|_| self.valkey.is_refused())
+            .map(|error| error.to_string())
+    }
+
+    /// Waits until Valkey and Kafka answer, `within` at most.
+    ///
+    /// # Errors
+    /// What is still missing then.
+    pub async fn ready_within(&self, within: Duration) -> Result<(), String> {
+        let valkey = self.valkey.bound_within(within);
+        let (valkey, kafka) = tokio::join!(valkey, self.kafka.ready_within(within));
+        valkey.map_err(|error| error.to_string())?;
+        kafka
+    }
+}

@@ -1,0 +1,1 @@
+//! The scaled-out issue path on simulated servers.
