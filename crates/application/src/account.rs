@@ -310,5 +310,5 @@ pub async fn authenticate(app: &App, token: &str) -> StoreResult<Option<Account>
         return Ok(None);
     };
     let found = app.stores.accounts.find(claims.account_id).await?;
-    Ok(found.filter(|account| claims.count_for(account) && !account.is_gone(now)))
+    Ok(found.filter(|account| claims.is_valid_for(account) && !account.is_gone(now)))
 }

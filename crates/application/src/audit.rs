@@ -67,7 +67,7 @@ pub fn of_amounts(
 pub fn cancels(redeemed: Amounts, amounts: Amounts, may_lack: bool) -> Option<(String, String)> {
     let is_right =
         amounts.discount == redeemed.discount || (may_lack && amounts.discount.is_none());
-    (!is_right).then(|| (amounts_text(redeemed.cancelled()), amounts_text(amounts)))
+    (!is_right).then(|| (amounts_text(redeemed.for_cancellation()), amounts_text(amounts)))
 }
 
 fn amounts_text(amounts: Amounts) -> String {

@@ -4,22 +4,24 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{generation::Generation, id::AccountId, name::looks_empty};
 
-/// How long a verification token is valid (contract §2).
+/// The age at which a verification token stops being valid (contract §2).
 pub const VERIFICATION_TOKEN_VALIDITY: SignedDuration = SignedDuration::from_mins(30);
 
-/// How long an account may stay unverified; after that it is gone.
+/// The age at which an unverified account is gone (contract §2).
 pub const UNVERIFIED_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// How many passwords may be tried with one verification token, so that a stolen link does not find the password out.
+/// The most passwords that may be tried with one verification token, so that a stolen link cannot be used to guess the
+/// password.
 pub const PASSWORDS_A_TOKEN: u32 = 10;
 
-/// How many further verification mails one address is sent at the most, and within how long.
-const RESENDS: [(usize, SignedDuration); 2] = [
+/// Bounds on the verification mails that one address is sent after its first: each is a number of mails and the time
+/// within which no more than that number are sent.
+const RESEND_LIMITS: [(usize, SignedDuration); 2] = [
     (3, SignedDuration::from_hours(1)),
     (10, RESENDS_COUNTED_FOR),
 ];
 
-/// For how long a further verification mail counts.
+/// The age at which a resent verification mail no longer counts towards any limit: the longest window of the limits.
 pub const RESENDS_COUNTED_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// A person who can log in.
@@ -31,45 +33,47 @@ pub struct Account {
     pub email: String,
     /// The name as it was typed.
     pub name: String,
-    /// Whether the address was proven.
+    /// True once its owner verified the address.
     pub verified: bool,
-    /// When it signed up, for the last time where it did so again before it was verified.
+    /// The time of the sign-up; of the last one, where it was repeated before the account was verified.
     pub created_at: Timestamp,
-    /// What its access tokens carry; `None` until the first login draws it, where a version before this one made it.
+    /// The generation that its valid access tokens carry. `None` for an account made by a release that had no
+    /// generations, until its first login draws one.
     pub generation: Option<Generation>,
-    /// Whether that is still the generation which the account was made with.
+    /// True while the account still has the generation with which it was created.
     pub is_first_generation: bool,
 }
 
 impl Account {
-    /// Whether nobody verified it in time: it counts as deleted, swept or not.
+    /// Returns whether the account was not verified in time. It then counts as deleted, whether or not the sweep has
+    /// removed it yet.
     pub fn is_gone(&self, now: Timestamp) -> bool {
         !self.verified && now.duration_since(self.created_at) >= UNVERIFIED_FOR
     }
 }
 
-/// The form of an address under which accounts are unique and found: without regard to case.
+/// An address in lower case: the form in which addresses are unique and looked up (contract §2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmailKey(String);
 
 impl EmailKey {
-    /// The key of an address as typed.
+    /// Returns the key of an address as it was typed.
     pub fn of(email: &str) -> Self {
         Self(email.to_ascii_lowercase())
     }
 
-    /// The key's text, to store and compare.
+    /// Returns the text to store and to compare.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A sign-up that broke a rule on e-mail, name or password: ACCOUNT_SIGN_UP_INVALID_INPUT.
+/// A sign-up whose e-mail, name or password breaks a rule: ACCOUNT_SIGN_UP_INVALID_INPUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidSignUp;
 
-/// Whether `email` reads `^[A-Za-z0-9+_.-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}$` (contract §2) and can be written to: its parts
-/// are no longer than mail allows, and its host is one that can exist.
+/// Returns whether `email` matches `^[A-Za-z0-9+_.-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}$` (contract §2) and mail can be sent
+/// to it: its parts are no longer than SMTP allows, and its host is a well-formed name.
 pub fn is_email(email: &str) -> bool {
     let Some((local, host)) = email.split_once('@') else {
         return false;
@@ -86,22 +90,25 @@ pub fn is_email(email: &str) -> bool {
     let is_label = |label: &str| {
         label.len() <= 63 && is_word(label, "-") && !label.starts_with('-') && !label.ends_with('-')
     };
-    // Dots with nothing between them are written in quotes, which count.
-    let longest = if local.split('.').any(str::is_empty) {
+    // SMTP allows 64 bytes. A local part with adjacent, leading or trailing dots is sent in quotes, which count as two.
+    let max_local_len = if local.split('.').any(str::is_empty) {
         62
     } else {
         64
     };
     is_word(local, "+_.-")
-        && local.len() <= longest
+        && local.len() <= max_local_len
         && host.len() <= 253
         && host.split('.').all(is_label)
         && top.len() >= 2
         && top.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// Checks what was typed at sign-up: e-mail form, name of 1 to 50 characters of which one can be seen, password
-/// (contract §2).
+/// Checks the fields of a sign-up (contract §2): the form of the e-mail, a name of 1 to 50 characters of which at least
+/// one is visible, and the password's length.
+///
+/// # Errors
+/// [`InvalidSignUp`] if any of them is wrong; the contract does not say which.
 pub fn check_sign_up(email: &str, name: &str, password: &str) -> Result<(), InvalidSignUp> {
     let name_ok = (1..=50).contains(&name.chars().count()) && !looks_empty(name);
     (is_email(email) && name_ok && is_password(password))
@@ -109,38 +116,42 @@ pub fn check_sign_up(email: &str, name: &str, password: &str) -> Result<(), Inva
         .ok_or(InvalidSignUp)
 }
 
-/// Whether a password has 8 to 100 characters.
+/// Returns whether a password has 8 to 100 characters (contract §2).
 pub fn is_password(password: &str) -> bool {
     (8..=100).contains(&password.chars().count())
 }
 
-/// A verification token as the store knows it.
+/// A verification token as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerificationToken {
-    /// Whom it verifies.
+    /// The account that it verifies.
     pub account_id: AccountId,
-    /// When it was made.
+    /// The time at which it was made.
     pub created_at: Timestamp,
-    /// Whether it verified its account already.
+    /// True once it has verified its account.
     pub is_spent: bool,
-    /// How many passwords were tried with it.
+    /// The number of passwords that were tried with it.
     pub tries: u32,
 }
 
 /// Why a verification is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyRefusal {
-    /// Unknown, voided or older than 30 minutes.
+    /// The token is unknown, was voided, or is 30 minutes old.
     InvalidToken,
-    /// It verified its account already.
+    /// The token has verified its account already.
     Spent,
-    /// The account is gone.
+    /// The account does not exist any more.
     AccountNotFound,
-    /// There is nothing left to verify.
+    /// The account is verified already.
     AlreadyVerified,
 }
 
-/// Decides a verification by a token, and gives the account that becomes verified while the token is spent.
+/// Decides whether a token may verify its account at `now`, and returns that account. The caller marks the account as
+/// verified and the token as spent.
+///
+/// # Errors
+/// The first refusal that applies, in this order: unknown token, spent, too old, account gone, account verified.
 pub fn verify(
     token: Option<VerificationToken>,
     account: Option<&Account>,
@@ -161,16 +172,19 @@ pub fn verify(
     Ok(account)
 }
 
-/// Why no password is tried with a token.
+/// Why a password may not be tried with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryRefusal {
-    /// It verifies nothing.
+    /// The token may not verify its account.
     Verify(VerifyRefusal),
-    /// [`PASSWORDS_A_TOKEN`] were tried with it.
+    /// [`PASSWORDS_A_TOKEN`] passwords were tried with it already.
     TooManyTries,
 }
 
-/// Decides whether one more password may be tried with a token.
+/// Decides whether one more password may be tried with a token at `now`, and returns the token's account.
+///
+/// # Errors
+/// The refusal of [`verify`], or else [`TryRefusal::TooManyTries`].
 pub fn try_password(
     token: Option<VerificationToken>,
     account: Option<&Account>,
@@ -183,22 +197,25 @@ pub fn try_password(
     }
 }
 
-/// Why no new token is sent.
+/// Why a verification mail is not sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResendRefusal {
-    /// Nobody signed up with that address.
+    /// No account has that address.
     AccountNotFound,
-    /// There is nothing left to verify.
+    /// The account is verified already.
     AlreadyVerified,
-    /// The address was sent as many mails as it may be; another may follow so long from now.
+    /// The address has reached a limit of mails; carries the time from now until the next mail is allowed.
     TooManyMails(SignedDuration),
 }
 
-/// Decides whether a further verification mail is sent. `further` is when those of the last [`RESENDS_COUNTED_FOR`]
-/// were written.
+/// Decides whether a verification mail is sent again at `now`, and returns its account. `resends` holds the times of the
+/// address's mails of the last [`RESENDS_COUNTED_FOR`], its first one left out.
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`ResendRefusal`].
 pub fn resend<'a>(
     account: Option<&'a Account>,
-    further: &[Timestamp],
+    resends: &[Timestamp],
     now: Timestamp,
 ) -> Result<&'a Account, ResendRefusal> {
     let account = account.filter(|account| !account.is_gone(now));
@@ -206,46 +223,49 @@ pub fn resend<'a>(
     if account.verified {
         return Err(ResendRefusal::AlreadyVerified);
     }
-    match wait_for_resend(further, now) {
+    match wait_until_resend(resends, now) {
         None => Ok(account),
         Some(wait) => Err(ResendRefusal::TooManyMails(wait)),
     }
 }
 
-/// Why nobody signs up with an address.
+/// Why an address cannot be signed up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressRefusal {
     /// A verified account has it.
     Taken,
-    /// As [`ResendRefusal::TooManyMails`].
+    /// The address has reached a limit of mails; carries the time from now until the next mail is allowed.
     TooManyMails(SignedDuration),
 }
 
-/// Decides whether a sign-up may take the place of `account`, which signed up with the same address; `further` as in
-/// [`resend`].
+/// Decides whether a sign-up may replace that of `account`, which has the same address and was not verified yet.
+/// `resends` is as for [`resend`].
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`AddressRefusal`].
 pub fn sign_up_again(
     account: &Account,
-    further: &[Timestamp],
+    resends: &[Timestamp],
     now: Timestamp,
 ) -> Result<(), AddressRefusal> {
     if account.verified {
         return Err(AddressRefusal::Taken);
     }
-    wait_for_resend(further, now).map_or(Ok(()), |wait| Err(AddressRefusal::TooManyMails(wait)))
+    wait_until_resend(resends, now).map_or(Ok(()), |wait| Err(AddressRefusal::TooManyMails(wait)))
 }
 
-/// How long it is until another mail may follow, if not at once.
-fn wait_for_resend(further: &[Timestamp], now: Timestamp) -> Option<SignedDuration> {
-    let wait = |(count, within): (usize, SignedDuration)| {
-        let mut counted: Vec<Timestamp> = further.to_vec();
-        counted.retain(|at| now.duration_since(*at) < within);
+/// Returns the time from `now` until the limits allow another mail; `None` if they allow it at once.
+fn wait_until_resend(resends: &[Timestamp], now: Timestamp) -> Option<SignedDuration> {
+    let wait = |(max_mails, window): (usize, SignedDuration)| {
+        let mut counted: Vec<Timestamp> = resends.to_vec();
+        counted.retain(|at| now.duration_since(*at) < window);
         counted.sort_unstable();
-        // Once this one counts no more, there is room for one.
-        let last_too_many = counted.len().checked_sub(count)?;
-        let frees = counted.get(last_too_many)?.checked_add(within).ok()?;
-        Some(frees.duration_since(now))
+        // Another mail is allowed once all but `max_mails - 1` of these have left the window.
+        let last_to_leave = counted.len().checked_sub(max_mails)?;
+        let allowed_at = counted.get(last_to_leave)?.checked_add(window).ok()?;
+        Some(allowed_at.duration_since(now))
     };
-    RESENDS.into_iter().filter_map(wait).max()
+    RESEND_LIMITS.into_iter().filter_map(wait).max()
 }
 
 #[cfg(test)]
@@ -307,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_half_an_hour_and_once() {
+    fn a_token_is_valid_for_half_an_hour_and_once() {
         let account = account();
         let token = VerificationToken {
             account_id: account.id,
@@ -340,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_bears_ten_passwords() {
+    fn ten_passwords_may_be_tried_with_a_token() {
         let account = account();
         let tried = |tries| {
             let token = VerificationToken {
@@ -377,10 +397,10 @@ mod tests {
     #[test]
     fn three_mails_an_hour_and_ten_a_day() {
         let account = account();
-        let wait = |further: &[i64], now: i64| {
-            let further: Vec<_> = further.iter().copied().map(at).collect();
-            let refused = resend(Some(&account), &further, at(now)).err()?;
-            let again = sign_up_again(&account, &further, at(now)).err()?;
+        let wait = |resends: &[i64], now: i64| {
+            let resends: Vec<_> = resends.iter().copied().map(at).collect();
+            let refused = resend(Some(&account), &resends, at(now)).err()?;
+            let again = sign_up_again(&account, &resends, at(now)).err()?;
             let ResendRefusal::TooManyMails(wait) = refused else {
                 panic!("{refused:?}");
             };

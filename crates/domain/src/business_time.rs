@@ -1,23 +1,24 @@
-//! Days of the business time zone, and the instants at which they begin.
+//! Days of the business time zone, and the instants at which they begin and end.
 
 use jiff::{Span, Timestamp, civil::Date, civil::DateTime, tz::TimeZone};
 
-/// The zone in which merchants think of days: `Asia/Seoul` unless configured (contract §1, Time).
+/// The time zone of dates and local times in requests and answers: `Asia/Seoul` unless configured (contract §1, Time).
 #[derive(Debug, Clone)]
 pub struct BusinessZone(TimeZone);
 
 impl BusinessZone {
-    /// The zone of that name.
+    /// Makes the business zone of a time zone.
     pub fn new(zone: TimeZone) -> Self {
         Self(zone)
     }
 
-    /// What it is called.
+    /// Returns the zone's IANA name; `UTC` for a zone without one.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")
     }
 
-    /// The first instant of `date`, also where a clock change skips midnight.
+    /// Returns the first instant of `date`: midnight, or the first instant after it where a clock change skips midnight.
+    /// Beyond the calendar it is [`Timestamp::MAX`].
     pub fn start_of_day(&self, date: Date) -> Timestamp {
         self.0
             .to_ambiguous_timestamp(date.at(0, 0, 0, 0))
@@ -25,33 +26,34 @@ impl BusinessZone {
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// The first instant of the day after `date`: the exclusive end of `date`.
+    /// Returns the exclusive end of `date`: the first instant of the day after it.
     pub fn end_of_day(&self, date: Date) -> Timestamp {
         self.start_of_day(date.tomorrow().unwrap_or(Date::MAX))
     }
 
-    /// The day on which `at` falls here.
+    /// Returns the date of `at` in this zone.
     pub fn date(&self, at: Timestamp) -> Date {
         self.local(at).date()
     }
 
-    /// What a clock on the wall shows at `at`.
+    /// Returns the local date and time of `at`.
     pub fn local(&self, at: Timestamp) -> DateTime {
         self.0.to_datetime(at)
     }
 
-    /// The instant at which a wall clock shows `local`; the earlier one where it does so twice.
+    /// Returns the instant of a local date and time: the earlier one where clocks go back and show it twice, and `None`
+    /// beyond the calendar.
     pub fn instant(&self, local: DateTime) -> Option<Timestamp> {
         self.0.to_ambiguous_timestamp(local).compatible().ok()
     }
 
-    /// The exclusive end of a validity of `days` whole days after the day of `from`.
-    /// Beyond the calendar's end it is the calendar's end.
+    /// Returns the exclusive end of a validity that lasts the rest of the day of `from` and `days` whole days after it
+    /// (contract §3, Issue). An end beyond the calendar is the calendar's end.
     pub fn end_of_validity(&self, from: Timestamp, days: i64) -> Timestamp {
-        let last = Span::new()
+        let last_day = Span::new()
             .try_days(days)
             .and_then(|span| self.date(from).checked_add(span));
-        self.end_of_day(last.unwrap_or(Date::MAX))
+        self.end_of_day(last_day.unwrap_or(Date::MAX))
     }
 }
 

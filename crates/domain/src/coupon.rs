@@ -1,4 +1,4 @@
-//! A user's coupon, and who gets one.
+//! Coupons, and the decision whether a user is issued one.
 
 use jiff::Timestamp;
 
@@ -11,34 +11,35 @@ use crate::{
 /// The state of a coupon (contract §1, Enums).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CouponStatus {
-    /// In the user's hand.
+    /// In the user's hand, to be redeemed.
     Issued,
     /// Used for an order.
     Redeemed,
-    /// Its time has passed.
+    /// Past its `expires_at`.
     Expired,
-    /// Withdrawn with its template.
+    /// Withdrawn because its template was discarded.
     Discarded,
 }
 
-/// A coupon of one template in one user's hand.
+/// A coupon of one template, issued to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coupon {
     /// Its id.
     pub id: CouponId,
-    /// The merchant whose template it is of.
+    /// The merchant that owns its template.
     pub merchant_id: MerchantId,
     /// Its template.
     pub template_id: TemplateId,
-    /// Whose it is, byte for byte as the shop gave it.
+    /// The shop's id of the user who has it, byte for byte as the shop sent it.
     pub user_id: String,
-    /// Its state as stored; past `expires_at` an issued one is expired, swept or not.
+    /// Its state as stored. One that is stored as issued counts as expired from `expires_at` on, whether or not the sweep
+    /// has reached it.
     pub status: CouponStatus,
-    /// When its issue was accepted.
+    /// The time at which its issue was accepted.
     pub issued_at: Timestamp,
-    /// When it ends (exclusive), if ever.
+    /// Its exclusive end; `None` if it never expires.
     pub expires_at: Option<Timestamp>,
-    /// The order of its last redemption: present exactly if it ever was redeemed.
+    /// The order of its last redemption, kept when that is cancelled: `None` exactly if it was never redeemed.
     pub order_id: Option<String>,
 }
 
@@ -63,7 +64,7 @@ impl Coupon {
         }
     }
 
-    /// Whether its time has passed at `now`.
+    /// Returns whether `now` is at or past the coupon's end.
     pub fn is_past_expiry(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
@@ -72,24 +73,27 @@ impl Coupon {
 /// Why a coupon is not issued, in the order in which the contract checks (§3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IssueRefusal {
-    /// No such template.
+    /// There is no such template.
     TemplateNotFound,
-    /// Another merchant's template.
+    /// The template belongs to another merchant.
     NotOwnedByMerchant,
-    /// Before the period's start or from its end on.
+    /// The issue period has not begun, or is over.
     NotIssuablePeriod,
-    /// Not published, expired or discarded.
+    /// The template is not published, has expired or was discarded.
     NotIssuable,
-    /// The user has, or had, one.
+    /// The user was issued a coupon of this template before, whatever became of it.
     AlreadyIssued,
-    /// All are given out.
+    /// The template's issue limit is reached.
     SoldOut,
 }
 
 /// How an issue ends.
 pub type IssueOutcome = Result<(), IssueRefusal>;
 
-/// Decides what of an issue depends on the template alone; the rest is [`take_place`].
+/// Decides the part of an issue that depends on the template and the time alone; [`take_place`] decides the rest.
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`IssueRefusal`].
 pub fn admit(template: Owned<&Template>, now: Timestamp) -> Result<&Template, IssueRefusal> {
     let template = match template {
         Owned::Absent => return Err(IssueRefusal::TemplateNotFound),
@@ -106,8 +110,12 @@ pub fn admit(template: Owned<&Template>, now: Timestamp) -> Result<&Template, Is
     Ok(template)
 }
 
-/// Decides first come, first served: one coupon a user for ever, never more than the limit in all.
-/// The redeem limit is not looked at.
+/// Decides the part of an issue that depends on earlier issues: each user gets one coupon of a template, ever, and no
+/// more are issued than the limit allows. `issue_count` is the number issued so far. The redeem limit does not matter
+/// here (contract §3, Issue).
+///
+/// # Errors
+/// [`IssueRefusal::AlreadyIssued`], or else [`IssueRefusal::SoldOut`].
 pub fn take_place(
     template: &Template,
     user_has_one: bool,
@@ -139,24 +147,26 @@ fn period_phase(template: &Template, now: Timestamp) -> Phase {
     }
 }
 
-/// Whether a user could get a coupon now, the first that holds (contract §3, issuanceStatus).
+/// The answer to whether a user could be issued a coupon now: the first state that applies, in this order (contract §3,
+/// issuanceStatus).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IssuanceStatus {
-    /// The period has not begun.
+    /// The issue period has not begun.
     PeriodNotStarted,
-    /// The period is over.
+    /// The issue period is over.
     PeriodEnded,
-    /// This user has, or had, one.
+    /// The user was issued a coupon of this template before.
     AlreadyIssuedByUser,
-    /// All are given out.
+    /// The issue limit is reached.
     MaxIssueCountExceeded,
-    /// As many as may be are redeemed.
+    /// The redeem limit is reached.
     MaxRedeemCountExceeded,
-    /// Yes.
+    /// A coupon can be issued.
     Available,
 }
 
-/// Tells a user how the issue of a coupon of `template` stands.
+/// Returns the issuance status that a user is shown for `template` at `now`. `issue_count` is the number of coupons
+/// issued so far.
 pub fn issuance_status(
     template: &Template,
     user_has_one: bool,

@@ -1,4 +1,4 @@
-//! The ledger's entries as merchants page through them (contract §2.2).
+//! Ledger entries with the data that merchants see beside them in the coupon history (contract §2.2).
 
 use jiff::Timestamp;
 
@@ -7,36 +7,36 @@ use crate::{
     ledger::{Amounts, HistoryAction},
 };
 
-/// An entry as merchants see it (contract §2.2), with what is kept of it beyond that.
+/// An entry of the coupon history (contract §2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// Sorts entries of one instant.
+    /// Its id; orders entries of the same time.
     pub id: HistoryId,
-    /// What happened.
+    /// The change that it records.
     pub action: HistoryAction,
-    /// When, to the microsecond.
+    /// The time of the change, to the microsecond.
     pub recorded_at: Timestamp,
     /// The order, with REDEEM and CANCEL_REDEMPTION only.
     pub order_id: Option<String>,
     /// The reason, with CANCEL_REDEMPTION and DISCARD only.
     pub reason: Option<String>,
-    /// The money it tells of, which merchants do not see.
+    /// The amounts of the order; kept, but not shown to merchants.
     pub amounts: Amounts,
-    /// The coupon it happened to.
+    /// The coupon that changed.
     pub coupon_id: CouponId,
-    /// Whose coupon that is.
+    /// The user who has the coupon.
     pub user_id: String,
     /// The coupon's template.
     pub template_id: TemplateId,
-    /// That template's name.
+    /// The name of that template.
     pub template_name: String,
 }
 
-/// A place in the order of entries: by time, then id.
+/// A position in the order of history entries: by time, then by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HistoryPosition {
-    /// When the entry was recorded.
+    /// The time at which the entry was recorded.
     pub recorded_at: Timestamp,
-    /// Its id.
+    /// The entry's id.
     pub id: HistoryId,
 }

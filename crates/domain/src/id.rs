@@ -1,4 +1,5 @@
-//! Identifiers. Numeric ones are handed out by the store; coupons and history entries bear UUIDv7s.
+//! Identifiers. Stores number accounts, merchants, members, secrets and templates; coupons and history entries have
+//! UUIDv7s.
 
 use std::fmt;
 
@@ -8,7 +9,8 @@ macro_rules! numeric_id {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
         ///
-        /// Stored ids are positive; any other value is an id that nothing bears (contract §1, Numbers).
+        /// Stored ids are positive. A request may name any 64-bit integer: one of 0 or below is never found (contract §1,
+        /// Numbers).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub i64);
 
@@ -42,27 +44,27 @@ macro_rules! uuid_id {
         pub struct $name(u128);
 
         impl $name {
-            /// The id of something created at `at`; `random` tells those of one microsecond apart.
+            /// Makes the id of something created at `at`; `random` distinguishes ids of the same microsecond.
             pub fn new(at: Timestamp, random: u64) -> Self {
                 Self(uuid_v7(at, random))
             }
 
-            /// The id right after this one: for a second entry of the same instant that must sort behind it.
+            /// Returns the next id in order: for a second entry of the same time that must sort after this one.
             pub fn next(self) -> Self {
                 Self(self.0 + 1)
             }
 
-            /// The id of these 16 bytes, most significant first.
+            /// Makes an id of its 16 bytes, most significant first.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(u128::from_be_bytes(bytes))
             }
 
-            /// The 16 bytes, most significant first: they sort as the ids do.
+            /// Returns the 16 bytes, most significant first, so that they sort as the ids do.
             pub fn to_bytes(self) -> [u8; 16] {
                 self.0.to_be_bytes()
             }
 
-            /// Reads 32 lowercase hex digits; anything else is no id of ours.
+            /// Parses 32 lowercase hex digits; `None` for anything else, which no id of ours looks like.
             pub fn parse(text: &str) -> Option<Self> {
                 let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
                 (text.len() == 32 && text.bytes().all(lower_hex))
@@ -86,12 +88,12 @@ uuid_id! {
     HistoryId,
 }
 
-/// RFC 9562 §6.2 method 3: the 12 bits after the milliseconds carry the fraction of the millisecond.
-/// The topmost random bit stays 0, so that `next` never runs over into the time.
+/// Makes a UUIDv7 by method 3 of RFC 9562 §6.2: the 12 bits after the milliseconds carry the fraction of a millisecond.
+/// The topmost random bit stays 0, so that `next` never carries over into the time.
 fn uuid_v7(at: Timestamp, random: u64) -> u128 {
     let micros = u128::try_from(at.as_microsecond()).unwrap_or(0);
-    let (millis, rest) = (micros / 1000, micros % 1000);
-    let fraction = rest * 4096 / 1000;
+    let (millis, micros_of_milli) = (micros / 1000, micros % 1000);
+    let fraction = micros_of_milli * 4096 / 1000;
     ((millis & 0xffff_ffff_ffff) << 80)
         | (0x7 << 76)
         | (fraction << 64)

@@ -1,10 +1,10 @@
-//! The ledger of a coupon: one entry for each change of its state. What a coupon is follows from its entries.
+//! The ledger of a coupon: one entry for each change of its state, from which the state can be computed again.
 
 use jiff::Timestamp;
 
 use crate::coupon::{Coupon, CouponStatus};
 
-/// What an entry records (contract §1, Enums).
+/// The kind of change that an entry records (contract §1, Enums).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HistoryAction {
     /// The coupon was issued.
@@ -13,14 +13,14 @@ pub enum HistoryAction {
     Redeem,
     /// Its redemption was cancelled.
     CancelRedemption,
-    /// Its time had passed.
+    /// It was past its end.
     Expire,
     /// Its template was discarded.
     Discard,
 }
 
 impl HistoryAction {
-    /// The state that a coupon is in behind such an entry.
+    /// Returns the state of a coupon after such an entry.
     pub const fn leads_to(self) -> CouponStatus {
         match self {
             Self::Issue | Self::CancelRedemption => CouponStatus::Issued,
@@ -41,18 +41,19 @@ impl HistoryAction {
     }
 }
 
-/// The amounts that an entry records, in won. Entries written before amounts were kept have none.
+/// The amounts that an entry records, in the merchant's currency unit. Entries written before amounts were recorded have
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amounts {
-    /// What the order amounted to, with REDEEM only.
+    /// The order's amount before the discount, with REDEEM only.
     pub order: Option<i64>,
-    /// What was taken off, with REDEEM and CANCEL_REDEMPTION only.
+    /// The discount, with REDEEM and CANCEL_REDEMPTION only.
     pub discount: Option<i64>,
 }
 
 impl Amounts {
-    /// Returns the amounts of the entry that cancels a redemption with these: the discount alone.
-    pub fn cancelled(self) -> Self {
+    /// Returns the amounts of the entry that cancels a redemption with these amounts: the discount alone.
+    pub fn for_cancellation(self) -> Self {
         Self {
             order: None,
             discount: self.discount,
@@ -60,21 +61,21 @@ impl Amounts {
     }
 }
 
-/// An entry that is to be written: a change of a coupon's state that has no place in the ledger yet.
+/// A change of a coupon's state that is to be written as an entry; the store gives the entry its id and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// What happens.
+    /// The kind of change.
     pub action: HistoryAction,
     /// The order, where [`HistoryAction::carries`] says so.
     pub order_id: Option<String>,
     /// The reason, where [`HistoryAction::carries`] says so; a discard may have none.
     pub reason: Option<String>,
-    /// The amounts it records.
+    /// The amounts to be recorded.
     pub amounts: Amounts,
 }
 
 impl Transition {
-    /// One without order, reason and amounts.
+    /// Makes a transition without order, reason or amounts.
     pub fn bare(action: HistoryAction) -> Self {
         Self {
             action,
@@ -85,28 +86,28 @@ impl Transition {
     }
 }
 
-/// What a coupon's entries make of it.
+/// The state of a coupon as its entries determine it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CouponState {
-    /// The state behind the last entry.
+    /// The state after the last entry.
     pub status: CouponStatus,
     /// The order of the last redemption.
     pub order_id: Option<String>,
 }
 
 impl CouponState {
-    /// The state behind the ISSUE entry.
+    /// The state after the ISSUE entry.
     pub const ISSUED: Self = Self {
         status: CouponStatus::Issued,
         order_id: None,
     };
 
-    /// Takes one more entry behind the ISSUE. These are all the transitions that a coupon has.
+    /// Applies one more entry after the ISSUE entry. Every transition that a coupon can make is listed here.
     ///
-    /// `is_past_expiry` says whether the coupon's time had passed when the entry was recorded.
+    /// `is_past_expiry` is true if the coupon was past its end when the entry was recorded.
     ///
     /// # Errors
-    /// The entry must not stand there; the text says what was expected in its place. The state stays as it was.
+    /// The entry is not allowed in this state, which stays as it was. The text says what was expected instead.
     pub fn follow(
         &mut self,
         action: HistoryAction,
@@ -134,27 +135,27 @@ impl CouponState {
     }
 }
 
-/// By how much a template's counters change.
+/// The change of a template's counters that a decision makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CountDelta {
-    /// Coupons that are redeemed: 1 for a redemption, −1 for its cancellation.
+    /// The change of the number of redeemed coupons: 1 for a redemption, −1 for its cancellation.
     pub redeemed: i64,
 }
 
-/// What a decision writes: all of it or nothing.
+/// The writes of a decision about one coupon, which a store makes all together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posting {
-    /// The entries, in this order, all recorded at one instant.
+    /// The entries in their order, all recorded with the same time.
     pub transitions: Vec<Transition>,
-    /// The coupon's state behind them.
+    /// The coupon's state after them.
     pub state: CouponState,
-    /// What changes of its template's counters.
+    /// The change of its template's counters.
     pub counts: CountDelta,
 }
 
 impl Posting {
-    /// The end of a coupon that is in its user's hand: it expires or is discarded.
-    fn end(coupon: &Coupon, transition: Transition) -> Self {
+    /// Makes the posting of a single entry that ends an issued coupon: an expiry or a discard.
+    fn ending(coupon: &Coupon, transition: Transition) -> Self {
         Self {
             state: CouponState {
                 status: transition.action.leads_to(),
@@ -166,17 +167,17 @@ impl Posting {
     }
 }
 
-/// A decision: what is answered, and what is written with it.
+/// A decision: its answer, and the posting that must be written before the answer is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided<T> {
-    /// What is answered.
+    /// The answer.
     pub outcome: T,
-    /// What is written.
+    /// The writes.
     pub posting: Posting,
 }
 
 impl<T> Decided<T> {
-    /// The answer to a request, and what it writes unless it was refused.
+    /// Splits a decision into the answer to the request and, unless it was refused, the posting to be written.
     pub fn split<R>(decision: Result<Self, R>) -> (Result<T, R>, Option<Posting>) {
         match decision {
             Ok(Self { outcome, posting }) => (Ok(outcome), Some(posting)),
@@ -185,20 +186,20 @@ impl<T> Decided<T> {
     }
 }
 
-/// Decides that a coupon expires; `None` where it is not in its user's hand, or not past its end at `now`.
+/// Decides the expiry of a coupon; `None` if it is not in the issued state, or not past its end at `now`.
 pub fn expire(coupon: &Coupon, now: Timestamp) -> Option<Posting> {
     let is_due = coupon.status == CouponStatus::Issued && coupon.is_past_expiry(now);
-    is_due.then(|| Posting::end(coupon, Transition::bare(HistoryAction::Expire)))
+    is_due.then(|| Posting::ending(coupon, Transition::bare(HistoryAction::Expire)))
 }
 
-/// Decides that a coupon of a discarded template is discarded, for the template's reason; `None` where it is not in its
-/// user's hand. A coupon that is redeemed stays so: a cancellation discards it.
+/// Decides the discard of a coupon whose template was discarded, for the template's `reason`; `None` if it is not in the
+/// issued state. A redeemed coupon stays redeemed; if its redemption is cancelled, the cancellation discards it.
 pub fn discard(coupon: &Coupon, reason: Option<&str>) -> Option<Posting> {
     (coupon.status == CouponStatus::Issued).then(|| {
         let transition = Transition {
             reason: reason.map(str::to_owned),
             ..Transition::bare(HistoryAction::Discard)
         };
-        Posting::end(coupon, transition)
+        Posting::ending(coupon, transition)
     })
 }

@@ -1,8 +1,8 @@
-//! The rules of Goodpon: what a coupon is, who may do what with it, and why not.
+//! The rules of Goodpon: accounts, merchants, templates, coupons and redemptions, and the refusals of each operation.
 //!
-//! Everything here is pure. Time, randomness and stored state come in as arguments; what leaves is a decision, and with
-//! it the entries and counts to be written. The same arguments give the same decision, so a store may decide again where
-//! it repeats a transaction. Nothing here does I/O, awaits, serialises, reads a clock, draws a random number or words an
+//! Everything here is pure. Time, randomness and stored state come in as arguments; a decision is returned, with the
+//! entries and counts to be written. The same arguments give the same decision, so a store may decide again when it
+//! repeats a transaction. Nothing here does I/O, awaits, serialises, reads a clock, draws a random number or words an
 //! answer.
 
 pub mod account;

@@ -4,51 +4,51 @@ use jiff::Timestamp;
 
 use crate::id::{AccountId, MemberId, MerchantId, SecretId};
 
-/// How many unexpired secrets a merchant may have (contract §5).
+/// The most unexpired secrets that a merchant may have (contract §5).
 pub const MAX_UNEXPIRED_SECRETS: usize = 5;
 
-/// What a member may do (contract §1, Enums).
+/// A member's role, which decides what the member may do (contract §1, Enums, and §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Who made the merchant: may do all.
+    /// The creator of the merchant; may do everything.
     Owner,
-    /// May do all but change secrets and members.
+    /// May do everything except changing secrets and members.
     Staff,
 }
 
-/// A merchant by itself.
+/// A merchant, without its members and secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merchant {
     /// Its id.
     pub id: MerchantId,
     /// Its name, trimmed.
     pub name: String,
-    /// `ck_` and 32 hex digits.
+    /// The id by which its shop authenticates: `ck_` and 32 hex digits.
     pub client_id: String,
-    /// When it was made.
+    /// The time at which it was created.
     pub created_at: Timestamp,
-    /// When it, its members or its secrets last changed.
+    /// The time of the last change of the merchant, its members or its secrets.
     pub updated_at: Timestamp,
 }
 
-/// An account's membership, with what others see of the account.
+/// An account's membership of a merchant, with the parts of the account that other members see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The membership's id.
     pub id: MemberId,
-    /// Whose it is.
+    /// The account that is a member.
     pub account_id: AccountId,
-    /// That account's address.
+    /// The account's address.
     pub email: String,
-    /// That account's name.
+    /// The account's name.
     pub name: String,
-    /// What it may do.
+    /// The account's role.
     pub role: Role,
-    /// Since when.
+    /// The time at which the account became a member.
     pub created_at: Timestamp,
 }
 
-/// A client secret as it rests: never in full.
+/// A client secret without the digits that are never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSecret {
     /// Its id.
@@ -57,19 +57,19 @@ pub struct ClientSecret {
     pub head: String,
     /// Its last four hex digits.
     pub tail: String,
-    /// When it was made.
+    /// The time at which it was created.
     pub created_at: Timestamp,
-    /// From when on it is expired; `None` is without end.
+    /// The time from which it is expired; `None` if it has no end.
     pub expired_at: Option<Timestamp>,
 }
 
 impl ClientSecret {
-    /// `sk_`, four digits, 24 stars, four digits (contract §2).
+    /// Returns the form that is shown: `sk_`, the first four digits, 24 stars, the last four digits (contract §2).
     pub fn masked(&self) -> String {
         format!("sk_{}{}{}", self.head, "*".repeat(24), self.tail)
     }
 
-    /// Whether it is expired at `now`.
+    /// Returns whether it is expired at `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expired_at.is_some_and(|end| end <= now)
     }
@@ -80,23 +80,26 @@ impl ClientSecret {
 pub enum AccessRefusal {
     /// There is no such merchant.
     MerchantNotFound,
-    /// The account is no member of it.
+    /// The account is not a member of it.
     NotAMember,
-    /// Only an owner may.
+    /// Only an owner may do it.
     OwnerOnly,
 }
 
-/// What an account is to a merchant, as looked up for one call.
+/// An account's relation to a merchant, as looked up for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Whether the merchant exists at all.
+    /// True if the merchant exists.
     pub exists: bool,
-    /// The account's role in it.
+    /// The account's role in it; `None` if it is not a member.
     pub role: Option<Role>,
 }
 
 impl Standing {
-    /// Lets every member pass. Existence is checked before permission (contract §2).
+    /// Returns the account's role if it is a member. Existence is checked before permission (contract §2).
+    ///
+    /// # Errors
+    /// [`AccessRefusal::MerchantNotFound`] or [`AccessRefusal::NotAMember`].
     pub fn require_member(self) -> Result<Role, AccessRefusal> {
         if !self.exists {
             return Err(AccessRefusal::MerchantNotFound);
@@ -104,7 +107,10 @@ impl Standing {
         self.role.ok_or(AccessRefusal::NotAMember)
     }
 
-    /// Lets owners pass (contract §5).
+    /// Allows owners only (contract §5).
+    ///
+    /// # Errors
+    /// That of [`Self::require_member`], or [`AccessRefusal::OwnerOnly`] for staff.
     pub fn require_owner(self) -> Result<(), AccessRefusal> {
         match self.require_member()? {
             Role::Owner => Ok(()),
@@ -113,20 +119,23 @@ impl Standing {
     }
 }
 
-/// Why a merchant's secrets are not changed (contract §5).
+/// Why a change of a merchant's secrets is refused (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretRefusal {
-    /// Not allowed to this account.
+    /// The account may not change them.
     Access(AccessRefusal),
-    /// Five unexpired ones are enough.
+    /// The merchant has [`MAX_UNEXPIRED_SECRETS`] already.
     LimitExceeded,
-    /// No such secret of this merchant.
+    /// The merchant has no such secret.
     NotFound,
-    /// Without it no secret without an end would be left.
+    /// It is the merchant's only secret that has no end.
     LastSecret,
 }
 
-/// Decides whether another secret may be made.
+/// Decides whether another secret may be added to a merchant's `secrets` at `now`.
+///
+/// # Errors
+/// [`SecretRefusal::LimitExceeded`].
 pub fn add_secret(secrets: &[ClientSecret], now: Timestamp) -> Result<(), SecretRefusal> {
     let unexpired = secrets.iter().filter(|s| !s.is_expired(now)).count();
     if unexpired >= MAX_UNEXPIRED_SECRETS {
@@ -135,8 +144,11 @@ pub fn add_secret(secrets: &[ClientSecret], now: Timestamp) -> Result<(), Secret
     Ok(())
 }
 
-/// Decides the end of a secret: `at`, or `now` where that is absent or past. One that is expired
-/// already keeps its end, for it must not come to life again.
+/// Decides the end of the secret `id`: `at`, or `now` if that is absent or past. A secret that is expired already keeps
+/// its end, because it must not become valid again.
+///
+/// # Errors
+/// [`SecretRefusal::NotFound`] or [`SecretRefusal::LastSecret`].
 pub fn expire_secret(
     secrets: &[ClientSecret],
     id: SecretId,
@@ -155,28 +167,31 @@ pub fn expire_secret(
     }
 }
 
-/// The account owns as many merchants as it may.
+/// The account owns the most merchants that its quota allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MerchantLimitExceeded;
 
-/// Why a merchant's members are not changed (contract §5).
+/// Why a change of a merchant's members is refused (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberRefusal {
-    /// Not allowed to this account.
+    /// The account may not change them.
     Access(AccessRefusal),
-    /// Nobody with a proven address of that kind.
+    /// No verified account has that address.
     AccountNotFound,
-    /// Is one already.
+    /// The account is a member already.
     AlreadyAMember,
-    /// The merchant has as many as it may.
+    /// The merchant has the most members that its quota allows.
     LimitExceeded,
-    /// No such member of this merchant.
+    /// The merchant has no such member.
     NotFound,
-    /// An owner stays.
+    /// The member is an owner, who cannot be removed.
     OwnerNotRemovable,
 }
 
-/// Decides whether a member may be removed.
+/// Decides whether a member may be removed; `None` if the merchant has no such member.
+///
+/// # Errors
+/// [`MemberRefusal::NotFound`] or [`MemberRefusal::OwnerNotRemovable`].
 pub fn remove_member(member: Option<&Member>) -> Result<(), MemberRefusal> {
     match member.ok_or(MemberRefusal::NotFound)?.role {
         Role::Owner => Err(MemberRefusal::OwnerNotRemovable),

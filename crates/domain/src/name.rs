@@ -1,7 +1,7 @@
-//! What counts as a name: something that can be seen.
+//! Names must have at least one character that can be seen.
 
-/// Whether nothing of `text` can be seen: blanks of every kind, controls, and characters that Unicode has ignored where
-/// they cannot be shown (Default_Ignorable_Code_Point, Unicode 16), Hangul fillers among them.
+/// Returns whether `text` has no visible character. Invisible are blanks of every kind, controls, and the characters
+/// that Unicode lets a display ignore (Default_Ignorable_Code_Point of Unicode 16), Hangul fillers among them.
 pub fn looks_empty(text: &str) -> bool {
     text.chars().all(is_invisible)
 }
@@ -13,7 +13,7 @@ fn is_invisible(character: char) -> bool {
             character,
             // Blanks that Unicode does not call white space: the empty Braille pattern and the null note head.
             '\u{2800}' | '\u{1d159}'
-            // Ignorable by default.
+            // Default_Ignorable_Code_Point.
             | '\u{ad}'
             | '\u{34f}'
             | '\u{61c}'
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_no_name() {
+    fn a_name_needs_a_visible_character() {
         for empty in [
             "",
             " \t\n\u{3000}\u{a0}",

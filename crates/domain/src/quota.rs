@@ -1,45 +1,45 @@
-//! How many of something a tenant may have, so that none takes the room of all.
+//! Quotas: bounds on what a tenant may create, so that no tenant fills the store for all.
 
-/// A limit of a count.
+/// A bound on a count, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota(Option<u32>);
 
 impl Quota {
-    /// As many as one likes.
+    /// No bound.
     pub const UNLIMITED: Self = Self(None);
 
-    /// At most that count; 0 is [`Self::UNLIMITED`].
-    pub const fn of(most: u32) -> Self {
-        match most {
+    /// Makes a bound of `max`; 0 is [`Self::UNLIMITED`], as in the settings.
+    pub const fn of(max: u32) -> Self {
+        match max {
             0 => Self::UNLIMITED,
-            most => Self(Some(most)),
+            max => Self(Some(max)),
         }
     }
 
-    /// Whether anybody has to count at all.
+    /// Returns whether there is a bound, so that a store must count before it adds.
     pub fn is_limited(self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether one more fits beside `existing` ones.
+    /// Returns whether one more is allowed beside `existing`.
     pub fn has_room(self, existing: i64) -> bool {
-        self.0.is_none_or(|most| existing < i64::from(most))
+        self.0.is_none_or(|max| existing < i64::from(max))
     }
 }
 
-/// The limits of what tenants make.
+/// The quotas of all tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
-    /// Merchants that an account owns.
+    /// Merchants that an account may own.
     pub merchants_per_account: Quota,
-    /// Templates of a merchant, in whatever state.
+    /// Templates of a merchant, of any status.
     pub templates_per_merchant: Quota,
     /// Members of a merchant, its owner included.
     pub members_per_merchant: Quota,
 }
 
 impl Quotas {
-    /// No limits at all.
+    /// No bounds.
     pub const UNLIMITED: Self = Self {
         merchants_per_account: Quota::UNLIMITED,
         templates_per_merchant: Quota::UNLIMITED,
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quota_is_reached_by_its_number_and_never_by_zero() {
+    fn a_quota_is_reached_at_its_bound_and_zero_is_none() {
         assert!(Quota::of(2).has_room(1) && !Quota::of(2).has_room(2));
         assert!(Quota::of(0).has_room(i64::MAX) && !Quota::of(0).is_limited());
     }

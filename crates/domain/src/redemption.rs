@@ -12,55 +12,60 @@ use crate::{
 /// An order for which a coupon is to be redeemed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// Who orders.
+    /// The shop's id of the user who orders, byte for byte.
     pub user_id: String,
-    /// The order's amount, 0 or more.
+    /// The order's amount in the merchant's currency unit: 0 or more.
     pub amount: i64,
     /// The order's id, byte for byte.
     pub id: String,
 }
 
-/// A redemption that went through. `final_price` = `original_price` − `discount_amount` ≥ 0.
+/// A redemption that was made. `final_price` = `original_price` − `discount_amount` ≥ 0, all in the merchant's currency
+/// unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redemption {
     /// The coupon.
     pub coupon_id: CouponId,
-    /// What was taken off.
+    /// The amount taken off.
     pub discount_amount: i64,
     /// The order's amount.
     pub original_price: i64,
-    /// What is left to pay.
+    /// The amount left to pay.
     pub final_price: i64,
     /// The order.
     pub order_id: String,
-    /// When.
+    /// The time of the redemption.
     pub redeemed_at: Timestamp,
 }
 
 /// Why a coupon is not redeemed, in the order in which the contract checks (§3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RedeemRefusal {
-    /// No such coupon.
+    /// There is no such coupon.
     CouponNotFound,
-    /// Its template is gone.
+    /// Its template does not exist.
     TemplateNotFound,
-    /// Another merchant's.
+    /// It belongs to another merchant.
     NotOwnedByMerchant,
-    /// Another user's.
+    /// It belongs to another user.
     NotOwnedByUser,
-    /// Its template is a draft or discarded, or it is itself discarded.
+    /// Its template is a draft or discarded, or the coupon itself is discarded.
     NotRedeemable,
-    /// The order is below the least amount.
+    /// The order's amount is below the template's minimum.
     ConditionNotMet,
-    /// It is in the redeemed state.
+    /// It is redeemed already.
     AlreadyRedeemed,
-    /// Its time has passed.
+    /// It is past its end.
     Expired,
-    /// As many as may be are redeemed.
+    /// The template's redeem limit is reached.
     RedeemLimitReached,
 }
 
-/// Decides a redemption by `merchant` of a coupon and its template as loaded.
+/// Decides a redemption by `merchant` at `now`, given the coupon and its template as loaded.
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`RedeemRefusal`]; a coupon that is itself discarded is refused only
+/// after one that is redeemed (contract §3, Redeem).
 pub fn redeem(
     coupon: Option<&Coupon>,
     template: Option<&Template>,
@@ -125,50 +130,53 @@ pub fn redeem(
     })
 }
 
-/// Which redemption is to be cancelled, and why.
+/// The input of a cancellation.
 #[derive(Debug, Clone, Copy)]
 pub struct CancelWish<'a> {
-    /// The id of the order, byte for byte.
+    /// The id of the redeemed order, byte for byte.
     pub order_id: &'a str,
-    /// Why, as the shop says.
+    /// The reason that the shop gives.
     pub reason: &'a str,
 }
 
-/// A cancellation that went through.
+/// A cancellation that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cancellation {
     /// The coupon.
     pub coupon_id: CouponId,
-    /// Its state from now on: issued, expired or discarded.
+    /// The coupon's state after it: issued, expired or discarded.
     pub status: CouponStatus,
-    /// When.
+    /// The time of the cancellation.
     pub canceled_at: Timestamp,
-    /// Why, as the shop says.
+    /// The reason that the shop gave.
     pub reason: String,
 }
 
 /// Why a redemption is not cancelled, in the order in which the contract checks (§3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CancelRefusal {
-    /// No such coupon.
+    /// There is no such coupon.
     CouponNotFound,
-    /// Its template is gone.
+    /// Its template does not exist.
     TemplateNotFound,
-    /// Another merchant's.
+    /// It belongs to another merchant.
     NotOwnedByMerchant,
-    /// Not redeemed now, but it was before.
+    /// It is not redeemed now, but it was before.
     AlreadyCancelled,
-    /// Not redeemed, and it never was.
+    /// It was never redeemed.
     NotAllowed,
-    /// Redeemed for another order.
+    /// It is redeemed for another order.
     OrderIdMismatch,
 }
 
-/// Decides the cancellation of a redemption: only with the order's id, whatever the template's status. `redeemed` are
-/// the amounts of the redemption's entry.
+/// Decides the cancellation of a redemption by `merchant` at `now`. It needs the id of the redeemed order; the template's
+/// status does not matter. `redeemed` are the amounts of the redemption's entry.
 ///
-/// The coupon is in its user's hand again; where its time has passed meanwhile it expires, also where its template was
-/// discarded too, and else where that was discarded it is discarded.
+/// The coupon is issued again. If it is past its end meanwhile, it expires at once; otherwise, if its template was
+/// discarded, it is discarded at once (contract §3, Cancel).
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`CancelRefusal`].
 pub fn cancel(
     coupon: Option<&Coupon>,
     template: Option<&Template>,
@@ -192,7 +200,7 @@ pub fn cancel(
         action: HistoryAction::CancelRedemption,
         order_id: Some(wish.order_id.to_owned()),
         reason: Some(wish.reason.to_owned()),
-        amounts: redeemed.cancelled(),
+        amounts: redeemed.for_cancellation(),
     }];
     if coupon.is_past_expiry(now) {
         transitions.push(Transition::bare(HistoryAction::Expire));

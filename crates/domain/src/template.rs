@@ -1,4 +1,4 @@
-//! Coupon templates: what a merchant writes once and its shop issues many times.
+//! Coupon templates: the terms that a merchant writes once and its shop issues coupons by.
 
 use jiff::{Timestamp, civil::Date};
 
@@ -8,70 +8,71 @@ use crate::{
     merchant::AccessRefusal,
 };
 
-/// Where a template is in its life (contract §2.1).
+/// The status of a template (contract §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TemplateStatus {
-    /// Written, not yet seen by shops.
+    /// Written, but not yet published to shops.
     Draft,
     /// Published.
     Issuable,
-    /// Its `absolute_expires_at` has passed.
+    /// Published, and past its `absolute_expires_at`.
     Expired,
     /// Withdrawn by its merchant.
     Discarded,
 }
 
-/// How a discount is reckoned, as it is written in a request.
+/// The way a discount is computed, as a request names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DiscountType {
     /// A fixed amount.
     FixedAmount,
-    /// A share of the order.
+    /// A share of the order's amount.
     Percentage,
 }
 
-/// What is limited, as it is written in a request.
+/// The count that is limited, as a request names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitType {
-    /// Nothing.
+    /// Neither.
     None,
-    /// How many are ever issued.
+    /// The number of coupons ever issued.
     IssueCount,
-    /// How many are redeemed at once.
+    /// The number of coupons in the redeemed state.
     RedeemCount,
 }
 
 /// A discount that passed validation. Amounts are in the merchant's currency unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discount {
-    /// `amount` off, more than 0.
+    /// Takes a fixed amount off.
     FixedAmount {
-        /// What is taken off.
+        /// The amount taken off: more than 0.
         amount: i64,
     },
-    /// `percent` (1 to 100) of the order off, at most `max` (more than 0).
+    /// Takes a share of the order's amount off.
     Percentage {
-        /// Whole percent.
+        /// The share in whole percent: 1 to 100.
         percent: i64,
-        /// The most that is taken off.
+        /// The most that is taken off: more than 0.
         max: i64,
     },
 }
 
 impl Discount {
-    /// What is taken off an order of `order_amount` ≥ 0: never more than the order (contract §3, Redeem).
+    /// Returns the amount taken off an order of `order_amount` ≥ 0: never more than `order_amount`, and a share rounded
+    /// down (contract §3, Redeem).
     pub fn amount_off(self, order_amount: i64) -> i64 {
         match self {
             Self::FixedAmount { amount } => amount.min(order_amount),
             Self::Percentage { percent, max } => {
                 let share = i128::from(order_amount) * i128::from(percent) / 100;
-                // The share of a 64-bit amount of at most 100 % is a 64-bit amount.
+                // Never saturates: at most 100 % of a 64-bit amount fits 64 bits.
                 i64::try_from(share).unwrap_or(i64::MAX).min(max)
             }
         }
     }
 
-    /// Its type.
+    /// Returns its type.
     pub fn kind(self) -> DiscountType {
         match self {
             Self::FixedAmount { .. } => DiscountType::FixedAmount,
@@ -79,7 +80,7 @@ impl Discount {
         }
     }
 
-    /// The amount, or the percentage.
+    /// Returns the fixed amount, or the percentage: the contract's `discountValue`.
     pub fn value(self) -> i64 {
         match self {
             Self::FixedAmount { amount } => amount,
@@ -87,7 +88,7 @@ impl Discount {
         }
     }
 
-    /// The most a percentage takes off.
+    /// Returns the most that a percentage takes off; `None` for a fixed amount.
     pub fn max_amount(self) -> Option<i64> {
         match self {
             Self::FixedAmount { .. } => None,
@@ -99,16 +100,16 @@ impl Discount {
 /// A limit that passed validation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// None.
+    /// No limit.
     None,
-    /// At most so many are ever issued; more than 0.
+    /// The most coupons that are ever issued: more than 0.
     IssueCount(i64),
-    /// At most so many are in the redeemed state at once; more than 0.
+    /// The most coupons that are in the redeemed state at any time: more than 0.
     RedeemCount(i64),
 }
 
 impl Limit {
-    /// Its type.
+    /// Returns its type.
     pub fn kind(self) -> LimitType {
         match self {
             Self::None => LimitType::None,
@@ -117,7 +118,7 @@ impl Limit {
         }
     }
 
-    /// How many may be issued, where that is limited.
+    /// Returns the most coupons that may ever be issued; `None` if that is not limited.
     pub fn max_issue_count(self) -> Option<i64> {
         match self {
             Self::IssueCount(max) => Some(max),
@@ -125,7 +126,7 @@ impl Limit {
         }
     }
 
-    /// How many may be redeemed at once, where that is limited.
+    /// Returns the most coupons that may be in the redeemed state; `None` if that is not limited.
     pub fn max_redeem_count(self) -> Option<i64> {
         match self {
             Self::RedeemCount(max) => Some(max),
@@ -134,21 +135,22 @@ impl Limit {
     }
 }
 
-/// When coupons are issued and how long they last. Starts are inclusive, ends exclusive.
+/// The time in which coupons are issued, and for how long they are valid. Starts are inclusive, ends exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
-    /// From when on coupons are issued.
+    /// The time from which coupons are issued.
     pub issue_start_at: Timestamp,
-    /// Until when, if not for ever.
+    /// The time until which coupons are issued; `None` if there is no end.
     pub issue_end_at: Option<Timestamp>,
-    /// For how many whole days after the day of its issue a coupon is good; more than 0.
+    /// The number of whole days, after the day of its issue, for which a coupon is valid: more than 0.
     pub validity_days: Option<i64>,
-    /// When the template and all its coupons end.
+    /// The end of the template and all its coupons.
     pub absolute_expires_at: Option<Timestamp>,
 }
 
 impl Period {
-    /// When a coupon issued at `issued_at` ends: the earlier of its validity's end and the absolute end.
+    /// Returns the end of a coupon issued at `issued_at`: the earlier of its validity's end and the absolute end; `None`
+    /// if the period has neither.
     pub fn expiry(&self, issued_at: Timestamp, zone: &BusinessZone) -> Option<Timestamp> {
         let validity_end = self
             .validity_days
@@ -160,20 +162,20 @@ impl Period {
     }
 }
 
-/// The rules that a template's author set and that never change.
+/// The terms of a template: set when it is written, never changed after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// 1 to 255 characters.
+    /// Its name: 1 to 255 characters.
     pub name: String,
-    /// 0 to 255 characters.
+    /// Its description: 0 to 255 characters.
     pub description: String,
-    /// The least order amount, more than 0.
+    /// The smallest amount of an order for which a coupon can be redeemed: more than 0.
     pub min_order_amount: Option<i64>,
-    /// What a coupon takes off.
+    /// The discount of a coupon.
     pub discount: Discount,
-    /// When and how long.
+    /// The time of issue and validity.
     pub period: Period,
-    /// How many.
+    /// The limit of coupons.
     pub limit: Limit,
 }
 
@@ -182,24 +184,25 @@ pub struct Terms {
 pub struct Template {
     /// Its id.
     pub id: TemplateId,
-    /// Whose it is.
+    /// The merchant that owns it.
     pub merchant_id: MerchantId,
-    /// Its rules.
+    /// Its terms.
     pub terms: Terms,
-    /// The status as stored; see [`Template::status_at`].
+    /// The status as stored; [`Template::status_at`] returns the one that applies.
     pub status: TemplateStatus,
-    /// All coupons ever issued of it.
+    /// The number of its coupons ever issued.
     pub issue_count: i64,
-    /// Its coupons now in the redeemed state.
+    /// The number of its coupons in the redeemed state.
     pub redeem_count: i64,
-    /// When it was written.
+    /// The time at which it was written.
     pub created_at: Timestamp,
-    /// Why it was discarded, if it was.
+    /// The reason of its discard; `None` if it was not discarded.
     pub discard_reason: Option<String>,
 }
 
 impl Template {
-    /// The status that counts at `now`: past its absolute end an issuable one is expired, swept or not.
+    /// Returns the status at `now`: an issuable template is expired from its absolute end on, whether or not the sweep
+    /// has reached it (contract §2.1).
     pub fn status_at(&self, now: Timestamp) -> TemplateStatus {
         match self.status {
             TemplateStatus::Issuable if self.is_past_end(now) => TemplateStatus::Expired,
@@ -214,7 +217,7 @@ impl Template {
             .is_some_and(|end| end <= now)
     }
 
-    /// Whether no further coupon can be issued because of the issue limit.
+    /// Returns whether the issue limit is reached, with `issue_count` coupons issued.
     pub fn is_sold_out(&self, issue_count: i64) -> bool {
         self.terms
             .limit
@@ -222,7 +225,7 @@ impl Template {
             .is_some_and(|max| issue_count >= max)
     }
 
-    /// Whether no further coupon can be redeemed because of the redeem limit.
+    /// Returns whether the redeem limit is reached.
     pub fn is_redeemed_out(&self) -> bool {
         self.terms
             .limit
@@ -231,12 +234,12 @@ impl Template {
     }
 }
 
-/// A template that is not the caller's to see, or is.
+/// The result of looking a template up for a merchant. A foreign one is not returned, so that nothing of it can leak.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owned<T> {
-    /// It is the merchant's own.
+    /// It belongs to the merchant.
     Mine(T),
-    /// It is another merchant's; nothing more of it is told.
+    /// It belongs to another merchant.
     Foreign,
     /// It does not exist.
     Absent,
@@ -245,26 +248,29 @@ pub enum Owned<T> {
 /// Why a draft is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DraftRefusal {
-    /// Not allowed to this account.
+    /// The account may not write templates of this merchant.
     Access(AccessRefusal),
-    /// The merchant has as many templates as it may.
+    /// The merchant has the most templates that its quota allows.
     LimitExceeded,
 }
 
 /// Why a template cannot be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishRefusal {
-    /// Not allowed to this account.
+    /// The account may not publish templates of this merchant.
     Access(AccessRefusal),
-    /// No such template.
+    /// There is no such template.
     NotFound,
-    /// Another merchant's.
+    /// It belongs to another merchant.
     NotOwned,
-    /// Not a draft.
+    /// It is not a draft.
     InvalidStatus,
 }
 
-/// Decides a publication: only a draft's, whatever its dates (contract §2).
+/// Decides whether a template may be published: only a draft may, whatever its dates (contract §2).
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`PublishRefusal`].
 pub fn publish(template: Owned<&Template>) -> Result<(), PublishRefusal> {
     match template {
         Owned::Absent => Err(PublishRefusal::NotFound),
@@ -277,17 +283,20 @@ pub fn publish(template: Owned<&Template>) -> Result<(), PublishRefusal> {
 /// Why a template cannot be discarded (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscardRefusal {
-    /// Not allowed to this account.
+    /// The account may not discard templates of this merchant.
     Access(AccessRefusal),
-    /// No such template.
+    /// There is no such template.
     NotFound,
-    /// Another merchant's.
+    /// It belongs to another merchant.
     NotOwned,
-    /// Expired or discarded already.
+    /// It is expired or discarded already.
     InvalidStatus,
 }
 
-/// Decides a discard: a draft's or an issuable one's.
+/// Decides whether a template may be discarded: only a draft or an issuable one may (contract §5).
+///
+/// # Errors
+/// The first refusal that applies, in the order of [`DiscardRefusal`].
 pub fn discard(template: Owned<&Template>, now: Timestamp) -> Result<(), DiscardRefusal> {
     match template {
         Owned::Absent => Err(DiscardRefusal::NotFound),
@@ -301,34 +310,35 @@ pub fn discard(template: Owned<&Template>, now: Timestamp) -> Result<(), Discard
     }
 }
 
-/// What a merchant asks a template to be: in bounds, but with no rule checked yet.
+/// The fields of a template as a merchant sends them: within the bounds of contract §1, but not yet checked against the
+/// rules of §2.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     /// Trimmed, 1 to 255 characters.
     pub name: String,
     /// Trimmed, 0 to 255 characters.
     pub description: String,
-    /// The least order amount.
+    /// The smallest amount of an order for which a coupon can be redeemed.
     pub min_order_amount: Option<i64>,
-    /// How the discount is reckoned.
+    /// The way the discount is computed.
     pub discount_type: DiscountType,
-    /// The amount or percentage.
+    /// The fixed amount, or the percentage.
     pub discount_value: i64,
-    /// The most a percentage takes off.
+    /// The most that a percentage takes off.
     pub max_discount_amount: Option<i64>,
     /// The first day of issue.
     pub issue_start_date: Date,
     /// The last day of issue.
     pub issue_end_date: Option<Date>,
-    /// Days for which a coupon is good.
+    /// The number of whole days, after the day of its issue, for which a coupon is valid.
     pub validity_days: Option<i64>,
-    /// The last day of all its coupons.
+    /// The last day on which its coupons are valid.
     pub absolute_expiry_date: Option<Date>,
-    /// What is limited.
+    /// The count that is limited.
     pub limit_type: LimitType,
-    /// How many are ever issued.
+    /// The most coupons that may ever be issued.
     pub max_issue_count: Option<i64>,
-    /// How many are redeemed at once.
+    /// The most coupons that may be in the redeemed state.
     pub max_redeem_count: Option<i64>,
 }
 
@@ -367,7 +377,10 @@ pub enum Violation {
     NoLimitWithLimit,
 }
 
-/// Checks a draft: every group with a broken rule is reported, the first broken rule of each (contract §2.1).
+/// Checks a draft against the rules of contract §2.1, and turns its dates into instants of `zone`.
+///
+/// # Errors
+/// The first broken rule of each group, in the contract's order of groups.
 pub fn validate(draft: Draft, zone: &BusinessZone) -> Result<Terms, Vec<Violation>> {
     let mut violations = Vec::new();
     violations.extend(
@@ -376,10 +389,10 @@ pub fn validate(draft: Draft, zone: &BusinessZone) -> Result<Terms, Vec<Violatio
             .filter(|&amount| amount <= 0)
             .map(|_| Violation::MinOrderAmountNotPositive),
     );
-    let mut keep = |violation| violations.push(violation);
-    let discount = discount(&draft).map_err(&mut keep).ok();
-    period_rule(&draft).map_err(&mut keep).ok();
-    let limit = limit(&draft).map_err(&mut keep).ok();
+    let mut report = |violation| violations.push(violation);
+    let discount = check_discount(&draft).map_err(&mut report).ok();
+    check_period(&draft).map_err(&mut report).ok();
+    let limit = check_limit(&draft).map_err(&mut report).ok();
     match (discount, limit) {
         (Some(discount), Some(limit)) if violations.is_empty() => Ok(Terms {
             period: period(&draft, zone),
@@ -393,7 +406,7 @@ pub fn validate(draft: Draft, zone: &BusinessZone) -> Result<Terms, Vec<Violatio
     }
 }
 
-fn discount(draft: &Draft) -> Result<Discount, Violation> {
+fn check_discount(draft: &Draft) -> Result<Discount, Violation> {
     let (value, max) = (draft.discount_value, draft.max_discount_amount);
     match draft.discount_type {
         DiscountType::FixedAmount if value <= 0 => Err(Violation::FixedAmountNotPositive),
@@ -412,7 +425,7 @@ fn discount(draft: &Draft) -> Result<Discount, Violation> {
     }
 }
 
-fn period_rule(draft: &Draft) -> Result<(), Violation> {
+fn check_period(draft: &Draft) -> Result<(), Violation> {
     let start = draft.issue_start_date;
     let (end, expiry) = (draft.issue_end_date, draft.absolute_expiry_date);
     if end.is_some_and(|end| end < start) {
@@ -441,7 +454,7 @@ fn period(draft: &Draft, zone: &BusinessZone) -> Period {
     }
 }
 
-fn limit(draft: &Draft) -> Result<Limit, Violation> {
+fn check_limit(draft: &Draft) -> Result<Limit, Violation> {
     let (issue, redeem) = (draft.max_issue_count, draft.max_redeem_count);
     match draft.limit_type {
         LimitType::IssueCount => match issue {

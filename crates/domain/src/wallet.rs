@@ -1,4 +1,4 @@
-//! The lists of coupons in a user's hand, and their order (contract §3, Lists).
+//! The lists of a user's coupons, and their order (contract §3, Lists).
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -26,12 +26,12 @@ impl HeldCoupon {
             && self.template.status != TemplateStatus::Discarded
     }
 
-    /// Whether the template's redeem limit leaves it a place.
+    /// Returns whether the template's redeem limit allows one more redemption.
     pub fn is_redeemable(&self) -> bool {
         !self.template.is_redeemed_out()
     }
 
-    /// Whether an order of that amount is large enough.
+    /// Returns whether an order of that amount reaches the template's minimum.
     pub fn is_min_order_amount_reached(&self, order_amount: i64) -> bool {
         self.template
             .terms
@@ -39,8 +39,8 @@ impl HeldCoupon {
             .is_none_or(|minimum| order_amount >= minimum)
     }
 
-    /// Earliest expiry first, none last; then latest issue; then id descending.
-    fn urgency(&self, other: &Self) -> Ordering {
+    /// Orders by earliest expiry, coupons without one last; then by latest issue; then by id, descending.
+    fn cmp_urgency(&self, other: &Self) -> Ordering {
         let key = |held: &Self| {
             let coupon = &held.coupon;
             (
@@ -54,22 +54,23 @@ impl HeldCoupon {
     }
 }
 
-/// All coupons in the user's hand at `now`: redeemable ones first, then by urgency.
+/// Returns the coupons that are in the user's hand at `now`: those that can be redeemed first, each part by urgency.
 pub fn in_hand(mut held: Vec<HeldCoupon>, now: Timestamp) -> Vec<HeldCoupon> {
     held.retain(|one| one.is_in_hand(now));
     held.sort_by(|a, b| {
         let redeemable = |one: &HeldCoupon| Reverse(one.is_redeemable());
-        redeemable(a).cmp(&redeemable(b)).then(a.urgency(b))
+        redeemable(a).cmp(&redeemable(b)).then(a.cmp_urgency(b))
     });
     held
 }
 
-/// Those of them that can be redeemed now: ones whose least order amount is reached first, then by urgency.
+/// Returns the coupons that can be redeemed at `now`: those whose minimum an order of `order_amount` reaches first, each
+/// part by urgency.
 pub fn available(mut held: Vec<HeldCoupon>, order_amount: i64, now: Timestamp) -> Vec<HeldCoupon> {
     held.retain(|one| one.is_in_hand(now) && one.is_redeemable());
     held.sort_by(|a, b| {
         let reached = |one: &HeldCoupon| Reverse(one.is_min_order_amount_reached(order_amount));
-        reached(a).cmp(&reached(b)).then(a.urgency(b))
+        reached(a).cmp(&reached(b)).then(a.cmp_urgency(b))
     });
     held
 }

@@ -1,4 +1,4 @@
-//! Sign-up and verification where the examples beside the code leave gaps (contract §2).
+//! Sign-up and verification: the cases that the unit tests in `src/account.rs` leave out (contract §2).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;
@@ -13,7 +13,7 @@ use goodpon_domain::{
 };
 use proptest::prelude::*;
 
-/// The contract's pattern, tried at every place where its `@` and its last `\.` could stand.
+/// Matches the contract's pattern by trying every position of its `@` and its last `\.`.
 fn matches_pattern(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
     let all = |part: &[char], also: &str| {
@@ -36,7 +36,7 @@ fn matches_pattern(text: &str) -> bool {
     })
 }
 
-/// Whether the host of a short address is one that can exist.
+/// Returns whether the host of a short address is well-formed.
 fn has_sound_labels(text: &str) -> bool {
     let host = text.rsplit('@').next().unwrap_or_default();
     host.split('.')
@@ -121,7 +121,7 @@ fn account(verified: bool) -> Account {
 }
 
 #[test]
-fn a_verification_is_refused_for_its_first_fault() {
+fn a_verification_is_refused_for_the_first_reason() {
     let token = VerificationToken {
         account_id: AccountId(1),
         created_at: minute(0),

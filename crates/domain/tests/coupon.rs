@@ -22,7 +22,7 @@ const ALL_COUPON_STATUSES: [CouponStatus; 4] = [
     CouponStatus::Discarded,
 ];
 
-/// The first fault that is there, in the order of the list: what the contract tells.
+/// Returns the first refusal that applies, in the order of the list: the one that the contract expects.
 fn first<R: Copy>(faults: &[(bool, R)]) -> Option<R> {
     faults
         .iter()
@@ -57,7 +57,7 @@ fn limited_template() -> Template {
 }
 
 #[test]
-fn an_issue_is_refused_for_its_first_fault() {
+fn an_issue_is_refused_for_the_first_reason() {
     for status in ALL_TEMPLATE_STATUSES {
         for (now, in_period) in [(9, false), (10, true), (19, true), (20, false)] {
             for past_end in BOTH {
@@ -84,7 +84,7 @@ fn an_issue_is_refused_for_its_first_fault() {
 }
 
 #[test]
-fn a_template_of_nobody_or_of_another_is_told_before_all_else() {
+fn an_absent_or_foreign_template_is_refused_before_all_else() {
     for now in [9, 10, 20] {
         let told = |owned| issue(owned, true, 9, minute(now)).err();
         assert_eq!(told(Owned::Absent), Some(IssueRefusal::TemplateNotFound));
@@ -164,10 +164,14 @@ fn the_issuance_status_is_the_first_that_holds() {
     }
 }
 
-/// Neither may belong to another merchant.
+/// Whether the coupon, and whether the template, belongs to the merchant.
 const OWNERS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
 
-fn owned(coupon: &mut Coupon, template: &mut Template, (coupon_mine, template_mine): (bool, bool)) {
+fn set_owners(
+    coupon: &mut Coupon,
+    template: &mut Template,
+    (coupon_mine, template_mine): (bool, bool),
+) {
     coupon.merchant_id = if coupon_mine { MINE } else { OTHER };
     template.merchant_id = if template_mine { MINE } else { OTHER };
 }
@@ -180,7 +184,7 @@ fn order(user: &str, amount: i64) -> Order {
     }
 }
 
-/// A coupon in that state at minute 100, past its expiry or just before it.
+/// Makes a coupon in that state at minute 100: past its expiry or just before it.
 fn coupon_in(status: CouponStatus, past: bool, was_redeemed: bool) -> Coupon {
     let redeemed = was_redeemed || status == CouponStatus::Redeemed;
     Coupon {
@@ -195,7 +199,7 @@ fn coupon_in(status: CouponStatus, past: bool, was_redeemed: bool) -> Coupon {
     }
 }
 
-/// Every coupon that can meet a redemption or a cancellation.
+/// Returns a coupon of each state that a redemption or a cancellation can find.
 fn coupons() -> Vec<Coupon> {
     let mut all = Vec::new();
     for status in ALL_COUPON_STATUSES {
@@ -209,7 +213,7 @@ fn coupons() -> Vec<Coupon> {
 }
 
 #[test]
-fn a_redemption_is_refused_for_its_first_fault() {
+fn a_redemption_is_refused_for_the_first_reason() {
     let now = minute(100);
     for coupon in coupons() {
         for template_status in ALL_TEMPLATE_STATUSES {
@@ -218,7 +222,7 @@ fn a_redemption_is_refused_for_its_first_fault() {
                     for amount in [999, 1000] {
                         for redeemed in [0, 1, 2, 3] {
                             let (mut coupon, mut template) = (coupon.clone(), template());
-                            owned(&mut coupon, &mut template, owners);
+                            set_owners(&mut coupon, &mut template, owners);
                             template.status = template_status;
                             template.terms.min_order_amount = Some(1000);
                             template.terms.limit = Limit::RedeemCount(2);
@@ -259,11 +263,11 @@ fn a_redemption_is_refused_for_its_first_fault() {
 }
 
 #[test]
-fn a_missing_coupon_or_template_is_told_before_all_else() {
+fn a_missing_coupon_or_template_is_refused_before_all_else() {
     let order = order("nobody", -1);
     for (mut coupon, owners) in coupons().into_iter().zip(OWNERS.into_iter().cycle()) {
         let mut template = template();
-        owned(&mut coupon, &mut template, owners);
+        set_owners(&mut coupon, &mut template, owners);
         for given in [None, Some(&template)] {
             let redeemed = redeem(None, given, MINE, &order, minute(1));
             assert_eq!(redeemed.err(), Some(RedeemRefusal::CouponNotFound));
@@ -292,7 +296,7 @@ fn a_missing_coupon_or_template_is_told_before_all_else() {
 }
 
 #[test]
-fn a_redemption_bears_the_order_and_the_instant() {
+fn a_redemption_has_the_order_and_the_time() {
     let now = minute(5);
     let done = redeem(
         Some(&coupon()),
@@ -359,7 +363,7 @@ fn an_expired_template_does_not_refuse_a_redemption_by_itself() {
 }
 
 #[test]
-fn a_coupon_is_good_until_the_instant_of_its_expiry() {
+fn a_coupon_can_be_redeemed_until_the_instant_of_its_expiry() {
     let held = Coupon {
         expires_at: Some(minute(100)),
         ..coupon()
@@ -372,14 +376,14 @@ fn a_coupon_is_good_until_the_instant_of_its_expiry() {
 }
 
 #[test]
-fn a_cancellation_is_refused_for_its_first_fault() {
+fn a_cancellation_is_refused_for_the_first_reason() {
     let now = minute(100);
     for coupon in coupons() {
         for template_status in ALL_TEMPLATE_STATUSES {
             for owners in OWNERS {
                 for order_id in ["o1", "O1", "o1 ", "o2", ""] {
                     let (mut coupon, mut template) = (coupon.clone(), template());
-                    owned(&mut coupon, &mut template, owners);
+                    set_owners(&mut coupon, &mut template, owners);
                     template.status = template_status;
                     let in_use = coupon.status == CouponStatus::Redeemed;
                     let before = coupon.order_id.is_some();

@@ -41,7 +41,7 @@ fn discount() -> impl Strategy<Value = Discount> {
     ]
 }
 
-/// The contract's formula in 128 bits.
+/// Computes the contract's formula in 128 bits.
 fn wide(discount: Discount, order: i64) -> i128 {
     let order = i128::from(order);
     match discount {
@@ -52,7 +52,7 @@ fn wide(discount: Discount, order: i64) -> i128 {
     }
 }
 
-/// The same in 64 bits, by whole hundreds and the rest.
+/// Computes it in 64 bits, with whole hundreds and the remainder apart.
 fn by_hundreds(discount: Discount, order: i64) -> i64 {
     match discount {
         Discount::FixedAmount { amount } if amount < order => amount,
@@ -101,7 +101,7 @@ fn a_larger_order_never_gets_less_off() {
                 let (off_small, off_large) =
                     (discount.amount_off(small), discount.amount_off(large));
                 prop_assert!(off_small <= off_large);
-                // Nor does ordering more ever make the bill smaller.
+                // A larger order never costs less either.
                 prop_assert!(small - off_small <= large - off_large);
                 Ok(())
             },

@@ -1,4 +1,4 @@
-//! Members and client secrets: standing, and rotation as random sequences (contract §2, §5).
+//! Access to merchants, and random sequences of secret rotations (contract §2, §5).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 #[derive(Debug, Clone)]
 enum Step {
     Add,
-    /// Which one, and when relative to now; `None` is without a time.
+    /// The index of the secret, and its end in minutes from now; `None` sends no end.
     Expire(usize, Option<i64>),
     Pass(i64),
 }
@@ -39,7 +39,7 @@ fn secret(number: usize, now: i64) -> ClientSecret {
     }
 }
 
-/// The ends of the secrets in minutes, `None` for none: a plain copy of what the merchant has.
+/// Expects the result of an addition; `ends` has the end of each secret in minutes, `None` for one without end.
 fn expected_add(ends: &[Option<i64>], now: i64) -> Result<(), SecretRefusal> {
     let alive = ends
         .iter()
@@ -163,7 +163,7 @@ fn existence_comes_before_membership_and_membership_before_ownership() {
 }
 
 #[test]
-fn an_owner_stays() {
+fn an_owner_cannot_be_removed() {
     let member = |role| Member {
         id: MemberId(1),
         account_id: AccountId(1),

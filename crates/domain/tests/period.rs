@@ -31,7 +31,7 @@ fn period(start: Date, end: Option<Date>, expiry: Option<Date>, zone: &BusinessZ
 }
 
 #[test]
-fn a_day_begins_and_ends_where_the_zone_says() {
+fn days_begin_and_end_by_the_zone_at_clock_changes_too() {
     let rows = [
         (
             "Asia/Seoul",
@@ -125,7 +125,7 @@ fn a_day_begins_and_ends_where_the_zone_says() {
             "2022-10-28T21:00:00Z",
             "2022-10-29T22:00:00Z",
         ),
-        // Clocks go from 01:00 back to 00:00: midnight comes twice, the first one counts.
+        // Clocks go from 01:00 back to 00:00: of the two midnights the first begins the day.
         (
             "America/Havana",
             date(2024, 11, 3),
@@ -173,7 +173,7 @@ fn a_longer_period_has_its_own_three_edges() {
     assert_eq!((open.issue_end_at, open.absolute_expires_at), (None, None));
 }
 
-/// At every clock change of every zone since 2000: a day begins at the first instant that bears its date.
+/// At every clock change of every zone since 2000, a day begins at the first instant with its date.
 #[test]
 fn in_every_zone_a_day_begins_at_its_first_instant() {
     let (from, until) = (at("2000-01-02T00:00:00Z"), at("2040-01-01T00:00:00Z"));
@@ -214,7 +214,7 @@ fn in_every_zone_a_day_begins_at_its_first_instant() {
 const DAY: i64 = 86_400_000_000;
 const SEOUL: i64 = 9 * 3_600_000_000;
 
-/// Seoul is 9 hours ahead of UTC without exception since 2000: its days are plain division.
+/// Computes the end by division: Seoul has been 9 hours ahead of UTC, without exception, since 2000.
 fn end_of_seoul_day(issued_at: i64, days: i64) -> i64 {
     ((issued_at + SEOUL).div_euclid(DAY) + days + 1) * DAY - SEOUL
 }
@@ -310,7 +310,7 @@ fn validity_counts_days_of_the_zone_from_the_day_of_issue() {
             1,
             "2018-02-18T03:00:00Z",
         ),
-        // Issued within the hour that comes twice: the same day both times.
+        // Issued within the hour that is repeated: the day is the same both times.
         (
             "America/Havana",
             "2024-11-03T04:30:00Z",

@@ -1,9 +1,9 @@
-//! Random sequences of actions: the domain's decisions against a plain model of the contract, and the
-//! invariants of a ledger that holds what was decided, after every step.
+//! Random sequences of actions. After every step the domain's answer must be that of a plain model of the contract, and
+//! the ledger that stores its decisions must keep the invariants.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;
-/// The two sides.
+/// The ledger, driven by the domain, and the model.
 mod state_machine {
     pub mod ledger;
     pub mod model;
@@ -26,7 +26,7 @@ use goodpon_domain::{
 use jiff::Timestamp;
 use proptest::prelude::*;
 use state_machine::ledger::{Ledger, instant};
-use state_machine::model::{Action, Model, Shape, Sheet, Slip, USERS};
+use state_machine::model::{Action, CouponStage, Model, Shape, TemplateStage, USERS};
 
 fn shape() -> impl Strategy<Value = Shape> {
     let limits = prop_oneof![
@@ -76,8 +76,8 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 #[test]
-fn no_sequence_of_actions_leaves_the_contract() {
-    let told = RefCell::new(BTreeSet::new());
+fn no_sequence_of_actions_breaks_the_contract() {
+    let seen = RefCell::new(BTreeSet::new());
     let cases = (shape(), prop::collection::vec(action(), 1..70));
     runner(2_000)
         .run(&cases, |(shape, actions)| {
@@ -89,18 +89,18 @@ fn no_sequence_of_actions_leaves_the_contract() {
                 let answer = ledger.act(&action, now);
                 prop_assert_eq!(answer, expected, "{:?}", action);
                 agrees(&ledger, &model)?;
-                holds(&ledger)?;
-                told.borrow_mut().insert(answer);
+                check_invariants(&ledger)?;
+                seen.borrow_mut().insert(answer);
             }
             Ok(())
         })
         .unwrap();
-    // The sequences are worth something only if they come to every answer.
+    // The sequences are good enough only if they reach every answer.
     let missing: Vec<_> = ALL_ANSWERS
         .iter()
-        .filter(|answer| !told.borrow().contains(*answer))
+        .filter(|answer| !seen.borrow().contains(*answer))
         .collect();
-    assert!(missing.is_empty(), "{missing:?} of {:?}", told.borrow());
+    assert!(missing.is_empty(), "{missing:?} of {:?}", seen.borrow());
 }
 
 const ALL_ANSWERS: [&str; 26] = [
@@ -132,35 +132,37 @@ const ALL_ANSWERS: [&str; 26] = [
     "USER_COUPON_CANCEL_ORDER_ID_MISMATCH",
 ];
 
-/// Ledger and model are in the same state, and lists and issuance status show it.
+/// Checks that ledger and model are in the same state, and that lists and issuance status show it.
 fn agrees(ledger: &Ledger, model: &Model) -> Result<(), TestCaseError> {
     let now = instant(model.now);
-    let sheet = match model.sheet {
-        Sheet::Draft => TemplateStatus::Draft,
-        Sheet::Published => TemplateStatus::Issuable,
-        Sheet::Over => TemplateStatus::Expired,
-        Sheet::Withdrawn => TemplateStatus::Discarded,
+    let stage = match model.stage {
+        TemplateStage::Draft => TemplateStatus::Draft,
+        TemplateStage::Published => TemplateStatus::Issuable,
+        TemplateStage::Over => TemplateStatus::Expired,
+        TemplateStage::Withdrawn => TemplateStatus::Discarded,
     };
-    prop_assert_eq!(ledger.template.status, sheet);
-    let over = model.sheet == Sheet::Published && model.is_over();
-    let counting = if over { TemplateStatus::Expired } else { sheet };
+    prop_assert_eq!(ledger.template.status, stage);
+    let over = model.stage == TemplateStage::Published && model.is_over();
+    let counting = if over { TemplateStatus::Expired } else { stage };
     prop_assert_eq!(ledger.template.status_at(now), counting);
 
-    prop_assert_eq!(ledger.coupons.len(), model.given.len());
-    for (coupon, given) in ledger.coupons.iter().zip(&model.given) {
-        prop_assert_eq!(&coupon.user_id, USERS[given.user]);
-        let status = match given.slip {
-            Slip::Held => CouponStatus::Issued,
-            Slip::Used => CouponStatus::Redeemed,
-            Slip::Lapsed => CouponStatus::Expired,
-            Slip::Withdrawn => CouponStatus::Discarded,
+    prop_assert_eq!(ledger.coupons.len(), model.coupons.len());
+    for (coupon, expected) in ledger.coupons.iter().zip(&model.coupons) {
+        prop_assert_eq!(&coupon.user_id, USERS[expected.user]);
+        let status = match expected.stage {
+            CouponStage::Held => CouponStatus::Issued,
+            CouponStage::Used => CouponStatus::Redeemed,
+            CouponStage::Lapsed => CouponStatus::Expired,
+            CouponStage::Withdrawn => CouponStatus::Discarded,
         };
         prop_assert_eq!(coupon.status, status);
-        prop_assert_eq!(coupon.expires_at, given.ends.map(instant));
-        prop_assert_eq!(coupon.is_past_expiry(now), model.is_past(given));
+        prop_assert_eq!(coupon.expires_at, expected.expires_at.map(instant));
+        prop_assert_eq!(coupon.is_past_expiry(now), model.is_past(expected));
         prop_assert_eq!(
             coupon.order_id.as_deref(),
-            given.order.map(|order| state_machine::model::ORDERS[order])
+            expected
+                .order
+                .map(|order| state_machine::model::ORDERS[order])
         );
     }
     prop_assert_eq!(
@@ -180,10 +182,10 @@ fn agrees(ledger: &Ledger, model: &Model) -> Result<(), TestCaseError> {
         prop_assert_eq!(written, (line.0, line.1, line.2, line.3));
         prop_assert_eq!(entry.recorded_at, instant(line.4));
     }
-    shows(ledger, model, now)
+    lists_agree(ledger, model, now)
 }
 
-fn shows(ledger: &Ledger, model: &Model, now: Timestamp) -> Result<(), TestCaseError> {
+fn lists_agree(ledger: &Ledger, model: &Model, now: Timestamp) -> Result<(), TestCaseError> {
     let template = Arc::new(ledger.template.clone());
     let hold = |coupon: &Coupon| HeldCoupon {
         coupon: coupon.clone(),
@@ -194,29 +196,33 @@ fn shows(ledger: &Ledger, model: &Model, now: Timestamp) -> Result<(), TestCaseE
         list.into_iter().map(|held| held.coupon.user_id).collect()
     };
     let listed: BTreeSet<String> = model
-        .given
+        .coupons
         .iter()
-        .filter(|g| g.slip == Slip::Held && !model.is_past(g) && model.sheet != Sheet::Withdrawn)
+        .filter(|g| {
+            g.stage == CouponStage::Held
+                && !model.is_past(g)
+                && model.stage != TemplateStage::Withdrawn
+        })
         .map(|g| USERS[g.user].into())
         .collect();
-    let offered = if model.is_redeemed_out() {
+    let redeemable = if model.is_redeemed_out() {
         BTreeSet::new()
     } else {
         listed.clone()
     };
     prop_assert_eq!(users(in_hand(all.clone(), now)), listed);
-    prop_assert_eq!(users(available(all, 1000, now)), offered);
+    prop_assert_eq!(users(available(all, 1000, now)), redeemable);
 
     for (number, user) in USERS.iter().enumerate() {
         let has_one = ledger.coupons.iter().any(|c| c.user_id == *user);
-        let told = issuance_status(&ledger.template, has_one, ledger.template.issue_count, now);
-        prop_assert_eq!(issuance_code(told), model.issuance_status(number));
+        let status = issuance_status(&ledger.template, has_one, ledger.template.issue_count, now);
+        prop_assert_eq!(issuance_code(status), model.issuance_status(number));
     }
     Ok(())
 }
 
-/// What must hold of a ledger by itself: limits, one coupon a user, counters, and a history that tells each state.
-fn holds(ledger: &Ledger) -> Result<(), TestCaseError> {
+/// Checks the invariants of a ledger: limits, one coupon per user, counters, and a history that leads to each state.
+fn check_invariants(ledger: &Ledger) -> Result<(), TestCaseError> {
     let template = &ledger.template;
     let issued = i64::try_from(ledger.coupons.len()).unwrap();
     let in_use = |c: &&Coupon| c.status == CouponStatus::Redeemed;
@@ -260,15 +266,15 @@ fn holds(ledger: &Ledger) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-type Told = (Option<CouponStatus>, Option<String>);
+type Replayed = (Option<CouponStatus>, Option<String>);
 
-/// The state and last order that a coupon's history tells; an impossible step or a field out of place fails.
-fn replay<'a>(entries: impl Iterator<Item = &'a HistoryEntry>) -> Result<Told, TestCaseError> {
+/// Computes a coupon's state and last order from its history; fails on an impossible step or a field out of place.
+fn replay<'a>(entries: impl Iterator<Item = &'a HistoryEntry>) -> Result<Replayed, TestCaseError> {
     use CouponStatus::{Discarded, Expired, Issued, Redeemed};
-    let mut told: Told = (None, None);
+    let mut replayed: Replayed = (None, None);
     for entry in entries {
         let fields = (entry.order_id.is_some(), entry.reason.is_some());
-        let (state, expected_fields) = match (told.0, entry.action) {
+        let (state, expected_fields) = match (replayed.0, entry.action) {
             (None, HistoryAction::Issue) => (Issued, (false, false)),
             (Some(Issued), HistoryAction::Redeem) => (Redeemed, (true, false)),
             (Some(Redeemed), HistoryAction::CancelRedemption) => (Issued, (true, true)),
@@ -278,11 +284,11 @@ fn replay<'a>(entries: impl Iterator<Item = &'a HistoryEntry>) -> Result<Told, T
         };
         prop_assert_eq!(fields, expected_fields);
         if entry.action == HistoryAction::CancelRedemption {
-            prop_assert_eq!(&entry.order_id, &told.1);
+            prop_assert_eq!(&entry.order_id, &replayed.1);
         }
-        told = (Some(state), entry.order_id.clone().or(told.1));
+        replayed = (Some(state), entry.order_id.clone().or(replayed.1));
     }
-    Ok(told)
+    Ok(replayed)
 }
 
 fn action_code(action: HistoryAction) -> &'static str {
@@ -344,6 +350,6 @@ fn a_cancelled_redemption_gives_its_place_back() {
         (redeem(0, 2), "REDEEMED"),
     ] {
         assert_eq!(ledger.act(&action, now), answer, "{action:?}");
-        holds(&ledger).unwrap();
+        check_invariants(&ledger).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Templates: every validation rule of contract §2.1, publication, discard and the status that counts.
+//! Templates: every validation rule of contract §2.1, publication, discard and the status at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;
@@ -53,7 +53,7 @@ fn none_or_not_positive(value: Option<i64>) -> bool {
     !matches!(value, Some(1..))
 }
 
-/// The contract's table, row by row.
+/// Lists the rows of the contract's table.
 static RULES: [Rule; 15] = [
     rule(0, Violation::MinOrderAmountNotPositive, |d| {
         matches!(d.min_order_amount, Some(..=0))
@@ -110,7 +110,7 @@ static RULES: [Rule; 15] = [
     }),
 ];
 
-/// The first broken rule of each group, groups in order.
+/// Expects the first broken rule of each group, in the order of groups.
 fn expected(draft: &Draft) -> Vec<Violation> {
     (0..4)
         .filter_map(|group| {
@@ -123,7 +123,7 @@ fn expected(draft: &Draft) -> Vec<Violation> {
 }
 
 #[test]
-fn each_rule_is_told_alone() {
+fn each_rule_is_reported_alone() {
     use DiscountType::Percentage;
     use LimitType::{IssueCount, RedeemCount};
     type Change = fn(&mut Draft);
@@ -221,7 +221,7 @@ fn each_rule_is_told_alone() {
 }
 
 #[test]
-fn all_groups_are_told_at_once_and_in_order() {
+fn all_groups_are_reported_at_once_and_in_order() {
     let everything = Draft {
         min_order_amount: Some(0),
         discount_value: 0,
@@ -245,7 +245,7 @@ fn all_groups_are_told_at_once_and_in_order() {
     );
 }
 
-/// All settings of the fields that one group of rules looks at.
+/// Lists all combinations of the fields that the discount rules look at.
 fn discounts() -> Vec<(DiscountType, i64, Option<i64>)> {
     let mut all = Vec::new();
     for kind in [DiscountType::FixedAmount, DiscountType::Percentage] {
@@ -288,7 +288,7 @@ fn limits() -> Vec<(LimitType, Option<i64>, Option<i64>)> {
 }
 
 #[test]
-fn every_small_draft_is_judged_as_the_table_says() {
+fn every_combination_of_fields_breaks_the_rules_of_the_table() {
     let seoul = zone("Asia/Seoul");
     let mut valid = 0;
     for min_order_amount in [None, Some(0), Some(1)] {

@@ -39,7 +39,7 @@ fn any_template() -> impl Strategy<Value = Arc<Template>> {
     })
 }
 
-/// Its status, and the minutes of its issue and expiry.
+/// A coupon's status, and the minutes of its issue and expiry.
 type AnyCoupon = (CouponStatus, i64, Option<i64>);
 
 fn any_coupon() -> impl Strategy<Value = AnyCoupon> {
@@ -96,7 +96,7 @@ fn reaches_minimum(held: &HeldCoupon, amount: i64) -> bool {
     }
 }
 
-/// Whether `a` comes before `b`: by expiry (none last), latest issue, id descending.
+/// Returns whether `a` is listed before `b`: by expiry (none last), latest issue, id descending.
 fn is_before(a: &Coupon, b: &Coupon) -> bool {
     let end = |one: &Coupon| one.expires_at.unwrap_or(Timestamp::MAX);
     if end(a) != end(b) {
@@ -108,7 +108,7 @@ fn is_before(a: &Coupon, b: &Coupon) -> bool {
     a.id > b.id
 }
 
-/// Picks the first of what is left, again and again; `favoured` ones go before the others.
+/// Sorts by picking the first of the coupons left, again and again; `favoured` ones go before the others.
 fn sorted(mut left: Vec<HeldCoupon>, favoured: impl Fn(&HeldCoupon) -> bool) -> Vec<CouponId> {
     let mut order = Vec::new();
     while !left.is_empty() {
@@ -149,7 +149,7 @@ fn the_list_holds_what_is_in_hand_redeemable_first() {
 }
 
 #[test]
-fn the_available_ones_have_a_redeem_place_and_reached_minimum_first() {
+fn available_coupons_are_redeemable_ones_with_reached_minimum_first() {
     runner(2_000)
         .run(&(wallet().prop_shuffle(), 0..=4i64), |(held, amount)| {
             let offered = |one: &&HeldCoupon| is_listed(one) && has_redeem_place(one);
@@ -167,7 +167,7 @@ fn the_available_ones_have_a_redeem_place_and_reached_minimum_first() {
 }
 
 #[test]
-fn lists_do_not_depend_on_the_order_of_what_was_loaded() {
+fn lists_do_not_depend_on_the_order_in_which_coupons_were_loaded() {
     runner(500)
         .run(&wallet(), |held| {
             let mut turned = held.clone();

@@ -1,4 +1,4 @@
-//! A store in memory that lets the domain decide and writes down what it decided.
+//! A store in memory that lets the domain decide and stores its decisions.
 
 use goodpon_domain::{
     business_time::BusinessZone,
@@ -80,19 +80,19 @@ impl Ledger {
 
     fn record(
         &mut self,
-        place: usize,
+        index: usize,
         action: HistoryAction,
         order: Option<String>,
         reason: Option<String>,
         now: Timestamp,
     ) {
         let fresh = HistoryId::new(now, 0);
-        // Within one minute of the test's clock entries follow each other without a gap.
+        // Entries of the same minute of the test's clock have consecutive ids.
         let id = match self.history.last() {
             Some(last) if last.id >= fresh => last.id.next(),
             _ => fresh,
         };
-        let coupon = &self.coupons[place];
+        let coupon = &self.coupons[index];
         self.history.push(HistoryEntry {
             id,
             action,
@@ -107,13 +107,13 @@ impl Ledger {
         });
     }
 
-    /// Writes a posting, whose transitions must be ones that a coupon has, and lead to the state that it states.
-    fn post(&mut self, place: usize, posting: Posting, now: Timestamp) {
+    /// Stores a posting, after a check that its transitions are allowed and lead to the state that it states.
+    fn post(&mut self, index: usize, posting: Posting, now: Timestamp) {
         let mut state = CouponState {
-            status: self.coupons[place].status,
-            order_id: self.coupons[place].order_id.clone(),
+            status: self.coupons[index].status,
+            order_id: self.coupons[index].order_id.clone(),
         };
-        let is_past_expiry = self.coupons[place].is_past_expiry(now);
+        let is_past_expiry = self.coupons[index].is_past_expiry(now);
         for transition in posting.transitions {
             state
                 .follow(
@@ -126,7 +126,7 @@ impl Ledger {
             assert_eq!(transition.order_id.is_some(), has_order);
             assert!(transition.reason.is_none() || may_have_reason);
             self.record(
-                place,
+                index,
                 transition.action,
                 transition.order_id,
                 transition.reason,
@@ -134,12 +134,12 @@ impl Ledger {
             );
         }
         assert_eq!(state, posting.state);
-        self.coupons[place].status = state.status;
-        self.coupons[place].order_id = state.order_id;
+        self.coupons[index].status = state.status;
+        self.coupons[index].order_id = state.order_id;
         self.template.redeem_count += posting.counts.redeemed;
     }
 
-    /// Lets the domain decide, applies the decision and tells the contract's name for it.
+    /// Lets the domain decide, stores the decision and returns the contract's name for the outcome.
     pub fn act(&mut self, action: &Action, now: Timestamp) -> &'static str {
         match *action {
             Action::Publish { mine } => self.publish(mine),
@@ -238,14 +238,14 @@ impl Ledger {
             amount,
             id: ORDERS[order].into(),
         };
-        let place = self.of(of);
-        let coupon = place.map(|place| &self.coupons[place]);
+        let index = self.of(of);
+        let coupon = index.map(|index| &self.coupons[index]);
         let merchant = if mine { MINE } else { OTHER };
         let done = redeem(coupon, Some(&self.template), merchant, &order, now)?;
         assert_eq!(done.outcome.discount_amount, FIXED_AMOUNT.min(amount));
         let left = amount - done.outcome.discount_amount;
         assert_eq!(done.outcome.final_price, left);
-        self.post(place.unwrap(), done.posting, now);
+        self.post(index.unwrap(), done.posting, now);
         Ok(())
     }
 
@@ -256,8 +256,8 @@ impl Ledger {
         mine: bool,
         now: Timestamp,
     ) -> Result<CouponStatus, CancelRefusal> {
-        let place = self.of(of);
-        let coupon = place.map(|place| &self.coupons[place]);
+        let index = self.of(of);
+        let coupon = index.map(|index| &self.coupons[index]);
         let order = coupon.and_then(|c| c.order_id.clone()).filter(|_| right);
         let order_id = order.as_deref().unwrap_or("another");
         let merchant = if mine { MINE } else { OTHER };
@@ -267,15 +267,15 @@ impl Ledger {
         };
         let amounts = Amounts::default();
         let done = cancel(coupon, Some(&self.template), merchant, wish, amounts, now)?;
-        self.post(place.unwrap(), done.posting, now);
+        self.post(index.unwrap(), done.posting, now);
         Ok(done.outcome.status)
     }
 
     fn expire_sweep(&mut self, now: Timestamp) -> &'static str {
         self.template.status = self.template.status_at(now);
-        for place in 0..self.coupons.len() {
-            if let Some(posting) = expire(&self.coupons[place], now) {
-                self.post(place, posting, now);
+        for index in 0..self.coupons.len() {
+            if let Some(posting) = expire(&self.coupons[index], now) {
+                self.post(index, posting, now);
             }
         }
         "SWEPT"
@@ -284,9 +284,9 @@ impl Ledger {
     fn discard_sweep(&mut self, now: Timestamp) -> &'static str {
         if self.template.status == TemplateStatus::Discarded {
             let reason = self.template.discard_reason.clone();
-            for place in 0..self.coupons.len() {
-                if let Some(posting) = ledger::discard(&self.coupons[place], reason.as_deref()) {
-                    self.post(place, posting, now);
+            for index in 0..self.coupons.len() {
+                if let Some(posting) = ledger::discard(&self.coupons[index], reason.as_deref()) {
+                    self.post(index, posting, now);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! What the contract says, written down as plainly as can be: days and minutes as numbers, no domain code.
-//! Minute 0 is the first of 2026-01-01 in Seoul.
+//! A plain model of the contract, without any code of the domain: times are minutes since 2026-01-01 00:00 in Seoul, and
+//! the names of states differ from the domain's on purpose.
 
 pub const USERS: [&str; 4] = ["u1", "u2", "u3", "u4"];
 pub const ORDERS: [&str; 3] = ["o1", "o2", "O1"];
@@ -7,7 +7,7 @@ pub const FIRST_DAY: i64 = 1;
 pub const FIXED_AMOUNT: i64 = 700;
 const DAY: i64 = 1440;
 
-/// What the merchant asked for; days count from 2026-01-01.
+/// The terms of the template; days are counted from 2026-01-01.
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub max_issue: Option<usize>,
@@ -51,7 +51,7 @@ pub enum Action {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sheet {
+pub enum TemplateStage {
     Draft,
     Published,
     Over,
@@ -59,7 +59,7 @@ pub enum Sheet {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Slip {
+pub enum CouponStage {
     Held,
     Used,
     Lapsed,
@@ -67,10 +67,10 @@ pub enum Slip {
 }
 
 #[derive(Debug, Clone)]
-pub struct Given {
+pub struct ModelCoupon {
     pub user: usize,
-    pub slip: Slip,
-    pub ends: Option<i64>,
+    pub stage: CouponStage,
+    pub expires_at: Option<i64>,
     pub order: Option<usize>,
 }
 
@@ -87,8 +87,8 @@ pub type Line = (
 pub struct Model {
     pub shape: Shape,
     pub now: i64,
-    pub sheet: Sheet,
-    pub given: Vec<Given>,
+    pub stage: TemplateStage,
+    pub coupons: Vec<ModelCoupon>,
     pub log: Vec<Line>,
 }
 
@@ -97,8 +97,8 @@ impl Model {
         Self {
             shape,
             now: DAY - 60,
-            sheet: Sheet::Draft,
-            given: Vec::new(),
+            stage: TemplateStage::Draft,
+            coupons: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -111,12 +111,15 @@ impl Model {
         matches!(self.template_end(), Some(end) if self.now >= end)
     }
 
-    pub fn is_past(&self, given: &Given) -> bool {
-        matches!(given.ends, Some(end) if self.now >= end)
+    pub fn is_past(&self, coupon: &ModelCoupon) -> bool {
+        matches!(coupon.expires_at, Some(end) if self.now >= end)
     }
 
     pub fn used(&self) -> usize {
-        self.given.iter().filter(|g| g.slip == Slip::Used).count()
+        self.coupons
+            .iter()
+            .filter(|g| g.stage == CouponStage::Used)
+            .count()
     }
 
     pub fn is_redeemed_out(&self) -> bool {
@@ -124,7 +127,7 @@ impl Model {
     }
 
     fn is_sold_out(&self) -> bool {
-        matches!(self.shape.max_issue, Some(max) if self.given.len() >= max)
+        matches!(self.shape.max_issue, Some(max) if self.coupons.len() >= max)
     }
 
     fn is_issue_over(&self) -> bool {
@@ -136,7 +139,7 @@ impl Model {
             "PERIOD_NOT_STARTED"
         } else if self.is_issue_over() {
             "PERIOD_ENDED"
-        } else if self.given.iter().any(|g| g.user == user) {
+        } else if self.coupons.iter().any(|g| g.user == user) {
             "ALREADY_ISSUED_BY_USER"
         } else if self.is_sold_out() {
             "MAX_ISSUE_COUNT_EXCEEDED"
@@ -147,7 +150,7 @@ impl Model {
         }
     }
 
-    /// Does what the action does and tells its answer.
+    /// Applies the action and returns its answer.
     pub fn act(&mut self, action: &Action) -> &'static str {
         match *action {
             Action::Publish { mine } => self.publish(mine),
@@ -178,10 +181,10 @@ impl Model {
         if !mine {
             return "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT";
         }
-        if self.sheet != Sheet::Draft {
+        if self.stage != TemplateStage::Draft {
             return "COUPON_TEMPLATE_INVALID_STATUS_TO_PUBLISH";
         }
-        self.sheet = Sheet::Published;
+        self.stage = TemplateStage::Published;
         "PUBLISHED"
     }
 
@@ -189,12 +192,12 @@ impl Model {
         if !mine {
             return "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT";
         }
-        let alive =
-            self.sheet == Sheet::Draft || (self.sheet == Sheet::Published && !self.is_over());
+        let alive = self.stage == TemplateStage::Draft
+            || (self.stage == TemplateStage::Published && !self.is_over());
         if !alive {
             return "COUPON_TEMPLATE_INVALID_STATUS_TO_DISCARD";
         }
-        self.sheet = Sheet::Withdrawn;
+        self.stage = TemplateStage::Withdrawn;
         "DISCARDED"
     }
 
@@ -205,27 +208,27 @@ impl Model {
         if self.now < FIRST_DAY * DAY || self.is_issue_over() {
             return "COUPON_NOT_ISSUABLE_PERIOD";
         }
-        if self.sheet != Sheet::Published || self.is_over() {
+        if self.stage != TemplateStage::Published || self.is_over() {
             return "COUPON_TEMPLATE_NOT_ISSUABLE";
         }
-        if self.given.iter().any(|g| g.user == user) {
+        if self.coupons.iter().any(|g| g.user == user) {
             return "COUPON_ALREADY_ISSUED";
         }
         if self.is_sold_out() {
             return "COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED";
         }
-        let mut ends = self.template_end();
+        let mut expires_at = self.template_end();
         if let Some(days) = self.shape.validity_days {
             let own_end = (self.now / DAY + days + 1) * DAY;
-            ends = match ends {
+            expires_at = match expires_at {
                 Some(end) if end < own_end => Some(end),
                 _ => Some(own_end),
             };
         }
-        self.given.push(Given {
+        self.coupons.push(ModelCoupon {
             user,
-            slip: Slip::Held,
-            ends,
+            stage: CouponStage::Held,
+            expires_at,
             order: None,
         });
         self.log.push(("ISSUE", USERS[user], None, None, self.now));
@@ -240,56 +243,56 @@ impl Model {
         amount: i64,
         mine: bool,
     ) -> &'static str {
-        let Some(place) = self.given.iter().position(|g| g.user == of) else {
+        let Some(index) = self.coupons.iter().position(|g| g.user == of) else {
             return "USER_COUPON_NOT_FOUND";
         };
-        let given = &self.given[place];
+        let coupon = &self.coupons[index];
         if !mine {
             return "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT";
         }
         if of != by {
             return "USER_COUPON_NOT_OWNED_BY_USER";
         }
-        if self.sheet == Sheet::Draft || self.sheet == Sheet::Withdrawn {
+        if self.stage == TemplateStage::Draft || self.stage == TemplateStage::Withdrawn {
             return "COUPON_NOT_REDEEMABLE";
         }
         if matches!(self.shape.minimum, Some(minimum) if amount < minimum) {
             return "COUPON_TEMPLATE_REDEEM_CONDITION_NOT_MET";
         }
-        if given.slip == Slip::Used {
+        if coupon.stage == CouponStage::Used {
             return "USER_COUPON_ALREADY_REDEEMED";
         }
-        if given.slip == Slip::Withdrawn {
+        if coupon.stage == CouponStage::Withdrawn {
             return "COUPON_NOT_REDEEMABLE";
         }
-        if given.slip == Slip::Lapsed || self.is_past(given) {
+        if coupon.stage == CouponStage::Lapsed || self.is_past(coupon) {
             return "USER_COUPON_EXPIRED";
         }
         if self.is_redeemed_out() {
             return "COUPON_TEMPLATE_MAX_REDEEM_COUNT_EXCEEDED";
         }
-        self.given[place].slip = Slip::Used;
-        self.given[place].order = Some(order);
+        self.coupons[index].stage = CouponStage::Used;
+        self.coupons[index].order = Some(order);
         self.log
             .push(("REDEEM", USERS[of], Some(ORDERS[order]), None, self.now));
         "REDEEMED"
     }
 
     fn cancel(&mut self, of: usize, right: bool, mine: bool) -> &'static str {
-        let Some(place) = self.given.iter().position(|g| g.user == of) else {
+        let Some(index) = self.coupons.iter().position(|g| g.user == of) else {
             return "USER_COUPON_NOT_FOUND";
         };
-        let given = self.given[place].clone();
+        let coupon = self.coupons[index].clone();
         if !mine {
             return "COUPON_TEMPLATE_NOT_OWNED_BY_MERCHANT";
         }
-        if given.slip != Slip::Used {
-            return match given.order {
+        if coupon.stage != CouponStage::Used {
+            return match coupon.order {
                 Some(_) => "USER_COUPON_ALREADY_CANCELLED",
                 None => "USER_COUPON_CANCEL_NOT_ALLOWED",
             };
         }
-        let Some(order) = given.order.filter(|_| right) else {
+        let Some(order) = coupon.order.filter(|_| right) else {
             return "USER_COUPON_CANCEL_ORDER_ID_MISMATCH";
         };
         let user = USERS[of];
@@ -300,28 +303,29 @@ impl Model {
             Some("sorry"),
             self.now,
         ));
-        let (slip, answer) = if self.is_past(&given) {
+        let (stage, answer) = if self.is_past(&coupon) {
             self.log.push(("EXPIRE", user, None, None, self.now));
-            (Slip::Lapsed, "CANCELLED, EXPIRED")
-        } else if self.sheet == Sheet::Withdrawn {
+            (CouponStage::Lapsed, "CANCELLED, EXPIRED")
+        } else if self.stage == TemplateStage::Withdrawn {
             self.log
                 .push(("DISCARD", user, None, Some("recall"), self.now));
-            (Slip::Withdrawn, "CANCELLED, DISCARDED")
+            (CouponStage::Withdrawn, "CANCELLED, DISCARDED")
         } else {
-            (Slip::Held, "CANCELLED, ISSUED")
+            (CouponStage::Held, "CANCELLED, ISSUED")
         };
-        self.given[place].slip = slip;
+        self.coupons[index].stage = stage;
         answer
     }
 
     fn expire_sweep(&mut self) -> &'static str {
-        if self.sheet == Sheet::Published && self.is_over() {
-            self.sheet = Sheet::Over;
+        if self.stage == TemplateStage::Published && self.is_over() {
+            self.stage = TemplateStage::Over;
         }
-        for place in 0..self.given.len() {
-            if self.given[place].slip == Slip::Held && self.is_past(&self.given[place]) {
-                self.given[place].slip = Slip::Lapsed;
-                let user = USERS[self.given[place].user];
+        for index in 0..self.coupons.len() {
+            if self.coupons[index].stage == CouponStage::Held && self.is_past(&self.coupons[index])
+            {
+                self.coupons[index].stage = CouponStage::Lapsed;
+                let user = USERS[self.coupons[index].user];
                 self.log.push(("EXPIRE", user, None, None, self.now));
             }
         }
@@ -329,12 +333,17 @@ impl Model {
     }
 
     fn discard_sweep(&mut self) -> &'static str {
-        if self.sheet == Sheet::Withdrawn {
-            for given in &mut self.given {
-                if given.slip == Slip::Held {
-                    given.slip = Slip::Withdrawn;
-                    self.log
-                        .push(("DISCARD", USERS[given.user], None, Some("recall"), self.now));
+        if self.stage == TemplateStage::Withdrawn {
+            for coupon in &mut self.coupons {
+                if coupon.stage == CouponStage::Held {
+                    coupon.stage = CouponStage::Withdrawn;
+                    self.log.push((
+                        "DISCARD",
+                        USERS[coupon.user],
+                        None,
+                        Some("recall"),
+                        self.now,
+                    ));
                 }
             }
         }
