@@ -18,15 +18,15 @@ use crate::{
     verification_mail::Notice,
 };
 
-/// What everybody who attacks this product tries.
+/// The product's name, which the check for guessable passwords takes as known to an attacker.
 const PRODUCT: &str = "goodpon";
 
-/// What a person types to sign up.
+/// The input of a sign-up.
 #[derive(Debug, Clone)]
 pub struct SignUp {
     /// The address.
     pub email: String,
-    /// The password, in clear; it is hashed and forgotten.
+    /// The password in clear; only its hash is stored.
     pub password: String,
     /// The name.
     pub name: String,
@@ -39,20 +39,21 @@ pub struct SignUp {
 pub enum SignUpRefusal {
     /// A verified account has that address.
     EmailTaken,
-    /// E-mail, name or password break a rule.
+    /// The e-mail, name or password breaks a rule.
     InvalidInput,
-    /// The address was sent as many mails as it may be; another may follow so long from now.
+    /// The address has reached a limit of mails; carries the time from now until the next mail is allowed.
     TooManyMails(SignedDuration),
 }
 
-/// Signs an account up and writes its verification mail, as one.
+/// Signs an account up. The account and its verification mail are written in one transaction.
 pub async fn sign_up(app: &App, input: SignUp) -> Result<Account, Failure<SignUpRefusal>> {
     sign_up_with_token(app, input)
         .await
         .map(|(account, _)| account)
 }
 
-/// The same, for a caller that may know the token in the mail.
+/// Signs an account up, and also returns the token that its mail carries: only for callers that may verify in the
+/// owner's place, as the demo does.
 pub async fn sign_up_with_token(
     app: &App,
     input: SignUp,
@@ -85,7 +86,7 @@ pub async fn sign_up_with_token(
     }
 }
 
-/// The hash of a password that somebody with that address and name sets.
+/// Hashes a password that is set for an account with that address and name, unless it is too easily guessed.
 async fn hash(
     app: &App,
     password: String,
@@ -94,18 +95,20 @@ async fn hash(
     turn: HashTurn,
 ) -> StoreResult<Result<String, GuessedFirst>> {
     let local_part = email.split('@').next().unwrap_or_default();
-    let about = [email, local_part, name, PRODUCT].map(str::to_owned);
-    app.passwords.hash(password, about.into(), turn).await
+    let known_to_attackers = [email, local_part, name, PRODUCT].map(str::to_owned);
+    app.passwords
+        .hash(password, known_to_attackers.into(), turn)
+        .await
 }
 
-/// A generation that no account has had.
+/// Draws a random generation.
 fn draw_generation(app: &App) -> Generation {
     let mut bits = [0; 8];
     app.random.fill(&mut bits);
     Generation::of_random(u64::from_be_bytes(bits))
 }
 
-/// A verification to send, and its token.
+/// Draws a token, and returns the verification that sends it along with the token.
 fn new_verification(app: &App, notice: Notice<'_>, network: Network) -> (NewVerification, String) {
     let token = random_hex(app);
     let verification = NewVerification {
@@ -120,41 +123,41 @@ fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Verifies the address that a token was sent to.
+/// Verifies the account that a token was sent to, and spends the token.
 pub async fn verify(app: &App, token: &str) -> Result<Account, Failure<VerifyRefusal>> {
     let verified = app.stores.accounts.verify(digest(token), None).await?;
     verified.map_err(Failure::Refused)
 }
 
-/// The account that a token would verify.
+/// Returns the account that a token would verify now; changes nothing.
 pub async fn verifiable(app: &App, token: &str) -> Result<Account, Failure<VerifyRefusal>> {
     let found = app.stores.accounts.verifiable(digest(token)).await?;
     found.map_err(Failure::Refused)
 }
 
-/// How somebody who opened the link in a mail shows whose account it shall be.
+/// The input of the verification page, which proves that the reader of the mail controls the account's password.
 #[derive(Debug, Clone)]
 pub enum Proof {
-    /// The password chosen at sign-up: the same person signed up.
+    /// The password chosen at sign-up: the reader of the mail is the person who signed up.
     Password(String),
-    /// A password of their own in its place: anybody else who signed up is locked out.
+    /// A new password in its place, which locks out whoever signed up with a stranger's address.
     NewPassword(String),
 }
 
-/// Why a proof does not verify.
+/// Why a proof does not verify an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofRefusal {
-    /// The token verifies nothing.
+    /// The token may not verify its account.
     Verify(VerifyRefusal),
-    /// The password is another.
+    /// It is not the account's password.
     PasswordMismatch,
-    /// Too many passwords were tried with the token.
+    /// The most passwords allowed were tried with the token already.
     TooManyTries,
     /// The new password breaks a rule.
     InvalidPassword,
 }
 
-/// Verifies the address that a token was sent to, for somebody in `network` who shows that the account is theirs.
+/// Verifies the account that a token was sent to if the proof is right. `network` is that of the request.
 pub async fn verify_with_proof(
     app: &App,
     token: &str,
@@ -164,7 +167,8 @@ pub async fn verify_with_proof(
     let turn = HashTurn::new(HashPurpose::Verification, network);
     let new_password = match proof {
         Proof::Password(password) => {
-            // A sign-up meanwhile voids the token, so it is this very password that verifies.
+            // If the account signs up again meanwhile, with another password, that voids the token and `verify` below
+            // refuses: the password checked here is the one that the verified account has.
             check_password(app, token, password, turn).await?;
             None
         }
@@ -197,7 +201,7 @@ async fn check_password(
     }
 }
 
-/// Nothing is hashed for a bad token.
+/// Hashes a new password, after a check that the token may verify: nobody can make the server hash with a bad token.
 async fn new_password(
     app: &App,
     token: &str,
@@ -217,7 +221,7 @@ async fn new_password(
     })
 }
 
-/// Sends another verification mail, which somebody in `network` asked for; the token before is void from then on.
+/// Sends another verification mail, and voids the account's earlier token. `network` is that of the request.
 pub async fn resend_verification(
     app: &App,
     email: &str,
@@ -226,7 +230,7 @@ pub async fn resend_verification(
     let key = EmailKey::of(email);
     let found = app.stores.accounts.find_by_email(&key).await?;
     let account = found.as_ref().map(|(account, _)| account);
-    // How many mails were sent is for the store to say, as one with the next.
+    // No mails are passed here: the store counts those sent, in the transaction that writes the next.
     let account = account::resend(account, &[], app.clock.now()).map_err(Failure::Refused)?;
     let notice = Notice {
         address: &account.email,
@@ -243,13 +247,14 @@ pub async fn resend_verification(
 /// Why a login is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginRefusal {
-    /// Nobody signed up with that address.
+    /// No account has that address.
     AccountNotFound,
-    /// The password is another.
+    /// It is not the account's password.
     PasswordMismatch,
 }
 
-/// Logs in, verified or not, and gives the account with an access token. `turn` is where the password is to wait.
+/// Logs an account in, verified or not, and returns it with an access token. `turn` says in which queue the password
+/// waits to be checked.
 pub async fn login(
     app: &App,
     email: &str,
@@ -262,7 +267,7 @@ pub async fn login(
         return Err(Failure::Refused(LoginRefusal::PasswordMismatch));
     }
     let account = with_generation(app, &key, account, &hash).await?;
-    // The one that was read together with the password hash: should all tokens have ended since, this one has too.
+    // This generation was read together with the password hash. If all tokens were ended since, the new one is ended too.
     let generation = account.generation.ok_or_else(|| {
         StoreError::Unexpected(format!("account {} has no generation", account.id))
     })?;
@@ -280,8 +285,8 @@ async fn find_to_log_in(
         .ok_or(Failure::Refused(LoginRefusal::AccountNotFound))
 }
 
-/// The account with a generation, drawn now where a version before this one made it; `hash` is what the password was
-/// compared with.
+/// Returns the account with a generation, which is drawn now if an older release created the account without one. `hash`
+/// is the password hash that the login was checked against; if it has changed meanwhile, the login is refused.
 async fn with_generation(
     app: &App,
     key: &EmailKey,
@@ -303,7 +308,7 @@ async fn with_generation(
     }
 }
 
-/// The account that an access token stands for; `None` where it stands for none.
+/// Returns the account of an access token; `None` if the token is not valid.
 pub async fn authenticate(app: &App, token: &str) -> StoreResult<Option<Account>> {
     let now = app.clock.now();
     let Some(claims) = app.tokens.read(token, now) else {

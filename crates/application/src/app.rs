@@ -1,4 +1,4 @@
-//! The context of use cases, and how they fail.
+//! The context of use cases, and their failures.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     verification_mail::VerificationMail,
 };
 
-/// All that use cases need of the outside. Cheap to clone behind an [`Arc`]; made once, by the binary.
+/// Everything that use cases need from outside. The binary makes one and shares it behind an [`Arc`].
 pub struct App {
     /// The store ports.
     pub stores: Stores,
@@ -20,28 +20,28 @@ pub struct App {
     pub passwords: Arc<dyn Passwords>,
     /// Access tokens of the dashboard.
     pub tokens: Arc<dyn AccessTokens>,
-    /// The time.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Unpredictable bytes.
+    /// The source of random bytes.
     pub random: Arc<dyn Random>,
-    /// The zone in which days are meant.
+    /// The business time zone of dates and local times.
     pub zone: BusinessZone,
-    /// Reads that go through much.
+    /// The turns of tenants at wide reads.
     pub turns: Turns,
-    /// How much tenants may make.
+    /// The bounds on what tenants may create.
     pub quotas: Quotas,
-    /// How the verification mail is written.
+    /// The writer of verification mails.
     pub verification_mail: VerificationMail,
-    /// Shop credentials seen lately.
+    /// Shop credentials that the store returned lately.
     pub credentials: CredentialCache,
 }
 
-/// How a use case ends when it does not succeed.
+/// The failure of a use case.
 #[derive(Debug)]
 pub enum Failure<R> {
-    /// A refusal that the contract names.
+    /// It was refused for a reason that the contract names.
     Refused(R),
-    /// Something that it does not name went wrong.
+    /// A port failed.
     Store(StoreError),
 }
 
@@ -52,7 +52,7 @@ impl<R> From<StoreError> for Failure<R> {
 }
 
 impl<R> Failure<R> {
-    /// The same failure, a refusal being told in another type.
+    /// Converts the refusal, if it is one, into another type.
     pub fn map<S>(self, f: impl FnOnce(R) -> S) -> Failure<S> {
         match self {
             Self::Refused(refusal) => Failure::Refused(f(refusal)),

@@ -1,4 +1,4 @@
-//! What `goodpon verify` tells.
+//! Comparisons of `goodpon verify` that both stores share.
 
 use goodpon_domain::{
     ledger::{Amounts, HistoryAction},
@@ -7,7 +7,8 @@ use goodpon_domain::{
 
 use crate::ports::Difference;
 
-/// What a template's counters and limits say that its coupons do not bear out: `issued` in all, `redeemed` now.
+/// Compares a template's counters and limits with its coupons: `issued` is the number of all, `redeemed` of those in the
+/// redeemed state. Returns the differences.
 pub fn of_template(template: &Template, issued: i64, redeemed: i64) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut differ = |what: &str, expected: String, found: i64| {
@@ -33,9 +34,9 @@ pub fn of_template(template: &Template, issued: i64, redeemed: i64) -> Vec<Diffe
     differences
 }
 
-/// What is wrong with the amounts of an entry: what was expected, and what was found. That a cancellation's
-/// discount is that of its redemption is [`cancels`]. `may_lack`: the entry may have been written by a program that
-/// kept no amounts.
+/// Checks the amounts of one entry by themselves, and returns the expected and the found text if they are wrong.
+/// [`cancels`] compares a cancellation with its redemption. `may_lack` is true where a release that recorded no amounts
+/// may have written the entry.
 pub fn of_amounts(
     action: HistoryAction,
     amounts: Amounts,
@@ -44,11 +45,11 @@ pub fn of_amounts(
 ) -> Option<(String, String)> {
     let expected = match (action, amounts.order, amounts.discount) {
         (HistoryAction::Redeem, Some(order), Some(off)) => {
-            let gives = discount.map_or(off, |discount| discount.amount_off(order));
-            if off == gives && (0..=order).contains(&off) {
+            let by_terms = discount.map_or(off, |discount| discount.amount_off(order));
+            if off == by_terms && (0..=order).contains(&off) {
                 return None;
             }
-            format!("a discount of {gives}, from 0 to the order amount")
+            format!("a discount of {by_terms}, from 0 to the order amount")
         }
         (HistoryAction::Redeem | HistoryAction::CancelRedemption, None, None) if may_lack => {
             return None;
@@ -62,12 +63,18 @@ pub fn of_amounts(
     Some((expected, amounts_text(amounts)))
 }
 
-/// What is wrong with the amounts of a cancellation of a redemption with those: it carries the same discount. A program
-/// that kept no amounts may have cancelled a redemption with amounts, and one that keeps them one without.
+/// Checks the amounts of a cancellation against those of its redemption, whose discount it repeats, and returns the
+/// expected and the found text if they differ. `may_lack` is true where a release that recorded no amounts may have
+/// written the cancellation. A redemption without amounts may be cancelled by any release.
 pub fn cancels(redeemed: Amounts, amounts: Amounts, may_lack: bool) -> Option<(String, String)> {
     let is_right =
         amounts.discount == redeemed.discount || (may_lack && amounts.discount.is_none());
-    (!is_right).then(|| (amounts_text(redeemed.for_cancellation()), amounts_text(amounts)))
+    (!is_right).then(|| {
+        (
+            amounts_text(redeemed.for_cancellation()),
+            amounts_text(amounts),
+        )
+    })
 }
 
 fn amounts_text(amounts: Amounts) -> String {

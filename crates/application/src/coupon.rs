@@ -1,4 +1,4 @@
-//! What shops do with coupons (contract §3).
+//! The use cases of shops: issue, redemption, cancellation and lists of coupons (contract §3).
 
 use std::sync::Arc;
 
@@ -16,25 +16,25 @@ use crate::{
         CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
         StoreResult,
     },
-    turns::{Tenant, Wide},
+    turns::{Tenant, WideRead},
 };
 
-/// There is no such template that is issuable and the merchant's own.
+/// The merchant has no such template, or it is not issuable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TemplateNotFound;
 
-/// A template as one of the shop's users sees it.
+/// A template as it is shown to one of the shop's users.
 #[derive(Debug, Clone)]
 pub struct TemplateForUser {
     /// The template.
     pub template: Arc<Template>,
-    /// All coupons ever accepted.
+    /// The number of coupons ever accepted; scaled out it may be ahead of the template's own count.
     pub issue_count: i64,
-    /// Whether the user could get one now.
+    /// The answer to whether the user could be issued a coupon now.
     pub issuance_status: IssuanceStatus,
 }
 
-/// Shows a published template to a user, or to nobody in particular.
+/// Returns a published template with its issuance status, for a user if one is given.
 pub async fn template_for_user(
     app: &App,
     merchant: MerchantId,
@@ -56,7 +56,7 @@ pub async fn template_for_user(
     })
 }
 
-/// Issues a coupon, first come, first served.
+/// Issues a coupon, first come, first served, and counts the outcome in the metrics.
 pub async fn issue(
     app: &App,
     request: IssueRequest,
@@ -66,7 +66,7 @@ pub async fn issue(
     outcome.inspect(count_issue)
 }
 
-/// Counts an issue that ran now; replays are no issues.
+/// Counts an issue by its outcome, unless the answer was a replay or a conflict of keys.
 fn count_issue(outcome: &Outcome<IssueOutcome>) {
     let Outcome::Ran(outcome) = outcome else {
         return;
@@ -83,8 +83,7 @@ fn count_issue(outcome: &Outcome<IssueOutcome>) {
     metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
 }
 
-/// Returns what is known of the key of an issue that cannot run, for its request is malformed. `template` is `None`
-/// where its id is.
+/// Looks the key up without issuing; used when the request is malformed. `template` is `None` if its id is malformed.
 pub async fn peek_issue(
     app: &App,
     template: Option<TemplateId>,
@@ -100,7 +99,7 @@ pub async fn peek_issue(
     }
 }
 
-/// Returns what is known of the key of a redemption or cancellation that cannot run, for its request is malformed.
+/// Looks the key of a redemption or cancellation up without running it; used when the request is malformed.
 pub async fn peek<T>(app: &App, idempotency: Option<&Idempotency<T>>) -> StoreResult<Peek> {
     match idempotency {
         None => Ok(Peek::Free),
@@ -108,17 +107,17 @@ pub async fn peek<T>(app: &App, idempotency: Option<&Idempotency<T>>) -> StoreRe
     }
 }
 
-/// A user with more coupons than that is read within a turn of the merchant's.
-const FEW_COUPONS: usize = 64;
+/// The most coupons that are read without a turn; for a user who has more, the read waits for the merchant's turn.
+const MAX_COUPONS_WITHOUT_TURN: usize = 64;
 
-async fn held(app: &App, merchant: MerchantId, user_id: &str) -> StoreResult<Wide<HeldCoupon>> {
+async fn held(app: &App, merchant: MerchantId, user_id: &str) -> StoreResult<WideRead<HeldCoupon>> {
     let few = app
         .stores
         .coupons
-        .held(merchant, user_id, FEW_COUPONS)
+        .held(merchant, user_id, MAX_COUPONS_WITHOUT_TURN)
         .await?;
     if let Some(few) = few {
-        return Ok(Wide::small(few));
+        return Ok(WideRead::without_turn(few));
     }
     let turn = app.turns.take(Tenant::Merchant(merchant)).await?;
     let all = app
@@ -126,27 +125,27 @@ async fn held(app: &App, merchant: MerchantId, user_id: &str) -> StoreResult<Wid
         .coupons
         .held(merchant, user_id, usize::MAX)
         .await?;
-    Ok(Wide::of(all.unwrap_or_default(), turn))
+    Ok(WideRead::in_turn(all.unwrap_or_default(), turn))
 }
 
-/// The user's coupons in hand, in the contract's order.
+/// Lists the coupons in the user's hand, in the contract's order.
 pub async fn in_hand(
     app: &App,
     merchant: MerchantId,
     user_id: &str,
-) -> StoreResult<Wide<HeldCoupon>> {
+) -> StoreResult<WideRead<HeldCoupon>> {
     let held = held(app, merchant, user_id).await?;
     let now = app.clock.now();
     Ok(held.map(|held| wallet::in_hand(held, now)))
 }
 
-/// The user's coupons that can be redeemed, for an order of that amount, in the contract's order.
+/// Lists the user's coupons that can be redeemed, in the contract's order for an order of `order_amount`.
 pub async fn available(
     app: &App,
     merchant: MerchantId,
     user_id: &str,
     order_amount: i64,
-) -> StoreResult<Wide<HeldCoupon>> {
+) -> StoreResult<WideRead<HeldCoupon>> {
     let held = held(app, merchant, user_id).await?;
     let now = app.clock.now();
     Ok(held.map(|held| wallet::available(held, order_amount, now)))

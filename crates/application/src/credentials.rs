@@ -1,4 +1,4 @@
-//! Client ids and secrets of shops: made here, and checked on every partner request (contract §3).
+//! Client ids and secrets of shops: their creation, and their check on every partner request (contract §3).
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -17,39 +17,42 @@ use crate::{
 pub(crate) mod cache;
 mod form;
 
-use cache::Known;
+use cache::CachedCredentials;
 
 pub use cache::CredentialCache;
 pub use form::{ClientId, GivenSecret};
 
-/// A secret that is not among those remembered may be newer, made by another process: the store is asked before it is
-/// refused, but no sooner than this after it was asked about that client.
-const ASKED_EVERY: Duration = Duration::from_millis(100);
+/// The least time between two reads of one client's credentials. A secret that is not in the cache may be newer, added
+/// by another process: it is refused only after a read, and a flood of wrong secrets must not cause a read each.
+const MIN_READ_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The shop's credentials are not good.
+/// The client id is unknown, or the secret is wrong or expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidCredentials;
 
-/// How freely the store may be asked about credentials.
+/// The priority with which credentials may be read from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
-    /// As need be.
+    /// Without a bound.
     Freely,
-    /// For an address that fails too often: only in a few places at a time that all of these share, and where none
-    /// is free, not at all. Whoever was good before is not among these.
+    /// For an address that fails too often: these requests share a few permits for reads, and one that finds no permit
+    /// free is refused without a read. A request whose secret is in the cache is never among these.
     Sparingly,
 }
 
-/// The merchant whose client id and unexpired secret these are by what is remembered and still believed: all that most
-/// requests need.
+/// Returns the merchant whose client id and unexpired secret these are, from the cache alone; `None` if the cache cannot
+/// say. Most requests need no more.
 #[must_use]
 pub fn recognise(app: &App, client_id: ClientId, secret: &GivenSecret) -> Option<MerchantId> {
     let known = app.credentials.known.get(&client_id)?;
-    let is_good = known.is_believed() && has_secret(app, &known, secret);
-    is_good.then_some(known.credentials.merchant_id)
+    let is_valid = known.is_fresh() && has_secret(app, &known, secret);
+    is_valid.then_some(known.credentials.merchant_id)
 }
 
-/// As [`recognise`], but asks the store before it refuses.
+/// Returns the merchant whose client id and unexpired secret these are; reads the store before it refuses.
+///
+/// # Errors
+/// [`InvalidCredentials`], or the store's failure.
 pub async fn authenticate(
     app: &App,
     client_id: ClientId,
@@ -63,10 +66,10 @@ pub async fn authenticate(
                 true => Asking::Freely,
                 false => asking,
             };
-            ask_again(app, client_id, known, asking).await?
+            read_again(app, client_id, known, asking).await?
         }
         None if app.credentials.is_unknown(client_id) => return Err(refused),
-        None => ask(app, client_id, asking, Arc::default()).await?,
+        None => read(app, client_id, asking, Arc::default()).await?,
     };
     match has_secret(app, &known, secret) {
         true => Ok(known.credentials.merchant_id),
@@ -74,8 +77,8 @@ pub async fn authenticate(
     }
 }
 
-/// Whether these are a client id and a good secret of it.
-pub async fn are_good(app: &App, client_id: &str, secret: &str) -> StoreResult<bool> {
+/// Returns whether these are a client id and an unexpired secret of it.
+pub async fn are_valid(app: &App, client_id: &str, secret: &str) -> StoreResult<bool> {
     let client_id = ClientId::read(client_id.as_bytes());
     let secret = GivenSecret::read(secret.as_bytes());
     let (Some(client_id), Some(secret)) = (client_id, secret) else {
@@ -88,73 +91,74 @@ pub async fn are_good(app: &App, client_id: &str, secret: &str) -> StoreResult<b
     }
 }
 
-/// Asks about a client that is remembered, once for all who wait for the answer.
-async fn ask_again(
+/// Reads the credentials of a client that is in the cache again. Requests that wait at the same time share one read.
+async fn read_again(
     app: &App,
     client_id: ClientId,
-    known: Arc<Known>,
+    known: Arc<CachedCredentials>,
     asking: Asking,
-) -> Result<Arc<Known>, Failure<InvalidCredentials>> {
-    let came = Instant::now();
-    let line = Arc::clone(&known.asking);
-    let _first_in_line = line.lock().await;
+) -> Result<Arc<CachedCredentials>, Failure<InvalidCredentials>> {
+    let arrived_at = Instant::now();
+    let reading = Arc::clone(&known.reading);
+    let _one_at_a_time = reading.lock().await;
     let known = app.credentials.known.get(&client_id).unwrap_or(known);
-    if known.asked >= came {
+    if known.read_at >= arrived_at {
         return Ok(known);
     }
-    tokio::time::sleep(ASKED_EVERY.saturating_sub(known.asked.elapsed())).await;
-    ask(app, client_id, asking, Arc::clone(&line)).await
+    tokio::time::sleep(MIN_READ_INTERVAL.saturating_sub(known.read_at.elapsed())).await;
+    read(app, client_id, asking, Arc::clone(&reading)).await
 }
 
-async fn ask(
+async fn read(
     app: &App,
     client_id: ClientId,
     asking: Asking,
-    line: Arc<Mutex<()>>,
-) -> Result<Arc<Known>, Failure<InvalidCredentials>> {
+    reading: Arc<Mutex<()>>,
+) -> Result<Arc<CachedCredentials>, Failure<InvalidCredentials>> {
     let refused = || Failure::Refused(InvalidCredentials);
-    let _place = match asking {
+    let _permit = match asking {
         Asking::Freely => None,
         Asking::Sparingly => Some(
             app.credentials
-                .sparing
+                .sparing_reads
                 .try_acquire()
                 .map_err(|_| refused())?,
         ),
     };
-    let asked = Instant::now();
+    let read_at = Instant::now();
     let found = app
         .stores
         .merchants
         .credentials(&client_id.to_string())
         .await?;
     let Some(credentials) = found else {
-        app.credentials.unknown.insert(client_id, asked);
+        app.credentials.unknown.insert(client_id, read_at);
         return Err(refused());
     };
-    let known = Arc::new(Known {
-        asked,
+    let known = Arc::new(CachedCredentials {
+        read_at,
         credentials,
-        asking: line,
+        reading,
     });
     app.credentials.known.insert(client_id, Arc::clone(&known));
     Ok(known)
 }
 
-fn has_secret(app: &App, known: &Known, secret: &GivenSecret) -> bool {
+/// Returns whether `secret` is an unexpired one of the client. Every secret is compared, in constant time.
+fn has_secret(app: &App, known: &CachedCredentials, secret: &GivenSecret) -> bool {
     let now = app.clock.now();
-    let good = known
+    let matches = known
         .credentials
         .secrets
         .iter()
         .filter(|(_, end)| end.is_none_or(|end| now < end))
-        .fold(subtle::Choice::from(0), |good, (digest, _)| {
-            good | digest.ct_eq(secret.0.as_slice())
+        .fold(subtle::Choice::from(0), |matches, (digest, _)| {
+            matches | digest.ct_eq(secret.0.as_slice())
         });
-    bool::from(good)
+    bool::from(matches)
 }
 
-/// 32 lowercase hex digits of 128 unpredictable bits.
+/// Returns 128 random bits as 32 lowercase hex digits.
 pub(crate) fn random_hex(app: &App) -> String {
     let mut bytes = [0; 16];
     app.random.fill(&mut bytes);
@@ -167,7 +171,7 @@ pub(crate) fn random_hex(app: &App) -> String {
         })
 }
 
-/// A fresh secret in full, to be shown this once, and what may rest of it.
+/// Draws a secret, and returns it in full, to be shown once, with the parts of it that are stored.
 pub(crate) fn new_secret(app: &App) -> (String, NewSecret) {
     let digits = random_hex(app);
     let full = format!("sk_{digits}");

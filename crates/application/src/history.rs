@@ -15,24 +15,24 @@ use crate::{
     turns::Tenant,
 };
 
-/// A wish for a page.
+/// A request for a page. All filters that are set must hold.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryQuery {
-    /// The first day.
+    /// Filters by the first day, inclusive.
     pub start_date: Option<Date>,
-    /// The last day.
+    /// Filters by the last day, inclusive.
     pub end_date: Option<Date>,
-    /// Of that order.
+    /// Filters by the order.
     pub order_id: Option<String>,
-    /// Of that user.
+    /// Filters by the user who has the coupon.
     pub user_id: Option<String>,
-    /// Of that template.
+    /// Filters by the coupon's template.
     pub template_id: Option<TemplateId>,
-    /// In which order.
+    /// The order of entries.
     pub direction: Direction,
-    /// Where the page before ended.
+    /// The `next_cursor` of the page before; `None` for the first page.
     pub cursor: Option<String>,
-    /// 1 to 100.
+    /// The most entries of the page: 1 to 100.
     pub size: usize,
 }
 
@@ -41,20 +41,20 @@ pub struct HistoryQuery {
 pub struct HistoryPage {
     /// The entries.
     pub entries: Vec<HistoryEntry>,
-    /// Where the next page begins, if there is more.
+    /// The cursor of the next page; `None` if this is the last one.
     pub next_cursor: Option<String>,
 }
 
-/// Why no page is told.
+/// Why a page is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageRefusal {
-    /// Not allowed to this account.
+    /// The account may not read this merchant's history.
     Access(AccessRefusal),
-    /// The cursor is none of ours, or of other filters.
+    /// The cursor was not given out by this program, or for another merchant, filter or order.
     InvalidCursor,
 }
 
-/// Tells a page of the merchant's coupon history.
+/// Returns a page of the merchant's coupon history.
 pub async fn page(
     app: &App,
     account: AccountId,
@@ -62,7 +62,7 @@ pub async fn page(
     query: HistoryQuery,
 ) -> Result<HistoryPage, Failure<PageRefusal>> {
     let seal = seal(merchant, &query);
-    // A cursor is part of the request's form, so it is looked at before permission is.
+    // A cursor is a field of the request, so it is checked before permission, like the other fields (contract §1).
     let after = match &query.cursor {
         Some(text) => {
             let position = read_cursor(text, &seal);
@@ -102,7 +102,7 @@ pub async fn page(
     })
 }
 
-/// Ties a cursor to the merchant, filters and order that it came from.
+/// Hashes the merchant, filters and order, which the check digits of a cursor depend on: a cursor fits no other query.
 fn seal(merchant: MerchantId, query: &HistoryQuery) -> Sha256 {
     let mut hasher = Sha256::new();
     let parts = format!(
@@ -122,38 +122,39 @@ const POSITION_DIGITS: usize = 48;
 const CHECK_DIGITS: usize = 16;
 
 fn write_cursor(position: HistoryPosition, seal: &Sha256) -> String {
-    let place = format!(
+    let digits = format!(
         "{:016x}{}",
         position.recorded_at.as_microsecond(),
         position.id
     );
-    let check = check_digits(&place, seal);
-    place + &check
+    let check = check_digits(&digits, seal);
+    digits + &check
 }
 
 fn read_cursor(text: &str, seal: &Sha256) -> Option<HistoryPosition> {
-    let (place, check) = text.split_at_checked(POSITION_DIGITS)?;
-    let position = read_position(place)?;
-    (check == check_digits(place, seal)).then_some(position)
+    let (position_digits, check) = text.split_at_checked(POSITION_DIGITS)?;
+    let position = read_position(position_digits)?;
+    (check == check_digits(position_digits, seal)).then_some(position)
 }
 
-/// Whether a text has a cursor's form. If it belongs to its query, [`page`] tells.
+/// Returns whether a text has the form of a cursor. [`page`] checks whether it belongs to its query.
 pub fn has_cursor_form(text: &str) -> bool {
     let parts = text.split_at_checked(POSITION_DIGITS);
-    parts
-        .is_some_and(|(place, check)| read_position(place).is_some() && check.len() == CHECK_DIGITS)
-}
-
-fn read_position(place: &str) -> Option<HistoryPosition> {
-    let micros = i64::from_str_radix(place.get(..16)?, 16).ok()?;
-    Some(HistoryPosition {
-        recorded_at: Timestamp::from_microsecond(micros).ok()?,
-        id: HistoryId::parse(place.get(16..)?)?,
+    parts.is_some_and(|(position, check)| {
+        read_position(position).is_some() && check.len() == CHECK_DIGITS
     })
 }
 
-fn check_digits(place: &str, seal: &Sha256) -> String {
-    let digest = seal.clone().chain_update(place).finalize();
+fn read_position(digits: &str) -> Option<HistoryPosition> {
+    let micros = i64::from_str_radix(digits.get(..16)?, 16).ok()?;
+    Some(HistoryPosition {
+        recorded_at: Timestamp::from_microsecond(micros).ok()?,
+        id: HistoryId::parse(digits.get(16..)?)?,
+    })
+}
+
+fn check_digits(position_digits: &str, seal: &Sha256) -> String {
+    let digest = seal.clone().chain_update(position_digits).finalize();
     digest[..CHECK_DIGITS / 2]
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_belongs_to_its_query_and_bears_no_tampering() {
+    fn a_cursor_of_another_query_or_with_a_changed_bit_is_refused() {
         let query = HistoryQuery {
             user_id: Some("u".into()),
             ..HistoryQuery::default()
@@ -184,9 +185,9 @@ mod tests {
             read_cursor(&cursor, &seal(MerchantId(1), &HistoryQuery::default())),
             None
         );
-        for place in 0..cursor.len() {
+        for index in 0..cursor.len() {
             let mut bytes = cursor.clone().into_bytes();
-            bytes[place] ^= 1;
+            bytes[index] ^= 1;
             let tampered = String::from_utf8(bytes).unwrap();
             assert_eq!(read_cursor(&tampered, &ours), None, "{tampered}");
         }

@@ -1,7 +1,7 @@
 //! Safe retries by `Idempotency-Key` (contract §3.1).
 //!
-//! What is remembered is the answer to the byte. Only the edge can write an answer and only the store can keep it
-//! as one with the effect, so the edge hands its way of writing down through the use case.
+//! The store keeps the answer, byte for byte, in the transaction that writes the effect. Only the HTTP layer can write
+//! an answer, so it passes its way of writing through the use case to the store.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use goodpon_domain::gate::Keyed;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
-/// How long an answer is kept (contract §3.1).
+/// The time for which an answer is kept (contract §3.1).
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// An answer as it went out.
+/// An answer as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The body to the byte.
+    /// The body, byte for byte.
     pub body: Bytes,
 }
 
-/// The idempotency of one request whose outcome is a `T`.
+/// The idempotency key of one request whose outcome is a `T`, with the way its answer is written.
 pub struct Idempotency<T> {
-    /// Digest of client id, method, path and key. The path is the plain one of its resource, however the request spelt
-    /// it: two spellings are one scope (contract §3.1).
+    /// The digest of client id, method, path and key. The path is the canonical one of the resource, so that two
+    /// spellings of it are one scope (contract §3.1).
     pub key: [u8; 16],
-    /// Digest of the body.
+    /// The digest of the body.
     pub body: [u8; 16],
     /// Writes the answer to an outcome.
     pub render: Arc<dyn Fn(&T) -> Answer + Send + Sync>,
@@ -44,7 +44,7 @@ impl<T> Clone for Idempotency<T> {
 }
 
 impl<T> Idempotency<T> {
-    /// The idempotency of a request of `client_id` with that method, path, key and body.
+    /// Makes the idempotency of a request of `client_id`; `path` is the canonical path of the resource.
     pub fn new(
         client_id: &[u8],
         method: &str,
@@ -71,7 +71,8 @@ impl<T> Idempotency<T> {
     }
 }
 
-/// 128 bits of SHA-256 over the parts, each behind its length so that no two lists of parts run together.
+/// Returns 128 bits of SHA-256 over the parts, each preceded by its length so that different lists of parts never hash
+/// the same bytes.
 fn digest(parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -83,29 +84,29 @@ fn digest(parts: &[&[u8]]) -> [u8; 16] {
     short
 }
 
-/// How a request that may bear a key ends.
+/// The outcome of a request that may have a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<T> {
     /// It ran now.
     Ran(T),
-    /// It ran before: this was the answer.
+    /// It ran before, and this was its answer.
     Replayed(Answer),
     /// The key was used with another body.
     PayloadMismatch,
-    /// The key's first request still runs.
+    /// The first request with the key is still running.
     Processing,
 }
 
-/// What is known of a key.
+/// The state of a key, looked up without running a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peek {
-    /// Nothing.
+    /// The key was not used.
     Free,
-    /// Its request ended with this answer, and the body is the same.
+    /// It was used with the same body, and this was the answer.
     Finished(Answer),
     /// It was used with another body.
     PayloadMismatch,
-    /// Its request still runs.
+    /// The request with the key is still running.
     Processing,
 }
 
@@ -113,9 +114,10 @@ pub enum Peek {
 mod tests {
     use super::*;
 
-    /// Stored with every answer: another way to make it, and retries across an upgrade run twice.
+    /// The digest is stored with every answer. If it were computed in another way, a retry across an upgrade would run
+    /// twice.
     #[test]
-    fn the_digest_of_a_key_is_what_it_always_was() {
+    fn the_digest_of_a_key_never_changes() {
         let render = Arc::new(|(): &()| Answer {
             status: 200,
             body: Bytes::new(),
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_together() {
+    fn different_lists_of_parts_have_different_digests() {
         assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
         assert_ne!(digest(&[b"ab"]), digest(&[b"ab", b""]));
         assert_eq!(digest(&[b"ab", b"c"]), digest(&[b"ab", b"c"]));

@@ -1,4 +1,4 @@
-//! Keys whose requests are on their way through this process: a second one waits for the first.
+//! The idempotency keys of requests that this process is handling: a second request with a key waits for the first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long a request waits for another one with its key before it is told to come again.
-const WAIT_FOR_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait of a request for an earlier one with its key; after that it is answered 409.
+const MAX_WAIT_FOR_FIRST: Duration = Duration::from_secs(1);
 
-/// The keys whose requests are on their way through this process, and what tells those who wait of their end.
+/// The keys of requests that this process is handling. Each has a channel that closes when its request ends, once
+/// another request waits for that.
 #[derive(Default)]
 pub struct InFlight(Mutex<HashMap<[u8; 16], Option<watch::Sender<()>>>>);
 
-/// Held by the request that was first; dropped when it is answered or given up.
+/// Held by the first request with a key, and dropped when that is answered or given up.
 pub struct Claim {
     key: [u8; 16],
     keys: Arc<InFlight>,
@@ -37,9 +38,9 @@ impl InFlight {
                 let end = first.get_mut().get_or_insert_with(|| watch::channel(()).0);
                 Err(end.subscribe())
             }
-            Entry::Vacant(place) => {
-                // Few keys are ever waited for: what that takes is made by the first who waits.
-                place.insert(None);
+            Entry::Vacant(vacant) => {
+                // Few keys are ever waited for, so the first request that waits makes the channel.
+                vacant.insert(None);
                 Ok(Claim {
                     key,
                     keys: Arc::clone(self),
@@ -48,12 +49,13 @@ impl InFlight {
         }
     }
 
-    /// Whether a request with that key is on its way.
+    /// Returns whether this process is handling a request with that key.
     pub fn contains(&self, key: [u8; 16]) -> bool {
         self.lock().contains_key(&key)
     }
 
-    /// Claims the key, waiting a little for another request that has it. `None`: that one still runs.
+    /// Claims the key, and waits up to a second for another request that has it. Returns `None` if that request is still
+    /// running then.
     pub async fn claim(self: &Arc<Self>, key: [u8; 16]) -> Option<Claim> {
         let mut first = match self.try_claim(key) {
             Ok(claim) => return Some(claim),
@@ -61,7 +63,7 @@ impl InFlight {
         };
         let wait = async {
             loop {
-                // Errs as soon as the claim is dropped; nothing is ever sent.
+                // Nothing is ever sent: an error means that the claim was dropped.
                 while first.changed().await.is_ok() {}
                 match self.try_claim(key) {
                     Ok(claim) => return claim,
@@ -69,6 +71,6 @@ impl InFlight {
                 }
             }
         };
-        tokio::time::timeout(WAIT_FOR_FIRST, wait).await.ok()
+        tokio::time::timeout(MAX_WAIT_FOR_FIRST, wait).await.ok()
     }
 }

@@ -1,9 +1,9 @@
-//! What Goodpon does for its callers: use cases as functions over [`App`], a context of ports.
+//! The use cases of Goodpon, as functions over [`App`], a context of ports.
 //!
-//! A use case lets ports do the work and gives the outcome, with its refusals as types. Turns of wide reads, the check of
-//! shop credentials and the digests of idempotency keys are here, once for both sets of back ends. A use case decides
-//! nothing that the domain decides and touches nothing that a port stands for: database, network, wall clock and
-//! randomness are reached through [`ports`] alone. It knows no adapter and words no answer.
+//! A use case calls ports and returns the outcome, with its refusals as types. The turns of wide reads, the check of
+//! shop credentials and the digests of idempotency keys are here, once for both sets of back ends. A use case leaves
+//! decisions to the domain, and reaches database, network, wall clock and randomness through [`ports`] alone. It knows
+//! no adapter and words no answer.
 
 pub mod account;
 mod app;

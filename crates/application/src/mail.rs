@@ -1,4 +1,4 @@
-//! Mail: written into the outbox by use cases, sent from there by a transport.
+//! Delivery of mails: use cases write them into the outbox, a transport sends them from there.
 
 use jiff::SignedDuration;
 
@@ -7,29 +7,28 @@ use crate::{
     ports::{MailError, MailTransport, QueuedMail, StoreResult},
 };
 
-/// How long a mail is tried while the mail server takes none. Beyond that it says nothing of use any more,
-/// and stays in the mailbox.
-pub const TRIED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// The age at which a mail is given up: its link is dead by then. It stays in the mailbox.
+pub const MAX_DELIVERY_AGE: SignedDuration = SignedDuration::from_hours(24);
 
-/// What came of a try to deliver a mail.
+/// The result of one attempt to deliver a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// The mail server took it.
     Sent,
-    /// It is to be tried again later.
+    /// It failed, and is tried again later.
     Delayed,
     /// It stays in the mailbox and is not tried any more.
     GivenUp,
 }
 
-/// Sends a mail and notes what came of it. One that fails is tried again later, at longer and longer intervals, for
-/// [`TRIED_FOR`] or until a refusal for good; then it stays in the mailbox.
+/// Sends a mail and stores the result. A mail that fails is tried again at growing intervals, until it is as old as
+/// [`MAX_DELIVERY_AGE`] or refused for good; then it stays in the mailbox.
 pub async fn deliver(
     app: &App,
     transport: &dyn MailTransport,
     mail: &QueuedMail,
 ) -> StoreResult<Delivery> {
-    let given_up_at = mail.created_at + TRIED_FOR;
+    let given_up_at = mail.created_at + MAX_DELIVERY_AGE;
     if app.clock.now() >= given_up_at {
         tracing::warn!(mail_id = mail.id, "mail given up: too old");
         let reason = "too old to be sent: written more than 24 h ago".to_owned();
@@ -44,7 +43,7 @@ pub async fn deliver(
         MailError::Transient(_) => Some(app.clock.now() + backoff(mail.attempts)),
         MailError::Permanent(_) => None,
     };
-    // The last word is that of the server, not that of the clock.
+    // A retry that would be too late is not scheduled, so that the error stored last is the server's.
     let retry_at = retry_at.filter(|at| *at < given_up_at);
     tracing::warn!(mail_id = mail.id, retry = retry_at.is_some(), %error, "mail not sent");
     app.stores
@@ -57,8 +56,8 @@ pub async fn deliver(
     })
 }
 
-/// Where no mail server is configured: leaves up to `limit` mails that are due to the mailbox, and returns how many.
-/// A server that is configured later does not send them: their links would be dead.
+/// Gives up to `limit` mails up that are due, because no mail server is configured, and returns their number. They can
+/// be read in the mailbox. A server that is configured later does not send them, because their links would be dead.
 pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
     let due = app.stores.outbox.due(limit).await?;
     for mail in &due {
@@ -68,7 +67,7 @@ pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
     Ok(due.len())
 }
 
-/// 2 s, 4 s, 8 s … up to 15 minutes.
+/// Returns the wait after `attempts` earlier failures: 2 s, 4 s, 8 s … up to 15 minutes.
 fn backoff(attempts: u32) -> SignedDuration {
     SignedDuration::from_secs((2 << attempts.min(9)).min(900))
 }

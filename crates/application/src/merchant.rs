@@ -14,19 +14,19 @@ use crate::{
     App, Failure,
     credentials::{new_secret, random_hex},
     ports::{MerchantDetail, StoreResult},
-    turns::{Tenant, Wide},
+    turns::{Tenant, WideRead},
 };
 
-/// A merchant just made, with its first secret in full.
+/// A merchant that was just created, with its first secret in full.
 #[derive(Debug, Clone)]
 pub struct CreatedMerchant {
     /// The merchant.
     pub detail: MerchantDetail,
-    /// Shown this once.
+    /// Its first secret, which no later call can return.
     pub full_secret: String,
 }
 
-/// Makes a merchant of that (trimmed) name, owned by `owner`.
+/// Creates a merchant with that (trimmed) name, owned by `owner`.
 pub async fn create(
     app: &App,
     owner: AccountId,
@@ -47,30 +47,30 @@ pub async fn create(
     })
 }
 
-/// The merchants of which the account is a member, newest first.
-pub async fn list(app: &App, account: AccountId) -> StoreResult<Wide<Merchant>> {
+/// Lists the merchants of which the account is a member, newest first.
+pub async fn list(app: &App, account: AccountId) -> StoreResult<WideRead<Merchant>> {
     let turn = app.turns.take(Tenant::Account(account)).await?;
     let merchants = app.stores.merchants.list(account).await?;
-    Ok(Wide::of(merchants, turn))
+    Ok(WideRead::in_turn(merchants, turn))
 }
 
-/// There is no such merchant, or it is not the caller's.
+/// There is no such merchant, or the account is not a member of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MerchantNotFound;
 
-/// A merchant with its members and secrets; not found for outsiders.
+/// Returns a merchant with its members and secrets, to members only.
 pub async fn detail(
     app: &App,
     account: AccountId,
     merchant: MerchantId,
 ) -> Result<MerchantDetail, Failure<MerchantNotFound>> {
-    // Of the account and not of the merchant: only the former is known to be the caller's.
+    // A turn of the account, not of the merchant: an outsider must not use up another merchant's turns.
     let _turn = app.turns.take(Tenant::Account(account)).await?;
     let detail = app.stores.merchants.detail(merchant, account).await?;
     detail.ok_or(Failure::Refused(MerchantNotFound))
 }
 
-/// Lets members of the merchant pass.
+/// Returns the account's role if it is a member of the merchant.
 pub(crate) async fn require_member(
     app: &App,
     account: AccountId,
@@ -80,7 +80,7 @@ pub(crate) async fn require_member(
     standing.require_member().map_err(Failure::Refused)
 }
 
-/// Adds a client secret and gives it in full, this once.
+/// Adds a client secret, and returns it also in full, which no later call can.
 pub async fn add_secret(
     app: &App,
     account: AccountId,
@@ -97,7 +97,7 @@ pub async fn add_secret(
     Ok((added, full))
 }
 
-/// Ends a client secret at `at`, or now.
+/// Sets the end of a client secret to `at`, or to now.
 pub async fn expire_secret(
     app: &App,
     account: AccountId,
@@ -115,7 +115,8 @@ pub async fn expire_secret(
     Ok(expired)
 }
 
-/// Makes this process forget at once; others do within the time that credentials are believed.
+/// Removes the merchant's credentials from this process's cache. Other processes read them again within the cache's
+/// maximum age.
 async fn forget_credentials(
     app: &App,
     account: AccountId,
@@ -144,7 +145,7 @@ pub async fn add_member(
     added.map_err(Failure::Refused)
 }
 
-/// Removes a member and tells whom.
+/// Removes a member, and returns it.
 pub async fn remove_member(
     app: &App,
     account: AccountId,

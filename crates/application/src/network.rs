@@ -3,16 +3,16 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What one party usually has to itself: an IPv4 address, or the /48 of an IPv6 address, which is what a provider
-/// gives to one site. What is shared out evenly is shared out among networks.
+/// The addresses that one party usually has to itself: one IPv4 address, or the /48 of an IPv6 address, which providers
+/// assign to one site. Shares of scarce work, such as password hashing, are per network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {
-    /// Stands for requests that came over no network, and for those whose address is not known.
+    /// The network of requests that came over no network, or whose address is not known.
     pub const UNKNOWN: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
-    /// The network of an address.
+    /// Returns the network of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
@@ -25,7 +25,7 @@ impl Network {
     }
 }
 
-/// Its first address, which says all of it: `192.0.2.7`, `2001:db8:1::`.
+/// Writes its first address, which identifies it: `192.0.2.7`, `2001:db8:1::`.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

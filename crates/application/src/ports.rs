@@ -1,8 +1,9 @@
-//! What the use cases need of the outside. An adapter is right if it keeps the laws in `port-laws`.
+//! The ports: traits through which use cases reach the outside. An adapter is correct if it keeps the laws in
+//! `port-laws`.
 //!
-//! A store owns its transactions and its clock: every write is stamped by the store, so that one order of time
-//! runs through all it records. Decisions are the domain's; a store calls them between reading and writing,
-//! and may call them again where it has to repeat a transaction.
+//! A store owns its transactions and its clock: it sets the time of every write, so that everything it records is in one
+//! order of time. The domain makes the decisions; a store calls it between reading and writing, and may call it again
+//! when it has to repeat a transaction.
 
 mod account;
 mod audit;

@@ -1,4 +1,4 @@
-//! The store ports of one set of back ends. A further port is listed here and nowhere else.
+//! The list of store ports: the only place where a new one is added to the list.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::ports::{
     Accounts, Audit, Coupons, Health, Histories, IssueGate, Merchants, Outbox, Templates, Upkeep,
 };
 
-/// The store ports. Clones share the stores behind them.
+/// The store ports of one set of back ends. Clones share the stores behind them.
 #[derive(Clone)]
 pub struct Stores {
     /// Accounts and verification tokens.
@@ -15,23 +15,23 @@ pub struct Stores {
     pub merchants: Arc<dyn Merchants>,
     /// Coupon templates.
     pub templates: Arc<dyn Templates>,
-    /// First come, first served.
+    /// Issues of coupons, first come, first served.
     pub gate: Arc<dyn IssueGate>,
     /// Coupons once they are issued.
     pub coupons: Arc<dyn Coupons>,
-    /// The ledger of what happened to coupons.
+    /// The coupon history.
     pub histories: Arc<dyn Histories>,
-    /// Mails that wait to be sent.
+    /// Every mail: pending, sent or given up.
     pub outbox: Arc<dyn Outbox>,
-    /// What is due by the clock.
+    /// Work that is due by the clock.
     pub upkeep: Arc<dyn Upkeep>,
-    /// Which dependencies answer.
+    /// The health of the store's dependencies.
     pub health: Arc<dyn Health>,
-    /// Whether what is stored is right.
+    /// The check of stored data against the ledger.
     pub audit: Arc<dyn Audit>,
 }
 
-/// Every store port but the gate: what one database of records implements.
+/// Every store port except the gate: those that one database of records implements.
 pub trait Records:
     Accounts + Merchants + Templates + Coupons + Histories + Outbox + Upkeep + Health + Audit
 {
@@ -43,7 +43,7 @@ impl<S> Records for S where
 }
 
 impl Stores {
-    /// The ports of a store of all records, with `gate` before it.
+    /// Makes the ports of a store of all records, with `gate` in front of it.
     pub fn over<S: Records + 'static>(records: Arc<S>, gate: Arc<dyn IssueGate>) -> Self {
         Self {
             accounts: records.clone(),

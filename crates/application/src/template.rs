@@ -1,4 +1,4 @@
-//! Coupon templates as merchants handle them (contract §2, §5).
+//! The use cases of merchants about coupon templates (contract §2, §5).
 
 use std::sync::Arc;
 
@@ -14,32 +14,32 @@ use goodpon_domain::{
 use crate::{
     App, Failure,
     merchant::require_member,
-    turns::{Tenant, Wide},
+    turns::{Tenant, WideRead},
 };
 
-/// A template with what counts of it at this moment.
+/// A template with its present status and issue count.
 #[derive(Debug, Clone)]
 pub struct TemplateView {
     /// The template.
     pub template: Arc<Template>,
-    /// The status that counts now.
+    /// The status at present, which may be ahead of the stored one.
     pub status: TemplateStatus,
-    /// All coupons ever accepted.
+    /// The number of coupons ever accepted; scaled out it may be ahead of the template's own count.
     pub issue_count: i64,
 }
 
 /// Why a template is not created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateRefusal {
-    /// Not allowed to this account.
+    /// The account may not write templates of this merchant.
     Access(AccessRefusal),
-    /// The rules that the draft breaks.
+    /// The draft breaks these rules.
     Invalid(Vec<Violation>),
-    /// The merchant has as many templates as it may.
+    /// The merchant has the most templates that its quota allows.
     LimitExceeded,
 }
 
-/// Writes a template, as a draft.
+/// Creates a template as a draft.
 pub async fn create(
     app: &App,
     account: AccountId,
@@ -48,7 +48,7 @@ pub async fn create(
 ) -> Result<Arc<Template>, Failure<CreateRefusal>> {
     let terms = match template::validate(draft, &app.zone) {
         Ok(terms) => terms,
-        // Who may not learns nothing of the rules.
+        // An outsider is refused before broken rules are reported (contract §2).
         Err(violations) => {
             require_member(app, account, merchant)
                 .await
@@ -70,12 +70,12 @@ pub async fn create(
     })
 }
 
-/// All templates of the merchant, newest first.
+/// Lists all templates of the merchant, newest first.
 pub async fn list(
     app: &App,
     account: AccountId,
     merchant: MerchantId,
-) -> Result<Wide<TemplateView>, Failure<AccessRefusal>> {
+) -> Result<WideRead<TemplateView>, Failure<AccessRefusal>> {
     require_member(app, account, merchant).await?;
     let turn = app.turns.take(Tenant::Merchant(merchant)).await?;
     let templates = app.stores.templates.list(merchant).await?;
@@ -90,21 +90,21 @@ pub async fn list(
             issue_count,
         })
         .collect();
-    Ok(Wide::of(views, turn))
+    Ok(WideRead::in_turn(views, turn))
 }
 
 /// Why a template is not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DetailRefusal {
-    /// Not allowed to this account.
+    /// The account may not see templates of this merchant.
     Access(AccessRefusal),
-    /// No such template.
+    /// There is no such template.
     NotFound,
-    /// Another merchant's.
+    /// It belongs to another merchant.
     NotOwned,
 }
 
-/// One template of the merchant.
+/// Returns a template of the merchant.
 pub async fn detail(
     app: &App,
     account: AccountId,
@@ -127,7 +127,7 @@ pub async fn detail(
     })
 }
 
-/// Publishes a draft: its shop can issue it from then on.
+/// Publishes a draft. From then on the shop can issue coupons of it.
 pub async fn publish(
     app: &App,
     account: AccountId,
@@ -138,7 +138,8 @@ pub async fn publish(
     published.map_err(Failure::Refused)
 }
 
-/// Discards a template: nothing of it is issued or redeemed from then on.
+/// Discards a template. From then on no coupon of it is issued or redeemed; scaled out, 5 seconds later at most
+/// (contract §5).
 pub async fn discard(
     app: &App,
     account: AccountId,

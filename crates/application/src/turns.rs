@@ -1,7 +1,7 @@
-//! Reads that go through much: long lists, history pages, a user's many coupons.
+//! The turns of tenants at wide reads: those of long lists, history pages and users with many coupons.
 //!
-//! Only some of them run at a time, so that the rest of the process keeps its cores and its connections; tenants take
-//! turns, so that one with many requests does not keep the others waiting; and few wait, so that nobody waits long.
+//! Only a few wide reads run at a time, so that the rest of the process keeps its cores and connections. Tenants take
+//! turns, so that one with many requests does not delay the others. The queues are short, so that no request waits long.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,28 +11,29 @@ use tokio::sync::oneshot;
 
 use crate::ports::{StoreError, StoreResult};
 
-/// How many reads wait for each place, of all tenants together: at some 10 ms a read, for three seconds at most.
-const WAITING_FOR_A_PLACE: usize = 256;
-/// How many of one tenant wait: a console page and a nightly job at once, far from what would fill the places of all.
-const WAITING_OF_ONE: usize = 64;
-/// An answer with more items than that is written where writing it stops nothing else.
-const MANY_ITEMS: usize = 100;
+/// The most reads of all tenants that wait for each slot: at some 10 ms a read, the last waits three seconds.
+const MAX_WAITING_PER_SLOT: usize = 256;
+/// The most reads of one tenant that wait: room for a console page and a nightly job together, a quarter of what one slot
+/// allows to all tenants.
+const MAX_WAITING_PER_TENANT: usize = 64;
+/// The most items of an answer that is written on the caller's thread; more are written on a blocking thread.
+const MAX_ITEMS_ON_CALLERS_THREAD: usize = 100;
 
-/// For whom something is read.
+/// The tenant to whom a wide read is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tenant {
-    /// A merchant, for any of its members and its shop.
+    /// A merchant, for requests of its members and its shop.
     Merchant(MerchantId),
-    /// An account, where it asks for what is its own.
+    /// An account, for requests about its own data.
     Account(AccountId),
 }
 
-/// The places for reads that go through much.
+/// Gives tenants their turns at wide reads. Clones share the slots.
 #[derive(Clone)]
 pub struct Turns(Arc<Inner>);
 
 struct Inner {
-    places: usize,
+    slots: usize,
     state: Mutex<State>,
 }
 
@@ -40,45 +41,44 @@ struct Inner {
 struct State {
     running: usize,
     running_of: HashMap<Tenant, usize>,
-    /// Whose turn is next stands first. Each stands here once, and has somebody who waits.
+    /// The tenants that have waiting reads, each once, in the order of their next turns.
     order: VecDeque<Tenant>,
     waiting_of: HashMap<Tenant, VecDeque<oneshot::Sender<Turn>>>,
     waiting: usize,
 }
 
-/// The right to read much. Dropping it gives the place to the next.
+/// A slot for one wide read. Dropping it gives the slot to the next tenant.
 pub struct Turn {
     turns: Arc<Inner>,
     tenant: Tenant,
 }
 
 impl Turns {
-    /// Lets half of the cores read much at a time, but one at least.
+    /// Makes one slot for every two cores, at least one.
     pub fn on(cores: usize) -> Self {
         Self(Arc::new(Inner {
-            places: (cores / 2).max(1),
+            slots: (cores / 2).max(1),
             state: Mutex::default(),
         }))
     }
 
-    /// Waits for the tenant's turn. Whoever gives up before it comes, as a client does that left, takes no place.
+    /// Waits for the tenant's turn. A request that is dropped before its turn, because its client left, takes no slot.
     ///
     /// # Errors
-    /// Too many wait already.
+    /// [`StoreError::Unavailable`] if the tenant, or all tenants together, have the most waiting reads allowed.
     pub async fn take(&self, tenant: Tenant) -> StoreResult<Turn> {
-        let called = match self.0.ask(tenant)? {
-            Asked::Now(turn) => return Ok(turn),
-            Asked::Later(called) => called,
+        let turn = match self.0.ask(tenant)? {
+            Asked::Granted(turn) => return Ok(turn),
+            Asked::Queued(turn) => turn,
         };
-        called
-            .await
+        turn.await
             .map_err(|_| StoreError::Unexpected("a place for a read was lost".into()))
     }
 }
 
 enum Asked {
-    Now(Turn),
-    Later(oneshot::Receiver<Turn>),
+    Granted(Turn),
+    Queued(oneshot::Receiver<Turn>),
 }
 
 impl Inner {
@@ -86,31 +86,33 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many of one tenant run at a time: half of the places, so that there is room for others.
-    fn share(&self) -> usize {
-        self.places.div_ceil(2)
+    /// Returns the most slots that one tenant has at a time: half of them, so that others find a free one.
+    fn max_slots_per_tenant(&self) -> usize {
+        self.slots.div_ceil(2)
     }
 
     fn ask(self: &Arc<Self>, tenant: Tenant) -> StoreResult<Asked> {
         let mut state = self.state();
-        let is_free = state.running < self.places && state.running_of(tenant) < self.share();
+        let is_free =
+            state.running < self.slots && state.running_of(tenant) < self.max_slots_per_tenant();
         if is_free && !state.waiting_of.contains_key(&tenant) {
-            return Ok(Asked::Now(self.start(&mut state, tenant)));
+            return Ok(Asked::Granted(self.start(&mut state, tenant)));
         }
-        let of_it = state.waiting_of.get(&tenant).map_or(0, VecDeque::len);
-        if state.waiting >= WAITING_FOR_A_PLACE * self.places || of_it >= WAITING_OF_ONE {
+        let of_tenant = state.waiting_of.get(&tenant).map_or(0, VecDeque::len);
+        if state.waiting >= MAX_WAITING_PER_SLOT * self.slots || of_tenant >= MAX_WAITING_PER_TENANT
+        {
             return Err(StoreError::Unavailable {
-                reason: "too many reads that go through much are waiting".into(),
+                reason: "too many wide reads are waiting".into(),
                 may_have_happened: false,
             });
         }
-        let (call, called) = oneshot::channel();
-        if of_it == 0 {
+        let (grant, granted) = oneshot::channel();
+        if of_tenant == 0 {
             state.order.push_back(tenant);
         }
         state.waiting += 1;
-        state.waiting_of.entry(tenant).or_default().push_back(call);
-        Ok(Asked::Later(called))
+        state.waiting_of.entry(tenant).or_default().push_back(grant);
+        Ok(Asked::Queued(granted))
     }
 
     fn start(self: &Arc<Self>, state: &mut State, tenant: Tenant) -> Turn {
@@ -122,28 +124,28 @@ impl Inner {
         }
     }
 
-    /// Calls those whose turn it is, while there are places. Whoever has left gives the place on at once.
-    fn call_next(self: &Arc<Self>) {
+    /// Gives free slots to waiting reads in turn. A request that was dropped meanwhile is skipped.
+    fn grant_free_slots(self: &Arc<Self>) {
         loop {
             let mut state = self.state();
-            if state.running >= self.places {
+            if state.running >= self.slots {
                 return;
             }
-            let share = self.share();
-            let may_run = |tenant: &Tenant| state.running_of(*tenant) < share;
-            let Some(place) = state.order.iter().position(may_run) else {
+            let max_slots = self.max_slots_per_tenant();
+            let may_run = |tenant: &Tenant| state.running_of(*tenant) < max_slots;
+            let Some(index) = state.order.iter().position(may_run) else {
                 return;
             };
-            let Some((tenant, call)) = state.pop(place) else {
+            let Some((tenant, grant)) = state.pop(index) else {
                 return;
             };
-            if call.is_closed() {
+            if grant.is_closed() {
                 continue;
             }
             let turn = self.start(&mut state, tenant);
             drop(state);
-            // If it left in this very moment the turn comes back here, and is dropped with the place.
-            drop(call.send(turn));
+            // If the request was dropped just now, `send` returns the turn, and dropping it here frees the slot.
+            drop(grant.send(turn));
         }
     }
 }
@@ -153,17 +155,18 @@ impl State {
         self.running_of.get(&tenant).copied().unwrap_or(0)
     }
 
-    /// Takes the first who waits of the tenant at that place of the order; the others of that tenant go to its end.
-    fn pop(&mut self, place: usize) -> Option<(Tenant, oneshot::Sender<Turn>)> {
-        let tenant = self.order.remove(place)?;
+    /// Takes the first waiting read of the tenant at that index of the order. If the tenant has more, it moves to the end
+    /// of the order.
+    fn pop(&mut self, index: usize) -> Option<(Tenant, oneshot::Sender<Turn>)> {
+        let tenant = self.order.remove(index)?;
         let waiting = self.waiting_of.get_mut(&tenant)?;
-        let call = waiting.pop_front()?;
+        let grant = waiting.pop_front()?;
         match waiting.is_empty() {
             true => drop(self.waiting_of.remove(&tenant)),
             false => self.order.push_back(tenant),
         }
         self.waiting -= 1;
-        Some((tenant, call))
+        Some((tenant, grant))
     }
 }
 
@@ -178,53 +181,54 @@ impl Drop for Turn {
             }
         }
         drop(state);
-        self.turns.call_next();
+        self.turns.grant_free_slots();
     }
 }
 
-/// Items that were read, with the turn that was taken for them, if any: it ends when their answer is written.
-pub struct Wide<T> {
+/// The items of a read that may be wide, with the turn in which they were read, if it took one. The turn ends once the
+/// answer is written.
+pub struct WideRead<T> {
     items: Vec<T>,
     turn: Option<Turn>,
 }
 
-impl<T: Send + 'static> Wide<T> {
-    /// Items for which no turn was needed.
-    pub fn small(items: Vec<T>) -> Self {
+impl<T: Send + 'static> WideRead<T> {
+    /// Holds items that were few enough to be read without a turn.
+    pub fn without_turn(items: Vec<T>) -> Self {
         Self { items, turn: None }
     }
 
-    /// Items that were read within a turn.
-    pub fn of(items: Vec<T>, turn: Turn) -> Self {
+    /// Holds items that were read in `turn`.
+    pub fn in_turn(items: Vec<T>, turn: Turn) -> Self {
         Self {
             items,
             turn: Some(turn),
         }
     }
 
-    /// The same, changed as a whole.
-    pub fn map<U>(self, change: impl FnOnce(Vec<T>) -> Vec<U>) -> Wide<U> {
-        Wide {
+    /// Converts the list of items, within the same turn.
+    pub fn map<U>(self, change: impl FnOnce(Vec<T>) -> Vec<U>) -> WideRead<U> {
+        WideRead {
             items: change(self.items),
             turn: self.turn,
         }
     }
 
-    /// The items alone.
+    /// Returns the items and ends the turn.
     pub fn into_items(self) -> Vec<T> {
         self.items
     }
 
-    /// Writes the answer: at once if there are few items, else on a thread that may take its time.
+    /// Writes the answer: on the caller's thread if the items are few, otherwise on a blocking thread.
     ///
     /// # Errors
-    /// Writing it failed.
+    /// `write` panicked on the blocking thread.
     pub async fn render<R: Send + 'static>(
         self,
         write: impl FnOnce(Vec<T>) -> R + Send + 'static,
     ) -> StoreResult<R> {
         let Self { items, turn } = self;
-        if items.len() <= MANY_ITEMS {
+        if items.len() <= MAX_ITEMS_ON_CALLERS_THREAD {
             return Ok(write(items));
         }
         tokio::task::spawn_blocking(move || {
@@ -259,11 +263,13 @@ mod tests {
     fn tenants_take_turns_however_many_requests_one_has() {
         let turns = Turns::on(2);
         let first = ask(&turns, ONE).now_or_never().unwrap().unwrap();
-        let mut of_one: Vec<_> = (0..WAITING_OF_ONE).map(|_| ask(&turns, ONE)).collect();
+        let mut of_one: Vec<_> = (0..MAX_WAITING_PER_TENANT)
+            .map(|_| ask(&turns, ONE))
+            .collect();
         let refused = ask(&turns, ONE).now_or_never().unwrap().err().unwrap();
         assert!(matches!(refused, StoreError::Unavailable { .. }));
         let mut of_other = ask(&turns, OTHER);
-        assert!((&mut of_other).now_or_never().is_none(), "one place");
+        assert!((&mut of_other).now_or_never().is_none(), "one slot");
         drop(first);
         let second = (&mut of_one[0]).now_or_never().unwrap().unwrap();
         assert!((&mut of_other).now_or_never().is_none());
@@ -275,11 +281,11 @@ mod tests {
     }
 
     #[test]
-    fn whoever_left_takes_no_place() {
+    fn a_dropped_request_takes_no_slot() {
         let turns = Turns::on(2);
         let first = ask(&turns, ONE).now_or_never().unwrap().unwrap();
-        let (gone, mut stays) = (ask(&turns, ONE), ask(&turns, OTHER));
-        drop(gone);
+        let (dropped, mut stays) = (ask(&turns, ONE), ask(&turns, OTHER));
+        drop(dropped);
         drop(first);
         assert!((&mut stays).now_or_never().unwrap().is_ok());
         assert_eq!(turns.0.state().running, 0);
@@ -288,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tenant_leaves_half_of_the_places() {
+    fn one_tenant_leaves_half_of_the_slots() {
         let turns = Turns::on(8);
         let _held: Vec<_> = (0..2)
             .map(|_| ask(&turns, ONE).now_or_never().unwrap().unwrap())

@@ -167,8 +167,8 @@ async fn merchant_and_secret(
         }
         Some(merchant) => {
             if let Some(secret) = &kept.client_secret {
-                let are_good = credentials::are_good(app, &merchant.client_id, secret).await;
-                if are_good.map_err(store_failed)? {
+                let are_valid = credentials::are_valid(app, &merchant.client_id, secret).await;
+                if are_valid.map_err(store_failed)? {
                     return Ok((merchant, secret.clone()));
                 }
             }

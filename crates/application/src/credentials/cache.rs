@@ -1,4 +1,4 @@
-//! What the store said of shops' credentials lately.
+//! The cache of shops' credentials.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,46 +9,46 @@ use tokio::sync::{Mutex, Semaphore};
 use super::form::ClientId;
 use crate::ports::Credentials;
 
-/// How long credentials are believed without asking the store: well within the 5 seconds after which
-/// a revoked secret must be dead everywhere.
-const BELIEVED_FOR: Duration = Duration::from_secs(2);
+/// The age up to which cached credentials are used without a read: well within the 5 seconds after which a revoked
+/// secret must be refused by every process (contract §3).
+const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// How long a client id that the store did not know is refused without asking again.
-const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+/// The age up to which a client id that the store did not know is refused without a read.
+const MAX_UNKNOWN_AGE: Duration = Duration::from_secs(1);
 
-const CACHED_CLIENTS: usize = 10_000;
-const CACHED_UNKNOWN: usize = 10_000;
+const MAX_KNOWN_CLIENTS: usize = 10_000;
+const MAX_UNKNOWN_CLIENTS: usize = 10_000;
 
-/// How many look-ups run at a time for addresses that fail too often.
-const SPARING_LOOKUPS: usize = 2;
+/// The most reads that run at a time for addresses that fail too often.
+const MAX_SPARING_READS: usize = 2;
 
-/// What the store said of clients lately. Bounded, and of clients that it does not know only the id is kept.
+/// The credentials that the store returned lately, and the client ids that it did not know. Both are bounded.
 pub struct CredentialCache {
-    pub(super) known: Cache<ClientId, Arc<Known>>,
+    pub(super) known: Cache<ClientId, Arc<CachedCredentials>>,
     pub(super) unknown: Cache<ClientId, Instant>,
-    pub(super) sparing: Semaphore,
+    pub(super) sparing_reads: Semaphore,
 }
 
-pub(super) struct Known {
-    /// Of before the question, so that what the read missed is not believed for longer.
-    pub(super) asked: Instant,
+pub(super) struct CachedCredentials {
+    /// The time just before the read, so that a change which the read missed is not missed for longer than the bounds.
+    pub(super) read_at: Instant,
     pub(super) credentials: Credentials,
-    /// Held while the store is asked about this client.
-    pub(super) asking: Arc<Mutex<()>>,
+    /// Locked while this client's credentials are read.
+    pub(super) reading: Arc<Mutex<()>>,
 }
 
 impl Default for CredentialCache {
     fn default() -> Self {
         Self {
-            known: Cache::new(CACHED_CLIENTS),
-            unknown: Cache::new(CACHED_UNKNOWN),
-            sparing: Semaphore::new(SPARING_LOOKUPS),
+            known: Cache::new(MAX_KNOWN_CLIENTS),
+            unknown: Cache::new(MAX_UNKNOWN_CLIENTS),
+            sparing_reads: Semaphore::new(MAX_SPARING_READS),
         }
     }
 }
 
 impl CredentialCache {
-    /// Forgets a client, for its secrets have changed.
+    /// Forgets a client whose secrets have changed.
     pub fn forget(&self, client_id: &str) {
         if let Some(client_id) = ClientId::read(client_id.as_bytes()) {
             self.known.remove(&client_id);
@@ -56,14 +56,13 @@ impl CredentialCache {
     }
 
     pub(super) fn is_unknown(&self, client_id: ClientId) -> bool {
-        let asked = self.unknown.get(&client_id);
-        asked.is_some_and(|asked| asked.elapsed() < UNKNOWN_FOR)
+        let read_at = self.unknown.get(&client_id);
+        read_at.is_some_and(|read_at| read_at.elapsed() < MAX_UNKNOWN_AGE)
     }
 }
 
-impl Known {
-    /// Whether the store was asked so lately that it need not be asked again.
-    pub(super) fn is_believed(&self) -> bool {
-        self.asked.elapsed() < BELIEVED_FOR
+impl CachedCredentials {
+    pub(super) fn is_fresh(&self) -> bool {
+        self.read_at.elapsed() < MAX_AGE
     }
 }

@@ -1,18 +1,18 @@
-//! The form of client ids and secrets: what lacks it is looked up nowhere.
+//! The form of client ids and secrets. A text that lacks it is refused without a look-up.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// A text of the form that all client ids have: `ck_` and 32 lowercase hex digits.
+/// A text of the form of client ids: `ck_` and 32 lowercase hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId(u128);
 
 impl ClientId {
-    /// `None` for a text that no client id has.
+    /// Parses a client id; `None` for a text of another form.
     #[must_use]
     pub fn read(text: &[u8]) -> Option<Self> {
-        digits(text.strip_prefix(b"ck_")?).map(Self)
+        parse_digits(text.strip_prefix(b"ck_")?).map(Self)
     }
 }
 
@@ -22,21 +22,21 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// The digest of a text of the form that all secrets have: `sk_` and 32 lowercase hex digits.
+/// The SHA-256 digest of a text of the form of secrets: `sk_` and 32 lowercase hex digits.
 #[derive(Clone, Copy)]
 pub struct GivenSecret(pub(super) [u8; 32]);
 
 impl GivenSecret {
-    /// `None` for a text that no secret has.
+    /// Digests a secret; `None` for a text of another form.
     #[must_use]
     pub fn read(text: &[u8]) -> Option<Self> {
-        digits(text.strip_prefix(b"sk_")?)?;
+        parse_digits(text.strip_prefix(b"sk_")?)?;
         Some(Self(Sha256::digest(text).into()))
     }
 }
 
-/// The number that 32 lowercase hex digits are.
-fn digits(text: &[u8]) -> Option<u128> {
+/// Parses 32 lowercase hex digits.
+fn parse_digits(text: &[u8]) -> Option<u128> {
     if text.len() != 32 {
         return None;
     }

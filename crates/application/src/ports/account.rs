@@ -11,75 +11,76 @@ use goodpon_domain::{
 use super::Upkeep;
 use super::{MailContent, StoreResult};
 
-/// An account that is about to sign up.
+/// An account to be created.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
-    /// As typed.
+    /// The address as it was typed.
     pub email: String,
-    /// As typed.
+    /// The name as it was typed.
     pub name: String,
-    /// The argon2id hash.
+    /// The argon2id hash of the password.
     pub password_hash: String,
-    /// What its access tokens will carry.
+    /// The generation of its access tokens.
     pub generation: Generation,
 }
 
-/// A password that takes the place of another, and ends all access tokens given before.
+/// A password that replaces the account's, and ends all its access tokens.
 #[derive(Debug, Clone)]
 pub struct NewPassword {
     /// The argon2id hash.
     pub hash: String,
-    /// What access tokens carry from then on.
+    /// The new generation of the account's access tokens.
     pub generation: Generation,
 }
 
 /// A verification to send: the token's digest, and the mail that carries the token.
 #[derive(Debug, Clone)]
 pub struct NewVerification {
-    /// SHA-256 of the token; the token itself does not rest here.
+    /// SHA-256 of the token. The token itself is stored only within the mail.
     pub token_digest: [u8; 32],
-    /// What the mail says.
+    /// The mail.
     pub mail: MailContent,
-    /// The network whose request wrote the mail, as text; `None` where nobody asked from outside.
+    /// The network of the request that caused the mail, as text; `None` if no request did.
     pub origin: Option<String>,
 }
 
-/// Accounts and their verification tokens. An account that was not verified in time counts as gone in
-/// [`Account::is_gone`], and is deleted by [`Upkeep::clean_up`] with its tokens.
+/// Accounts and their verification tokens. An account that was not verified in time counts as gone
+/// ([`Account::is_gone`]) until [`Upkeep::clean_up`] deletes it with its tokens.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Whether a verified account has that address.
+    /// Returns whether a verified account has that address.
     async fn is_email_taken(&self, email: &EmailKey) -> StoreResult<bool>;
-    /// Stores the account, its token and its mail as one. Where an unverified account has the address, the new one
-    /// takes its place under the same id, and its tokens are void.
+    /// Stores the account, its token and its mail in one transaction. If an unverified account has the address, the new
+    /// one replaces it under the same id, and the old one's tokens are void.
     async fn sign_up(
         &self,
         account: NewAccount,
         verification: NewVerification,
     ) -> StoreResult<Result<Account, AddressRefusal>>;
-    /// The account of that id.
+    /// Returns the account of that id.
     async fn find(&self, id: AccountId) -> StoreResult<Option<Account>>;
-    /// The account of that address and its password hash.
+    /// Returns the account of that address with its password hash.
     async fn find_by_email(&self, email: &EmailKey) -> StoreResult<Option<(Account, String)>>;
-    /// Gives an account that has no generation yet this one.
+    /// Sets the generation of an account that has none; leaves any other account as it is.
     async fn draw_generation(&self, id: AccountId, generation: Generation) -> StoreResult<()>;
-    /// The account that the token of that digest would verify now.
+    /// Returns the account that the token of that digest would verify now.
     async fn verifiable(
         &self,
         token_digest: [u8; 32],
     ) -> StoreResult<Result<Account, VerifyRefusal>>;
-    /// The same with its password hash, counting one password more that is tried with the token.
+    /// Counts one more password tried with the token, and returns the account that it would verify now with its
+    /// password hash.
     async fn try_password(
         &self,
         token_digest: [u8; 32],
     ) -> StoreResult<Result<(Account, String), TryRefusal>>;
-    /// Verifies by a token's digest, spending the token, and sets a new password where there is one.
+    /// Verifies the account of the token of that digest, spends the token, and sets the new password if there is one.
     async fn verify(
         &self,
         token_digest: [u8; 32],
         password: Option<NewPassword>,
     ) -> StoreResult<Result<Account, VerifyRefusal>>;
-    /// Voids the tokens that the account had, and stores a new one with its mail, as one.
+    /// Voids the account's tokens, and stores a new one with its mail, in one transaction.
     async fn renew_verification(
         &self,
         email: &EmailKey,

@@ -1,4 +1,4 @@
-//! Whether what is stored is right.
+//! The check of stored data against the ledger.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 
-/// Something stored that disagrees with the ledger.
+/// A stored value that differs from the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What it is about, e.g. `template 7 issue_count`.
+    /// The value, e.g. `template 7 issue_count`.
     pub subject: String,
-    /// What the ledger says.
+    /// The value by the ledger.
     pub expected: String,
-    /// What is stored.
+    /// The stored value.
     pub found: String,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Proves what is stored by the ledger.
+/// Checks stored data against the ledger.
 #[async_trait]
 pub trait Audit: Send + Sync {
     /// Recomputes every counter, limit and state from coupons and histories, and returns each difference.

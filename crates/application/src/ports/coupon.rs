@@ -10,59 +10,59 @@ use goodpon_domain::{
 use super::StoreResult;
 use crate::idempotency::{Idempotency, Outcome, Peek};
 
-/// A wish to redeem.
+/// A request to redeem a coupon.
 #[derive(Debug, Clone)]
 pub struct RedeemRequest {
-    /// Whose shop asks.
+    /// The merchant whose shop asks.
     pub merchant_id: MerchantId,
-    /// Which coupon.
+    /// The coupon.
     pub coupon_id: CouponId,
-    /// For which order.
+    /// The order.
     pub order: Order,
 }
 
-/// How a redemption ends.
+/// The outcome of a redemption.
 pub type RedeemOutcome = Result<Redemption, RedeemRefusal>;
 
-/// A wish to cancel a redemption.
+/// A request to cancel a redemption.
 #[derive(Debug, Clone)]
 pub struct CancelRequest {
-    /// Whose shop asks.
+    /// The merchant whose shop asks.
     pub merchant_id: MerchantId,
-    /// Which coupon.
+    /// The coupon.
     pub coupon_id: CouponId,
-    /// Of which order.
+    /// The id of the redeemed order.
     pub order_id: String,
-    /// Why.
+    /// The reason that the shop gives.
     pub reason: String,
 }
 
-/// How a cancellation ends.
+/// The outcome of a cancellation.
 pub type CancelOutcome = Result<Cancellation, CancelRefusal>;
 
 /// Coupons once they are issued.
 #[async_trait]
 pub trait Coupons: Send + Sync {
-    /// The user's coupons of this merchant with their templates: at least those in state ISSUED. None at all are listed
-    /// of a user who ever got more than `most`.
+    /// Returns the user's coupons of this merchant with their templates: at least those in state ISSUED, others perhaps.
+    /// Returns `None` if the user was ever issued more than `max` coupons of this merchant.
     async fn held(
         &self,
         merchant: MerchantId,
         user_id: &str,
-        most: usize,
+        max: usize,
     ) -> StoreResult<Option<Vec<HeldCoupon>>>;
-    /// Redeems a coupon, with its history entry, counters and remembered answer as one.
+    /// Redeems a coupon. Its state, history entry, counters and stored answer are written in one transaction.
     async fn redeem(
         &self,
         request: RedeemRequest,
         idempotency: Option<Idempotency<RedeemOutcome>>,
     ) -> StoreResult<Outcome<RedeemOutcome>>;
-    /// Cancels a redemption, likewise as one.
+    /// Cancels a redemption, in one transaction likewise.
     async fn cancel(
         &self,
         request: CancelRequest,
         idempotency: Option<Idempotency<CancelOutcome>>,
     ) -> StoreResult<Outcome<CancelOutcome>>;
-    /// What is known of a redemption's or cancellation's idempotency key (by its digests), changing nothing.
+    /// Looks the idempotency key of a redemption or cancellation up by its digests; changes nothing.
     async fn peek(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek>;
 }

@@ -1,17 +1,17 @@
-//! What goes wrong in a store beyond the refusals that the contract names.
+//! The failures of ports.
 
-/// What goes wrong in a store beyond the refusals that the contract names.
+/// A failure of a port, other than the refusals that the contract names.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, is full, or does not answer in time: 503.
+    /// It cannot be reached, is full, or does not answer in time: answered 503.
     #[error("unavailable: {reason}")]
     Unavailable {
-        /// For the log.
+        /// The reason, for the log.
         reason: String,
-        /// Whether the effect may come, or have come, all the same.
+        /// True if the effect may have happened, or may happen still.
         may_have_happened: bool,
     },
-    /// Anything unforeseen: 500.
+    /// Anything unforeseen: answered 500.
     #[error("unexpected: {0}")]
     Unexpected(String),
 }

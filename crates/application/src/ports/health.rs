@@ -1,19 +1,19 @@
-//! Which dependencies answer.
+//! The health of the store's dependencies.
 
 use async_trait::async_trait;
 
-/// One dependency and whether it answers.
+/// The health of one dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DependencyHealth {
     /// Its name, for operators.
     pub name: &'static str,
-    /// What is wrong, if anything is.
+    /// The problem; `None` if it is well.
     pub problem: Option<String>,
-    /// Whether nothing at all works without it.
+    /// True if the process can do nothing without it.
     pub is_vital: bool,
 }
 
-/// Which dependencies answer.
+/// The health of the store's dependencies.
 #[async_trait]
 pub trait Health: Send + Sync {
     /// Asks each dependency.

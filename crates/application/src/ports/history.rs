@@ -1,4 +1,4 @@
-//! The ledger of what happened to coupons, page by page.
+//! The coupon history, page by page.
 
 use async_trait::async_trait;
 use goodpon_domain::{
@@ -22,23 +22,23 @@ pub enum Direction {
 /// Selects entries: all conditions that are set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HistoryFilter {
-    /// Recorded at or after.
+    /// Selects entries recorded at or after this time.
     pub from: Option<Timestamp>,
-    /// Recorded before.
+    /// Selects entries recorded before this time.
     pub until: Option<Timestamp>,
-    /// Of that order.
+    /// Selects entries of this order.
     pub order_id: Option<String>,
-    /// Of that user's coupons.
+    /// Selects entries of this user's coupons.
     pub user_id: Option<String>,
-    /// Of that template's coupons.
+    /// Selects entries of this template's coupons.
     pub template_id: Option<TemplateId>,
 }
 
-/// The ledger of what happened to coupons.
+/// The coupon history (contract §2.2).
 #[async_trait]
 pub trait Histories: Send + Sync {
-    /// Up to `limit` entries of this merchant that pass the filter, in order of position,
-    /// beginning behind `after`.
+    /// Returns up to `limit` entries of this merchant that pass the filter, in order of position, beginning after
+    /// `after`.
     async fn page(
         &self,
         merchant: MerchantId,

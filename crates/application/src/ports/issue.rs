@@ -1,4 +1,4 @@
-//! First come, first served.
+//! Issues of coupons, first come, first served.
 
 use std::sync::Arc;
 
@@ -12,45 +12,45 @@ use goodpon_domain::{
 use super::StoreResult;
 use crate::idempotency::{Idempotency, Outcome, Peek};
 
-/// A wish for a coupon.
+/// A request to issue a coupon.
 #[derive(Debug, Clone)]
 pub struct IssueRequest {
-    /// Whose shop asks.
+    /// The merchant whose shop asks.
     pub merchant_id: MerchantId,
-    /// Of which template.
+    /// The template.
     pub template_id: TemplateId,
-    /// For whom.
+    /// The user who is to get the coupon.
     pub user_id: String,
 }
 
-/// How a template's issue stands for one user.
+/// The issues of a template so far, as one user sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IssueStanding {
-    /// All ever accepted.
+    /// The number of coupons ever accepted.
     pub issue_count: i64,
-    /// Whether this user is among them.
+    /// True if one of them is the user's.
     pub user_has_one: bool,
 }
 
-/// First come, first served: exact under any concurrency and across any crash.
+/// Issues coupons, first come, first served: exact under any concurrency and across any crash.
 #[async_trait]
 pub trait IssueGate: Send + Sync {
-    /// Issues a coupon. A success is durable when it is answered. With an idempotency key, the answer
-    /// is remembered as one with the effect.
+    /// Issues a coupon. A success is durable before it is answered. With an idempotency key, the answer is stored in one
+    /// transaction with the effect.
     async fn issue(
         &self,
         request: IssueRequest,
         idempotency: Option<Idempotency<IssueOutcome>>,
     ) -> StoreResult<Outcome<IssueOutcome>>;
-    /// How the issue of `template` stands, for `user_id` if there is one.
+    /// Returns the issues of `template` so far; without a user, `user_has_one` is false.
     async fn standing(
         &self,
         template: &Arc<Template>,
         user_id: Option<&str>,
     ) -> StoreResult<IssueStanding>;
-    /// How many coupons were ever accepted of each of these templates, in their order.
+    /// Returns the number of coupons ever accepted of each of these templates, in their order.
     async fn issue_counts(&self, templates: &[Arc<Template>]) -> StoreResult<Vec<i64>>;
-    /// What is known of the idempotency key of an issue of `template`, changing nothing.
+    /// Looks the idempotency key of an issue of `template` up; changes nothing.
     async fn peek(
         &self,
         template: TemplateId,

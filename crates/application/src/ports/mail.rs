@@ -1,4 +1,4 @@
-//! Mails that wait to be sent, what became of others, and the way out.
+//! The outbox of mails, and the transport that sends them.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -7,7 +7,7 @@ use super::StoreResult;
 #[cfg(doc)]
 use super::Upkeep;
 
-/// What a mail says.
+/// The content of a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailContent {
     /// The subject, one line.
@@ -18,14 +18,14 @@ pub struct MailContent {
     pub html: String,
 }
 
-/// What stands before the token in a link.
-pub(crate) const BEFORE_TOKEN: &str = "/verify?token=";
+/// The part of a verification link that precedes its token.
+pub(crate) const LINK_BEFORE_TOKEN: &str = "/verify?token=";
 
-/// How many hex digits a token has.
+/// The number of hex digits of a token.
 const TOKEN_DIGITS: usize = 32;
 
 impl MailContent {
-    /// The same mail with stars in place of the verification token in its links.
+    /// Returns the mail with the verification tokens in its links replaced by stars.
     #[must_use]
     pub fn without_token(&self) -> Self {
         Self {
@@ -37,12 +37,12 @@ impl MailContent {
 }
 
 fn without_token(text: &str) -> String {
-    let mut parts = text.split(BEFORE_TOKEN);
+    let mut parts = text.split(LINK_BEFORE_TOKEN);
     let mut blanked = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
-        blanked.push_str(BEFORE_TOKEN);
-        // As many as digits are there: what is shorter or longer is no token, but surely nothing to keep either.
+        blanked.push_str(LINK_BEFORE_TOKEN);
+        // A shorter run of digits is not a token, but is blanked too; of a longer one the first digits are.
         let stars = digits.min(TOKEN_DIGITS);
         blanked.push_str(&"*".repeat(stars));
         blanked.push_str(&part[stars..]);
@@ -50,29 +50,29 @@ fn without_token(text: &str) -> String {
     blanked
 }
 
-/// A mail on its way.
+/// A mail that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedMail {
     /// Its number in the outbox.
     pub id: i64,
     /// The recipient.
     pub to: String,
-    /// What it says.
+    /// Its content.
     pub content: MailContent,
-    /// When it was written.
+    /// The time at which it was written.
     pub created_at: Timestamp,
-    /// How often sending it failed so far.
+    /// The number of failed attempts to send it.
     pub attempts: u32,
-    /// The network whose request wrote it, if that is known.
+    /// The network of the request that caused it, as text; `None` if it is not known.
     pub origin: Option<String>,
 }
 
-/// How much waits to be sent.
+/// The mails that are due but not sent yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
-    /// How many mails are due.
+    /// The number of mails that are due.
     pub due: i64,
-    /// Since when the one is due that waits longest.
+    /// The earliest time at which one of them became due.
     pub oldest: Option<Timestamp>,
 }
 
@@ -83,22 +83,22 @@ pub struct StoredMail {
     pub id: i64,
     /// The recipient.
     pub to: String,
-    /// What it says.
+    /// Its content.
     pub content: MailContent,
-    /// When it was written.
+    /// The time at which it was written.
     pub created_at: Timestamp,
-    /// When it left by SMTP, if it did.
+    /// The time at which a mail server took it; `None` if none did.
     pub sent_at: Option<Timestamp>,
-    /// Whether it is to be tried, or tried again.
+    /// True if it is to be tried, or tried again.
     pub waiting: bool,
-    /// How often sending it failed, for want of a mail server too.
+    /// The number of failed attempts to send it, including those without a mail server.
     pub attempts: u32,
-    /// Why the last try failed, or why there is none any more.
+    /// Why the last attempt failed, or why there are no more.
     pub error: Option<String>,
 }
 
 impl StoredMail {
-    /// What became of it.
+    /// Returns its state.
     #[must_use]
     pub fn state(&self) -> MailState {
         match (self.sent_at, self.waiting) {
@@ -109,56 +109,56 @@ impl StoredMail {
     }
 }
 
-/// What became of a mail.
+/// The state of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailState {
     /// It is to be tried, or tried again.
     Waiting,
     /// The mail server took it.
     Sent,
-    /// It stays in the mailbox and is not tried any more: refused for good, too old, superseded,
-    /// or without a mail server to send it by.
+    /// It is not tried any more, and stays in the mailbox: it was refused for good, is too old, was superseded, or no
+    /// mail server is configured.
     GivenUp,
 }
 
-/// Mails that wait to be sent, and those that were or never will be. A new verification mail supersedes the one
-/// to the same address that still waits, as does a verification: its token is void. The token in a mail is blanked once
-/// it is void or spent, and by [`Upkeep::clean_up`] once its time is over and the mail does not wait any more.
+/// Every mail: pending, sent or given up. A pending verification mail is superseded by a newer one to the same address,
+/// and by a verification, because both void its token. The token in a mail is blanked once it is void or spent;
+/// [`Upkeep::clean_up`] blanks it once it has expired and the mail is not pending any more.
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Up to `limit` mails whose next try is due, oldest first.
+    /// Returns up to `limit` mails whose next attempt is due, oldest first.
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>>;
-    /// How much is due.
+    /// Counts the mails that are due.
     async fn backlog(&self) -> StoreResult<Backlog>;
-    /// Notes that it left.
+    /// Stores that a mail server took the mail.
     async fn mark_sent(&self, id: i64) -> StoreResult<()>;
-    /// Notes a failed try of a mail that still waits; `retry_at` is `None` where another would be useless:
-    /// it stays listed.
+    /// Stores a failed attempt of a pending mail, and the time of the next attempt; without one the mail is given up, but
+    /// stays listed.
     async fn mark_failed(
         &self,
         id: i64,
         retry_at: Option<Timestamp>,
         error: String,
     ) -> StoreResult<()>;
-    /// The mails to an address, or all, newest first.
+    /// Returns up to `limit` mails, to one address or to all, newest first.
     async fn list(&self, to: Option<&str>, limit: usize) -> StoreResult<Vec<StoredMail>>;
 }
 
-/// Why a mail could not be handed over.
+/// Why a mail was not sent.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MailError {
-    /// Another try may succeed.
+    /// Another attempt may succeed.
     #[error("{0}")]
     Transient(String),
-    /// Another try would be useless.
+    /// Another attempt cannot succeed.
     #[error("{0}")]
     Permanent(String),
 }
 
-/// Hands mails over to the outside.
+/// Sends mails to a mail server.
 #[async_trait]
 pub trait MailTransport: Send + Sync {
-    /// Sends one. `Ok` only once the other side has taken it.
+    /// Sends a mail. Returns `Ok` only once the mail server has taken it.
     async fn send(&self, mail: &QueuedMail) -> Result<(), MailError>;
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_blanked_wherever_its_link_stands() {
+    fn a_token_is_blanked_in_every_link() {
         let token = "0123456789abcdef0123456789abcdef";
         let text =
             format!("a {token} https://x/verify?token={token}\nhttps://x/verify?token={token}<br>");

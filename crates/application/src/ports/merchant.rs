@@ -14,10 +14,10 @@ use jiff::Timestamp;
 
 use super::StoreResult;
 
-/// A secret that is about to be stored.
+/// A secret to be stored.
 #[derive(Debug, Clone)]
 pub struct NewSecret {
-    /// SHA-256 of the whole text.
+    /// SHA-256 of the full secret, `sk_` included.
     pub digest: [u8; 32],
     /// The first four hex digits.
     pub head: String,
@@ -25,30 +25,32 @@ pub struct NewSecret {
     pub tail: String,
 }
 
-/// A merchant with all that its members may see.
+/// A merchant with everything that its members may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MerchantDetail {
     /// The merchant.
     pub merchant: Merchant,
-    /// Newest first.
+    /// Its members, newest first.
     pub members: Vec<Member>,
-    /// Newest first, expired ones included.
+    /// Its secrets, newest first, expired ones included.
     pub secrets: Vec<ClientSecret>,
 }
 
-/// What a shop's credentials are checked against.
+/// The stored credentials of a client id, against which requests are checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Whose they are.
+    /// The merchant that has the client id.
     pub merchant_id: MerchantId,
     /// SHA-256 of each secret, and its end.
     pub secrets: Vec<([u8; 32], Option<Timestamp>)>,
 }
 
-/// Merchants, members and client secrets.
+/// Merchants, members and client secrets. A method with `by` first checks that this account may make the change, in the
+/// transaction that makes it.
 #[async_trait]
 pub trait Merchants: Send + Sync {
-    /// Stores a merchant with its first secret and `owner` as its OWNER, who owns no more of them than the quota says.
+    /// Stores a merchant with its first secret and `owner` as its OWNER, unless that account owns the most merchants
+    /// that the quota allows.
     async fn create(
         &self,
         owner: AccountId,
@@ -57,24 +59,24 @@ pub trait Merchants: Send + Sync {
         secret: NewSecret,
         quota: Quota,
     ) -> StoreResult<Result<MerchantDetail, MerchantLimitExceeded>>;
-    /// The merchants of which the account is a member, newest first.
+    /// Returns the merchants of which the account is a member, newest first.
     async fn list(&self, account: AccountId) -> StoreResult<Vec<Merchant>>;
-    /// What the account is to the merchant.
+    /// Returns the account's relation to the merchant.
     async fn standing(&self, merchant: MerchantId, account: AccountId) -> StoreResult<Standing>;
-    /// The merchant, if the account is a member of it.
+    /// Returns the merchant if the account is a member of it.
     async fn detail(
         &self,
         merchant: MerchantId,
         account: AccountId,
     ) -> StoreResult<Option<MerchantDetail>>;
-    /// Adds a secret, if `by` may.
+    /// Adds a secret.
     async fn add_secret(
         &self,
         merchant: MerchantId,
         by: AccountId,
         secret: NewSecret,
     ) -> StoreResult<Result<ClientSecret, SecretRefusal>>;
-    /// Sets a secret's end, if `by` may; see [`goodpon_domain::merchant::expire_secret`].
+    /// Sets a secret's end by the rules of [`goodpon_domain::merchant::expire_secret`].
     async fn expire_secret(
         &self,
         merchant: MerchantId,
@@ -82,7 +84,7 @@ pub trait Merchants: Send + Sync {
         secret: SecretId,
         at: Option<Timestamp>,
     ) -> StoreResult<Result<ClientSecret, SecretRefusal>>;
-    /// Makes the verified account of that address STAFF, if `by` may and the quota has room for another member.
+    /// Makes the verified account of that address a member with role STAFF, unless the quota is reached.
     async fn add_member(
         &self,
         merchant: MerchantId,
@@ -90,13 +92,13 @@ pub trait Merchants: Send + Sync {
         email: &EmailKey,
         quota: Quota,
     ) -> StoreResult<Result<Member, MemberRefusal>>;
-    /// Removes a member, if `by` may, and tells whom.
+    /// Removes a member, and returns it.
     async fn remove_member(
         &self,
         merchant: MerchantId,
         by: AccountId,
         member: MemberId,
     ) -> StoreResult<Result<Member, MemberRefusal>>;
-    /// The credentials under a client id.
+    /// Returns the credentials of a client id.
     async fn credentials(&self, client_id: &str) -> StoreResult<Option<Credentials>>;
 }

@@ -1,15 +1,15 @@
-//! The outside that is no store: time and randomness.
+//! Time and randomness.
 
 use jiff::Timestamp;
 
-/// The time. Never read otherwise.
+/// The wall clock. Code of ours reads the time of day only through this.
 pub trait Clock: Send + Sync {
-    /// The present instant, to the microsecond.
+    /// Returns the present time, to the microsecond.
     fn now(&self) -> Timestamp;
 }
 
-/// Unpredictable bytes, fit for secrets. Never drawn otherwise.
+/// The source of random bytes that are fit for secrets. Code of ours draws secrets and ids only from this.
 pub trait Random: Send + Sync {
-    /// Fills `bytes`.
+    /// Fills `bytes` with random bytes.
     fn fill(&self, bytes: &mut [u8]);
 }

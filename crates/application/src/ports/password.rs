@@ -4,67 +4,72 @@ use async_trait::async_trait;
 use goodpon_domain::{generation::Generation, id::AccountId, session::Claims};
 use jiff::Timestamp;
 
+#[cfg(doc)]
+use super::StoreError;
 use super::StoreResult;
 use crate::network::Network;
 
-/// Why a password is hashed. Each purpose has a queue of its own, so that none keeps another waiting.
+/// The purpose for which a password is hashed. Each purpose has its own queue, so that a flood of one does not delay the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashPurpose {
     /// A login.
     Login,
-    /// A login from a network from which that account logged in before.
+    /// A login from a network from which that account has logged in before.
     KnownLogin,
     /// A sign-up.
     SignUp,
-    /// The page behind the verification link.
+    /// A password typed on the verification page.
     Verification,
 }
 
-/// Where a password stands in line to be hashed.
+/// The position in which a password waits to be hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashTurn {
-    /// Names the queue.
+    /// The purpose, which selects the queue.
     pub purpose: HashPurpose,
-    /// Who asks: in each queue a network has one place, and its further passwords wait for that.
+    /// The network of the request. Networks take turns within a queue, one password each.
     pub network: Network,
 }
 
 impl HashTurn {
-    /// A turn in the queue of `purpose`, in the place of `network`.
+    /// Makes a turn of `network` in the queue of `purpose`.
     #[must_use]
     pub fn new(purpose: HashPurpose, network: Network) -> Self {
         Self { purpose, network }
     }
 }
 
-/// Password hashing, so slow on purpose that only a few run at once.
+/// Password hashing. It is slow on purpose, so only a few passwords are hashed at a time and the others wait in queues;
+/// both methods fail with [`StoreError::Unavailable`] if a queue is full.
 #[async_trait]
 pub trait Passwords: Send + Sync {
-    /// The hash to store of a password that is set, unless it is one of the first that are guessed of a person of whom
-    /// `about` is known. Unavailable where too many wait already.
+    /// Returns the hash to store for a new password, unless an attacker who knows the texts `known_to_attackers` would
+    /// guess it among the first (contract §2: zxcvbn score 0).
     async fn hash(
         &self,
         password: String,
-        about: Vec<String>,
+        known_to_attackers: Vec<String>,
         turn: HashTurn,
     ) -> StoreResult<Result<String, GuessedFirst>>;
-    /// Whether `password` is the one that `hash` was made of. Unavailable where too many wait already.
+    /// Returns whether `password` is the one from which `hash` was made.
     async fn verify(&self, password: String, hash: String, turn: HashTurn) -> StoreResult<bool>;
 }
 
-/// A password is too easily guessed.
+/// The password is too easily guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuessedFirst;
 
 /// Access tokens of the dashboard (contract §2): signed, valid for 24 hours.
 pub trait AccessTokens: Send + Sync {
-    /// A token for that account, given out at `now`.
+    /// Makes a token for that account, valid from `now`.
     fn issue(
         &self,
         account: AccountId,
         generation: Generation,
         now: Timestamp,
     ) -> StoreResult<String>;
-    /// What the token says, if it is ours and good at `now`. Whether it counts is for [`Claims::count_for`] to say.
+    /// Returns the claims of a token whose signature is ours and that is not expired at `now`. Whether it was ended
+    /// since is decided by [`Claims::is_valid_for`].
     fn read(&self, token: &str, now: Timestamp) -> Option<Claims>;
 }

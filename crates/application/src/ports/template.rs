@@ -13,10 +13,11 @@ use super::StoreResult;
 #[cfg(doc)]
 use super::Upkeep;
 
-/// Coupon templates. What changes them is allowed to members only, as of the change itself.
+/// Coupon templates. A method with `by` first checks that this account is a member of the merchant, in the transaction
+/// that makes the change.
 #[async_trait]
 pub trait Templates: Send + Sync {
-    /// Stores a draft, if `by` may and the quota has room for another template.
+    /// Stores a draft, unless the quota is reached.
     async fn create(
         &self,
         merchant: MerchantId,
@@ -24,19 +25,19 @@ pub trait Templates: Send + Sync {
         terms: Terms,
         quota: Quota,
     ) -> StoreResult<Result<Arc<Template>, DraftRefusal>>;
-    /// All of the merchant, newest first.
+    /// Returns all templates of the merchant, newest first.
     async fn list(&self, merchant: MerchantId) -> StoreResult<Vec<Arc<Template>>>;
-    /// One, as far as it is the merchant's.
+    /// Returns the template of that id if it is the merchant's.
     async fn find(&self, merchant: MerchantId, id: TemplateId)
     -> StoreResult<Owned<Arc<Template>>>;
-    /// Publishes a draft, if `by` may.
+    /// Publishes a draft.
     async fn publish(
         &self,
         merchant: MerchantId,
         by: AccountId,
         id: TemplateId,
     ) -> StoreResult<Result<Arc<Template>, PublishRefusal>>;
-    /// Discards a template, if `by` may. Its issued coupons follow by [`Upkeep::discard_coupons`].
+    /// Discards a template. [`Upkeep::discard_coupons`] discards its issued coupons later.
     async fn discard(
         &self,
         merchant: MerchantId,

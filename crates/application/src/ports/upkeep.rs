@@ -1,21 +1,21 @@
-//! What is due by the clock.
+//! Work that is due by the clock.
 
 use async_trait::async_trait;
 
 use super::StoreResult;
 
-/// What is due by the clock. Every call does at most one small batch, may be repeated and may be cut short;
-/// it returns how much it did, or 1 where it only found nothing to do in what it looked at and has more to look at:
-/// 0 alone means that nothing more is due.
+/// Work that is due by the clock. Each call handles one batch of at most `limit` rows; it may be repeated, and may be
+/// cut short at any point. It returns the number of rows that it changed, or 1 if it changed none but has more rows to
+/// look at: 0 alone means that nothing more is due.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// ISSUABLE templates past their end become EXPIRED.
+    /// Sets ISSUABLE templates that are past their end to EXPIRED.
     async fn expire_templates(&self, limit: usize) -> StoreResult<usize>;
-    /// ISSUED coupons past their end become EXPIRED, with an EXPIRE entry each.
+    /// Sets ISSUED coupons that are past their end to EXPIRED, with an EXPIRE entry each.
     async fn expire_coupons(&self, limit: usize) -> StoreResult<usize>;
-    /// ISSUED coupons of discarded templates become DISCARDED, with a DISCARD entry each.
+    /// Sets ISSUED coupons of discarded templates to DISCARDED, with a DISCARD entry each.
     async fn discard_coupons(&self, limit: usize) -> StoreResult<usize>;
-    /// Old idempotency records, tokens, mails and accounts that nobody verified are deleted, and tokens in mails whose
-    /// time is over are blanked.
+    /// Deletes old idempotency records, tokens, mails and accounts that were not verified in time, and blanks the
+    /// expired tokens in mails.
     async fn clean_up(&self, limit: usize) -> StoreResult<usize>;
 }

@@ -115,14 +115,14 @@ async fn a_server_that_is_down_is_tried_for_a_day() {
 
     // The last try: there is no time for another.
     place.sign_up("b@x.kr").await;
-    place.app.clock = Arc::new(Ahead(mail::TRIED_FOR - SignedDuration::from_secs(1)));
+    place.app.clock = Arc::new(Ahead(mail::MAX_DELIVERY_AGE - SignedDuration::from_secs(1)));
     place.deliver(&down).await;
     let kept = place.mail_to("b@x.kr").await;
     assert_eq!(told(&kept), (MailState::GivenUp, 1, Some("down")));
 
     // Not tried for a day, such as with the program switched off: its link is long dead.
     place.sign_up("c@x.kr").await;
-    place.app.clock = Arc::new(Ahead(mail::TRIED_FOR));
+    place.app.clock = Arc::new(Ahead(mail::MAX_DELIVERY_AGE));
     place.deliver(&down).await;
     let kept = place.mail_to("c@x.kr").await;
     let (state, attempts, error) = told(&kept);
