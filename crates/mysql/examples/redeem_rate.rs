@@ -1,8 +1,8 @@
-//! How many coupons a second are redeemed of one template, without any HTTP around it; then how fast an audit is.
+//! Measures the rate of redemptions of one template without HTTP, and the duration of an audit.
 //!
 //! `cargo run --release -p goodpon-mysql --example redeem_rate -- [COUPONS] [TASKS] [CONNECTIONS]`
 //!
-//! `GOODPON_DATABASE_URL` names the server, where a database of its own is made, and dropped at the end.
+//! `GOODPON_DATABASE_URL` names the server, on which it creates a database, and drops it at the end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write;
@@ -53,7 +53,7 @@ impl Random for HashedCount {
 
 const MERCHANT: i64 = 1;
 
-/// Inserts a template and its coupons, which were issued a while ago, and gives their ids.
+/// Inserts a template and its coupons, and returns the coupons' ids.
 async fn seed(conn: &mut Conn, template: i64, limit_type: u8, coupons: usize) -> Vec<CouponId> {
     let limit = match limit_type {
         0 => "NULL".to_owned(),

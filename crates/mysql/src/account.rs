@@ -1,4 +1,4 @@
-//! Accounts and their verification tokens. Tokens come and go with their account's row locked.
+//! Accounts and their verification tokens. Tokens are added and deleted only while their account's row is locked.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Accounts, NewAccount, NewPassword, NewVerification, StoreResult};
@@ -18,13 +18,13 @@ use crate::{
     columns::Columns,
     fault::{Fault, Result},
     lock::Lock,
-    mail::{self, Kind},
+    mail::{self, MailKind},
     session::Session,
 };
 
 const COLUMNS: &str = "id, email, name, verified, created_at, generation, is_first_generation";
 
-/// Accounts that nobody verified, oldest first: until when they were made, how many.
+/// Selects unverified accounts, oldest first. Parameters: the latest creation time, the number of rows.
 pub(crate) const UNVERIFIED: &str = "SELECT id FROM accounts FORCE INDEX (accounts_unverified)
      WHERE verified = 0 AND created_at <= ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED";
 
@@ -41,7 +41,7 @@ fn read(row: &mut Columns) -> Result<Account> {
     })
 }
 
-/// The account of that id and its password hash.
+/// Loads the account of that id with its password hash.
 async fn load(
     session: &mut Session<'_>,
     id: AccountId,
@@ -55,7 +55,7 @@ async fn load(
     session.first(&sql, (id.0,), read).await
 }
 
-/// The account of that address and its password hash.
+/// Loads the account of that address with its password hash.
 pub(crate) async fn load_by_email(
     session: &mut Session<'_>,
     email: &EmailKey,
@@ -77,14 +77,14 @@ async fn sign_up(
     let key = EmailKey::of(&new.email);
     let found = load_by_email(session, &key, Lock::Exclusive).await?;
     let (id, kind) = match &found {
-        None => (insert(session, &key, new).await?, Kind::First),
+        None => (insert(session, &key, new).await?, MailKind::First),
         Some((account, _)) => {
-            let further = mail::further(session, key.as_str()).await?;
-            if let Err(refusal) = account::sign_up_again(account, &further, session.now) {
+            let resends = mail::resend_times(session, key.as_str()).await?;
+            if let Err(refusal) = account::sign_up_again(account, &resends, session.now) {
                 return Ok(Err(refusal));
             }
             replace(session, account.id, new).await?;
-            (account.id, Kind::Further)
+            (account.id, MailKind::Resend)
         }
     };
     let account = Account {
@@ -117,13 +117,13 @@ async fn insert(session: &mut Session<'_>, key: &EmailKey, new: &NewAccount) -> 
         .await;
     match inserted {
         Ok(id) => Ok(AccountId(id)),
-        // Another sign-up was first since the look: the next try finds its account.
+        // Another sign-up with the address was committed meanwhile: the next run finds its account.
         Err(fault) if fault.is_duplicate() => Err(Fault::Overtaken),
         Err(fault) => Err(fault),
     }
 }
 
-/// Another sign-up takes the place of the one that made this account, whose row is locked.
+/// Replaces the sign-up of an account by another. The account's row is locked.
 async fn replace(session: &mut Session<'_>, id: AccountId, new: &NewAccount) -> Result<()> {
     session
         .run(
@@ -142,13 +142,13 @@ async fn replace(session: &mut Session<'_>, id: AccountId, new: &NewAccount) -> 
         .map(drop)
 }
 
-/// Stores a token in place of all that the account had, with the mail that carries it. The account's row is locked, or
-/// new.
+/// Stores a token, with the mail that carries it, and deletes the account's earlier tokens. The account's row is locked
+/// or new.
 async fn send_token(
     session: &mut Session<'_>,
     account: &Account,
     verification: &NewVerification,
-    kind: Kind,
+    kind: MailKind,
 ) -> Result<()> {
     delete_tokens(session, account.id).await?;
     let token = (
@@ -165,7 +165,7 @@ async fn send_token(
     mail::insert_mail(session, &account.email, verification, kind).await
 }
 
-/// Likewise.
+/// Deletes the account's tokens. The account's row is locked or new.
 async fn delete_tokens(session: &mut Session<'_>, account: AccountId) -> Result<()> {
     session
         .run(
@@ -176,7 +176,10 @@ async fn delete_tokens(session: &mut Session<'_>, account: AccountId) -> Result<
         .map(drop)
 }
 
-async fn token(session: &mut Session<'_>, digest: [u8; 32]) -> Result<Option<VerificationToken>> {
+async fn load_token(
+    session: &mut Session<'_>,
+    digest: [u8; 32],
+) -> Result<Option<VerificationToken>> {
     session
         .first(
             "SELECT account_id, created_at, spent_at IS NOT NULL, tries FROM verification_tokens
@@ -194,23 +197,27 @@ async fn token(session: &mut Session<'_>, digest: [u8; 32]) -> Result<Option<Ver
         .await
 }
 
-/// The token of that digest, and its account with the password hash.
-type Found = (Option<VerificationToken>, Option<(Account, String)>);
+/// A token, and its account with the password hash.
+type TokenAndAccount = (Option<VerificationToken>, Option<(Account, String)>);
 
-async fn find_token(session: &mut Session<'_>, digest: [u8; 32], lock: Lock) -> Result<Found> {
-    let found = match token(session, digest).await? {
+async fn load_token_and_account(
+    session: &mut Session<'_>,
+    digest: [u8; 32],
+    lock: Lock,
+) -> Result<TokenAndAccount> {
+    let found = match load_token(session, digest).await? {
         Some(token) => load(session, token.account_id, lock).await?,
         None => None,
     };
-    // Only with the account's row locked it is known whether this one is still good.
-    Ok((token(session, digest).await?, found))
+    // Read again now that the account's row is locked: only then can the token not be voided any more.
+    Ok((load_token(session, digest).await?, found))
 }
 
 async fn verifiable(
     session: &mut Session<'_>,
     digest: [u8; 32],
 ) -> Result<std::result::Result<Account, VerifyRefusal>> {
-    let (token, found) = find_token(session, digest, Lock::None).await?;
+    let (token, found) = load_token_and_account(session, digest, Lock::None).await?;
     let account = found.as_ref().map(|(account, _)| account);
     Ok(account::verify(token, account, session.now).cloned())
 }
@@ -219,7 +226,7 @@ async fn try_password(
     session: &mut Session<'_>,
     digest: [u8; 32],
 ) -> Result<std::result::Result<(Account, String), TryRefusal>> {
-    let (token, found) = find_token(session, digest, Lock::Exclusive).await?;
+    let (token, found) = load_token_and_account(session, digest, Lock::Exclusive).await?;
     let account = found.as_ref().map(|(account, _)| account);
     if let Err(refusal) = account::try_password(token, account, session.now) {
         return Ok(Err(refusal));
@@ -235,7 +242,7 @@ async fn verify(
     digest: [u8; 32],
     password: Option<&NewPassword>,
 ) -> Result<std::result::Result<Account, VerifyRefusal>> {
-    let (token, found) = find_token(session, digest, Lock::Exclusive).await?;
+    let (token, found) = load_token_and_account(session, digest, Lock::Exclusive).await?;
     let account = found.as_ref().map(|(account, _)| account);
     let account = match account::verify(token, account, session.now) {
         Ok(account) => account.clone(),
@@ -243,7 +250,7 @@ async fn verify(
     };
     let sql = "UPDATE accounts SET verified = 1 WHERE id = ?";
     session.run(sql, (account.id.0,)).await?;
-    // The token is kept for a while, to say that it was spent.
+    // The token is kept for a day, so that its link can answer that it was used.
     let sql = "UPDATE verification_tokens SET spent_at = ? WHERE digest = ?";
     let spent = (micros(session.now), digest.as_slice());
     session.run(sql, spent).await?;
@@ -258,7 +265,7 @@ async fn verify(
     Ok(Ok(account))
 }
 
-/// Of an account whose row is locked.
+/// Sets the password of an account whose row is locked, and ends its access tokens.
 async fn set_password(
     session: &mut Session<'_>,
     account: &mut Account,
@@ -286,23 +293,24 @@ async fn renew(
     verification: &NewVerification,
 ) -> Result<std::result::Result<(), ResendRefusal>> {
     let found = load_by_email(session, email, Lock::Exclusive).await?;
-    let further = mail::further(session, email.as_str()).await?;
+    let resends = mail::resend_times(session, email.as_str()).await?;
     let account = found.as_ref().map(|(account, _)| account);
-    match account::resend(account, &further, session.now) {
+    match account::resend(account, &resends, session.now) {
         Err(refusal) => Ok(Err(refusal)),
-        Ok(account) => send_token(session, account, verification, Kind::Further)
+        Ok(account) => send_token(session, account, verification, MailKind::Resend)
             .await
             .map(Ok),
     }
 }
 
-/// Deletes up to `limit` accounts that nobody verified until then, with their tokens, and returns how many.
-pub(crate) async fn forget_unverified(
+/// Deletes up to `limit` unverified accounts that were created at `latest` or before, with their tokens, and returns
+/// their number.
+pub(crate) async fn delete_unverified(
     session: &mut Session<'_>,
-    until: Timestamp,
+    latest: Timestamp,
     limit: usize,
 ) -> Result<usize> {
-    let due = (micros(until), row_limit(limit));
+    let due = (micros(latest), row_limit(limit));
     let found = session
         .rows(UNVERIFIED, due, |row| row.read().map(AccountId))
         .await?;

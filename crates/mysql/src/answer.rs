@@ -1,17 +1,16 @@
-//! What issues are answered with, to the byte. Remembered answers in Valkey name them by number; a coupon's row does not,
-//! so its answer is the text that successes had when it was accepted.
+//! The answers of issues, byte for byte, each under a number. An idempotency record in Valkey names its answer by that
+//! number. A coupon's row has no number: its answer is the one that successes had when the coupon was accepted.
 
 use goodpon_application::{idempotency::Answer, ports::StoreResult};
 use jiff::Timestamp;
 
 use crate::{Store, codec::micros, session::Session};
 
-/// Bytes of a text that can be kept: it stands in a unique index.
+/// The most bytes of an answer that can be stored: the text is part of a unique index.
 pub const LONGEST_ISSUE_ANSWER: usize = 2_000;
 
 impl Store {
-    /// The number of what an issue is answered with, which is kept from now on if it was not. At most
-    /// [`LONGEST_ISSUE_ANSWER`] bytes.
+    /// Returns the number of an answer of at most [`LONGEST_ISSUE_ANSWER`] bytes; stores it first if it is new.
     ///
     /// # Errors
     /// The database cannot be read or written.
@@ -21,22 +20,22 @@ impl Store {
             "SELECT number FROM issue_answers WHERE is_success = ? AND status = ? AND body = ?";
         self.transact(|session| {
             Box::pin(async move {
-                if let Some(number) = number(session, find, is_success, status, body).await? {
+                if let Some(number) = find_number(session, find, is_success, status, body).await? {
                     return Ok(number);
                 }
-                // Who comes at the same time waits here, and finds it there.
+                // A process that stores the same answer at the same time waits here for the other's commit.
                 let sql = "INSERT INTO issue_answers (is_success, status, body, since) VALUES (?, ?, ?, ?)
                            ON DUPLICATE KEY UPDATE since = LEAST(since, VALUES(since))";
                 let since = micros(session.now);
                 session.run(sql, (is_success, status, body, since)).await?;
-                let number = number(session, find, is_success, status, body).await?;
-                number.ok_or(crate::Fault::Corrupt("an answer that was just written is gone"))
+                let number = find_number(session, find, is_success, status, body).await?;
+                number.ok_or(crate::fault::Fault::Corrupt("an answer that was just written is gone"))
             })
         })
         .await
     }
 
-    /// What was answered under a number.
+    /// Returns the answer of a number.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -58,7 +57,7 @@ impl Store {
         .await
     }
 
-    /// What successes were ever answered with, by when that began, the earliest first.
+    /// Returns the number of each answer that successes ever had, with the time from which they had it, earliest first.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -76,7 +75,7 @@ impl Store {
     }
 }
 
-async fn number(
+async fn find_number(
     session: &mut Session<'_>,
     sql: &str,
     is_success: bool,

@@ -1,15 +1,11 @@
-//! Recomputes what the store holds from coupons and their ledger, in one snapshot.
+//! Recomputes every stored counter and state from coupons and their ledger, in one snapshot.
 //!
-//! Nothing derived is trusted: counters are counted anew, and each coupon's state is replayed from its entries. Coupons
-//! and entries are read side by side in the order of the coupons' ids, page by page: memory grows with the number of
-//! templates only.
+//! Counters are counted again, and each coupon's state is replayed from its entries. Coupons and entries are read side by
+//! side in the order of the coupons' ids, page by page, so that memory grows with the number of templates only.
 
 use std::collections::{HashMap, VecDeque};
 
-use goodpon_application::{
-    audit::{self},
-    ports::Difference,
-};
+use goodpon_application::{audit, ports::Difference};
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     id::{CouponId, HistoryId, TemplateId},
@@ -23,19 +19,19 @@ use crate::{
     columns::Columns,
     coupon_state::{self, Stored},
     fault::{Fault, Result},
-    replay::{self, Line, Replay},
+    replay::{self, EntryRow, Replay},
     session::Session,
     template_row,
 };
 
-/// So many rows are read at once.
-const PAGE: usize = 2_000;
+/// The number of rows that one statement reads.
+const PAGE_ROWS: usize = 2_000;
 
-/// A row's key, and the row, if it can be read.
+/// A row's key, and the row if it can be read.
 type Keyed<K, T> = (K, Result<T>);
 
-/// Coupons in the order of their ids.
-struct Coupons {
+/// Reads coupons in the order of their ids.
+struct CouponReader {
     page: VecDeque<Keyed<CouponId, Stored>>,
     after: CouponId,
 }
@@ -47,11 +43,11 @@ pub(crate) fn coupons_sql() -> String {
     )
 }
 
-impl Coupons {
+impl CouponReader {
     async fn next(&mut self, session: &mut Session<'_>) -> Result<Option<Keyed<CouponId, Stored>>> {
         if self.page.is_empty() {
             let read = |row: &mut Columns| Ok((row.coupon_id()?, coupon_state::read(row)));
-            let values = (self.after.to_bytes(), row_limit(PAGE));
+            let values = (self.after.to_bytes(), row_limit(PAGE_ROWS));
             self.page = session.rows(&coupons_sql(), values, read).await?.into();
         }
         let next = self.page.pop_front();
@@ -62,7 +58,7 @@ impl Coupons {
     }
 }
 
-/// Where an entry stands among those of all coupons.
+/// The key by which entries of all coupons are ordered.
 #[derive(Clone, Copy)]
 struct EntryKey {
     coupon: CouponId,
@@ -70,9 +66,9 @@ struct EntryKey {
     id: HistoryId,
 }
 
-/// Entries in the order of their coupons' ids, then of their places.
-struct Entries {
-    page: VecDeque<Keyed<EntryKey, Line>>,
+/// Reads entries in the order of their coupons' ids, then of their times and ids.
+struct EntryReader {
+    page: VecDeque<Keyed<EntryKey, EntryRow>>,
     after: EntryKey,
 }
 
@@ -86,13 +82,13 @@ pub(crate) fn entries_sql() -> String {
     )
 }
 
-impl Entries {
-    /// The next entry, if it is of a coupon up to `last`.
+impl EntryReader {
+    /// Returns the next entry if its coupon's id is at most `last`.
     async fn next(
         &mut self,
         session: &mut Session<'_>,
         last: CouponId,
-    ) -> Result<Option<Keyed<EntryKey, Line>>> {
+    ) -> Result<Option<Keyed<EntryKey, EntryRow>>> {
         if self.page.is_empty() {
             let EntryKey {
                 coupon,
@@ -106,7 +102,7 @@ impl Entries {
                 recorded_at,
                 recorded_at,
                 id.to_bytes(),
-                row_limit(PAGE),
+                row_limit(PAGE_ROWS),
             );
             let read = |row: &mut Columns| {
                 let key = EntryKey {
@@ -126,20 +122,22 @@ impl Entries {
     }
 }
 
+/// The counts of a template's coupons.
 #[derive(Default)]
-struct Tally {
+struct CouponCounts {
     issued: i64,
     redeemed: i64,
-    /// Up to which user its coupons were discarded, if they are being.
-    passed: Option<Passed>,
+    /// The progress of the walk that discards its coupons; `None` if no walk began.
+    walk: Option<WalkProgress>,
 }
 
-enum Passed {
+enum WalkProgress {
+    /// The walk has passed all users up to this one, inclusive.
     UpTo(String),
     All,
 }
 
-impl Passed {
+impl WalkProgress {
     fn includes(&self, user: &str) -> bool {
         match self {
             Self::UpTo(last) => user <= last.as_str(),
@@ -150,13 +148,13 @@ impl Passed {
 
 #[derive(Default)]
 struct Audit {
-    templates: HashMap<TemplateId, (Template, Tally)>,
+    templates: HashMap<TemplateId, (Template, CouponCounts)>,
     differences: Vec<Difference>,
-    /// Entries recorded before may have been written by a program that kept no amounts.
+    /// Entries recorded before this time may lack amounts, because a release that recorded none may have written them.
     amounts_lack_before: Timestamp,
 }
 
-/// Tells every difference between what is stored and what the ledger says, as the session's snapshot shows it.
+/// Returns every difference between stored values and the ledger, by the session's snapshot.
 pub(crate) async fn run(session: &mut Session<'_>) -> Result<Vec<Difference>> {
     let mut audit = Audit::default();
     audit.check_uniqueness(session).await?;
@@ -169,11 +167,11 @@ pub(crate) async fn run(session: &mut Session<'_>) -> Result<Vec<Difference>> {
     Ok(audit.differences)
 }
 
-/// How long programs of the version before may go on beside this one.
-const UPDATE_TAKES: SignedDuration = SignedDuration::from_hours(24);
+/// The longest time for which processes of the release before may run beside this one.
+const MAX_UPGRADE_TIME: SignedDuration = SignedDuration::from_hours(24);
 
-/// Until when entries without amounts may have been recorded: a day after the step that added them was made. None are
-/// in a schema that was made with them.
+/// Returns the time until which entries without amounts may have been recorded: a day after the schema step that added
+/// amounts. A schema that was created with that step has no such entries.
 async fn amounts_lack_before(session: &mut Session<'_>) -> Result<Timestamp> {
     let sql =
         "SELECT two.reached_at FROM schema_steps two JOIN schema_version one ON one.version = 1
@@ -181,7 +179,9 @@ async fn amounts_lack_before(session: &mut Session<'_>) -> Result<Timestamp> {
     let found = session.first(sql, (), Columns::timestamp).await?;
     Ok(match found {
         None => Timestamp::MIN,
-        Some(updated) => updated.checked_add(UPDATE_TAKES).unwrap_or(Timestamp::MAX),
+        Some(updated) => updated
+            .checked_add(MAX_UPGRADE_TIME)
+            .unwrap_or(Timestamp::MAX),
     })
 }
 
@@ -199,7 +199,7 @@ impl Audit {
         });
     }
 
-    /// That the key is unique is the last word of the issue path; whether it is there at all is seen by counting.
+    /// Counts coupons per user. The issue path relies on a unique index, and this finds out if that is missing.
     async fn check_uniqueness(&mut self, session: &mut Session<'_>) -> Result<()> {
         let sql = "SELECT template_id, user_id, COUNT(*) FROM coupons
                    GROUP BY template_id, user_id HAVING COUNT(*) > 1";
@@ -225,7 +225,9 @@ impl Audit {
         let read = |row: &mut Columns| Ok((TemplateId(row.read()?), template_row::read(row)));
         let mut after = TemplateId(i64::MIN);
         loop {
-            let page = session.rows(&sql, (after.0, row_limit(PAGE)), read).await?;
+            let page = session
+                .rows(&sql, (after.0, row_limit(PAGE_ROWS)), read)
+                .await?;
             let Some((last, _)) = page.last() else {
                 return Ok(());
             };
@@ -233,7 +235,8 @@ impl Audit {
             for (id, template) in page {
                 match template {
                     Ok(template) => {
-                        self.templates.insert(id, (template, Tally::default()));
+                        self.templates
+                            .insert(id, (template, CouponCounts::default()));
                     }
                     Err(fault) => self.unreadable(format!("template {id} row"), &fault),
                 }
@@ -248,22 +251,22 @@ impl Audit {
     async fn read_walks(&mut self, session: &mut Session<'_>) -> Result<()> {
         let sql = "SELECT template_id, passed_user_id, finished FROM discard_walks";
         let read = |row: &mut Columns| {
-            let (template, passed) = (TemplateId(row.read()?), row.read()?);
+            let (template, user) = (TemplateId(row.read()?), row.read()?);
             let is_finished = row.read::<bool>()?;
-            Ok((template, passed, is_finished))
+            Ok((template, user, is_finished))
         };
-        for (id, passed, is_finished) in session.rows(sql, (), read).await? {
-            if let Some((_, tally)) = self.templates.get_mut(&id) {
-                tally.passed = Some(match is_finished {
-                    true => Passed::All,
-                    false => Passed::UpTo(passed),
+        for (id, user, is_finished) in session.rows(sql, (), read).await? {
+            if let Some((_, counts)) = self.templates.get_mut(&id) {
+                counts.walk = Some(match is_finished {
+                    true => WalkProgress::All,
+                    false => WalkProgress::UpTo(user),
                 });
             }
         }
         Ok(())
     }
 
-    /// Each template's redemptions are counted either in its row or in slots.
+    /// Checks that each template's redemptions are counted in one way: in its row if they are limited, else in slots.
     async fn check_slots(&mut self, session: &mut Session<'_>) -> Result<()> {
         let sql = "SELECT r.template_id, r.slot, r.redeem_count FROM template_redemptions r
                    WHERE r.redeem_count <> 0 ORDER BY r.template_id, r.slot";
@@ -298,11 +301,11 @@ impl Audit {
 
     async fn check_coupons(&mut self, session: &mut Session<'_>) -> Result<()> {
         let first = CouponId::from_bytes([0; 16]);
-        let mut coupons = Coupons {
+        let mut coupons = CouponReader {
             page: VecDeque::new(),
             after: first,
         };
-        let mut entries = Entries {
+        let mut entries = EntryReader {
             page: VecDeque::new(),
             after: EntryKey {
                 coupon: first,
@@ -315,26 +318,26 @@ impl Audit {
                 Ok(stored) => self.check_coupon(session, &stored, &mut entries).await?,
                 Err(fault) => {
                     self.unreadable(format!("coupon {id} row"), &fault);
-                    while let Some((key, line)) = entries.next(session, id).await? {
-                        self.check_stray(key, line, id);
+                    while let Some((key, entry)) = entries.next(session, id).await? {
+                        self.check_stray(key, entry, id);
                     }
                 }
             }
         }
         let last = CouponId::from_bytes([0xff; 16]);
-        while let Some((key, line)) = entries.next(session, last).await? {
-            self.check_stray(key, line, first);
+        while let Some((key, entry)) = entries.next(session, last).await? {
+            self.check_stray(key, entry, first);
         }
         Ok(())
     }
 
-    /// An entry of no coupon, unless it is of `unread`, whose row cannot be read.
-    fn check_stray(&mut self, key: EntryKey, line: Result<Line>, unread: CouponId) {
-        match line {
+    /// Reports an entry whose coupon does not exist, unless it is `unread`, a coupon whose row cannot be read.
+    fn check_stray(&mut self, key: EntryKey, entry: Result<EntryRow>, unread: CouponId) {
+        match entry {
             Err(fault) => self.unreadable(format!("history entry {}", key.id), &fault),
             Ok(_) if key.coupon == unread => {}
-            Ok(line) => {
-                self.check_bearing(&line);
+            Ok(entry) => {
+                self.check_fields(&entry);
                 let subject = format!("history entry {} coupon", key.id);
                 self.differ(subject, "one that exists", key.coupon);
             }
@@ -345,22 +348,22 @@ impl Audit {
         &mut self,
         session: &mut Session<'_>,
         stored: &Stored,
-        entries: &mut Entries,
+        entries: &mut EntryReader,
     ) -> Result<()> {
         let coupon = &stored.coupon;
         let mut replay = Replay::new(stored);
-        while let Some((key, line)) = entries.next(session, coupon.id).await? {
-            match line {
-                Ok(line) if key.coupon == coupon.id => {
-                    self.check_entry(&line, coupon, replay.is_its_issue(&line));
-                    let may_lack = line.position.recorded_at < self.amounts_lack_before;
-                    if let Some((expected, found)) = replay.take_amounts(&line, may_lack) {
-                        let subject = format!("history entry {} amounts", line.position.id);
+        while let Some((key, entry)) = entries.next(session, coupon.id).await? {
+            match entry {
+                Ok(entry) if key.coupon == coupon.id => {
+                    self.check_entry(&entry, coupon, replay.is_its_issue(&entry));
+                    let may_lack = entry.position.recorded_at < self.amounts_lack_before;
+                    if let Some((expected, found)) = replay.take_amounts(&entry, may_lack) {
+                        let subject = format!("history entry {} amounts", entry.position.id);
                         self.differ(subject, expected, found);
                     }
-                    replay.take(&line);
+                    replay.take(&entry);
                 }
-                line => self.check_stray(key, line, CouponId::from_bytes([0; 16])),
+                entry => self.check_stray(key, entry, CouponId::from_bytes([0; 16])),
             }
         }
         if replay.issues != 1 {
@@ -375,17 +378,17 @@ impl Audit {
         Ok(())
     }
 
-    /// Counts the coupon, in the state that its entries make, for its template.
+    /// Counts the coupon for its template, in the state that its entries lead to.
     fn count(&mut self, coupon: &Coupon, status: CouponStatus) {
         let subject = format!("coupon {}", coupon.id);
-        let Some((template, tally)) = self.templates.get_mut(&coupon.template_id) else {
+        let Some((template, counts)) = self.templates.get_mut(&coupon.template_id) else {
             let expected = "one that exists";
             return self.differ(format!("{subject} template"), expected, coupon.template_id);
         };
-        tally.issued += 1;
-        tally.redeemed += i64::from(status == CouponStatus::Redeemed);
-        let passed = tally.passed.as_ref();
-        let is_passed = passed.is_some_and(|passed| passed.includes(&coupon.user_id));
+        counts.issued += 1;
+        counts.redeemed += i64::from(status == CouponStatus::Redeemed);
+        let walk = counts.walk.as_ref();
+        let is_passed = walk.is_some_and(|walk| walk.includes(&coupon.user_id));
         let (merchant, template_status) = (template.merchant_id, template.status);
         if merchant != coupon.merchant_id {
             self.differ(format!("{subject} merchant"), merchant, coupon.merchant_id);
@@ -397,45 +400,46 @@ impl Audit {
                 "Discarded",
             );
         }
-        // No sweep would come to it any more.
+        // The walk that should have discarded it has passed its user, and never returns.
         if status == CouponStatus::Issued && is_passed {
             self.differ(format!("{subject} sweep"), "still before it", "passed");
         }
     }
 
-    /// Looks from an entry at its coupon, and at what the entry bears.
-    fn check_entry(&mut self, line: &Line, coupon: &Coupon, is_its_issue: bool) {
-        self.check_bearing(line);
-        let id = line.position.id;
-        if line.template != coupon.template_id {
+    /// Compares an entry with its coupon, and checks the entry's fields.
+    fn check_entry(&mut self, entry: &EntryRow, coupon: &Coupon, is_its_issue: bool) {
+        self.check_fields(entry);
+        let id = entry.position.id;
+        if entry.template != coupon.template_id {
             let subject = format!("history entry {id} template");
-            self.differ(subject, coupon.template_id, line.template);
+            self.differ(subject, coupon.template_id, entry.template);
         }
-        if line.merchant != coupon.merchant_id {
+        if entry.merchant != coupon.merchant_id {
             let subject = format!("history entry {id} merchant");
-            self.differ(subject, coupon.merchant_id, line.merchant);
+            self.differ(subject, coupon.merchant_id, entry.merchant);
         }
-        if line.action == HistoryAction::Issue && !is_its_issue {
+        if entry.action == HistoryAction::Issue && !is_its_issue {
             let expected = "no second ISSUE of its coupon, nor one at another time";
             let found = format!("Issue of {}", coupon.id);
             self.differ(format!("history entry {id} action"), expected, found);
         }
     }
 
-    fn check_bearing(&mut self, line: &Line) {
-        let bears = (line.order_id.is_some(), line.reason.is_some());
-        let expected = line.action.carries();
-        if bears != expected {
+    /// Checks that an entry has exactly the fields of its action, and amounts that fit its template's discount.
+    fn check_fields(&mut self, entry: &EntryRow) {
+        let found = (entry.order_id.is_some(), entry.reason.is_some());
+        let expected = entry.action.carries();
+        if found != expected {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
-            let subject = format!("history entry {} bears", line.position.id);
-            self.differ(subject, text(expected), text(bears));
+            let subject = format!("history entry {} fields", entry.position.id);
+            self.differ(subject, text(expected), text(found));
         }
-        let template = self.templates.get(&line.template);
+        let template = self.templates.get(&entry.template);
         let discount = template.map(|(template, _)| template.terms.discount);
-        let may_lack = line.position.recorded_at < self.amounts_lack_before;
-        let wrong = audit::of_amounts(line.action, line.amounts, discount, may_lack);
+        let may_lack = entry.position.recorded_at < self.amounts_lack_before;
+        let wrong = audit::of_amounts(entry.action, entry.amounts, discount, may_lack);
         if let Some((expected, found)) = wrong {
-            let subject = format!("history entry {} amounts", line.position.id);
+            let subject = format!("history entry {} amounts", entry.position.id);
             self.differ(subject, expected, found);
         }
     }
@@ -443,9 +447,9 @@ impl Audit {
     fn check_templates(&mut self) {
         let mut templates: Vec<_> = std::mem::take(&mut self.templates).into_values().collect();
         templates.sort_by_key(|(template, _)| template.id);
-        for (template, tally) in templates {
-            let told = audit::of_template(&template, tally.issued, tally.redeemed);
-            self.differences.extend(told);
+        for (template, counts) in templates {
+            let differences = audit::of_template(&template, counts.issued, counts.redeemed);
+            self.differences.extend(differences);
         }
     }
 }

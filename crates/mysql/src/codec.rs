@@ -1,4 +1,4 @@
-//! How domain values rest in columns.
+//! The forms in which domain values are stored in columns.
 
 use goodpon_domain::{
     coupon::CouponStatus,
@@ -14,12 +14,12 @@ use crate::{
     fault::{Fault, Result},
 };
 
-/// Microseconds since the epoch.
+/// Returns a time as it is stored: microseconds since the epoch.
 pub(crate) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-/// A LIMIT of so many rows.
+/// Returns the parameter of a LIMIT of `rows` rows.
 pub(crate) fn row_limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
@@ -30,12 +30,12 @@ macro_rules! stored_as {
         pub(crate) mod $name {
             use super::*;
 
-            /// To store.
+            /// Returns the code to store.
             pub(crate) const fn code(value: $type) -> i64 {
                 match value { $(<$type>::$variant => $code,)+ }
             }
 
-            /// From the store.
+            /// Reads a stored code.
             pub(crate) fn read(columns: &mut Columns) -> Result<$type> {
                 match columns.read::<i64>()? {
                     $($code => Ok(<$type>::$variant),)+

@@ -20,7 +20,7 @@ impl Columns {
         Self { row, next: 0 }
     }
 
-    /// The next column.
+    /// Reads the next column.
     pub(crate) fn read<T: FromValue>(&mut self) -> Result<T> {
         let column = self.next;
         self.next += 1;
@@ -31,13 +31,13 @@ impl Columns {
         }
     }
 
-    /// The next column: microseconds since the epoch.
+    /// Reads the next column, which is a time in microseconds since the epoch.
     pub(crate) fn timestamp(&mut self) -> Result<Timestamp> {
         let micros = self.read()?;
         Timestamp::from_microsecond(micros).map_err(|_| Fault::Corrupt("time beyond the calendar"))
     }
 
-    /// Likewise, or null.
+    /// Reads the next column, which is a time in microseconds since the epoch or null.
     pub(crate) fn optional_timestamp(&mut self) -> Result<Option<Timestamp>> {
         let micros: Option<i64> = self.read()?;
         let time = |micros| {
@@ -47,7 +47,7 @@ impl Columns {
         micros.map(time).transpose()
     }
 
-    /// The next two columns: an entry's order amount and discount.
+    /// Reads the next two columns, which are an entry's order amount and discount.
     pub(crate) fn amounts(&mut self) -> Result<Amounts> {
         Ok(Amounts {
             order: self.read()?,
@@ -55,7 +55,7 @@ impl Columns {
         })
     }
 
-    /// The next column: so many bytes.
+    /// Reads the next column, which has exactly `N` bytes.
     pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
         let bytes: Vec<u8> = self.read()?;
         bytes
@@ -63,7 +63,7 @@ impl Columns {
             .map_err(|_| Fault::Corrupt("bytes of another length"))
     }
 
-    /// Likewise, or null.
+    /// Reads the next column, which has exactly `N` bytes or is null.
     pub(crate) fn optional_bytes<const N: usize>(&mut self) -> Result<Option<[u8; N]>> {
         let bytes: Option<Vec<u8>> = self.read()?;
         bytes
@@ -75,12 +75,12 @@ impl Columns {
             .transpose()
     }
 
-    /// The next column: a coupon's id.
+    /// Reads the next column, which is a coupon's id.
     pub(crate) fn coupon_id(&mut self) -> Result<CouponId> {
         self.bytes().map(CouponId::from_bytes)
     }
 
-    /// The next column: a history entry's id.
+    /// Reads the next column, which is a history entry's id.
     pub(crate) fn history_id(&mut self) -> Result<HistoryId> {
         self.bytes().map(HistoryId::from_bytes)
     }

@@ -13,8 +13,8 @@ use crate::{
     Store, codec::row_limit, columns::Columns, coupon_state, lock::Lock, redemption, template_row,
 };
 
-/// A user's coupons in any state, with their templates: the server stops at the limit. Redemptions in slots are not
-/// counted, for only a limit matters to the holder of a coupon.
+/// Selects a user's coupons of any state, with their templates. Redemptions that are counted in slots are left out of the
+/// templates' counts: they matter only to templates with a limit, which have none.
 pub(crate) fn held_sql() -> String {
     format!(
         "SELECT {}, {} FROM coupons c FORCE INDEX (coupons_by_user)
@@ -31,10 +31,10 @@ impl Coupons for Store {
         &self,
         merchant: MerchantId,
         user_id: &str,
-        most: usize,
+        max: usize,
     ) -> StoreResult<Option<Vec<HeldCoupon>>> {
         let sql = held_sql();
-        let limit = row_limit(most.saturating_add(1));
+        let limit = row_limit(max.saturating_add(1));
         let read = |row: &mut Columns| {
             Ok(HeldCoupon {
                 coupon: coupon_state::read(row)?.coupon,
@@ -44,7 +44,7 @@ impl Coupons for Store {
         let mut held = self
             .read(|session| Box::pin(session.rows(&sql, (merchant.0, user_id, limit), read)))
             .await?;
-        if held.len() > most {
+        if held.len() > max {
             return Ok(None);
         }
         held.retain(|one: &HeldCoupon| one.coupon.status == CouponStatus::Issued);
@@ -68,7 +68,7 @@ impl Coupons for Store {
                 redemption::redeem(session, request, key).await
             })
         });
-        self.one_of_a_key(key, run).await
+        self.run_with_key(key, run).await
     }
 
     async fn cancel(
@@ -83,7 +83,7 @@ impl Coupons for Store {
                 redemption::cancel(session, request, key).await
             })
         });
-        self.one_of_a_key(key, run).await
+        self.run_with_key(key, run).await
     }
 
     async fn peek(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {

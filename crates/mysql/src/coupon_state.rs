@@ -1,4 +1,4 @@
-//! A coupon as its row has it, and when its next entry may be recorded.
+//! A coupon as its row has it, and the earliest time of its next entry.
 
 use goodpon_domain::{
     coupon::Coupon,
@@ -11,7 +11,7 @@ use crate::{codec::coupon_status, columns::Columns, fault::Result};
 /// A coupon as it is stored.
 pub(crate) struct Stored {
     pub(crate) coupon: Coupon,
-    /// When its last entry was recorded.
+    /// The time at which its last entry was recorded.
     pub(crate) changed_at: Timestamp,
 }
 
@@ -37,10 +37,10 @@ pub(crate) fn read(row: &mut Columns) -> Result<Stored> {
 }
 
 impl Stored {
-    /// When its next entry is recorded. Processes have clocks of their own, and a coupon's entries must stand in the
-    /// order in which they happened.
-    pub(crate) fn next_at(&self, now: Timestamp) -> Timestamp {
-        let behind = self.changed_at.checked_add(SignedDuration::from_micros(1));
-        behind.map_or(now, |behind| behind.max(now))
+    /// Returns the time of the coupon's next entry: `now`, or a microsecond after the last entry if that is later. The
+    /// clocks of processes differ, but a coupon's entries must be in the order in which they happened.
+    pub(crate) fn next_entry_at(&self, now: Timestamp) -> Timestamp {
+        let earliest = self.changed_at.checked_add(SignedDuration::from_micros(1));
+        earliest.map_or(now, |earliest| earliest.max(now))
     }
 }

@@ -1,4 +1,4 @@
-//! Mail is delivered by one process at a time: two at once would send the same mail twice.
+//! The lease for mail delivery. One process at a time delivers: two would send the same mail twice.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Backlog, Outbox, QueuedMail, StoreResult, StoredMail};
@@ -6,18 +6,18 @@ use jiff::Timestamp;
 
 use crate::{Store, gate::NOW};
 
-/// For how long a process that does not come back keeps others from delivering. Each look for due mails renews it; what
-/// one look found is begun within a second and takes half a minute, so that it is over long before another process begins.
-const LEASED_FOR_MICROS: i64 = 120_000_000;
+/// The duration of the lease, which each read of due mails renews. The mails of one read are sent within about half a
+/// minute, long before another process can take the lease.
+const LEASE_MICROS: i64 = 120_000_000;
 
-/// The outbox as the processes of an installation share it: mails are due to whoever holds the lease.
+/// The outbox as the processes of an installation share it: only the process that has the lease finds mails due.
 pub struct SharedOutbox {
     store: Store,
     holder: [u8; 16],
 }
 
 impl SharedOutbox {
-    /// The outbox of `store`, for this process.
+    /// Makes this process's view of the outbox of `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
         let mut holder = [0; 16];
@@ -25,35 +25,33 @@ impl SharedOutbox {
         Self { store, holder }
     }
 
-    /// Takes the lease, or holds it for longer. Whether it is this process's now.
-    async fn lease(&self) -> StoreResult<bool> {
+    /// Takes or renews the lease, and returns whether this process has it now.
+    async fn take_lease(&self) -> StoreResult<bool> {
         let holder = self.holder;
-        let held = self
+        let changed_rows = self
             .store
             .transact(|session| {
                 Box::pin(async move {
                     let make =
                         "INSERT IGNORE INTO leases (name, holder, until) VALUES ('mail', ?, 0)";
                     session.run(make, (holder,)).await?;
-                    // One that is held is at least a microsecond later, so that the row changes.
+                    // A renewed lease ends at least a microsecond later, so that the row counts as changed.
                     let take = format!(
                         "UPDATE leases SET holder = ?, until = GREATEST(until + 1, {NOW} + ?)
                          WHERE name = 'mail' AND (holder = ? OR until < {NOW})"
                     );
-                    session
-                        .run(&take, (holder, LEASED_FOR_MICROS, holder))
-                        .await
+                    session.run(&take, (holder, LEASE_MICROS, holder)).await
                 })
             })
             .await?;
-        Ok(held > 0)
+        Ok(changed_rows > 0)
     }
 }
 
 #[async_trait]
 impl Outbox for SharedOutbox {
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
-        match self.lease().await? {
+        match self.take_lease().await? {
             true => self.store.due(limit).await,
             false => Ok(Vec::new()),
         }

@@ -1,32 +1,32 @@
-//! What goes wrong between us and the server, and what follows from it.
+//! The failures of sessions, and how each is handled: repeated, answered 503 or 500, its connection closed or kept.
 
 use std::time::Duration;
 
 use goodpon_application::ports::StoreError;
 use mysql_async::{DriverError, Error};
 
-/// What goes wrong in a session.
+/// A failure of a session.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The server or the way there.
+    /// An error of the server, of the connection or of the driver.
     #[error("{0}")]
     Sql(#[from] Error),
-    /// No answer in time.
+    /// The server did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
-    /// All connections are in use, or none could be made in time.
+    /// All connections are in use, or none could be opened in time.
     #[error("no connection to the database could be had in time")]
     NoConnection,
     /// A stored value that no version of this program writes.
     #[error("the database holds what goodpon did not write: {0}")]
     Corrupt(&'static str),
-    /// Statements of ours that do not fit: nothing of their transaction counts.
+    /// A mistake in our own statements. Their transaction is rolled back.
     #[error("goodpon is wrong about its own statements: {0}")]
     Script(&'static str),
-    /// Another transaction was first: the whole is to be run again, and decides anew.
+    /// Another transaction was first: this one is to be run again from the start.
     #[error("overtaken by another transaction, again and again")]
     Overtaken,
-    /// The connection was lost while the server was told to commit.
+    /// The connection was lost during the COMMIT.
     #[error("the connection was lost at the commit: {0}")]
     Commit(Box<Fault>),
 }
@@ -37,13 +37,13 @@ pub(crate) type Result<T> = std::result::Result<T, Fault>;
 const DUPLICATE_COLUMN: u16 = 1060;
 const DUPLICATE_KEY_NAME: u16 = 1061;
 const DUPLICATE_KEY: u16 = 1062;
-/// A column or key was to be dropped that the table does not have.
+/// The column or key to be dropped does not exist.
 const NOTHING_TO_DROP: u16 = 1091;
-/// What a server says of a value that a column does not take: missing, out of range, not of its character set, too
-/// long, against a check (by MySQL's number and by MariaDB's).
-const VALUES: [u16; 6] = [1048, 1264, 1366, 1406, 3819, 4025];
+/// A column does not take the value: it is null, out of range, not of the column's character set, too long, or against a
+/// check (MySQL's number and MariaDB's).
+const BAD_VALUES: [u16; 6] = [1048, 1264, 1366, 1406, 3819, 4025];
 
-/// The server has as many prepared statements as it takes.
+/// The server has the most prepared statements that it allows.
 const TOO_MANY_PREPARED: u16 = 1461;
 /// A statement of that kind cannot be prepared.
 const CANNOT_BE_PREPARED: u16 = 1295;
@@ -52,17 +52,17 @@ const DEADLOCK: u16 = 1213;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const RECORD_CHANGED: u16 = 1020;
 
-/// What a server says on a connection that it closes: killed (by MySQL's name and by MariaDB's), idle for too long.
+/// The server closes the connection: it was killed (MySQL's number and MariaDB's), or idle for too long.
 const CLOSED_BY_SERVER: [u16; 3] = [1053, 1927, 4031];
 
-/// What a server says that takes no writes.
+/// The server takes no writes.
 const READ_ONLY: [u16; 3] = [1290, 1792, 1836];
 
-/// What a server says that knows no such user, password or database, or gives that user no right to it.
+/// The server knows no such user, password or database, or the user has no right to the database.
 const REFUSALS: [u16; 4] = [1044, 1045, 1049, 1142];
 
-/// Errors of the server that say that it cannot serve now: too many connections, shutting down, out of space or
-/// memory, read only, a statement cut off, no such user or database any more.
+/// The server cannot serve now: too many connections, shutting down, out of space or memory, read only, statement cut
+/// off, user or database not there any more.
 const OUTAGES: [u16; 27] = [
     1021, 1023, 1026, 1030, 1037, 1038, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1152, 1161,
     1180, 1203, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031,
@@ -76,34 +76,35 @@ impl Fault {
         }
     }
 
-    /// Whether a row was refused because a unique key has it already.
+    /// Returns whether a row was refused because a unique key has its value already.
     pub(crate) fn is_duplicate(&self) -> bool {
         self.code() == Some(DUPLICATE_KEY)
     }
 
-    /// Whether a column or key was to be added that the table has, or to be dropped that it does not have.
+    /// Returns whether a schema statement failed because it was done before: the column or key exists already, or, if it
+    /// was to be dropped, does not exist.
     pub(crate) fn is_done_already(&self) -> bool {
         self.code().is_some_and(|code| {
             [DUPLICATE_COLUMN, DUPLICATE_KEY_NAME, NOTHING_TO_DROP].contains(&code)
         })
     }
 
-    /// Whether the statement is fine and only cannot be prepared, now or at all.
-    pub(crate) fn is_about_preparing(&self) -> bool {
+    /// Returns whether only the preparation failed, so that the statement may succeed as text.
+    pub(crate) fn is_failed_prepare(&self) -> bool {
         self.code()
             .is_some_and(|code| [TOO_MANY_PREPARED, CANNOT_BE_PREPARED].contains(&code))
     }
 
-    /// Whether a row was refused for what it says, or because a unique key has it already.
+    /// Returns whether a row was refused for its values, or because a unique key has one of them already.
     pub(crate) fn is_about_a_row(&self) -> bool {
-        self.is_duplicate() || self.code().is_some_and(|code| VALUES.contains(&code))
+        self.is_duplicate() || self.code().is_some_and(|code| BAD_VALUES.contains(&code))
     }
 
-    /// Whether the whole transaction may be run again at once: nothing of it was committed, and it may well succeed.
+    /// Returns whether the whole transaction may be run again: nothing of it was committed, and it is likely to succeed.
     pub(crate) fn may_be_repeated(&self) -> bool {
         match self {
             Self::Overtaken => true,
-            // A connection that broke took its transaction along.
+            // The server rolls a transaction back when its connection breaks.
             Self::Sql(_) if self.is_broken_connection() => true,
             Self::Sql(_) => self
                 .code()
@@ -116,13 +117,13 @@ impl Fault {
         }
     }
 
-    /// Whether the server answers and does not let this user to this database: no waiting helps.
+    /// Returns whether the server refuses this user or database, so that waiting does not help.
     pub(crate) fn is_refusal(&self) -> bool {
         self.code().is_some_and(|code| REFUSALS.contains(&code))
     }
 
-    /// Whether the server, told to commit, did not, and says so. Whoever is interrupted at that moment cannot know.
-    pub(crate) fn is_surely_undone(&self) -> bool {
+    /// Returns whether a COMMIT surely failed, because the server itself says so. Any other error leaves the outcome open.
+    pub(crate) fn is_surely_rolled_back(&self) -> bool {
         self.code()
             .is_some_and(|code| code == DEADLOCK || READ_ONLY.contains(&code))
     }
@@ -136,8 +137,8 @@ impl Fault {
         }
     }
 
-    /// Whether other connections to this server are likely to be of no use either: it is gone, or no longer the one
-    /// that takes writes.
+    /// Returns whether the other connections to this server are likely to be useless too: the server is gone, or takes no
+    /// writes any more.
     pub(crate) fn concerns_all_connections(&self) -> bool {
         match self {
             Self::Commit(lost) => lost.concerns_all_connections(),
@@ -148,7 +149,7 @@ impl Fault {
         }
     }
 
-    /// Whether the connection must not be used again: it is broken, or its server has a role that we cannot use.
+    /// Returns whether the connection must not be used again: it is broken, or its server cannot serve.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self.code() {
             Some(code) => OUTAGES.contains(&code),
@@ -156,7 +157,7 @@ impl Fault {
         }
     }
 
-    /// How long to wait before try number `tries` + 1.
+    /// Returns the wait before the next run, after `tries` runs: 2 ms, doubled each time, up to 64 ms.
     pub(crate) fn pause_before_retry(tries: u32) -> Duration {
         Duration::from_millis(1 << tries.min(6))
     }
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    fn said(code: u16) -> Fault {
+    fn server_error(code: u16) -> Fault {
         let (message, state) = (String::new(), String::new());
         Fault::Sql(Error::Server(ServerError {
             code,
@@ -206,16 +207,16 @@ mod tests {
         }))
     }
 
-    /// Servers of either make say it in their own way, or just close.
     #[test]
-    fn whoever_is_killed_runs_again_but_not_after_its_commit() {
+    fn a_killed_transaction_runs_again_but_not_after_its_commit() {
         for code in CLOSED_BY_SERVER {
-            let fault = said(code);
+            let fault = server_error(code);
             assert!(fault.may_be_repeated() && fault.spoils_connection());
-            assert!(!fault.is_surely_undone());
+            assert!(!fault.is_surely_rolled_back());
             let commit = Fault::Commit(Box::new(fault));
             assert!(!commit.may_be_repeated() && commit.concerns_all_connections());
         }
-        assert!(said(DEADLOCK).is_surely_undone() && !said(DEADLOCK).spoils_connection());
+        let deadlock = server_error(DEADLOCK);
+        assert!(deadlock.is_surely_rolled_back() && !deadlock.spoils_connection());
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the database answers, and whether what it holds is right.
+//! The health of the database, and the audit of its data.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{
@@ -7,7 +7,7 @@ use goodpon_application::ports::{
 
 use crate::{Store, audit, fault::Result, session::Session};
 
-/// Writes a row and takes it back: a server that only reads, or has no room, says so.
+/// Writes a row and rolls back, which fails on a server that is read-only or has no space.
 async fn try_write(session: &mut Session<'_>) -> Result<()> {
     session.begin().await?;
     let id = session.history_id(session.now).to_bytes();
@@ -17,7 +17,7 @@ async fn try_write(session: &mut Session<'_>) -> Result<()> {
 }
 
 impl Store {
-    async fn ask(&self) -> std::result::Result<(), String> {
+    async fn probe(&self) -> std::result::Result<(), String> {
         self.check().await.map_err(|error| error.to_string())?;
         let written = self.read(|session| Box::pin(try_write(session))).await;
         written.map_err(|error| match error {
@@ -31,7 +31,7 @@ impl Health for Store {
     async fn check(&self) -> Vec<DependencyHealth> {
         vec![DependencyHealth {
             name: "mysql",
-            problem: self.ask().await.err(),
+            problem: self.probe().await.err(),
             is_vital: true,
         }]
     }
@@ -40,7 +40,7 @@ impl Health for Store {
 #[async_trait]
 impl Audit for Store {
     async fn audit(&self) -> StoreResult<Vec<Difference>> {
-        self.scan_at_once(|session| Box::pin(audit::run(session)))
+        self.scan_snapshot(|session| Box::pin(audit::run(session)))
             .await
     }
 }

@@ -1,7 +1,7 @@
-//! The ledger of what happened to coupons, page by page.
+//! The coupon history, page by page.
 //!
-//! Every page is read along an index in the order of time and id, from its cursor on. A user's page has no such index:
-//! it is merged from the first entries of each of their coupons.
+//! A page is read along an index in the order of time and id, beginning at its cursor. No index has the entries of a user
+//! in that order, so a user's page is merged from the first entries of each of the user's coupons.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Direction, Histories, HistoryFilter, StoreResult};
@@ -43,7 +43,8 @@ impl Query {
 }
 
 impl Page<'_> {
-    /// Entries of which there are few in an order; then those of a template; else all of the merchant.
+    /// Returns the query of a page that is not a user's. It reads along the index of the filter that leaves the fewest
+    /// entries: the order, else the template, else all of the merchant.
     pub(crate) fn query(&self) -> Query {
         let index = match (&self.filter.order_id, self.filter.template_id) {
             (Some(_), _) => "coupon_histories_by_order",
@@ -69,7 +70,7 @@ impl Page<'_> {
             query.add(" AND c.user_id = ?", [user.as_str().into()]);
         }
         if let Some(template) = self.filter.template_id {
-            // Another merchant's is found out at once, not entry by entry.
+            // Compares the owner once, so that another merchant's template is not read entry by entry.
             let values = [template.0.into(), self.merchant.0.into()];
             query.add(" AND h.template_id = ? AND t.merchant_id = ?", values);
         }
@@ -77,7 +78,7 @@ impl Page<'_> {
         query
     }
 
-    /// Adds which entries stand on the page as far as their place tells, and their order.
+    /// Adds the conditions on time and id, the order, and the limit.
     fn add_range(&self, query: &mut Query) {
         if let Some(from) = self.filter.from {
             query.add(" AND h.recorded_at >= ?", [micros(from).into()]);
@@ -104,8 +105,8 @@ impl Page<'_> {
         );
     }
 
-    /// The user's coupons that may have entries on the page: a coupon's entries lie between its issue and its last
-    /// change.
+    /// Returns the query of the user's coupons that may have entries on the page: those whose issue and last change
+    /// enclose a part of the page's time.
     pub(crate) fn coupons_query(&self, user: &str) -> Query {
         let index = match self.filter.template_id {
             Some(_) => "coupons_one_for_each_user",
@@ -137,7 +138,7 @@ impl Page<'_> {
         query
     }
 
-    /// The first entries of each of these coupons.
+    /// Returns the query of the first entries of each of these coupons.
     pub(crate) fn entries_query(&self, coupons: &[CouponId]) -> Query {
         let mut one = Query::default();
         one.add(
@@ -158,16 +159,16 @@ impl Page<'_> {
     }
 }
 
-/// A coupon of a user.
-struct Own {
+/// A coupon of the user.
+struct UserCoupon {
     id: CouponId,
     template: TemplateId,
     template_name: String,
 }
 
-/// Of so many coupons at most entries are asked for at a time, and few counts are asked for, so that few statements
-/// are prepared.
-const AT_A_TIME: [usize; 3] = [1, 8, 48];
+/// The numbers of coupons whose entries one statement may ask for. There are only a few, so that few statements are
+/// prepared; the last one is the most.
+const COUPONS_PER_STATEMENT: [usize; 3] = [1, 8, 48];
 
 async fn user_page(
     session: &mut Session<'_>,
@@ -175,21 +176,22 @@ async fn user_page(
     user: &str,
 ) -> Result<Vec<HistoryEntry>> {
     let Query { sql, values } = page.coupons_query(user);
-    let read_own = |row: &mut Columns| {
-        Ok(Own {
+    let read_coupon = |row: &mut Columns| {
+        Ok(UserCoupon {
             id: row.coupon_id()?,
             template: TemplateId(row.read()?),
             template_name: row.read()?,
         })
     };
-    let own = session.rows(&sql, values, read_own).await?;
+    let coupons = session.rows(&sql, values, read_coupon).await?;
     let mut entries: Vec<HistoryEntry> = Vec::new();
-    let [.., most] = AT_A_TIME;
-    for some in own.chunks(most) {
+    let [.., max] = COUPONS_PER_STATEMENT;
+    for some in coupons.chunks(max) {
         let mut ids: Vec<CouponId> = some.iter().map(|coupon| coupon.id).collect();
-        let count = AT_A_TIME.into_iter().find(|count| *count >= ids.len());
-        // Nothing bears this id.
-        ids.resize(count.unwrap_or(most), CouponId::from_bytes([0; 16]));
+        let mut counts = COUPONS_PER_STATEMENT.into_iter();
+        let count = counts.find(|count| *count >= ids.len());
+        // Fills the list up with an id that no coupon has.
+        ids.resize(count.unwrap_or(max), CouponId::from_bytes([0; 16]));
         let Query { sql, values } = page.entries_query(&ids);
         let read = |row: &mut Columns| {
             let position = read_position(row)?;
@@ -272,7 +274,7 @@ impl Histories for Store {
             after,
             limit,
         };
-        // An order has few entries, whoever's it is.
+        // A page with an order is read by the order even if it has a user: an order has few entries.
         let user = filter
             .user_id
             .as_ref()

@@ -1,5 +1,5 @@
-//! Remembered answers, stored as one with what they tell: of redemptions and cancellations. An issue's record is its
-//! coupon.
+//! The stored answers of redemptions and cancellations under their idempotency keys, each written in the transaction of
+//! its effect. An issue has no record here: its coupon's row is the record.
 
 use goodpon_application::{
     idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
@@ -11,8 +11,8 @@ use crate::{
     Store, codec::micros, columns::Columns, fault::Result, script::Script, session::Session,
 };
 
-/// An answer under its key, old or not.
-pub(crate) struct Record {
+/// An answer as it is stored under its key; it may be older than the retention of answers.
+pub(crate) struct StoredAnswer {
     body: [u8; 16],
     answer: Answer,
     stored_at: Timestamp,
@@ -21,8 +21,8 @@ pub(crate) struct Record {
 /// The columns that [`read`] reads, of `idempotency_records` as `r`.
 pub(crate) const COLUMNS: &str = "r.body, r.status, r.answer, r.stored_at";
 
-/// Reads [`COLUMNS`], which are null where there is no record.
-pub(crate) fn read(row: &mut Columns) -> Result<Option<Record>> {
+/// Reads [`COLUMNS`], which are null if there is no stored answer.
+pub(crate) fn read(row: &mut Columns) -> Result<Option<StoredAnswer>> {
     let (body, status) = (row.optional_bytes()?, row.read::<Option<u16>>()?);
     let (answer, stored_at) = (row.read::<Option<Vec<u8>>>()?, row.optional_timestamp()?);
     let (Some(body), Some(status), Some(answer), Some(stored_at)) =
@@ -30,7 +30,7 @@ pub(crate) fn read(row: &mut Columns) -> Result<Option<Record>> {
     else {
         return Ok(None);
     };
-    Ok(Some(Record {
+    Ok(Some(StoredAnswer {
         body,
         answer: Answer {
             status,
@@ -40,8 +40,9 @@ pub(crate) fn read(row: &mut Columns) -> Result<Option<Record>> {
     }))
 }
 
-impl Record {
-    fn counts(&self, now: Timestamp) -> bool {
+impl StoredAnswer {
+    /// Returns whether it is still replayed at `now` (contract §3.1).
+    fn is_valid(&self, now: Timestamp) -> bool {
         self.stored_at > now - KEPT_FOR
     }
 
@@ -53,32 +54,33 @@ impl Record {
     }
 }
 
-/// The record under a key.
-pub(crate) async fn find(session: &mut Session<'_>, key: [u8; 16]) -> Result<Option<Record>> {
+/// Returns the answer that is stored under a key.
+pub(crate) async fn find(session: &mut Session<'_>, key: [u8; 16]) -> Result<Option<StoredAnswer>> {
     let sql = format!("SELECT {COLUMNS} FROM idempotency_records r WHERE r.id = ?");
     let found = session.first(&sql, (key,), read).await?;
     Ok(found.flatten())
 }
 
-/// How a request ends whose key was used before; `None` where it is to run.
+/// Returns the outcome of a request whose key was used before; `None` if the request is to run.
 pub(crate) fn recall<T>(
-    record: Option<&Record>,
+    stored: Option<&StoredAnswer>,
     idempotency: Option<&Idempotency<T>>,
     now: Timestamp,
 ) -> Option<Outcome<T>> {
-    let record = record.filter(|record| record.counts(now))?;
-    Some(match record.body == idempotency?.body {
-        true => Outcome::Replayed(record.answer.clone()),
+    let stored = stored.filter(|stored| stored.is_valid(now))?;
+    Some(match stored.body == idempotency?.body {
+        true => Outcome::Replayed(stored.answer.clone()),
         false => Outcome::PayloadMismatch,
     })
 }
 
-/// Adds to `script` what remembers an outcome. `old` is the record that was found under the key and counts no more.
-/// Another request with the key that was first makes the script fail with [`crate::fault::Fault::Overtaken`].
+/// Adds to `script` the statements that store the answer of an outcome. `old` is the answer that was found under the key
+/// and is not valid any more. If another request with the key was first, the script fails with
+/// [`crate::fault::Fault::Overtaken`].
 pub(crate) fn remember<T>(
     script: &mut Script,
     idempotency: Option<&Idempotency<T>>,
-    old: Option<&Record>,
+    old: Option<&StoredAnswer>,
     outcome: &T,
     now: Timestamp,
 ) {
@@ -87,12 +89,12 @@ pub(crate) fn remember<T>(
     };
     let (key, answer) = (&idempotency.key, (idempotency.render)(outcome));
     if let Some(old) = old {
-        script.say(
+        script.add(
             "DELETE FROM idempotency_records WHERE id = ? AND stored_at = ?",
             [key.into(), micros(old.stored_at).into()],
         );
     }
-    script.say(
+    script.add(
         "INSERT INTO idempotency_records (id, body, status, answer, stored_at) VALUES (?, ?, ?, ?, ?)",
         [
             key.into(),
@@ -105,9 +107,9 @@ pub(crate) fn remember<T>(
 }
 
 impl Store {
-    /// Runs a request that may bear a key. In this process at most one of a key is on its way at a time; across
-    /// processes the record's own key decides.
-    pub(crate) async fn one_of_a_key<T>(
+    /// Runs a request that may have a key. Within this process one request of a key runs at a time; among processes the
+    /// primary key of the stored answer decides.
+    pub(crate) async fn run_with_key<T>(
         &self,
         idempotency: Option<&Idempotency<T>>,
         run: impl Future<Output = StoreResult<Outcome<T>>>,
@@ -122,15 +124,15 @@ impl Store {
         run.await
     }
 
-    /// What is known of a key, changing nothing.
+    /// Looks a key up; changes nothing.
     pub(crate) async fn peek_key(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
         if self.inner.in_flight.contains(key) {
             return Ok(Peek::Processing);
         }
         let read = async |session: &mut Session<'_>| {
-            let record = find(session, key).await?;
-            let record = record.filter(|record| record.counts(session.now));
-            Ok(record.map_or(Peek::Free, |record| record.peek(body)))
+            let stored = find(session, key).await?;
+            let stored = stored.filter(|stored| stored.is_valid(session.now));
+            Ok(stored.map_or(Peek::Free, |stored| stored.peek(body)))
         };
         self.read(|session| Box::pin(read(session))).await
     }

@@ -1,4 +1,4 @@
-//! The writing of the ledger: entries of coupons, and what follows from them.
+//! Writes postings: the state of a coupon and its ledger entries.
 
 use goodpon_domain::{id::HistoryId, ledger::Posting};
 use jiff::Timestamp;
@@ -9,9 +9,9 @@ use crate::{
     script::Script,
 };
 
-/// Adds to `script` a decision about a coupon but for its template's counters: its state and its entries, all recorded
-/// at `at`, the first under `id` and the others behind it. The script fails with [`crate::fault::Fault::Overtaken`] if
-/// the coupon was changed since it was read.
+/// Adds to `script` the writes of a posting, except those of the template's counters: the coupon's state, and its entries,
+/// all recorded at `at`, the first with id `id` and the others with the ids after it. The script fails with
+/// [`crate::fault::Fault::Overtaken`] if the coupon was changed since it was read.
 pub(crate) fn post(
     script: &mut Script,
     stored: &Stored,
@@ -21,7 +21,7 @@ pub(crate) fn post(
 ) {
     let Stored { coupon, changed_at } = stored;
     let (coupon_id, at) = (coupon.id.to_bytes(), micros(at));
-    script.must(
+    script.add_must_change(
         "UPDATE coupons SET status = ?, changed_at = ?, order_id = ? WHERE id = ? AND changed_at = ?",
         [
             coupon_status::code(posting.state.status).into(),
@@ -33,7 +33,7 @@ pub(crate) fn post(
     );
     let mut id = id;
     for transition in &posting.transitions {
-        script.say(
+        script.add(
             "INSERT INTO coupon_histories
                  (merchant_id, recorded_at, id, template_id, action, coupon_id, order_id, reason, order_amount,
                   discount_amount)

@@ -1,10 +1,11 @@
-//! Every record port on MySQL and MariaDB, and the records of the issue path scaled out.
+//! Every record port on MySQL and MariaDB, and the records of the scaled-out issue path.
 //!
-//! A transaction reads rows with locks, lets the domain decide, and writes (`session.rs`); it is repeated as a whole
-//! where another was first. A redemption reads without locks and writes where what it read still holds. A write that was
-//! answered with success is committed; where a COMMIT failed, the error says that it may have happened. Any number of
-//! processes may run at once. A connection that was left in the middle of something is never used again, and nothing here
-//! decides who comes first: the gate does, and the issuer's transaction holds the limit and the user's one coupon.
+//! A transaction reads rows with locks, lets the domain decide, and writes (`session.rs`); if another transaction was
+//! first, the whole is repeated. A redemption reads without locks, and writes only if the rows are unchanged. A write that
+//! was answered with success is committed; if a COMMIT failed, the error says that the write may have happened. Any number
+//! of processes may run at once. A connection that was abandoned in the middle of a statement or transaction is never used
+//! again. The order of issues is not decided here but by the gate; the issuer's transaction enforces the limit and the one
+//! coupon per user.
 
 mod account;
 mod answer;
@@ -58,31 +59,31 @@ pub use answer::LONGEST_ISSUE_ANSWER;
 pub use delivery::SharedOutbox;
 pub use parked::{Parked, Settled, StaysParked};
 
-/// Why a database cannot be worked on. Displays as one line that says what to do, without the password.
+/// Why a database cannot be used. Displays as one line that says what to do, without the password.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is none of ours.
+    /// The URL is not a MySQL URL, or names no database.
     #[error(
         "database-url is not a MySQL URL ({0}): it must read mysql://user:password@host:3306/database, with special characters of user and password percent-encoded"
     )]
     Url(String),
-    /// The server is older than what we work on.
+    /// The server is older than the oldest supported version.
     #[error("the database server is {0}: goodpon needs MySQL 8.4 or MariaDB 10.11, or newer")]
     ServerTooOld(String),
-    /// A newer program wrote it.
+    /// A newer program wrote the schema, and this one cannot work on it.
     #[error(
         "the database has schema version {found}, and this goodpon knows versions up to {known}: run the newer goodpon that wrote it"
     )]
     SchemaTooNew {
-        /// What is there.
+        /// The version of the schema.
         found: usize,
-        /// What this program knows.
+        /// The newest version that this program knows.
         known: usize,
     },
     /// There is no schema, or an older one.
     #[error("the database has not been brought up to date: run `goodpon migrate`")]
     NotMigrated,
-    /// Another process holds the lock for longer than we wait.
+    /// Another process has held the migration lock for longer than this one waits.
     #[error("another process has been migrating the database for minutes: look at its log")]
     MigratedElsewhere,
     /// The server knows no such user, password or database.
@@ -102,7 +103,7 @@ impl From<Fault> for OpenError {
     }
 }
 
-/// The store. Clones share it.
+/// The store. Clones share its connections.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -114,13 +115,13 @@ struct Inner {
     random: Arc<dyn Random>,
     zone: BusinessZone,
     in_flight: Arc<InFlight>,
-    /// Whether clocks are held against those of the servers. Those of tests stand still and jump.
-    trusts_clocks: bool,
+    /// True in tests, whose clock stands still and jumps: clocks are not compared with those of the servers.
+    skips_clock_checks: bool,
 }
 
-/// What every connection is told first. Locks are waited for only shortly, for whoever waits is an HTTP request; and
-/// whoever stands still in the middle of a transaction loses it, for others wait for what it has locked.
-const SETTINGS: [&str; 5] = [
+/// The settings of every connection. Waits for locks are short, because an HTTP request waits. A connection that is idle
+/// within a transaction is closed by the server after 10 s, because others wait for its locks.
+const SESSION_SETTINGS: [&str; 5] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION innodb_lock_wait_timeout = 2",
     "SET SESSION wait_timeout = 10",
@@ -128,21 +129,21 @@ const SETTINGS: [&str; 5] = [
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 ];
 
-/// Statements that a process keeps prepared, over all of its connections. A server takes 16,382 unless it is told
-/// otherwise (`max_prepared_stmt_count`): enough for 31 processes, and those beyond them go on without.
-const PREPARED: usize = 512;
+/// The most statements that a process keeps prepared, over all its connections. By default a server allows 16,382
+/// (`max_prepared_stmt_count`): enough for 31 processes. Any further process sends its statements as text.
+const MAX_PREPARED_STATEMENTS: usize = 512;
 
-/// Statements that a connection keeps prepared: those that a role repeats all the time are some twenty.
+/// Returns the most statements that a connection keeps prepared. A process repeats some twenty all the time.
 fn prepared_per_connection(connections: usize) -> usize {
-    (PREPARED / connections.max(1)).clamp(8, 64)
+    (MAX_PREPARED_STATEMENTS / connections.max(1)).clamp(8, 64)
 }
 
 impl Store {
-    /// A store at `url` (`mysql://user:password@host:port/database`) with at most so many connections. Nothing is
-    /// connected yet; see [`Self::check`]. Needs a running tokio.
+    /// Makes a store at `url` (`mysql://user:password@host:port/database`) with at most `connections` connections.
+    /// Connects to nothing yet; [`Self::check`] does. Needs a running tokio runtime.
     ///
     /// # Errors
-    /// The URL is none of MySQL's.
+    /// [`OpenError::Url`].
     pub fn new(
         url: &str,
         connections: usize,
@@ -150,12 +151,10 @@ impl Store {
         random: Arc<dyn Random>,
         zone: BusinessZone,
     ) -> Result<Self, OpenError> {
-        let (_, behind_scheme) = url.split_once("://").unwrap_or(("", url));
-        let (_, behind_host) = behind_scheme
-            .split_once(['/', '?', '#'])
-            .unwrap_or_default();
-        if behind_host.contains('@') {
-            // The driver would take its beginning for a host, and quote its rest as a parameter.
+        let (_, after_scheme) = url.split_once("://").unwrap_or(("", url));
+        let (_, after_host) = after_scheme.split_once(['/', '?', '#']).unwrap_or_default();
+        if after_host.contains('@') {
+            // The driver would take the first part of the password for a host, and quote the rest in its error.
             let reason = "there is a /, ? or # in its user or password";
             return Err(OpenError::Url(reason.into()));
         }
@@ -164,9 +163,9 @@ impl Store {
             return Err(OpenError::Url("it names no database".into()));
         }
         let opts = OptsBuilder::from_opts(opts)
-            // What the URL says is meant: the server may name a socket of another machine's or container's.
+            // Stays with the URL: the server may name a socket that exists only on its own machine or container.
             .prefer_socket(false)
-            .init(SETTINGS.to_vec())
+            .init(SESSION_SETTINGS.to_vec())
             .stmt_cache_size(prepared_per_connection(connections))
             .tcp_keepalive(Some(Duration::from_secs(10)));
         Ok(Self {
@@ -176,28 +175,29 @@ impl Store {
                 random,
                 zone,
                 in_flight: Arc::default(),
-                trusts_clocks: false,
+                skips_clock_checks: false,
             }),
         })
     }
 
-    /// Takes any time for true, as a test whose clock is not the servers' needs it.
+    /// Turns the comparison of clocks off, for a test whose clock is not the servers'.
     ///
     /// # Panics
-    /// The store is shared already.
+    /// The store was cloned already.
     #[cfg(any(test, feature = "scratch"))]
     #[must_use]
     #[allow(clippy::expect_used)]
     pub fn trusting_clocks(mut self) -> Self {
         let inner = Arc::get_mut(&mut self.inner);
-        inner.expect("a store that nobody shares yet").trusts_clocks = true;
+        inner.expect("a store without clones").skips_clock_checks = true;
         self
     }
 
-    /// Whether two clocks, one of a process and one of a server, are no more than `apart`.
+    /// Returns whether two times, one by a process's clock and one by a server's, are no more than `apart`.
     #[must_use]
     pub fn is_near(&self, one: Timestamp, other: Timestamp, apart: SignedDuration) -> bool {
-        self.inner.trusts_clocks || one.duration_since(other).unsigned_abs() <= apart.unsigned_abs()
+        self.inner.skips_clock_checks
+            || one.duration_since(other).unsigned_abs() <= apart.unsigned_abs()
     }
 
     fn random_u64(&self) -> u64 {
@@ -206,16 +206,16 @@ impl Store {
         u64::from_be_bytes(bytes)
     }
 
-    /// A name for a new installation.
-    fn installation_name(&self) -> String {
+    /// Draws a name for a new installation.
+    fn draw_installation_name(&self) -> String {
         let mut name = String::new();
         // Writing into a String does not fail.
         let _ = write!(name, "{:016x}", self.random_u64());
         name
     }
 
-    /// The name that this installation was given when its database was made: it tells its keys and messages from
-    /// those of others on the same servers.
+    /// Returns the name that this installation got when its database was created. It distinguishes the installation's
+    /// keys in Valkey and messages in Kafka from those of other installations on the same servers.
     ///
     /// # Errors
     /// The database cannot be reached or was not migrated.

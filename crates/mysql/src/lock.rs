@@ -1,18 +1,18 @@
-//! How rows are locked.
+//! Row locks.
 
-/// How a row is locked that is read to be changed.
+/// The lock that a SELECT takes on its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// Not at all: as it was committed last.
+    /// None: reads the row as it was committed last.
     None,
-    /// Nobody may change it until the transaction ends.
+    /// No transaction may change the row until this one ends.
     Shared,
-    /// Nobody else may lock it until the transaction ends.
+    /// No other transaction may lock or change the row until this one ends.
     Exclusive,
 }
 
 impl Lock {
-    /// What stands behind the SELECT. The old wording for shared is the one that MariaDB knows too.
+    /// Returns the clause after the SELECT. MariaDB knows only the old form of the shared lock.
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::None => "",

@@ -1,4 +1,4 @@
-//! The outbox: mails written with what they tell of, sent later by whoever delivers.
+//! The outbox: mails are written in the transaction that causes them, and sent later.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{
@@ -16,41 +16,43 @@ use crate::{
     session::Session,
 };
 
-/// The form of an address under which mails to it are found: without regard to case.
+/// Returns the form under which the mails to an address are found: in lower case.
 fn recipient_key(to: &str) -> String {
     to.to_ascii_lowercase()
 }
 
-/// Which verification mail to an address it is.
+/// The kind of a verification mail; only resends count towards the limits of mails to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// That of the sign-up.
+pub(crate) enum MailKind {
+    /// The mail of the first sign-up with the address.
     First = 0,
-    /// One that was asked for again, or by another sign-up.
-    Further = 1,
+    /// A mail that was requested again, or by another sign-up with the address.
+    Resend = 1,
 }
 
-/// How many mails to one address are searched for a token that became void: more than one only where a version before
-/// this one wrote them.
-const VOIDED_AT_ONCE: i64 = 20;
+/// The most mails to one address whose tokens are blanked when they are voided. There is one, unless an older release
+/// wrote more.
+const MAX_MAILS_VOIDED: i64 = 20;
 
-/// Mails that do not wait and whose token is not good any more, oldest first: since when, how many.
+/// Selects mails that are not pending and whose token has expired, oldest first. Parameters: the latest end of a token,
+/// the number of rows.
 pub(crate) const ENDED_TOKENS: &str =
     "SELECT id, subject, text, html FROM mails FORCE INDEX (mails_with_token)
      WHERE next_try_at IS NULL AND token_ends_at <= ? ORDER BY token_ends_at LIMIT ?
      FOR UPDATE SKIP LOCKED";
 
-/// When the further mails to an address were written: whose, since when, which kind.
-pub(crate) const FURTHER: &str = "SELECT created_at FROM mails FORCE INDEX (mails_by_recipient)
+/// Selects the times of mails to an address. Parameters: the address's key, the earliest time (exclusive), the kind.
+pub(crate) const RESEND_TIMES: &str =
+    "SELECT created_at FROM mails FORCE INDEX (mails_by_recipient)
      WHERE recipient_key = ? AND created_at > ? AND kind = ?";
 
-/// Puts a verification mail into the outbox, due at once. One before it to the same account that has not left
-/// yet must not leave any more: its token is void.
+/// Puts a verification mail into the outbox, due at once. Earlier mails to the account that are still pending are given
+/// up, because their tokens are void.
 pub(crate) async fn insert_mail(
     session: &mut Session<'_>,
     to: &str,
     verification: &NewVerification,
-    kind: Kind,
+    kind: MailKind,
 ) -> Result<()> {
     void_tokens(session, to, "superseded by a newer mail").await?;
     let (content, now) = (&verification.mail, session.now);
@@ -76,8 +78,7 @@ pub(crate) async fn insert_mail(
         .map(drop)
 }
 
-/// The tokens of all mails to an address are void: none that waits leaves any more, and the tokens are blanked. The
-/// account's row is locked, or new.
+/// Gives up all pending mails to an address, and blanks their tokens, which are void. The account's row is locked or new.
 pub(crate) async fn void_tokens(session: &mut Session<'_>, to: &str, reason: &str) -> Result<()> {
     let key = recipient_key(to);
     session
@@ -91,14 +92,14 @@ pub(crate) async fn void_tokens(session: &mut Session<'_>, to: &str, reason: &st
         .rows(
             "SELECT id, subject, text, html FROM mails
              WHERE recipient_key = ? AND token_ends_at IS NOT NULL LIMIT ?",
-            (&key, VOIDED_AT_ONCE),
-            numbered,
+            (&key, MAX_MAILS_VOIDED),
+            read_with_id,
         )
         .await?;
     blank(session, &mails).await
 }
 
-fn numbered(row: &mut Columns) -> Result<(i64, MailContent)> {
+fn read_with_id(row: &mut Columns) -> Result<(i64, MailContent)> {
     Ok((row.read()?, content(row)?))
 }
 
@@ -111,19 +112,21 @@ async fn blank(session: &mut Session<'_>, mails: &[(i64, MailContent)]) -> Resul
     Ok(())
 }
 
-/// Blanks the tokens of up to `limit` mails that do not wait, where they are not good any more; returns how many.
+/// Blanks the expired tokens of up to `limit` mails that are not pending, and returns their number.
 pub(crate) async fn blank_ended_tokens(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let ended = (micros(session.now), row_limit(limit));
-    let found = session.rows(ENDED_TOKENS, ended, numbered).await?;
+    let found = session.rows(ENDED_TOKENS, ended, read_with_id).await?;
     blank(session, &found).await?;
     Ok(found.len())
 }
 
-/// When the further mails to an address were written that count towards how many it may be sent.
-pub(crate) async fn further(session: &mut Session<'_>, to: &str) -> Result<Vec<Timestamp>> {
+/// Returns the times of the resends to an address that count towards its limits.
+pub(crate) async fn resend_times(session: &mut Session<'_>, to: &str) -> Result<Vec<Timestamp>> {
     let since = micros(session.now - RESENDS_COUNTED_FOR);
-    let asked = (recipient_key(to), since, Kind::Further as i64);
-    session.rows(FURTHER, asked, |row| row.timestamp()).await
+    let values = (recipient_key(to), since, MailKind::Resend as i64);
+    session
+        .rows(RESEND_TIMES, values, |row| row.timestamp())
+        .await
 }
 
 async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>> {
@@ -170,7 +173,7 @@ fn content(row: &mut Columns) -> Result<MailContent> {
     })
 }
 
-/// Mails for which `condition` holds, newest first. Its values and the limit are `params`.
+/// Returns the mails that meet `condition`, newest first. `params` has the values of the condition, then the limit.
 async fn select(
     session: &mut Session<'_>,
     condition: &str,
@@ -197,7 +200,7 @@ async fn select(
         .await
 }
 
-/// The address as typed counts before the same address in other case.
+/// Lists mails to exactly `to`; if there are none, those to the same address in another case.
 async fn list(
     session: &mut Session<'_>,
     to: Option<&str>,
@@ -234,7 +237,7 @@ async fn mark_failed(
 ) -> Result<()> {
     session
         .run(
-            // One that was superseded during the try does not wait again.
+            // A mail that was superseded during the attempt stays given up.
             "UPDATE mails SET attempts = attempts + 1, next_try_at = ?, last_error = ?
              WHERE id = ? AND next_try_at IS NOT NULL",
             (retry_at.map(micros), error, id),

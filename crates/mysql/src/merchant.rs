@@ -1,6 +1,7 @@
 //! Merchants, their members and their client secrets.
 //!
-//! Members and secrets change only with their merchant's row locked, so that a decision on them holds until the commit.
+//! Members and secrets change only while their merchant's row is locked, so that a decision about them holds until the
+//! commit.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Credentials, MerchantDetail, Merchants, NewSecret, StoreResult};
@@ -69,7 +70,7 @@ pub(crate) async fn standing(
     })
 }
 
-/// Newest first.
+/// Returns the merchant's members, newest first.
 async fn members(session: &mut Session<'_>, merchant: MerchantId) -> Result<Vec<Member>> {
     session
         .rows(
@@ -91,7 +92,7 @@ async fn members(session: &mut Session<'_>, merchant: MerchantId) -> Result<Vec<
         .await
 }
 
-/// Newest first.
+/// Returns the merchant's secrets, newest first.
 async fn secrets(session: &mut Session<'_>, merchant: MerchantId) -> Result<Vec<ClientSecret>> {
     session
         .rows(
@@ -133,7 +134,7 @@ async fn create(
     quota: Quota,
 ) -> Result<std::result::Result<MerchantDetail, MerchantLimitExceeded>> {
     if quota.is_limited() {
-        // One after another for each account, so that the count holds until the commit.
+        // Locks the account, so that the count holds until the commit.
         let lock = format!(
             "SELECT id FROM accounts WHERE id = ?{}",
             Lock::Exclusive.sql()
@@ -160,7 +161,7 @@ async fn create(
     detail.map(Ok).ok_or(gone)
 }
 
-/// The number that a query counts.
+/// Returns the number that a SELECT COUNT(*) returns.
 pub(crate) async fn count(
     session: &mut Session<'_>,
     sql: &str,
@@ -215,16 +216,20 @@ async fn insert_secret(
     })
 }
 
-/// Locks the merchant's row: alone, which all that change its members or secrets or add to its templates do first; or
-/// shared, by a change that needs a member to stay one until the commit.
-pub(crate) async fn lock(session: &mut Session<'_>, merchant: MerchantId, how: Lock) -> Result<()> {
-    let sql = format!("SELECT id FROM merchants WHERE id = ?{}", how.sql());
+/// Locks the merchant's row. Every change of its members or secrets, and every new template, first takes an exclusive
+/// lock; a change that needs an account to stay a member until the commit takes a shared one.
+pub(crate) async fn lock_row(
+    session: &mut Session<'_>,
+    merchant: MerchantId,
+    lock: Lock,
+) -> Result<()> {
+    let sql = format!("SELECT id FROM merchants WHERE id = ?{}", lock.sql());
     let found = session.first(&sql, (merchant.0,), |row| row.read::<i64>());
     found.await.map(drop)
 }
 
-/// Stamps a change. Another process's clock may have been ahead.
-async fn touch(session: &mut Session<'_>, merchant: MerchantId) -> Result<()> {
+/// Sets the time of the merchant's last change. It never goes back, although another process's clock may be ahead.
+async fn set_updated(session: &mut Session<'_>, merchant: MerchantId) -> Result<()> {
     session
         .run(
             "UPDATE merchants SET updated_at = GREATEST(updated_at, ?) WHERE id = ?",
@@ -240,7 +245,7 @@ async fn add_secret(
     by: AccountId,
     secret: &NewSecret,
 ) -> Result<std::result::Result<ClientSecret, SecretRefusal>> {
-    lock(session, merchant, Lock::Exclusive).await?;
+    lock_row(session, merchant, Lock::Exclusive).await?;
     let standing = standing(session, merchant, by).await?;
     let existing = secrets(session, merchant).await?;
     let decision = standing
@@ -250,7 +255,7 @@ async fn add_secret(
     if let Err(refusal) = decision {
         return Ok(Err(refusal));
     }
-    touch(session, merchant).await?;
+    set_updated(session, merchant).await?;
     insert_secret(session, merchant, secret).await.map(Ok)
 }
 
@@ -261,7 +266,7 @@ async fn expire_secret(
     id: SecretId,
     at: Option<Timestamp>,
 ) -> Result<std::result::Result<ClientSecret, SecretRefusal>> {
-    lock(session, merchant, Lock::Exclusive).await?;
+    lock_row(session, merchant, Lock::Exclusive).await?;
     let standing = standing(session, merchant, by).await?;
     let existing = secrets(session, merchant).await?;
     let decision = standing
@@ -282,7 +287,7 @@ async fn expire_secret(
                 (micros(end), id.0),
             )
             .await?;
-        touch(session, merchant).await?;
+        set_updated(session, merchant).await?;
     }
     Ok(Ok(ClientSecret {
         expired_at: Some(end),
@@ -297,12 +302,12 @@ async fn add_member(
     email: &EmailKey,
     quota: Quota,
 ) -> Result<std::result::Result<Member, MemberRefusal>> {
-    lock(session, merchant, Lock::Exclusive).await?;
+    lock_row(session, merchant, Lock::Exclusive).await?;
     let allowed = standing(session, merchant, by).await?.require_owner();
     if let Err(refusal) = allowed {
         return Ok(Err(MemberRefusal::Access(refusal)));
     }
-    // Unlocked: what is verified stays so.
+    // Needs no lock: a verified account stays verified.
     let account = match load_by_email(session, email, Lock::None).await? {
         Some((account, _)) if account.verified => account,
         _ => return Ok(Err(MemberRefusal::AccountNotFound)),
@@ -319,7 +324,7 @@ async fn add_member(
         return Ok(Err(MemberRefusal::LimitExceeded));
     }
     let id = insert_member(session, merchant, account.id, Role::Staff).await?;
-    touch(session, merchant).await?;
+    set_updated(session, merchant).await?;
     Ok(Ok(Member {
         id,
         account_id: account.id,
@@ -336,7 +341,7 @@ async fn remove_member(
     by: AccountId,
     id: MemberId,
 ) -> Result<std::result::Result<Member, MemberRefusal>> {
-    lock(session, merchant, Lock::Exclusive).await?;
+    lock_row(session, merchant, Lock::Exclusive).await?;
     let allowed = standing(session, merchant, by).await?.require_owner();
     if let Err(refusal) = allowed {
         return Ok(Err(MemberRefusal::Access(refusal)));
@@ -352,11 +357,11 @@ async fn remove_member(
     session
         .run("DELETE FROM merchant_members WHERE id = ?", (id.0,))
         .await?;
-    touch(session, merchant).await?;
+    set_updated(session, merchant).await?;
     Ok(Ok(member))
 }
 
-/// One statement, so that merchant and secrets are of one moment.
+/// Reads merchant and secrets in one statement, so that they are of one moment.
 async fn credentials(session: &mut Session<'_>, client_id: &str) -> Result<Option<Credentials>> {
     let rows = session
         .rows(
@@ -406,8 +411,8 @@ impl Merchants for Store {
         merchant: MerchantId,
         account: AccountId,
     ) -> StoreResult<Option<MerchantDetail>> {
-        // At once, so that members and secrets are of one moment.
-        self.read_at_once(|session| {
+        // In one snapshot, so that members and secrets are of one moment.
+        self.read_snapshot(|session| {
             Box::pin(async move {
                 match standing(session, merchant, account).await?.role {
                     Some(_) => detail(session, merchant).await,

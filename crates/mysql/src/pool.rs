@@ -1,7 +1,7 @@
-//! Connections to the server: so many at most, and kept open while they are used.
+//! The connections to the server: a bounded number, kept open while they are used.
 //!
-//! The driver has a pool, but one whose places are not RAII: a waiter that is called and has given up takes the call
-//! along, and the next one waits beside an idle connection.
+//! The driver's own pool is not used: if a waiter is woken after its future was dropped, the wake-up is lost, and the next
+//! waiter waits although a connection is idle.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,20 +13,20 @@ use tokio::time::Instant;
 
 use crate::fault::{Fault, Result};
 
-/// A connection that was idle for longer is asked first whether it still stands.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// A connection that was idle for longer is pinged before it is used.
+const MAX_IDLE_WITHOUT_PING: Duration = Duration::from_secs(1);
 
-/// How long its answer is waited for. A way that was cut in silence gives none.
-const ASKED_WITHIN: Duration = Duration::from_millis(500);
+/// The longest wait for the answer to a ping; a connection that was cut silently never answers.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A connection that was idle for longer is closed, when another is given back. The server closes it after ten.
-const KEPT_FOR: Duration = Duration::from_secs(8);
+/// A connection that was idle for longer is closed when another one is returned. The server closes it after 10 s.
+const MAX_IDLE: Duration = Duration::from_secs(8);
 
 /// The connections of a store.
 pub(crate) struct Pool {
     opts: Opts,
-    places: Arc<Semaphore>,
-    /// The latest used last.
+    permits: Arc<Semaphore>,
+    /// Idle connections in the order of their last use, the most recent last.
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -35,43 +35,43 @@ struct Idle {
     since: Instant,
 }
 
-/// The right to one connection, as long as it lives.
-pub(crate) struct Place {
+/// The permit to use one connection; dropping it lets the next waiter have one.
+pub(crate) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    /// A pool of at most so many connections, of which there is none yet.
+    /// Makes a pool of at most `connections` connections; opens none yet.
     pub(crate) fn new(opts: Opts, connections: usize) -> Self {
         Self {
             opts,
-            places: Arc::new(Semaphore::new(connections.max(1))),
+            permits: Arc::new(Semaphore::new(connections.max(1))),
             idle: Mutex::new(Vec::new()),
         }
     }
 
-    /// A connection, in the order of asking. Waits as long as it must.
-    pub(crate) async fn take(&self) -> Result<(Conn, Place)> {
-        let permit = Arc::clone(&self.places).acquire_owned().await;
-        let place = Place {
+    /// Takes a connection, first come, first served. Waits without a limit; the caller sets one.
+    pub(crate) async fn take(&self) -> Result<(Conn, ConnectionPermit)> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = ConnectionPermit {
             _permit: permit.map_err(|_| Fault::NoConnection)?,
         };
         if let Some(Idle { mut conn, since }) = self.pop() {
-            if since.elapsed() < TRUSTED_FOR || stands(&mut conn).await {
-                return Ok((conn, place));
+            if since.elapsed() < MAX_IDLE_WITHOUT_PING || answers_ping(&mut conn).await {
+                return Ok((conn, permit));
             }
             close(conn);
-            // The others were idle for longer.
+            // The others have been idle for even longer.
             self.close_idle();
         }
-        Ok((Conn::new(self.opts.clone()).await?, place))
+        Ok((Conn::new(self.opts.clone()).await?, permit))
     }
 
-    /// Keeps a connection in which nothing is under way for the next.
+    /// Keeps a connection for the next use; no statement or transaction is open in it.
     pub(crate) fn give_back(&self, conn: Conn) {
         let since = Instant::now();
         let mut idle = self.idle();
-        let is_old = |idle: &Idle| since.duration_since(idle.since) > KEPT_FOR;
+        let is_old = |idle: &Idle| since.duration_since(idle.since) > MAX_IDLE;
         let old = idle.iter().take_while(|idle| is_old(idle)).count();
         let old: Vec<Idle> = idle.drain(..old).collect();
         idle.push(Idle { conn, since });
@@ -81,7 +81,7 @@ impl Pool {
         }
     }
 
-    /// Closes what is idle: where one connection is lost, the others are likely to be.
+    /// Closes all idle connections: when one is lost, the others are likely to be lost too.
     pub(crate) fn close_idle(&self) {
         let idle = std::mem::take(&mut *self.idle());
         for Idle { conn, .. } in idle {
@@ -105,20 +105,20 @@ impl Pool {
         }
     }
 
-    /// How many connections are idle, and how many more could be taken at once.
+    /// Returns the number of idle connections, and the number of free permits.
     #[cfg(test)]
     pub(crate) fn idle_and_free(&self) -> (usize, usize) {
-        (self.idle().len(), self.places.available_permits())
+        (self.idle().len(), self.permits.available_permits())
     }
 }
 
-async fn stands(conn: &mut Conn) -> bool {
-    let answer = tokio::time::timeout(ASKED_WITHIN, conn.ping()).await;
+async fn answers_ping(conn: &mut Conn) -> bool {
+    let answer = tokio::time::timeout(PING_TIMEOUT, conn.ping()).await;
     matches!(answer, Ok(Ok(())))
 }
 
-/// Closes a connection without waiting for anything, whatever is under way in it: one look at the farewell marks it as
-/// closed, and sends it where the server is listening.
+/// Closes a connection without waiting, even in the middle of a statement: polling the disconnect once marks it as closed,
+/// and sends the goodbye if the socket takes it.
 pub(crate) fn close(conn: Conn) {
     let _ = conn.disconnect().now_or_never();
 }

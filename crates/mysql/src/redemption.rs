@@ -1,8 +1,8 @@
 //! Redemptions and their cancellation.
 //!
-//! A redemption reads without locks, decides, and writes where what it read still holds: a coupon's row is compared
-//! with its last change and set, and a template's place is taken where one is left. One that was overtaken runs again
-//! and locks the rows before it reads them. A cancellation locks them at once.
+//! A redemption reads without locks, decides, and writes only if the rows are unchanged: the UPDATE of the coupon compares
+//! its last change, and that of a template with a redeem limit compares the count. If it was overtaken, it runs again and
+//! locks the rows before it reads them. A cancellation locks them from the start.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ use crate::{
     columns::Columns,
     coupon_state::{COLUMNS, Stored, read},
     fault::Result,
-    idempotency::{self, Record},
+    idempotency::{self, StoredAnswer},
     ledger,
     lock::Lock,
     script::Script,
@@ -31,16 +31,16 @@ use crate::{
     template_row,
 };
 
-/// What a request about a coupon looks at, as it was committed last.
-struct Seen {
-    record: Option<Record>,
+/// The rows that a request about a coupon needs, as they were committed last.
+struct Loaded {
+    answer: Option<StoredAnswer>,
     stored: Option<Stored>,
-    /// Its template; redemptions in slots are not counted.
+    /// The coupon's template; its count leaves out redemptions that are counted in slots.
     template: Option<Template>,
 }
 
-/// The statement of [`look`]: of a key and a coupon.
-pub(crate) fn look_sql() -> String {
+/// Returns the statement of [`load`]. Parameters: the idempotency key, the coupon.
+pub(crate) fn load_sql() -> String {
     format!(
         "SELECT {}, {COLUMNS}, t.id IS NOT NULL, {}
          FROM coupons c
@@ -52,44 +52,46 @@ pub(crate) fn look_sql() -> String {
     )
 }
 
-async fn look<T>(
+async fn load<T>(
     session: &mut Session<'_>,
     coupon: CouponId,
     idempotency: Option<&Idempotency<T>>,
-) -> Result<Seen> {
-    static SQL: LazyLock<String> = LazyLock::new(look_sql);
+) -> Result<Loaded> {
+    static SQL: LazyLock<String> = LazyLock::new(load_sql);
     let read = |row: &mut Columns| {
-        let (record, stored) = (idempotency::read(row)?, Some(read(row)?));
+        let (answer, stored) = (idempotency::read(row)?, Some(read(row)?));
         let template = match row.read::<bool>()? {
             true => Some(template_row::read(row)?),
             false => None,
         };
-        Ok(Seen {
-            record,
+        Ok(Loaded {
+            answer,
             stored,
             template,
         })
     };
     let key = idempotency.map(|idempotency| idempotency.key);
-    if let Some(seen) = session.first(&SQL, (key, coupon.to_bytes()), read).await? {
-        return Ok(seen);
+    let loaded = session.first(&SQL, (key, coupon.to_bytes()), read).await?;
+    if let Some(loaded) = loaded {
+        return Ok(loaded);
     }
-    let record = match key {
+    let answer = match key {
         Some(key) => idempotency::find(session, key).await?,
         None => None,
     };
-    Ok(Seen {
-        record,
+    Ok(Loaded {
+        answer,
         stored: None,
         template: None,
     })
 }
 
-/// Locks a coupon and, before it, its template: `unlimited` tells how, where redemptions have no limit.
+/// Locks a coupon's template and then the coupon. A template with a redeem limit is locked exclusively, any other by
+/// `without_limit`.
 pub(crate) async fn lock(
     session: &mut Session<'_>,
     coupon: CouponId,
-    unlimited: Lock,
+    without_limit: Lock,
 ) -> Result<()> {
     let id = coupon.to_bytes();
     let sql = "SELECT t.id, t.limit_type FROM coupons c JOIN coupon_templates t ON t.id = c.template_id WHERE c.id = ?";
@@ -97,12 +99,12 @@ pub(crate) async fn lock(
     let Some((template, limit)) = session.first(sql, (id,), read).await? else {
         return Ok(());
     };
-    let how = match limit {
+    let lock = match limit {
         LimitType::RedeemCount => Lock::Exclusive,
-        LimitType::None | LimitType::IssueCount => unlimited,
+        LimitType::None | LimitType::IssueCount => without_limit,
     };
-    if how != Lock::None {
-        let sql = format!("SELECT id FROM coupon_templates WHERE id = ?{}", how.sql());
+    if lock != Lock::None {
+        let sql = format!("SELECT id FROM coupon_templates WHERE id = ?{}", lock.sql());
         session.first(&sql, (template,), |_| Ok(())).await?;
     }
     let sql = "SELECT id FROM coupons WHERE id = ? FOR UPDATE";
@@ -110,19 +112,20 @@ pub(crate) async fn lock(
     Ok(())
 }
 
-/// In how many rows redemptions of a template without a redeem limit are counted.
-const SLOTS: u8 = 64;
+/// The number of rows among which the redemptions of a template without a redeem limit are counted, so that redemptions
+/// at the same time seldom wait for each other.
+const COUNT_SLOTS: u8 = 64;
 
-/// Adds to `script` by how much the count of redemptions changes of a template without a redeem limit. To be said last:
-/// others that come to the same row wait until this is committed.
+/// Adds to `script` the change of the redemption count of a template without a redeem limit. Must be the script's last
+/// statement: other redemptions of the slot wait from here to the commit.
 fn count_in_slot(script: &mut Script, coupon: &Coupon, counts: CountDelta) {
     let [.., low] = coupon.id.to_bytes();
-    script.say(
+    script.add(
         "INSERT INTO template_redemptions (template_id, slot, redeem_count) VALUES (?, ?, ?)
          ON DUPLICATE KEY UPDATE redeem_count = redeem_count + ?",
         [
             coupon.template_id.0.into(),
-            i64::from(low % SLOTS).into(),
+            i64::from(low % COUNT_SLOTS).into(),
             counts.redeemed.into(),
             counts.redeemed.into(),
         ],
@@ -134,13 +137,13 @@ pub(crate) async fn redeem(
     request: &RedeemRequest,
     idempotency: Option<&Idempotency<RedeemOutcome>>,
 ) -> Result<Outcome<RedeemOutcome>> {
-    let seen = look(session, request.coupon_id, idempotency).await?;
+    let loaded = load(session, request.coupon_id, idempotency).await?;
     let now = session.now;
-    if let Some(known) = idempotency::recall(seen.record.as_ref(), idempotency, now) {
-        return Ok(known);
+    if let Some(outcome) = idempotency::recall(loaded.answer.as_ref(), idempotency, now) {
+        return Ok(outcome);
     }
-    let (stored, template) = (seen.stored.as_ref(), seen.template.as_ref());
-    let at = stored.map_or(now, |stored| stored.next_at(now));
+    let (stored, template) = (loaded.stored.as_ref(), loaded.template.as_ref());
+    let at = stored.map_or(now, |stored| stored.next_entry_at(now));
     let decision = rules::redeem(
         stored.map(|stored| &stored.coupon),
         template,
@@ -154,8 +157,8 @@ pub(crate) async fn redeem(
     let is_limited = done.is_some_and(|((_, template), _)| has_redeem_limit(template));
     if let Some(((stored, template), posting)) = done {
         if is_limited {
-            // What was decided above without a lock is decided again with one.
-            script.must(
+            // Checks again what was decided above without a lock.
+            script.add_must_change(
                 "UPDATE coupon_templates SET redeem_count = redeem_count + ?
                  WHERE id = ? AND status = ? AND redeem_count < limit_count",
                 [
@@ -170,14 +173,14 @@ pub(crate) async fn redeem(
     idempotency::remember(
         &mut script,
         idempotency,
-        seen.record.as_ref(),
+        loaded.answer.as_ref(),
         &outcome,
         now,
     );
     if let Some(((stored, _), posting)) = done.filter(|_| !is_limited) {
         count_in_slot(&mut script, &stored.coupon, posting.counts);
     }
-    session.together(&script).await?;
+    session.run_script(&script).await?;
     Ok(Outcome::Ran(outcome))
 }
 
@@ -185,7 +188,7 @@ fn has_redeem_limit(template: &Template) -> bool {
     matches!(template.terms.limit, Limit::RedeemCount(_))
 }
 
-/// The statement of [`redeemed_amounts`]: of a coupon and the time of its last entry.
+/// Returns the statement of [`redeemed_amounts`]. Parameters: the coupon, the time of its last entry.
 pub(crate) fn redeemed_sql() -> String {
     format!(
         "SELECT order_amount, discount_amount FROM coupon_histories FORCE INDEX (coupon_histories_by_coupon)
@@ -194,30 +197,30 @@ pub(crate) fn redeemed_sql() -> String {
     )
 }
 
-/// The amounts of a redeemed coupon's last entry, which is its REDEEM.
+/// Returns the amounts of a redeemed coupon's last entry, which is its REDEEM.
 async fn redeemed_amounts(session: &mut Session<'_>, stored: &Stored) -> Result<Amounts> {
     static SQL: LazyLock<String> = LazyLock::new(redeemed_sql);
     let values = (stored.coupon.id.to_bytes(), micros(stored.changed_at));
     let read = |row: &mut Columns| row.amounts();
     let found = session.first(&SQL, values, read).await?;
-    // An entry that is missing is damage, which the audit tells.
+    // A missing entry is damage, which the audit reports; it does not block the cancellation.
     Ok(found.unwrap_or_default())
 }
 
-/// To be run with the rows locked, the template's too: a discard must not be committed between the look at its status
-/// and the commit, or the coupon would be left behind in state ISSUED.
+/// Cancels a redemption. The rows of coupon and template must be locked: if a discard were committed between the read of
+/// the template's status and this commit, the coupon would stay in state ISSUED for ever.
 pub(crate) async fn cancel(
     session: &mut Session<'_>,
     request: &CancelRequest,
     idempotency: Option<&Idempotency<CancelOutcome>>,
 ) -> Result<Outcome<CancelOutcome>> {
-    let seen = look(session, request.coupon_id, idempotency).await?;
+    let loaded = load(session, request.coupon_id, idempotency).await?;
     let now = session.now;
-    if let Some(known) = idempotency::recall(seen.record.as_ref(), idempotency, now) {
-        return Ok(known);
+    if let Some(outcome) = idempotency::recall(loaded.answer.as_ref(), idempotency, now) {
+        return Ok(outcome);
     }
-    let (stored, template) = (seen.stored.as_ref(), seen.template.as_ref());
-    let at = stored.map_or(now, |stored| stored.next_at(now));
+    let (stored, template) = (loaded.stored.as_ref(), loaded.template.as_ref());
+    let at = stored.map_or(now, |stored| stored.next_entry_at(now));
     let redeemed = match stored {
         Some(stored) if stored.coupon.status == CouponStatus::Redeemed => {
             redeemed_amounts(session, stored).await?
@@ -245,13 +248,13 @@ pub(crate) async fn cancel(
     idempotency::remember(
         &mut script,
         idempotency,
-        seen.record.as_ref(),
+        loaded.answer.as_ref(),
         &outcome,
         now,
     );
     if let Some(((stored, template), posting)) = done {
         if has_redeem_limit(template) {
-            script.say(
+            script.add(
                 "UPDATE coupon_templates SET redeem_count = redeem_count + ? WHERE id = ?",
                 [posting.counts.redeemed.into(), template.id.0.into()],
             );
@@ -259,6 +262,6 @@ pub(crate) async fn cancel(
             count_in_slot(&mut script, &stored.coupon, posting.counts);
         }
     }
-    session.together(&script).await?;
+    session.run_script(&script).await?;
     Ok(Outcome::Ran(outcome))
 }

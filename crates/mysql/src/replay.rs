@@ -1,4 +1,4 @@
-//! Replays coupons from the ledger, for the audit: what state do a coupon's entries make?
+//! Replays coupons from the ledger, for the audit: computes the state that a coupon's entries lead to.
 
 use goodpon_application::audit;
 use goodpon_domain::{
@@ -12,7 +12,7 @@ use crate::{codec::history_action, columns::Columns, coupon_state::Stored, fault
 
 /// An entry as it is stored, without its coupon's id.
 #[derive(Debug, Clone)]
-pub(crate) struct Line {
+pub(crate) struct EntryRow {
     pub(crate) position: HistoryPosition,
     pub(crate) action: HistoryAction,
     pub(crate) merchant: MerchantId,
@@ -28,8 +28,8 @@ pub(crate) const COLUMNS: &str =
     h.discount_amount";
 
 /// Reads [`COLUMNS`].
-pub(crate) fn read(row: &mut Columns) -> Result<Line> {
-    Ok(Line {
+pub(crate) fn read(row: &mut Columns) -> Result<EntryRow> {
+    Ok(EntryRow {
         position: HistoryPosition {
             recorded_at: row.timestamp()?,
             id: row.history_id()?,
@@ -43,17 +43,17 @@ pub(crate) fn read(row: &mut Columns) -> Result<Line> {
     })
 }
 
-/// Where something is not as it should be: what it is about, what was expected, and what was found.
+/// A difference: its subject, the expected value, and the found one.
 pub(crate) type Difference = (&'static str, String, String);
 
-/// A coupon's state as its entries make it.
+/// Computes a coupon's state from its entries, one after another.
 pub(crate) struct Replay<'a> {
     stored: &'a Stored,
     state: CouponState,
-    /// Those of the last REDEEM.
+    /// The amounts of the last REDEEM.
     redeemed: Amounts,
     last: Option<(HistoryPosition, HistoryAction)>,
-    /// How many of them are the ISSUE that tells of the coupon.
+    /// The number of ISSUE entries that match the coupon.
     pub(crate) issues: usize,
     difference: Option<Difference>,
 }
@@ -70,66 +70,75 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Whether it is the ISSUE entry that tells of the coupon.
-    pub(crate) fn is_its_issue(&self, line: &Line) -> bool {
+    /// Returns whether this is the coupon's ISSUE entry: its time and id are those of the coupon.
+    pub(crate) fn is_its_issue(&self, entry: &EntryRow) -> bool {
         let coupon = &self.stored.coupon;
-        line.action == HistoryAction::Issue
-            && line.position.recorded_at == coupon.issued_at
-            && line.position.id.to_bytes() == coupon.id.to_bytes()
+        entry.action == HistoryAction::Issue
+            && entry.position.recorded_at == coupon.issued_at
+            && entry.position.id.to_bytes() == coupon.id.to_bytes()
     }
 
-    /// Takes one more entry's amounts, or tells that it cancels a redemption with others. `may_lack`: it may have been
-    /// written by a program that kept none.
-    pub(crate) fn take_amounts(&mut self, line: &Line, may_lack: bool) -> Option<(String, String)> {
-        match line.action {
-            HistoryAction::Redeem => self.redeemed = line.amounts,
+    /// Takes the amounts of the next entry. Returns the expected and the found amounts if it cancels a redemption with
+    /// other amounts. `may_lack` is true if a release that recorded no amounts may have written the entry.
+    pub(crate) fn take_amounts(
+        &mut self,
+        entry: &EntryRow,
+        may_lack: bool,
+    ) -> Option<(String, String)> {
+        match entry.action {
+            HistoryAction::Redeem => self.redeemed = entry.amounts,
             HistoryAction::CancelRedemption => {
-                return audit::cancels(self.redeemed, line.amounts, may_lack);
+                return audit::cancels(self.redeemed, entry.amounts, may_lack);
             }
             HistoryAction::Issue | HistoryAction::Expire | HistoryAction::Discard => {}
         }
         None
     }
 
-    /// Takes one more entry, in the order of their places. Behind a first difference no more is looked for.
-    pub(crate) fn take(&mut self, line: &Line) {
-        let is_issue = line.action == HistoryAction::Issue;
-        self.issues += usize::from(self.is_its_issue(line));
+    /// Takes the next entry, in the order of times and ids. Only the first difference is kept.
+    pub(crate) fn take(&mut self, entry: &EntryRow) {
+        let is_issue = entry.action == HistoryAction::Issue;
+        self.issues += usize::from(self.is_its_issue(entry));
         if self.difference.is_none()
             && !is_issue
-            && let Err(expected) = self.step(line)
+            && let Err(expected) = self.apply(entry)
         {
-            let at = line.position.recorded_at;
-            let found = format!("{:?} at {at}", line.action);
+            let at = entry.position.recorded_at;
+            let found = format!("{:?} at {at}", entry.action);
             self.difference = Some(("entries", expected.to_owned(), found));
         }
-        // An ISSUE elsewhere is told by itself.
-        if !is_issue || self.is_its_issue(line) {
-            self.last = Some((line.position, line.action));
+        // The audit reports any other ISSUE by itself.
+        if !is_issue || self.is_its_issue(entry) {
+            self.last = Some((entry.position, entry.action));
         }
     }
 
-    fn step(&mut self, line: &Line) -> std::result::Result<(), &'static str> {
+    fn apply(&mut self, entry: &EntryRow) -> std::result::Result<(), &'static str> {
         use HistoryAction::{CancelRedemption, Discard, Expire};
         let Some((before, action)) = self.last else {
             return Err("ISSUE");
         };
-        let is_aftermath = action == CancelRedemption && matches!(line.action, Expire | Discard);
-        let is_later = line.position.recorded_at > before.recorded_at;
-        if !is_later && !is_aftermath {
+        // A cancellation may expire or discard the coupon in the same posting, with the same time.
+        let is_same_posting =
+            action == CancelRedemption && matches!(entry.action, Expire | Discard);
+        let is_later = entry.position.recorded_at > before.recorded_at;
+        if !is_later && !is_same_posting {
             return Err("one recorded later than the one before it");
         }
-        let is_past_expiry = self.stored.coupon.is_past_expiry(line.position.recorded_at);
+        let is_past_expiry = self
+            .stored
+            .coupon
+            .is_past_expiry(entry.position.recorded_at);
         self.state
-            .follow(line.action, line.order_id.as_deref(), is_past_expiry)
+            .follow(entry.action, entry.order_id.as_deref(), is_past_expiry)
     }
 
-    /// The state behind the last entry, and what is wrong with the entries or with the coupon's row. Where the entries
-    /// make no sense, the row is believed.
+    /// Returns the state after the last entry, and the difference found in the entries or between them and the coupon's
+    /// row. If there is one, the state is that of the row.
     pub(crate) fn end(self) -> (CouponStatus, Option<Difference>) {
         let (row, changed_at) = (&self.stored.coupon, self.stored.changed_at);
         let difference = self.difference.or_else(|| {
-            // That there is no entry at all is told by itself.
+            // The audit reports a coupon without entries by itself.
             let (last, _) = self.last?;
             if self.state.status != row.status {
                 let text = |status| format!("{status:?}");

@@ -1,4 +1,5 @@
-//! The schema, in numbered steps that are part of the program, and which programs it works with: docs/upgrades.md.
+//! The schema, in numbered steps that are part of the program, and the versions of the program that work with it. See
+//! docs/upgrades.md.
 
 use crate::{
     OpenError, Store,
@@ -7,31 +8,31 @@ use crate::{
     session::Session,
 };
 
-/// Brings the schema from its index in [`STEPS`] to its index + 1. Since DDL commits by itself, every statement of a
-/// step may be run again.
-struct Step {
+/// A step of the schema: brings it from version `index` to `index + 1`, by its index in [`STEPS`]. DDL is not part of a
+/// transaction, so every statement of a step must be safe to run again.
+struct SchemaStep {
     sql: &'static str,
-    /// The oldest version of the program that works on the schema from the beginning of this step on.
+    /// The oldest version of the program that works on the schema once this step has begun.
     works_with_from: usize,
 }
 
-/// Steps are never changed, only added.
-const STEPS: &[Step] = &[
-    Step {
+/// The steps. A released step is never changed; new ones are added.
+const STEPS: &[SchemaStep] = &[
+    SchemaStep {
         sql: include_str!("migrations/0001_initial.sql"),
         works_with_from: 1,
     },
-    Step {
+    SchemaStep {
         sql: include_str!("migrations/0002_known_faults.sql"),
         works_with_from: 1,
     },
 ];
 
-/// The schema version that this program brings about. It is the version of the program, too.
+/// The schema version to which this program migrates, which is also the version of the program.
 const VERSION: usize = STEPS.len();
 
-/// Programs of version 1 look into `schema_version` alone, and work only where its greatest version is 1. So later
-/// steps are kept elsewhere, and stand there too from the first one on that does not work with those programs.
+/// Programs of version 1 read `schema_version` alone, and work only if its greatest version is 1. So later steps are
+/// recorded in `schema_steps`, and also in `schema_version` from the first step on that version 1 does not work with.
 const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS schema_version
      (version INT NOT NULL PRIMARY KEY, reached_at BIGINT NOT NULL) ENGINE=InnoDB",
@@ -39,10 +40,10 @@ const TABLES: [&str; 2] = [
      (version INT NOT NULL PRIMARY KEY, works_with_from INT NOT NULL, reached_at BIGINT) ENGINE=InnoDB",
 ];
 
-/// How long another process that migrates is waited for, in seconds.
-const LOCK_SECONDS: i64 = 120;
+/// The longest wait for another process that migrates, in seconds.
+const LOCK_TIMEOUT_SECS: i64 = 120;
 
-/// What the server is.
+/// The make of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flavour {
     MySql,
@@ -50,25 +51,25 @@ enum Flavour {
 }
 
 impl Flavour {
-    /// Reads what `SELECT VERSION()` gives, and refuses what is too old.
+    /// Parses the result of `SELECT VERSION()`, and refuses a server that is too old.
     fn of(version: &str) -> std::result::Result<Self, OpenError> {
         let is_maria = version.to_ascii_lowercase().contains("mariadb");
-        // MariaDB may put 5.5.5- in front, for the sake of old clients.
+        // MariaDB may put 5.5.5- in front, for old clients.
         let number = version.strip_prefix("5.5.5-").filter(|_| is_maria);
         let mut parts = number.unwrap_or(version).split(['.', '-']);
         let mut part = || parts.next().and_then(|part| part.parse::<u32>().ok());
         let found = (part().unwrap_or(0), part().unwrap_or(0));
-        let (flavour, least) = match is_maria {
+        let (flavour, oldest) = match is_maria {
             true => (Self::MariaDb, (10, 11)),
             false => (Self::MySql, (8, 4)),
         };
-        match found >= least {
+        match found >= oldest {
             true => Ok(flavour),
             false => Err(OpenError::ServerTooOld(version.to_owned())),
         }
     }
 
-    /// Its collation that compares texts by their code points, trailing blanks included.
+    /// Returns the name of the collation that compares texts by their code points, trailing blanks included.
     fn byte_for_byte(self) -> &'static str {
         match self {
             Self::MySql => "utf8mb4_0900_bin",
@@ -78,33 +79,36 @@ impl Flavour {
 }
 
 impl Store {
-    /// Brings the schema up to date. Any number of processes may do so at once: one does, the others wait for it.
+    /// Migrates the schema to this program's version. If several processes do so at once, one migrates and the others
+    /// wait for it.
     ///
     /// # Errors
-    /// The server cannot be reached, is too old, or a newer program wrote the schema.
+    /// The server cannot be reached or is too old, a newer program wrote the schema, or another process migrates for
+    /// longer than this one waits.
     pub async fn migrate(&self) -> std::result::Result<(), OpenError> {
         let mut session = self.scan_session().await?;
         let flavour = flavour(&mut session).await?;
-        // A lock's name has 64 characters at most.
+        // The name of a lock has at most 64 characters.
         let lock = "SELECT GET_LOCK(CONCAT('goodpon ', SHA2(DATABASE(), 224)), ?)";
         let locked = session
-            .first(lock, (LOCK_SECONDS,), |row| row.read::<Option<i64>>())
+            .first(lock, (LOCK_TIMEOUT_SECS,), |row| row.read::<Option<i64>>())
             .await?;
         if locked.flatten() != Some(1) {
             return Err(OpenError::MigratedElsewhere);
         }
-        let migrated = migrate(&mut session, STEPS, flavour, &self.installation_name()).await;
-        // The lock ends with the connection, if not here.
+        let name = self.draw_installation_name();
+        let migrated = migrate(&mut session, STEPS, flavour, &name).await;
+        // If this fails, the lock is released when the connection closes.
         let _ = session
-            .say("DO RELEASE_LOCK(CONCAT('goodpon ', SHA2(DATABASE(), 224)))")
+            .run_text("DO RELEASE_LOCK(CONCAT('goodpon ', SHA2(DATABASE(), 224)))")
             .await;
         migrated
     }
 
-    /// Whether the server is one we can work on and this program works on its schema.
+    /// Checks that the server is supported, and that this program works on its schema.
     ///
     /// # Errors
-    /// It cannot be reached, is too old, or its schema is missing, older, or too new.
+    /// The server cannot be reached or is too old, or the schema is missing, older, or too new.
     pub async fn check(&self) -> std::result::Result<(), OpenError> {
         let mut session = self.scan_session().await?;
         flavour(&mut session).await?;
@@ -112,10 +116,10 @@ impl Store {
     }
 }
 
-/// What a schema says of itself.
+/// The versions that a schema records about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Schema {
-    /// How many steps are done; 0 is none.
+    /// The number of steps that are done; 0 for none.
     version: usize,
     /// The oldest version of the program that works on it.
     works_with_from: usize,
@@ -129,7 +133,7 @@ impl Schema {
         let is_there = |name| tables.iter().any(|table| table == name);
         let (mut version, mut works_with_from) = (None, None);
         if is_there("schema_steps") {
-            // A step that has only begun keeps programs away already that do not work with it.
+            // A step that has only begun already excludes programs that do not work with it.
             let sql = "SELECT MAX(CASE WHEN reached_at IS NOT NULL THEN version END), MAX(works_with_from)
                        FROM schema_steps";
             let read = session.first(sql, (), |row| Ok((row.read()?, row.read()?)));
@@ -149,7 +153,7 @@ impl Schema {
         })
     }
 
-    /// Whether a program of version `own` works on it.
+    /// Checks that a program of version `own` works on it.
     fn check_for(self, own: usize) -> std::result::Result<(), OpenError> {
         if self.works_with_from > own {
             return Err(OpenError::SchemaTooNew {
@@ -171,10 +175,11 @@ async fn flavour(session: &mut Session<'_>) -> std::result::Result<Flavour, Open
     Flavour::of(&version.unwrap_or_default())
 }
 
-/// Does the steps that the schema lacks. One that has more than these is left as it is, if they work on it.
+/// Runs the steps that the schema lacks. A schema with more steps than these is left as it is, provided that a program
+/// with these steps works on it.
 async fn migrate(
     session: &mut Session<'_>,
-    steps: &[Step],
+    steps: &[SchemaStep],
     flavour: Flavour,
     installation: &str,
 ) -> std::result::Result<(), OpenError> {
@@ -184,13 +189,13 @@ async fn migrate(
         refused => return refused,
     }
     for table in TABLES {
-        session.say(table).await?;
+        session.run_text(table).await?;
     }
     for (step, number) in steps.iter().zip(1..).skip(found.version) {
         begin(session, number, step.works_with_from).await?;
         for statement in statements(&step.sql.replace("{bin}", flavour.byte_for_byte())) {
-            match session.say(&statement).await {
-                // An earlier start was cut off behind it.
+            match session.run_text(&statement).await {
+                // An earlier migration ran this statement and was interrupted later in the step.
                 Err(fault) if fault.is_done_already() => {}
                 done => done?,
             }
@@ -202,33 +207,34 @@ async fn migrate(
     Ok(())
 }
 
-/// Notes that a step begins: from now on programs stay away that do not work with it.
+/// Records that a step begins. From now on it excludes programs that do not work with it.
 async fn begin(session: &mut Session<'_>, number: usize, works_with_from: usize) -> Result<()> {
     let step = "INSERT INTO schema_steps (version, works_with_from) VALUES (?, ?)
                 ON DUPLICATE KEY UPDATE works_with_from = VALUES(works_with_from)";
     session.run(step, (number, works_with_from)).await?;
     if works_with_from > 1 {
-        tell_version_1(session, number).await?;
+        record_for_version_1(session, number).await?;
     }
     Ok(())
 }
 
-/// Notes that a step is done.
+/// Records that a step is done.
 async fn end(session: &mut Session<'_>, number: usize) -> Result<()> {
     if number == 1 {
-        tell_version_1(session, number).await?;
+        record_for_version_1(session, number).await?;
     }
     let reached = "UPDATE schema_steps SET reached_at = ? WHERE version = ?";
     session.run(reached, (micros(session.now), number)).await?;
     Ok(())
 }
 
-async fn tell_version_1(session: &mut Session<'_>, number: usize) -> Result<u64> {
+/// Records a step in the table that programs of version 1 read.
+async fn record_for_version_1(session: &mut Session<'_>, number: usize) -> Result<u64> {
     let sql = "INSERT IGNORE INTO schema_version (version, reached_at) VALUES (?, ?)";
     session.run(sql, (number, micros(session.now))).await
 }
 
-/// The statements of a step, without its comments.
+/// Splits a step into its statements, and drops its comments.
 fn statements(step: &str) -> Vec<String> {
     let code: Vec<&str> = step
         .lines()
@@ -247,15 +253,18 @@ mod tests {
     use super::*;
     use crate::tests::store;
 
-    /// Brings a schema that has all our steps beyond them, as a newer program does.
-    async fn migrated_by_newer(store: &Store, more: &[Step]) -> std::result::Result<(), OpenError> {
-        let known = STEPS.iter().chain(more).map(|step| Step { ..*step });
-        let steps: Vec<Step> = known.collect();
+    /// Runs further steps on a schema that has all of ours, as a newer program does.
+    async fn migrated_by_newer(
+        store: &Store,
+        more: &[SchemaStep],
+    ) -> std::result::Result<(), OpenError> {
+        let all = STEPS.iter().chain(more).map(|step| SchemaStep { ..*step });
+        let steps: Vec<SchemaStep> = all.collect();
         let mut session = store.scan_session().await?;
         migrate(&mut session, &steps, Flavour::MariaDb, "unused").await
     }
 
-    /// What a program of version 1 looks at: it wants exactly a 1.
+    /// Returns the version that a program of version 1 reads, which works only if it is 1.
     async fn seen_by_version_1(store: &Store) -> Option<i64> {
         let sql = "SELECT MAX(version) FROM schema_version";
         let read = store.read(|session| Box::pin(session.first(sql, (), |row| row.read())));
@@ -272,17 +281,17 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_step_that_expands_leaves_older_programs_at_work() {
+    async fn older_programs_go_on_after_a_step_that_expands() {
         let (store, _clock, _database) = store().await;
         assert_eq!(seen_by_version_1(&store).await, Some(1));
-        let more = [Step {
+        let more = [SchemaStep {
             sql: "ALTER TABLE accounts ADD COLUMN more INT NOT NULL DEFAULT 0;",
             works_with_from: 1,
         }];
         migrated_by_newer(&store, &more).await.unwrap();
         assert_eq!(seen_by_version_1(&store).await, Some(1));
         store.check().await.unwrap();
-        // A program that is taken back migrates as it always does, and changes nothing.
+        // A program that is rolled back to this version migrates too, and changes nothing.
         store.migrate().await.unwrap();
         for own in 1..=VERSION + 1 {
             check_for(&store, own).await.unwrap();
@@ -292,20 +301,20 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_step_that_contracts_keeps_older_programs_away_from_its_beginning_on() {
+    async fn a_step_that_contracts_excludes_older_programs_as_soon_as_it_begins() {
         let (store, _clock, _database) = store().await;
         let newer = |sql| {
-            [Step {
+            [SchemaStep {
                 sql,
                 works_with_from: VERSION + 1,
             }]
         };
-        // It is cut off on its way.
-        let cut_off =
+        // The step fails half-way.
+        let interrupted =
             newer("ALTER TABLE mails DROP COLUMN origin; ALTER TABLE no_such_table DROP COLUMN x;");
-        assert!(migrated_by_newer(&store, &cut_off).await.is_err());
-        for gone_on in [false, true] {
-            if gone_on {
+        assert!(migrated_by_newer(&store, &interrupted).await.is_err());
+        for is_completed in [false, true] {
+            if is_completed {
                 let whole = newer("ALTER TABLE mails DROP COLUMN origin;");
                 migrated_by_newer(&store, &whole).await.unwrap();
             }
@@ -317,12 +326,12 @@ mod tests {
             assert!(refused.iter().all(is_too_new), "{refused:?}");
             assert_ne!(seen_by_version_1(&store).await, Some(1));
             let own = check_for(&store, VERSION + 1).await;
-            assert_eq!(own.is_ok(), gone_on, "{own:?}");
+            assert_eq!(own.is_ok(), is_completed, "{own:?}");
         }
     }
 
     #[test]
-    fn servers_are_told_apart_and_old_ones_refused() {
+    fn servers_are_distinguished_and_old_ones_refused() {
         assert_eq!(Flavour::of("8.4.3").unwrap(), Flavour::MySql);
         assert_eq!(Flavour::of("9.1.0-cloud").unwrap(), Flavour::MySql);
         for maria in [

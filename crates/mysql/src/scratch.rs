@@ -1,21 +1,21 @@
-//! Databases for tests, of this crate and of those over it.
+//! Databases for the tests of this crate, and of crates that depend on it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 use std::hash::{BuildHasher, RandomState};
 
 use mysql_async::{Opts, OptsBuilder, Pool, prelude::Queryable};
 
-/// A database of a test's own, which goes with this.
+/// A database for one test, which is dropped with this value.
 pub struct Database {
     server: String,
     name: String,
 }
 
 impl Database {
-    /// A new database on the server that the environment names.
+    /// Creates a database on the server that the environment names.
     ///
     /// # Panics
-    /// It names none, or the server does not do it.
+    /// The environment names no server, or the server refuses.
     pub async fn create() -> Self {
         let server = std::env::var("GOODPON_DATABASE_URL").expect(
             "GOODPON_DATABASE_URL names no server: run `cargo xtask test`, which brings one up",
@@ -32,10 +32,10 @@ impl Database {
         on_server(&self.url(), sql).await;
     }
 
-    /// Where it is.
+    /// Returns its URL.
     ///
     /// # Panics
-    /// Never: the server's own URL was one.
+    /// Never: [`Self::create`] used the server's URL already.
     pub fn url(&self) -> String {
         let mut url = url::Url::parse(&self.server).unwrap();
         url.set_path(&self.name);
@@ -60,7 +60,7 @@ impl Drop for Database {
             let runtime = { runtime }.enable_all().build().unwrap();
             runtime.block_on(on_server(&server, &drop));
         });
-        // The test itself counts, not what it leaves behind.
+        // A database that could not be dropped must not fail the test.
         let _ = dropped.join();
     }
 }

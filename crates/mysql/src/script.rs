@@ -1,12 +1,12 @@
-//! Statements that go to the server in one message and are answered in one: on the way of a redemption each round trip
-//! counts.
+//! Scripts: statements that are sent in one message and answered in one, because the latency of a redemption is mostly
+//! that of its round trips.
 
 use std::fmt::Write;
 
 use mysql_async::{Params, Value};
 
-/// A value as it stands in SQL. It is written with digits alone, decimal or hexadecimal, so that nothing in it can be
-/// taken for SQL.
+/// A value in the text of a statement. It is written in decimal or hexadecimal digits, so that no value can be taken for
+/// SQL.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Literal<'a> {
     Null,
@@ -52,13 +52,14 @@ impl<'a> From<Option<&'a str>> for Literal<'a> {
 }
 
 impl<'a> Literal<'a> {
-    /// `None` for what this crate never gives the driver: its times and ids are numbers and bytes.
+    /// Returns the literal of a driver's value; `None` for a type that this crate does not use, such as dates and floats.
     fn of(value: &'a Value) -> Option<Self> {
         match value {
             Value::NULL => Some(Self::Null),
             Value::Int(number) => Some(Self::Number(*number)),
             Value::UInt(number) => i64::try_from(*number).ok().map(Self::Number),
-            // A column of bytes takes a text as its bytes, but a column of text does not find its index by bytes.
+            // Texts are sent as text: a column of text is not looked up by its index with bytes. A column of bytes takes
+            // either.
             Value::Bytes(bytes) => Some(match std::str::from_utf8(bytes) {
                 Ok(text) => Self::Text(text),
                 Err(_) => Self::Bytes(bytes),
@@ -94,7 +95,7 @@ fn write_hex(sql: &mut String, bytes: &[u8]) -> std::fmt::Result {
     Ok(())
 }
 
-/// Appends a statement, `values` in the places of its question marks. Whether it has as many of these as of those.
+/// Appends a statement with `values` in place of its question marks. Returns whether their numbers are equal.
 fn fill_in(text: &mut String, sql: &str, values: &[Literal<'_>]) -> bool {
     let mut pieces = sql.split('?');
     text.push_str(pieces.next().unwrap_or_default());
@@ -110,12 +111,12 @@ fn fill_in(text: &mut String, sql: &str, values: &[Literal<'_>]) -> bool {
     fits && values.next().is_none()
 }
 
-/// A statement that was to be prepared, with its values in the text.
+/// Returns the text of a statement with its values in place of its parameters; `None` if a value has no literal.
 pub(crate) fn in_text(sql: &str, params: &Params) -> Option<String> {
     let values = match params {
         Params::Positional(values) => &values[..],
         Params::Empty => &[],
-        // None of ours has names.
+        // This crate uses no named parameters.
         Params::Named(_) => return None,
     };
     let values: Option<Vec<Literal<'_>>> = values.iter().map(Literal::of).collect();
@@ -123,50 +124,50 @@ pub(crate) fn in_text(sql: &str, params: &Params) -> Option<String> {
     fill_in(&mut text, sql, &values?).then_some(text)
 }
 
-/// Statements to be sent together; see [`crate::session::Session::together`].
+/// Statements to be sent together by [`crate::session::Session::run_script`].
 #[derive(Default)]
 pub(crate) struct Script {
     sql: String,
-    /// Of each statement, whether it must change a row.
-    musts: Vec<bool>,
-    /// Whether a statement has more or fewer places than it was given values.
-    is_wrong: bool,
+    /// For each statement, whether it must change a row.
+    must_change: Vec<bool>,
+    /// True if a statement was given more or fewer values than it has question marks.
+    is_malformed: bool,
 }
 
 impl Script {
     pub(crate) fn is_empty(&self) -> bool {
-        self.musts.is_empty()
+        self.must_change.is_empty()
     }
 
-    /// Adds a statement, `values` in the places of its question marks.
-    pub(crate) fn say<const N: usize>(&mut self, sql: &str, values: [Literal<'_>; N]) {
-        self.add(sql, &values, false);
+    /// Adds a statement with `values` in place of its question marks.
+    pub(crate) fn add<const N: usize>(&mut self, sql: &str, values: [Literal<'_>; N]) {
+        self.push(sql, &values, false);
     }
 
-    /// Adds a statement that changes a row, unless another transaction was first.
-    pub(crate) fn must<const N: usize>(&mut self, sql: &str, values: [Literal<'_>; N]) {
-        self.add(sql, &values, true);
+    /// Adds a statement that must change a row: if it changes none, another transaction was first, and the script fails.
+    pub(crate) fn add_must_change<const N: usize>(&mut self, sql: &str, values: [Literal<'_>; N]) {
+        self.push(sql, &values, true);
     }
 
-    fn add(&mut self, sql: &str, values: &[Literal<'_>], must: bool) {
-        self.is_wrong |= !fill_in(&mut self.sql, sql, values);
+    fn push(&mut self, sql: &str, values: &[Literal<'_>], must_change: bool) {
+        self.is_malformed |= !fill_in(&mut self.sql, sql, values);
         self.sql.push(';');
-        self.musts.push(must);
+        self.must_change.push(must_change);
     }
 
-    /// Whether a statement has more or fewer places than it was given values: then nothing of it may be sent.
-    pub(crate) fn is_wrong(&self) -> bool {
-        self.is_wrong
+    /// Returns whether a statement was given more or fewer values than it has question marks. Such a script is not sent.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.is_malformed
     }
 
-    /// What is sent.
+    /// Returns the text to send.
     pub(crate) fn sql(&self) -> &str {
         &self.sql
     }
 
-    /// Of each statement, whether it must change a row.
-    pub(crate) fn musts(&self) -> &[bool] {
-        &self.musts
+    /// Returns for each statement whether it must change a row.
+    pub(crate) fn must_change(&self) -> &[bool] {
+        &self.must_change
     }
 }
 
@@ -175,26 +176,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_place_needs_its_value_and_each_value_its_place() {
-        for (sql, is_wrong) in [("a = ?, b = ?", false), ("a = ?", true), ("?, ?, ?", true)] {
+    fn a_statement_needs_as_many_values_as_question_marks() {
+        for (sql, is_malformed) in [("a = ?, b = ?", false), ("a = ?", true), ("?, ?, ?", true)] {
             let mut script = Script::default();
-            script.say(sql, [1.into(), 2.into()]);
-            assert_eq!(script.is_wrong(), is_wrong, "{sql}");
+            script.add(sql, [1.into(), 2.into()]);
+            assert_eq!(script.is_malformed(), is_malformed, "{sql}");
         }
     }
 
     #[test]
-    fn values_are_digits() {
+    fn values_are_written_in_digits() {
         let mut script = Script::default();
-        script.say(
+        script.add(
             "SET a = ?, b = ?, c = ?",
             ["'; --? 쿠".into(), Literal::Null, (-5).into()],
         );
-        script.must("WHERE d = ?", [b"\0'\xff".as_slice().into()]);
+        script.add_must_change("WHERE d = ?", [b"\0'\xff".as_slice().into()]);
         assert_eq!(
             script.sql(),
             "SET a = _utf8mb4 x'273b202d2d3f20ecbfa0', b = NULL, c = -5;WHERE d = x'0027ff';"
         );
-        assert_eq!(script.musts(), [false, true]);
+        assert_eq!(script.must_change(), [false, true]);
     }
 }

@@ -1,4 +1,4 @@
-//! A connection in use: statements within a time limit, and transactions that are repeated as a whole.
+//! Sessions: connections in use, with statements under a time limit, and transactions that are repeated as a whole.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -14,42 +14,43 @@ use crate::{
     Store,
     columns::Columns,
     fault::{Fault, Result},
-    pool::{self, Place},
+    pool::{self, ConnectionPermit},
     script::{self, Script},
 };
 
-/// How long a connection is waited for.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// The longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a transaction or a read may take in all, its repetitions included.
-const RUN_WITHIN: Duration = Duration::from_secs(5);
+/// The longest time of a transaction or read, its repetitions included.
+const RUN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long what goes through many rows may take: an audit, a load.
-const SCAN_WITHIN: Duration = Duration::from_secs(600);
+/// The longest time of a read of many rows, such as an audit, and of a migration.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How often a transaction is run at the most.
-const MOST_TRIES: u32 = 8;
+/// The most times that a transaction is run.
+const MAX_TRIES: u32 = 8;
 
-/// A connection in use. Whoever drops it in the middle of something closes it: the next user must not read an answer
-/// that was meant for another, nor commit what another began.
+/// A connection in use. If it is dropped in the middle of a statement or transaction, its connection is closed: the next
+/// user must not read an answer that was meant for another, nor commit what another began.
 ///
-/// `'e` is what the steps of a transaction may borrow of their surroundings: they are given a `&'a mut Session<'e>`,
-/// so it is known to outlive `'a`. (Async closures would say that by themselves, but not that their futures are Send.)
+/// `'e` is the lifetime of the values that the steps of a transaction borrow from around them. They are given a
+/// `&'a mut Session<'e>`, from which the compiler knows that `'e` outlives `'a`. (Async closures would make this
+/// unnecessary, but cannot state that their futures are `Send`.)
 pub(crate) struct Session<'e> {
     conn: Option<Conn>,
     deadline: Instant,
     is_busy: bool,
     in_transaction: bool,
-    /// The store's time at the beginning of this run.
+    /// The store's time when this session began.
     pub(crate) now: Timestamp,
     store: Store,
-    // The connection goes first, then the place.
-    _place: Place,
+    // After `conn`, so that the connection is dropped before the permit for it is free.
+    _permit: ConnectionPermit,
     _borrows: PhantomData<&'e ()>,
 }
 
-/// The steps of a transaction or a read, which may be run again: `|session| Box::pin(async move { … })`, written in the
-/// call itself, for only there the compiler finds its lifetimes.
+/// The steps of a transaction or read, which may be run again: `|session| Box::pin(async move { … })`. The closure must
+/// be written in the call itself, because only there the compiler infers its lifetimes.
 pub(crate) trait Steps<'e, T>:
     for<'a> FnMut(&'a mut Session<'e>) -> BoxFuture<'a, Result<T>> + Send
 {
@@ -60,36 +61,36 @@ impl<'e, T, F> Steps<'e, T> for F where
 {
 }
 
-/// What a session is for.
+/// The transaction in which steps run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Each statement for itself, until the steps begin a transaction.
+enum Isolation {
+    /// None, until the steps begin one: each statement is a transaction of its own.
     Statements,
-    /// A transaction.
+    /// One READ COMMITTED transaction.
     Transaction,
-    /// Reads that all see one moment.
+    /// One read-only transaction, whose reads all see the same moment.
     Snapshot,
 }
 
 impl Session<'_> {
-    /// Runs a statement and gives how many rows it changed.
+    /// Runs a statement, and returns the number of rows that it changed.
     pub(crate) async fn run(&mut self, sql: &str, params: impl Into<Params>) -> Result<u64> {
         let params = params.into();
         let (conn, deadline) = self.start()?;
         let statement = async {
-            ask(conn, sql, params).await?;
+            execute(conn, sql, params).await?;
             Ok(conn.affected_rows())
         };
         let ended = timeout_at(deadline, statement).await;
         self.end(ended)
     }
 
-    /// Runs an INSERT and gives the id that the server handed out.
+    /// Runs an INSERT, and returns the id that the server assigned.
     pub(crate) async fn insert(&mut self, sql: &str, params: impl Into<Params>) -> Result<i64> {
         let params = params.into();
         let (conn, deadline) = self.start()?;
         let statement = async {
-            ask(conn, sql, params).await?;
+            execute(conn, sql, params).await?;
             let id = conn.last_insert_id().unwrap_or(0);
             Ok(i64::try_from(id).unwrap_or(i64::MAX))
         };
@@ -97,7 +98,7 @@ impl Session<'_> {
         self.end(ended)
     }
 
-    /// All rows of a query.
+    /// Returns all rows of a query.
     pub(crate) async fn rows<T>(
         &mut self,
         sql: &str,
@@ -106,14 +107,14 @@ impl Session<'_> {
     ) -> Result<Vec<T>> {
         let params = params.into();
         let (conn, deadline) = self.start()?;
-        let ended = timeout_at(deadline, ask(conn, sql, params)).await;
+        let ended = timeout_at(deadline, execute(conn, sql, params)).await;
         let rows: Vec<Row> = self.end(ended)?;
         rows.into_iter()
             .map(|row| read(&mut Columns::new(row)))
             .collect()
     }
 
-    /// The first row of a query, if there is one.
+    /// Returns the first row of a query, if there is one.
     pub(crate) async fn first<T>(
         &mut self,
         sql: &str,
@@ -123,23 +124,23 @@ impl Session<'_> {
         Ok(self.rows(sql, params, read).await?.into_iter().next())
     }
 
-    /// Runs plain text, without a prepared statement: for what is said once, or cannot be prepared.
-    pub(crate) async fn say(&mut self, sql: &str) -> Result<()> {
+    /// Runs a statement as text, without preparing it: for statements that run once or cannot be prepared.
+    pub(crate) async fn run_text(&mut self, sql: &str) -> Result<()> {
         let (conn, deadline) = self.start()?;
         let statement = async { Ok(conn.query_drop(sql).await?) };
         let ended = timeout_at(deadline, statement).await;
         self.end(ended)
     }
 
-    /// Sends the statements of a script as one, within the transaction; where none runs, it begins with them.
+    /// Sends the statements of a script in one message, within the transaction; begins one first if there is none.
     ///
     /// # Errors
-    /// [`Fault::Overtaken`] where a statement that must change a row changed none, or a row was there already.
-    pub(crate) async fn together(&mut self, script: &Script) -> Result<()> {
+    /// [`Fault::Overtaken`] if a statement that must change a row changed none, or a row existed already.
+    pub(crate) async fn run_script(&mut self, script: &Script) -> Result<()> {
         if script.is_empty() {
             return Ok(());
         }
-        if script.is_wrong() {
+        if script.is_malformed() {
             return Err(Fault::Script("a place without a value, or the reverse"));
         }
         let begin = match std::mem::replace(&mut self.in_transaction, true) {
@@ -155,7 +156,7 @@ impl Session<'_> {
                 results.for_each(drop).await?;
                 changed.push(results.affected_rows());
             }
-            // An error of any but the first statement waits here to be asked for.
+            // The error of a statement after the first is returned only here.
             results.drop_result().await?;
             Ok(changed)
         };
@@ -164,57 +165,58 @@ impl Session<'_> {
             Err(fault) if fault.is_duplicate() => return Err(Fault::Overtaken),
             changed => changed?,
         };
-        let said = changed.get(usize::from(!begin.is_empty())..);
-        let said = said.unwrap_or_default();
-        if said.len() != script.musts().len() {
+        let changed = changed.get(usize::from(!begin.is_empty())..);
+        let changed = changed.unwrap_or_default();
+        if changed.len() != script.must_change().len() {
             return Err(Fault::Script("more or fewer results than statements"));
         }
-        let is_kept = |(changed, must): (&u64, &bool)| *changed > 0 || !must;
-        match said.iter().zip(script.musts()).all(is_kept) {
+        let is_met = |(changed, must_change): (&u64, &bool)| *changed > 0 || !must_change;
+        match changed.iter().zip(script.must_change()).all(is_met) {
             true => Ok(()),
             false => Err(Fault::Overtaken),
         }
     }
 
-    /// The connection for a statement, and until when that may take. Whoever is dropped before [`Self::end`] leaves
-    /// the session busy.
+    /// Marks the session as busy, and returns the connection for a statement with the statement's deadline. If the
+    /// statement's future is dropped before [`Self::end`], the session stays busy.
     fn start(&mut self) -> Result<(&mut Conn, Instant)> {
         let conn = self.conn.as_mut().ok_or(Fault::NoConnection)?;
         self.is_busy = true;
         Ok((conn, self.deadline))
     }
 
-    /// What became of the statement. One that took too long is still under way.
+    /// Returns the result of the statement. The session stays busy after a statement that timed out, which may still run.
     fn end<T>(&mut self, ended: std::result::Result<Result<T>, Elapsed>) -> Result<T> {
         let done = ended.map_err(|_| Fault::TimedOut)?;
         self.is_busy = matches!(&done, Err(fault) if fault.spoils_connection());
         done
     }
 
-    /// The id of an entry that is recorded at `at`.
+    /// Draws the id of an entry that is recorded at `at`.
     pub(crate) fn history_id(&self, at: Timestamp) -> HistoryId {
         HistoryId::new(at, self.store.random_u64())
     }
 
     pub(crate) async fn begin(&mut self) -> Result<()> {
         self.in_transaction = true;
-        self.say("START TRANSACTION").await
+        self.run_text("START TRANSACTION").await
     }
 
-    /// Begins a transaction whose reads all see the present moment.
+    /// Begins a read-only transaction whose reads all see the present moment.
     async fn begin_snapshot(&mut self) -> Result<()> {
         self.in_transaction = true;
-        self.say("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        self.run_text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .await?;
-        self.say("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        self.run_text("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             .await
     }
 
-    /// After an error the outcome is open, unless the server itself says that it did not commit.
+    /// Commits the transaction. After [`Fault::Commit`] it is open whether the server did; after any other error it did
+    /// not.
     pub(crate) async fn commit(&mut self) -> Result<()> {
-        self.say("COMMIT")
+        self.run_text("COMMIT")
             .await
-            .map_err(|fault| match fault.is_surely_undone() {
+            .map_err(|fault| match fault.is_surely_rolled_back() {
                 true => fault,
                 false => Fault::Commit(Box::new(fault)),
             })?;
@@ -223,17 +225,17 @@ impl Session<'_> {
     }
 
     pub(crate) async fn roll_back(&mut self) -> Result<()> {
-        self.say("ROLLBACK").await?;
+        self.run_text("ROLLBACK").await?;
         self.in_transaction = false;
         Ok(())
     }
 }
 
-/// Sends a statement with its values, prepared; as text where the server has no room for one more prepared statement.
-async fn ask(conn: &mut Conn, sql: &str, params: Params) -> Result<Vec<Row>> {
+/// Runs a statement prepared, or as text if the server cannot prepare it or has too many prepared statements.
+async fn execute(conn: &mut Conn, sql: &str, params: Params) -> Result<Vec<Row>> {
     match conn.prep(sql).await.map_err(Fault::from) {
         Ok(statement) => Ok(conn.exec(&statement, params).await?),
-        Err(fault) if fault.is_about_preparing() => {
+        Err(fault) if fault.is_failed_prepare() => {
             let text = script::in_text(sql, &params).ok_or(fault)?;
             metrics::counter!("goodpon_database_unprepared_total").increment(1);
             Ok(conn.query(text).await?)
@@ -255,14 +257,14 @@ impl Drop for Session<'_> {
 }
 
 impl Store {
-    /// A connection for what may take long.
+    /// Opens a session with the time limit of scans.
     pub(crate) async fn scan_session(&self) -> Result<Session<'static>> {
-        self.session(Instant::now() + SCAN_WITHIN).await
+        self.session(Instant::now() + SCAN_TIMEOUT).await
     }
 
     async fn session<'e>(&self, deadline: Instant) -> Result<Session<'e>> {
-        let connect_by = deadline.min(Instant::now() + CONNECT_WITHIN);
-        let (conn, place) = timeout_at(connect_by, self.inner.pool.take())
+        let connect_by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+        let (conn, permit) = timeout_at(connect_by, self.inner.pool.take())
             .await
             .map_err(|_| Fault::NoConnection)??;
         Ok(Session {
@@ -272,56 +274,58 @@ impl Store {
             in_transaction: false,
             now: self.inner.clock.now(),
             store: self.clone(),
-            _place: place,
+            _permit: permit,
             _borrows: PhantomData,
         })
     }
 
-    /// Runs `steps` in a transaction (READ COMMITTED) and commits it where they succeed. The whole is repeated, a
-    /// bounded number of times, after a deadlock, a lock that was waited for too long, a lost connection, or
-    /// [`Fault::Overtaken`]; so `steps` may run more than once, but only their last run counts.
+    /// Runs `steps` in a READ COMMITTED transaction, and commits it if they succeed. After a deadlock, a lock timeout, a
+    /// lost connection or [`Fault::Overtaken`] the whole is repeated, up to [`MAX_TRIES`] times: `steps` may run more
+    /// than once, but only their last run has an effect.
     pub(crate) async fn transact<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
-        self.repeated(Purpose::Transaction, RUN_WITHIN, steps).await
+        self.repeat(Isolation::Transaction, RUN_TIMEOUT, steps)
+            .await
     }
 
-    /// As [`Self::transact`], but the transaction begins only where `steps` begin it, or with the first
-    /// [`Session::together`]; what is read before is read as it was committed last, without a lock.
+    /// Like [`Self::transact`], but the transaction begins only when `steps` begin it, or with the first
+    /// [`Session::run_script`]. Reads before that see the last commit, and take no lock.
     pub(crate) async fn transact_late<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
-        self.repeated(Purpose::Statements, RUN_WITHIN, steps).await
+        self.repeat(Isolation::Statements, RUN_TIMEOUT, steps).await
     }
 
-    /// Reads, each statement for itself. Repeated as a transaction is.
+    /// Runs `steps`, each statement in a transaction of its own. Repeats them like [`Self::transact`].
     pub(crate) async fn read<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
-        self.repeated(Purpose::Statements, RUN_WITHIN, steps).await
+        self.repeat(Isolation::Statements, RUN_TIMEOUT, steps).await
     }
 
-    /// As [`Self::read`], for what goes through many rows.
+    /// Like [`Self::read`], with the time limit of scans.
     pub(crate) async fn scan<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
-        self.repeated(Purpose::Statements, SCAN_WITHIN, steps).await
+        self.repeat(Isolation::Statements, SCAN_TIMEOUT, steps)
+            .await
     }
 
-    /// As [`Self::read`], but all statements see one moment.
-    pub(crate) async fn read_at_once<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
-        self.repeated(Purpose::Snapshot, RUN_WITHIN, steps).await
+    /// Like [`Self::read`], but all statements see one moment.
+    pub(crate) async fn read_snapshot<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
+        self.repeat(Isolation::Snapshot, RUN_TIMEOUT, steps).await
     }
 
-    /// As [`Self::read_at_once`], for what goes through many rows.
-    pub(crate) async fn scan_at_once<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
-        self.repeated(Purpose::Snapshot, SCAN_WITHIN, steps).await
+    /// Like [`Self::read_snapshot`], with the time limit of scans.
+    pub(crate) async fn scan_snapshot<'e, T>(&self, steps: impl Steps<'e, T>) -> StoreResult<T> {
+        self.repeat(Isolation::Snapshot, SCAN_TIMEOUT, steps).await
     }
 
-    async fn repeated<'e, T>(
+    async fn repeat<'e, T>(
         &self,
-        purpose: Purpose,
-        within: Duration,
+        isolation: Isolation,
+        timeout: Duration,
         mut steps: impl Steps<'e, T>,
     ) -> StoreResult<T> {
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + timeout;
         let mut tries = 0;
         loop {
             tries += 1;
             let done = match self.session(deadline).await {
-                Ok(mut session) => run(&mut session, purpose, &mut steps).await,
+                Ok(mut session) => run(&mut session, isolation, &mut steps).await,
                 Err(fault) => Err(fault),
             };
             let fault = match done {
@@ -332,7 +336,7 @@ impl Store {
                 self.inner.pool.close_idle();
             }
             let pause = Fault::pause_before_retry(tries);
-            let is_last = tries == MOST_TRIES || Instant::now() + pause >= deadline;
+            let is_last = tries == MAX_TRIES || Instant::now() + pause >= deadline;
             if is_last || !fault.may_be_repeated() {
                 return Err(fault.into());
             }
@@ -342,21 +346,21 @@ impl Store {
     }
 }
 
-/// Runs `steps`, and ends the transaction that was begun for them or by them.
+/// Runs `steps`, and ends the transaction that was begun before them or by them.
 async fn run<'e, T>(
     session: &mut Session<'e>,
-    purpose: Purpose,
+    isolation: Isolation,
     steps: &mut impl Steps<'e, T>,
 ) -> Result<T> {
-    match purpose {
-        Purpose::Statements => {}
-        Purpose::Transaction => session.begin().await?,
-        Purpose::Snapshot => session.begin_snapshot().await?,
+    match isolation {
+        Isolation::Statements => {}
+        Isolation::Transaction => session.begin().await?,
+        Isolation::Snapshot => session.begin_snapshot().await?,
     }
     match steps(session).await {
         Ok(done) => {
-            // What was read at once is complete, however its transaction ends.
-            if purpose == Purpose::Snapshot {
+            // The reads of a snapshot are complete, even if the rollback fails.
+            if isolation == Isolation::Snapshot {
                 let _ = session.roll_back().await;
             } else if session.in_transaction {
                 session.commit().await?;
@@ -364,7 +368,7 @@ async fn run<'e, T>(
             Ok(done)
         }
         Err(fault) => {
-            // Where that fails too, the connection is closed, which rolls back as well.
+            // If this fails too, the connection is closed, which rolls back as well.
             if session.in_transaction && !session.is_busy {
                 let _ = session.roll_back().await;
             }

@@ -1,9 +1,9 @@
-//! Statements of a few sizes: what is prepared must not be as many texts as there are lengths of lists.
+//! Cuts lists of values into a few fixed sizes, so that lists of any length need only a few prepared statements.
 
-/// Rows that one statement inserts, or asks for.
+/// The numbers of rows or values that one statement may have.
 const SIZES: [usize; 4] = [256, 64, 8, 1];
 
-/// Cuts `all` into pieces of those sizes, each with as many `mark`s.
+/// Cuts `all` into pieces of [`SIZES`]. Each piece comes with the text that repeats `mark` once per value.
 pub(crate) fn in_sizes<'a, T>(
     all: &'a [T],
     mark: &'static str,
@@ -17,8 +17,8 @@ pub(crate) fn in_sizes<'a, T>(
     })
 }
 
-/// Cuts the values of an IN list into few pieces of those sizes, each with its question marks. The last piece is
-/// filled up with its last value, by which no more rows are found.
+/// Cuts the values of an IN list into pieces of [`SIZES`]. Each piece comes with its question marks. The last piece is
+/// filled up by repeating its last value, which does not change the rows that are found.
 pub(crate) fn in_lists<T: Clone>(all: &[T]) -> impl Iterator<Item = (String, Vec<T>)> {
     let [largest, ..] = SIZES;
     all.chunks(largest).map(move |some| {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_all_of_it_in_few_sizes() {
+    fn pieces_have_the_fixed_sizes_and_make_up_the_list() {
         let mut sizes = HashSet::new();
         for length in 0..600_usize {
             let all: Vec<usize> = (0..length).collect();

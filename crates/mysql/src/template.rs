@@ -24,14 +24,15 @@ use crate::{
     template_row::{load, of_merchant},
 };
 
-/// Whether the account is a member of the merchant, and stays one until the commit.
+/// Requires the account to be a member of the merchant, and locks the merchant's row so that it stays one until the
+/// commit.
 async fn require_member(
     session: &mut Session<'_>,
     merchant: MerchantId,
     by: AccountId,
-    how: Lock,
+    lock: Lock,
 ) -> Result<std::result::Result<Role, AccessRefusal>> {
-    merchant::lock(session, merchant, how).await?;
+    merchant::lock_row(session, merchant, lock).await?;
     let standing = merchant::standing(session, merchant, by).await?;
     Ok(standing.require_member())
 }
@@ -92,7 +93,7 @@ async fn insert(
     Ok(TemplateId(id))
 }
 
-/// Changes a template's status, and its reason if it is discarded, where the row is locked and was just read.
+/// Writes the status and discard reason of a template whose row is locked.
 async fn change_status(session: &mut Session<'_>, changed: &Template) -> Result<()> {
     session
         .run(
@@ -107,7 +108,7 @@ async fn change_status(session: &mut Session<'_>, changed: &Template) -> Result<
         .map(drop)
 }
 
-/// The template, as far as it is the merchant's.
+/// Compares the owner of a template with the merchant.
 fn owned<T: Borrow<Template>>(found: Option<T>, merchant: MerchantId) -> Owned<T> {
     match found {
         None => Owned::Absent,

@@ -27,13 +27,14 @@ macro_rules! columns {
     };
 }
 
-/// The columns that [`read`] reads, of `coupon_templates` as `t`. Redemptions without a limit are counted in slots.
+/// The columns that [`read`] reads, of `coupon_templates` as `t`. The redemption count includes the slots in which those
+/// of templates without a redeem limit are counted.
 pub(crate) const COLUMNS: &str = columns!(
     "t.redeem_count + (SELECT COALESCE(CAST(SUM(r.redeem_count) AS SIGNED), 0)
                        FROM template_redemptions r FORCE INDEX (PRIMARY) WHERE r.template_id = t.id)"
 );
 
-/// The same without what is counted in slots, where only a limit matters.
+/// The same columns without the count of the slots, for readers that need only the count of limited redemptions.
 pub(crate) const COLUMNS_BUT_SLOTS: &str = columns!("t.redeem_count");
 
 /// Reads [`COLUMNS`].
@@ -77,7 +78,7 @@ pub(crate) fn read(row: &mut Columns) -> Result<Template> {
     })
 }
 
-/// The template of that id.
+/// Loads the template of that id.
 pub(crate) async fn load(
     session: &mut Session<'_>,
     id: TemplateId,
@@ -90,7 +91,7 @@ pub(crate) async fn load(
     session.first(&sql, (id.0,), read).await
 }
 
-/// The templates of a merchant, newest first.
+/// Loads all templates of a merchant, newest first.
 pub(crate) async fn of_merchant(
     session: &mut Session<'_>,
     merchant: MerchantId,

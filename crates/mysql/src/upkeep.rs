@@ -1,10 +1,10 @@
-//! What is due by the clock, in small batches beside live requests. Any number of processes may do it at once: what
-//! one has locked, the others leave to it.
+//! Work that is due by the clock, in small batches beside live requests. Any number of processes may do it at once: rows
+//! that one has locked are skipped by the others.
 
 use async_trait::async_trait;
 use goodpon_application::{
     idempotency::KEPT_FOR,
-    ports::{StoreResult, Upkeep},
+    ports::{MAIL_RETENTION, StoreResult, TOKEN_RETENTION, Upkeep},
 };
 use goodpon_domain::{
     account::UNVERIFIED_FOR,
@@ -18,7 +18,7 @@ use mysql_async::Value;
 
 use crate::{
     Store,
-    account::forget_unverified,
+    account::delete_unverified,
     codec::{coupon_status, micros, row_limit, template_status},
     columns::Columns,
     coupon_state::{self, Stored},
@@ -31,17 +31,12 @@ use crate::{
     template_row,
 };
 
-/// How long a verification token is kept: for a day after it was spent, so that its link can say so.
-const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(24 * 60 + 30);
-/// How long a mail stays in the mailbox after it left; after it was written, where it never left.
-const MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// Templates whose end has come: status, the time, how many.
+/// Selects templates that are past their end. Parameters: the status, the time, the number of rows.
 pub(crate) const DUE_TEMPLATES: &str =
     "SELECT id FROM coupon_templates FORCE INDEX (coupon_templates_ending)
      WHERE status = ? AND absolute_expires_at <= ? ORDER BY absolute_expires_at LIMIT ?";
 
-/// The coupons whose end has come: status, the time, how many.
+/// Selects coupons that are past their end. Parameters: the status, the time, the number of rows.
 pub(crate) fn due_coupons_sql() -> String {
     format!(
         "SELECT {} FROM coupons c FORCE INDEX (coupons_due)
@@ -50,13 +45,15 @@ pub(crate) fn due_coupons_sql() -> String {
     )
 }
 
-/// Discarded templates whose walk has not come to its end, and whether it has begun: status, how many.
+/// Selects discarded templates whose walk is not finished, and whether it has begun. Parameters: the status, the number
+/// of rows.
 pub(crate) const OPEN_WALKS: &str = "SELECT STRAIGHT_JOIN t.id, w.template_id IS NOT NULL
      FROM coupon_templates t FORCE INDEX (coupon_templates_ending)
      LEFT JOIN discard_walks w ON w.template_id = t.id
      WHERE t.status = ? AND (w.finished IS NULL OR w.finished = 0) LIMIT ?";
 
-/// The coupons before a walk: template, the last user that was passed, how many.
+/// Selects the coupons that a walk comes to next. Parameters: the template, the last user that it passed, the number of
+/// rows.
 pub(crate) fn walk_sql() -> String {
     format!(
         "SELECT {} FROM coupons c FORCE INDEX (coupons_one_for_each_user)
@@ -65,46 +62,46 @@ pub(crate) fn walk_sql() -> String {
     )
 }
 
-/// A kind of rows that are deleted when they are old.
-pub(crate) struct Litter {
-    /// The keys of the oldest, up to a time and so many.
+/// A kind of rows that are deleted once they are older than their retention.
+pub(crate) struct OldRows {
+    /// Selects the keys of the oldest rows. Parameters: the latest time, the number of rows.
     pub(crate) oldest: &'static str,
     delete: &'static str,
     kept_for: SignedDuration,
 }
 
-pub(crate) const LITTER: [Litter; 4] = [
-    Litter {
+pub(crate) const OLD_ROWS: [OldRows; 4] = [
+    OldRows {
         oldest: "SELECT id FROM idempotency_records FORCE INDEX (idempotency_records_by_age)
                  WHERE stored_at <= ? ORDER BY stored_at LIMIT ? FOR UPDATE SKIP LOCKED",
         delete: "DELETE FROM idempotency_records WHERE id = ?",
         kept_for: KEPT_FOR,
     },
-    Litter {
+    OldRows {
         oldest: "SELECT digest FROM verification_tokens FORCE INDEX (verification_tokens_by_age)
                  WHERE created_at <= ? ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED",
         delete: "DELETE FROM verification_tokens WHERE digest = ?",
-        kept_for: TOKENS_KEPT_FOR,
+        kept_for: TOKEN_RETENTION,
     },
-    Litter {
+    OldRows {
         oldest: "SELECT id FROM mails FORCE INDEX (mails_sent)
                  WHERE sent_at <= ? ORDER BY sent_at LIMIT ? FOR UPDATE SKIP LOCKED",
         delete: "DELETE FROM mails WHERE id = ?",
-        kept_for: MAILS_KEPT_FOR,
+        kept_for: MAIL_RETENTION,
     },
-    Litter {
+    OldRows {
         oldest: "SELECT id FROM mails FORCE INDEX (mails_unsent)
                  WHERE sent_at IS NULL AND created_at <= ? ORDER BY created_at LIMIT ?
                  FOR UPDATE SKIP LOCKED",
         delete: "DELETE FROM mails WHERE id = ?",
-        kept_for: MAILS_KEPT_FOR,
+        kept_for: MAIL_RETENTION,
     },
 ];
 
-/// So many discarded templates are looked at for one whose walk nobody else is at.
-const MOST_WALKS: usize = 16;
-/// So many coupons a walk looks at, at least, while it finds none to discard.
-const LOOKED_AT: usize = 500;
+/// The most discarded templates that one call tries to find one whose walk no other process has locked.
+const MAX_WALKS_TRIED: usize = 16;
+/// The fewest coupons that a walk reads in one call, because most of them may have nothing to discard.
+const MIN_WALK_COUPONS: usize = 500;
 
 async fn expire_template(session: &mut Session<'_>, id: TemplateId) -> Result<usize> {
     let Some(template) = template_row::load(session, id, Lock::Exclusive).await? else {
@@ -128,29 +125,29 @@ async fn expire_templates(session: &mut Session<'_>, limit: usize) -> Result<usi
     if found.is_empty() {
         return Ok(0);
     }
-    // Templates are locked in the order of their ids, as issuers do.
+    // Locks templates in the order of their ids, as issuers do, so that the two do not deadlock.
     found.sort_unstable();
     session.begin().await?;
     let mut done = 0;
     for id in found {
         done += expire_template(session, id).await?;
     }
-    // Another process may have been first with all of them; it is for the next look to tell whether more are due.
+    // Another process may have expired all of these; the next call finds out whether more are due.
     Ok(done.max(1))
 }
 
-/// Writes what was decided of these coupons, which are locked.
-async fn settle<'a>(
+/// Writes the postings of these coupons, which are locked, and returns their number.
+async fn write_postings<'a>(
     session: &mut Session<'_>,
     decided: impl IntoIterator<Item = (&'a Stored, Posting)>,
 ) -> Result<usize> {
     let (mut script, mut count) = (Script::default(), 0);
     for (stored, posting) in decided {
-        let at = stored.next_at(session.now);
+        let at = stored.next_entry_at(session.now);
         ledger::post(&mut script, stored, at, session.history_id(at), &posting);
         count += 1;
     }
-    session.together(&script).await?;
+    session.run_script(&script).await?;
     Ok(count)
 }
 
@@ -164,26 +161,27 @@ async fn expire_coupons(session: &mut Session<'_>, limit: usize) -> Result<usize
     let decided = coupons
         .iter()
         .filter_map(|stored| Some((stored, rules::expire(&stored.coupon, now)?)));
-    settle(session, decided).await
+    write_postings(session, decided).await
 }
 
-/// How far a walk has come.
+/// A walk through the coupons of a discarded template, in the order of their users.
 struct Walk {
     template: TemplateId,
+    /// The last user whose coupon it has handled.
     passed_user_id: String,
-    /// Why its template was discarded.
+    /// The reason of the template's discard.
     reason: Option<String>,
 }
 
-/// Takes up the walk of a discarded template, unless another process is at it or it has come to its end.
-async fn take_up(session: &mut Session<'_>, template: TemplateId) -> Result<Option<Walk>> {
+/// Locks and loads the walk of a discarded template; `None` if another process has locked it or it is finished.
+async fn lock_walk(session: &mut Session<'_>, template: TemplateId) -> Result<Option<Walk>> {
     let sql = "SELECT w.passed_user_id FROM discard_walks w
                WHERE w.template_id = ? AND w.finished = 0 FOR UPDATE SKIP LOCKED";
     let passed = session.first(sql, (template.0,), |row| row.read()).await?;
     let Some(passed_user_id) = passed else {
         return Ok(None);
     };
-    // It will not change any more.
+    // Needs no lock: the reason of a discard never changes.
     let sql = "SELECT discard_reason FROM coupon_templates WHERE id = ?";
     let reason = session.first(sql, (template.0,), |row| row.read()).await?;
     Ok(Some(Walk {
@@ -193,24 +191,22 @@ async fn take_up(session: &mut Session<'_>, template: TemplateId) -> Result<Opti
     }))
 }
 
-/// Goes on with a walk until up to `limit` coupons are discarded. Gives how many, or 1 where it only passed others and
-/// has more before it.
-async fn go_on(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<usize> {
-    let window = limit.max(LOOKED_AT);
-    let before = (walk.template.0, &walk.passed_user_id, row_limit(window));
-    let mut found = session
-        .rows(&walk_sql(), before, coupon_state::read)
-        .await?;
+/// Advances a walk until up to `limit` coupons are discarded. Returns their number, or 1 if it only passed others and is
+/// not finished.
+async fn advance(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<usize> {
+    let window = limit.max(MIN_WALK_COUPONS);
+    let next = (walk.template.0, &walk.passed_user_id, row_limit(window));
+    let mut found = session.rows(&walk_sql(), next, coupon_state::read).await?;
     let is_end = found.len() < window;
     let is_issued = |stored: &Stored| stored.coupon.status == CouponStatus::Issued;
-    let beyond = found
+    let first_beyond_limit = found
         .iter()
         .enumerate()
         .filter(|(_, stored)| is_issued(stored))
         .nth(limit);
-    let is_end = is_end && beyond.is_none();
-    if let Some((place, _)) = beyond {
-        found.truncate(place);
+    let is_end = is_end && first_beyond_limit.is_none();
+    if let Some((index, _)) = first_beyond_limit {
+        found.truncate(index);
     }
     let passed = match found.last() {
         Some(last) => last.coupon.user_id.clone(),
@@ -220,19 +216,20 @@ async fn go_on(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<us
     let decided = found
         .iter()
         .filter_map(|stored| Some((stored, rules::discard(&stored.coupon, reason)?)));
-    let settled = settle(session, decided).await?;
+    let discarded = write_postings(session, decided).await?;
     let sql = "UPDATE discard_walks SET passed_user_id = ?, finished = ? WHERE template_id = ?";
     session.run(sql, (passed, is_end, walk.template.0)).await?;
-    Ok(settled.max(usize::from(!is_end)))
+    Ok(discarded.max(usize::from(!is_end)))
 }
 
-/// Coupons that are issued to a template after its discard are written as discarded, and a cancellation that began
-/// before it was committed before it: a walk need not come back.
+/// Discards coupons of discarded templates. A walk never has to return to a user that it passed: a coupon that is issued
+/// after the discard is written as discarded, and a cancellation locks the template, so that it is committed either before
+/// the discard or with a discarded coupon.
 async fn discard_coupons(session: &mut Session<'_>, limit: usize) -> Result<usize> {
     let discarded = template_status::code(TemplateStatus::Discarded);
     let read = |row: &mut Columns| Ok((TemplateId(row.read()?), row.read::<bool>()?));
     let open = session
-        .rows(OPEN_WALKS, (discarded, row_limit(MOST_WALKS)), read)
+        .rows(OPEN_WALKS, (discarded, row_limit(MAX_WALKS_TRIED)), read)
         .await?;
     let mut ended = false;
     for (template, has_begun) in open {
@@ -241,8 +238,8 @@ async fn discard_coupons(session: &mut Session<'_>, limit: usize) -> Result<usiz
             session.run(sql, (template.0,)).await?;
         }
         session.begin().await?;
-        if let Some(walk) = take_up(session, template).await? {
-            let done = go_on(session, walk, limit).await?;
+        if let Some(walk) = lock_walk(session, template).await? {
+            let done = advance(session, walk, limit).await?;
             if done > 0 {
                 return Ok(done);
             }
@@ -255,13 +252,13 @@ async fn discard_coupons(session: &mut Session<'_>, limit: usize) -> Result<usiz
 
 async fn delete(
     session: &mut Session<'_>,
-    litter: &Litter,
-    until: Timestamp,
+    old_rows: &OldRows,
+    latest: Timestamp,
     limit: usize,
 ) -> Result<usize> {
-    let old = (micros(until), row_limit(limit));
+    let old = (micros(latest), row_limit(limit));
     let keys = session
-        .rows(litter.oldest, old, |row| row.read::<Value>())
+        .rows(old_rows.oldest, old, |row| row.read::<Value>())
         .await?;
     let mut script = Script::default();
     for key in &keys {
@@ -270,9 +267,9 @@ async fn delete(
             Value::Int(id) => Literal::Number(*id),
             _ => return Err(Fault::Corrupt("a key")),
         };
-        script.say(litter.delete, [key]);
+        script.add(old_rows.delete, [key]);
     }
-    session.together(&script).await?;
+    session.run_script(&script).await?;
     Ok(keys.len())
 }
 
@@ -297,16 +294,16 @@ impl Upkeep for Store {
         let now = self.inner.clock.now();
         let unverified = now - UNVERIFIED_FOR;
         let mut done = self
-            .transact(|session| Box::pin(forget_unverified(session, unverified, limit)))
+            .transact(|session| Box::pin(delete_unverified(session, unverified, limit)))
             .await?;
         let left = limit - done;
         done += self
             .transact(|session| Box::pin(blank_ended_tokens(session, left)))
             .await?;
-        for litter in &LITTER {
-            let (until, left) = (now - litter.kept_for, limit - done);
+        for old_rows in &OLD_ROWS {
+            let (latest, left) = (now - old_rows.kept_for, limit - done);
             done += self
-                .transact(|session| Box::pin(delete(session, litter, until, left)))
+                .transact(|session| Box::pin(delete(session, old_rows, latest, left)))
                 .await?;
         }
         Ok(done)

@@ -1,6 +1,6 @@
--- Times are microseconds since the epoch, UTC. Enumerations are small integers; their meaning stands in codec.rs.
+-- Times are microseconds since the epoch, UTC. Enumerations are small integers; codec.rs has their meaning.
 -- {bin} is the server's name for the collation that compares texts byte for byte, trailing blanks included.
--- DDL commits by itself, so each statement may be run again where an earlier start was cut off.
+-- DDL is not part of a transaction, so each statement can be run again after an interrupted migration.
 
 CREATE TABLE IF NOT EXISTS installation (
     id   TINYINT NOT NULL PRIMARY KEY,
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS verification_tokens (
     KEY verification_tokens_by_age (created_at)
 ) ENGINE=InnoDB;
 
--- next_try_at is null for a mail that left or was refused for good.
+-- next_try_at is null for a mail that was sent or given up.
 CREATE TABLE IF NOT EXISTS mails (
     id            BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     recipient     VARCHAR(320) NOT NULL,
@@ -75,7 +75,7 @@ CREATE TABLE IF NOT EXISTS client_secrets (
     KEY client_secrets_by_merchant (merchant_id)
 ) ENGINE=InnoDB;
 
--- redeem_count counts only where redemptions are limited; else template_redemptions does.
+-- redeem_count is used only for templates with a redeem limit; template_redemptions counts those of the others.
 CREATE TABLE IF NOT EXISTS coupon_templates (
     id                  BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     merchant_id         BIGINT NOT NULL,
@@ -100,7 +100,7 @@ CREATE TABLE IF NOT EXISTS coupon_templates (
     KEY coupon_templates_ending (status, absolute_expires_at)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {bin};
 
--- Redemptions of templates without a redeem limit are counted in several rows each, so that no row is locked by all.
+-- The redemptions of a template without a redeem limit are counted in several rows, so that they do not all lock one.
 CREATE TABLE IF NOT EXISTS template_redemptions (
     template_id  BIGINT NOT NULL,
     slot         TINYINT UNSIGNED NOT NULL,
@@ -108,7 +108,7 @@ CREATE TABLE IF NOT EXISTS template_redemptions (
     PRIMARY KEY (template_id, slot)
 ) ENGINE=InnoDB;
 
--- How far the walk has come that discards a discarded template's coupons, in the order of their users.
+-- The progress of the walk that discards the coupons of a discarded template, in the order of their users.
 CREATE TABLE IF NOT EXISTS discard_walks (
     template_id    BIGINT NOT NULL PRIMARY KEY,
     passed_user_id VARCHAR(255) NOT NULL,
@@ -116,7 +116,8 @@ CREATE TABLE IF NOT EXISTS discard_walks (
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {bin};
 
 -- order_id is the order of the last redemption; null exactly if there never was one. changed_at is the time of the
--- coupon's last history entry; the next one is later. issue_key and issue_body are the idempotency record of its issue.
+-- coupon's last history entry; the next one is always later. issue_key and issue_body are the digests of the idempotency
+-- key and the body of its issue.
 CREATE TABLE IF NOT EXISTS coupons (
     id          BINARY(16) NOT NULL PRIMARY KEY,
     merchant_id BIGINT NOT NULL,
@@ -149,7 +150,7 @@ CREATE TABLE IF NOT EXISTS coupon_histories (
     KEY coupon_histories_by_order (merchant_id, order_id, recorded_at, id)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {bin};
 
--- Of redemptions and cancellations; an issue's record is its coupon.
+-- The stored answers of redemptions and cancellations. An issue has none: its coupon's row is the record.
 CREATE TABLE IF NOT EXISTS idempotency_records (
     id        BINARY(16) NOT NULL PRIMARY KEY,
     body      BINARY(16) NOT NULL,
@@ -159,14 +160,14 @@ CREATE TABLE IF NOT EXISTS idempotency_records (
     KEY idempotency_records_by_age (stored_at)
 ) ENGINE=InnoDB;
 
--- What one process at a time does for all. until is by the server's clock.
+-- Work that one process at a time does for all, with the process that has it. until is by the server's clock.
 CREATE TABLE IF NOT EXISTS leases (
     name      VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
     holder    BINARY(16) NOT NULL,
     until     BIGINT NOT NULL
 ) ENGINE=InnoDB;
 
--- The gates of templates, see domain/gate.rs. No row: never opened.
+-- The gates of templates, see domain/gate.rs. A template without a row has a gate that was never opened.
 CREATE TABLE IF NOT EXISTS issue_gates (
     template_id BIGINT NOT NULL PRIMARY KEY,
     epoch       BIGINT NOT NULL,
@@ -177,14 +178,15 @@ CREATE TABLE IF NOT EXISTS issue_gates (
     KEY issue_gates_by_state (state)
 ) ENGINE=InnoDB;
 
--- How far each partition of the log was worked through; log_time is the greatest append time among that.
+-- The progress of the issuer in each partition of the log; log_time is the greatest append time before next_offset.
 CREATE TABLE IF NOT EXISTS issue_progress (
     partition_id INT NOT NULL PRIMARY KEY,
     next_offset  BIGINT NOT NULL,
     log_time     BIGINT NOT NULL
 ) ENGINE=InnoDB;
 
--- Events that an issuer could not write. Those not settled keep their place, and their user theirs, where it is known.
+-- Events that an issuer could not write. Until an event is settled, its coupon counts towards the issue limit, and its
+-- user, if known, gets no other.
 CREATE TABLE IF NOT EXISTS parked_events (
     partition_id INT NOT NULL,
     log_offset   BIGINT NOT NULL,
@@ -200,7 +202,7 @@ CREATE TABLE IF NOT EXISTS parked_events (
     KEY parked_events_by_template (template_id, settled_at)
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE {bin};
 
--- When each server of gates was last seen to take writes.
+-- The time at which each server of gates was last seen to take writes.
 CREATE TABLE IF NOT EXISTS valkey_servers (
     server  VARCHAR(120) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
     seen_at BIGINT NOT NULL

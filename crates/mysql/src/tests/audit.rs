@@ -1,4 +1,4 @@
-//! What the audit tells of a damaged database.
+//! The differences that the audit reports of a damaged database.
 
 use goodpon_application::ports::Upkeep;
 use goodpon_domain::{id::CouponId, template::Limit};
@@ -6,21 +6,22 @@ use goodpon_domain::{id::CouponId, template::Limit};
 use super::scene::{HOUR, Scene, cancel};
 
 struct Damage {
-    plant: String,
+    cause: String,
     mend: String,
-    /// What one line of the audit begins with.
-    told: String,
+    /// The beginning of one line of the audit.
+    report: String,
 }
 
-fn damage(plant: impl Into<String>, mend: impl Into<String>, told: impl Into<String>) -> Damage {
+fn damage(cause: impl Into<String>, mend: impl Into<String>, report: impl Into<String>) -> Damage {
     Damage {
-        plant: plant.into(),
+        cause: cause.into(),
         mend: mend.into(),
-        told: told.into(),
+        report: report.into(),
     }
 }
 
-struct Cast {
+/// A coupon of each kind, and the templates of them.
+struct Coupons {
     issued: CouponId,
     redeemed: CouponId,
     limited: CouponId,
@@ -31,7 +32,7 @@ struct Cast {
     templates: [i64; 3],
 }
 
-async fn cast(scene: &Scene) -> Cast {
+async fn coupons(scene: &Scene) -> Coupons {
     let free = scene.template(Limit::None).await;
     let (limited, gone) = (
         scene.template(Limit::RedeemCount(2)).await,
@@ -48,7 +49,7 @@ async fn cast(scene: &Scene) -> Cast {
     scene.clock.advance(HOUR * 2);
     while scene.store.expire_coupons(10).await.unwrap() > 0 {}
     let fresh = scene.template(Limit::None).await;
-    Cast {
+    Coupons {
         issued: scene.coupon(fresh, "i").await,
         redeemed,
         limited: redeemed_limited,
@@ -59,13 +60,13 @@ async fn cast(scene: &Scene) -> Cast {
     }
 }
 
-fn of_rows(cast: &Cast) -> Vec<Damage> {
-    let Cast {
+fn of_rows(coupons: &Coupons) -> Vec<Damage> {
+    let Coupons {
         issued,
         redeemed,
         limited,
         ..
-    } = cast;
+    } = coupons;
     let coupon = |id: &CouponId, set: &str| format!("UPDATE coupons SET {set} WHERE id = x'{id}'");
     vec![
         damage(
@@ -115,28 +116,28 @@ fn of_rows(cast: &Cast) -> Vec<Damage> {
             format!(
                 "ALTER TABLE coupons DROP KEY coupons_one_for_each_user;
                  UPDATE coupons SET template_id = {}, user_id = 'r' WHERE user_id = 'i'",
-                cast.templates[0]
+                coupons.templates[0]
             ),
             "UPDATE coupons SET template_id = (SELECT MAX(id) FROM coupon_templates), user_id = 'i'
              WHERE user_id = 'r' AND status = 0;
              ALTER TABLE coupons ADD UNIQUE KEY coupons_one_for_each_user (template_id, user_id)",
             format!(
                 "template {} coupons of user \"r\": expected at most 1, found 2",
-                cast.templates[0]
+                coupons.templates[0]
             ),
         ),
     ]
 }
 
-fn of_entries(cast: &Cast) -> Vec<Damage> {
-    let Cast {
+fn of_entries(coupons: &Coupons) -> Vec<Damage> {
+    let Coupons {
         issued,
         redeemed,
         expired,
         discarded,
         cancelled,
         ..
-    } = cast;
+    } = coupons;
     let entry = |id: &CouponId, action: u8, set: &str| {
         format!("UPDATE coupon_histories SET {set} WHERE coupon_id = x'{id}' AND action = {action}")
     };
@@ -259,8 +260,8 @@ fn of_entries(cast: &Cast) -> Vec<Damage> {
     ]
 }
 
-fn of_templates(cast: &Cast) -> Vec<Damage> {
-    let [free, limited, gone] = cast.templates;
+fn of_templates(coupons: &Coupons) -> Vec<Damage> {
+    let [free, limited, gone] = coupons.templates;
     let template =
         |id: i64, set: &str| format!("UPDATE coupon_templates SET {set} WHERE id = {id}");
     let slot = |change: &str| {
@@ -312,7 +313,10 @@ fn of_templates(cast: &Cast) -> Vec<Damage> {
         damage(
             template(gone, "status = 1"),
             template(gone, "status = 3"),
-            format!("coupon {} status: expected not discarded", cast.discarded),
+            format!(
+                "coupon {} status: expected not discarded",
+                coupons.discarded
+            ),
         ),
         damage(
             template(free, "status = 9"),
@@ -324,25 +328,34 @@ fn of_templates(cast: &Cast) -> Vec<Damage> {
             "DELETE FROM discard_walks WHERE passed_user_id = 'i'",
             format!(
                 "coupon {} sweep: expected still before it, found passed",
-                cast.issued
+                coupons.issued
             ),
         ),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_damage_is_told() {
+async fn each_kind_of_damage_is_reported() {
     let scene = Scene::new().await;
-    let cast = cast(&scene).await;
+    let coupons = coupons(&scene).await;
     let clean = [""; 0];
     assert_eq!(scene.audit().await, clean);
-    let all = [of_rows(&cast), of_entries(&cast), of_templates(&cast)];
-    for Damage { plant, mend, told } in all.into_iter().flatten() {
-        scene.sql(&plant).await;
+    let all = [
+        of_rows(&coupons),
+        of_entries(&coupons),
+        of_templates(&coupons),
+    ];
+    for Damage {
+        cause,
+        mend,
+        report,
+    } in all.into_iter().flatten()
+    {
+        scene.sql(&cause).await;
         let lines = scene.audit().await;
         assert!(
-            lines.iter().any(|line| line.starts_with(&told)),
-            "{plant}\nis not told as\n{told}\nbut as\n{lines:#?}"
+            lines.iter().any(|line| line.starts_with(&report)),
+            "{cause}\nis not reported as\n{report}\nbut as\n{lines:#?}"
         );
         scene.sql(&mend).await;
         assert_eq!(scene.audit().await, clean, "after {mend}");
@@ -350,20 +363,20 @@ async fn each_kind_of_damage_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_of_before_an_update_may_lack_their_amounts() {
+async fn entries_from_before_an_upgrade_may_lack_their_amounts() {
     let scene = Scene::new().await;
-    let cast = cast(&scene).await;
+    let coupons = coupons(&scene).await;
     let forget = "UPDATE coupon_histories SET order_amount = NULL, discount_amount = NULL";
     scene.sql(forget).await;
     assert_eq!(scene.audit().await.len(), 3, "each REDEEM");
-    // As if the second step had been made a day before, or just after the entries.
+    // As if the second schema step had been made at the time of the newest entry.
     let reached = |at: &str| format!("UPDATE schema_steps SET reached_at = {at} WHERE version = 2");
     let newest = "(SELECT MAX(recorded_at) FROM coupon_histories)";
     scene.sql(&reached(newest)).await;
     assert_eq!(scene.audit().await, [""; 0]);
     let only = format!(
         "UPDATE coupon_histories SET order_amount = 5000 WHERE action = 1 AND coupon_id = x'{}'",
-        cast.redeemed
+        coupons.redeemed
     );
     scene.sql(&only).await;
     assert_eq!(scene.audit().await.len(), 1, "one amount without the other");

@@ -1,4 +1,4 @@
-//! Redemptions and cancellations of several processes at once: what they lock, and in which order they are told.
+//! Redemptions and cancellations by several processes at once: their locks, and the order of their entries.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ use super::{
     open,
     scene::{HOUR, MICRO, Scene, cancel, entries, key, redeem, redeem_request},
 };
-use crate::redemption as parts;
+use crate::redemption;
 
-/// Whether nobody has a lock on a template's row that stands against the wanted one.
+/// Returns whether the wanted lock on a template's row could be had at once.
 async fn is_free(scene: &Scene, template: TemplateId, wanted: &str) -> bool {
     let mut conn = scene.conn().await;
     conn.query_drop("START TRANSACTION").await.unwrap();
@@ -31,18 +31,18 @@ async fn is_free(scene: &Scene, template: TemplateId, wanted: &str) -> bool {
     let locked = conn.query_drop(sql).await;
     match locked {
         Ok(()) => true,
-        // A lock wait that would be needed: by MariaDB's code and by MySQL's.
+        // The lock would have to be waited for: MariaDB's code and MySQL's.
         Err(mysql_async::Error::Server(error)) if [1205, 3572].contains(&error.code) => false,
         Err(error) => panic!("{error}"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redemptions_without_a_limit_lock_nothing_that_they_share() {
+async fn redemptions_without_a_limit_lock_no_row_that_they_share() {
     let scene = Scene::new().await;
     let (store, template) = (&scene.store, scene.template(Limit::None).await);
     let first = scene.coupon(template, "u").await;
-    // Their counts stand in different slots.
+    // Picks two coupons whose redemptions are counted in different slots.
     let slot = |id: CouponId| id.to_bytes()[15] % 64;
     let (mut second, mut user) = (first, String::new());
     while slot(second) == slot(first) {
@@ -52,8 +52,8 @@ async fn redemptions_without_a_limit_lock_nothing_that_they_share() {
     let (scene, request, user) = (&scene, &redeem_request(first, "u", "o"), &user);
     let tried = store.transact(|session| {
         Box::pin(async move {
-            parts::redeem(session, request, None).await?;
-            // While the first is not committed.
+            redemption::redeem(session, request, None).await?;
+            // The first is not committed yet.
             assert!(is_free(scene, template, "FOR UPDATE").await);
             assert!(redeem(store, second, user, "p").await.is_ok());
             Ok(())
@@ -64,7 +64,7 @@ async fn redemptions_without_a_limit_lock_nothing_that_they_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() {
+async fn a_cancellation_takes_a_shared_lock_on_its_template() {
     let scene = Scene::new().await;
     let (store, template) = (&scene.store, scene.template(Limit::None).await);
     let coupon = scene.redeemed(template, "u").await;
@@ -76,7 +76,7 @@ async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() 
         let store = store.clone();
         tokio::spawn(async move { cancel(&store, coupon).await })
     };
-    // It comes as far as the coupon.
+    // It locks the template, and then waits for the coupon.
     eventually("it holds the template", || async {
         assert!(
             !cancellation.is_finished(),
@@ -93,7 +93,7 @@ async fn a_cancellation_keeps_its_template_as_it_is_and_shares_it_with_others() 
     assert_eq!(scene.audit().await, [""; 0]);
 }
 
-/// How many statements with that text in them are being run, but for this.
+/// Counts the running statements that contain a text, except this one.
 async fn running(conn: &mut Conn, text: &str) -> i64 {
     let sql = "SELECT COUNT(*) FROM information_schema.processlist
                WHERE id <> CONNECTION_ID() AND info LIKE CONCAT('%', ?, '%')";
@@ -101,9 +101,9 @@ async fn running(conn: &mut Conn, text: &str) -> i64 {
     count.unwrap()
 }
 
-/// Redemptions that have all read the coupon as issued: one writes, the others find out that it was changed since.
+/// Three redemptions have all read the coupon as issued: one writes, the others find that it was changed since.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_read_without_a_lock_is_compared_when_it_is_written() {
+async fn a_row_that_was_read_without_a_lock_is_compared_when_it_is_written() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let coupon = scene.coupon(template, "u").await;
@@ -120,9 +120,9 @@ async fn what_was_read_without_a_lock_is_compared_when_it_is_written() {
         })
         .collect();
     let mut conn = scene.conn().await;
-    // They are past their reading, and at the coupon's row, or soon there.
+    // They have read, and wait for the coupon's row.
     let onlooker = &Mutex::new(&mut conn);
-    eventually("they are at the row", || async {
+    eventually("they wait for the row", || async {
         assert!(tries.iter().all(|one| !one.is_finished()));
         running(*onlooker.lock().await, &coupon.to_string()).await >= 3
     })
@@ -170,7 +170,7 @@ async fn no_coupon_is_left_behind_a_discard() {
     assert_eq!(scene.audit().await, [""; 0]);
 }
 
-/// Of requests with one key in several processes one runs; the others hear its answer.
+/// Of requests with one key in several processes one runs, and the others are given its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_runs_once_across_processes() {
     let scene = Scene::new().await;
@@ -208,9 +208,9 @@ async fn a_key_runs_once_across_processes() {
     assert_eq!(scene.audit().await, [""; 0]);
 }
 
-/// A refusal too is remembered once, and one body wins.
+/// A refusal is stored once too, with the body of the request that was first.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_remembered_once_across_processes() {
+async fn a_refusal_is_stored_once_across_processes() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let coupon = scene.redeemed(template, "u").await;
@@ -242,9 +242,9 @@ async fn a_refusal_is_remembered_once_across_processes() {
     }
 }
 
-/// Processes have clocks of their own; a coupon's entries stand in the order in which they happened.
+/// The clocks of processes differ, but a coupon's entries are in the order in which they happened.
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_stand_in_order_whatever_the_clocks_say() {
+async fn entries_are_in_order_although_clocks_differ() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let began = scene.clock.now();
@@ -260,18 +260,18 @@ async fn entries_stand_in_order_whatever_the_clocks_say() {
         assert_eq!(cancelled.canceled_at, issued_at + MICRO * (2 * round + 2));
         assert_eq!(cancelled.status, CouponStatus::Issued);
     }
-    let told: Vec<i64> = entries(&scene, coupon)
+    let actions: Vec<i64> = entries(&scene, coupon)
         .await
         .into_iter()
         .map(|(_, action)| action)
         .collect();
-    assert_eq!(told, [0, 1, 2, 1, 2, 1, 2]);
+    assert_eq!(actions, [0, 1, 2, 1, 2, 1, 2]);
     assert_eq!(scene.audit().await, [""; 0]);
 }
 
-/// Redemptions and cancellations at once that take and give back the last place.
+/// Eight users compete for two redemptions by redeeming and cancelling at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_place_goes_from_hand_to_hand() {
+async fn a_redeem_limit_holds_under_redemptions_and_cancellations() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::RedeemCount(2)).await;
     let mut coupons = Vec::new();
@@ -279,7 +279,7 @@ async fn the_last_place_goes_from_hand_to_hand() {
         coupons.push(scene.coupon(template, &format!("u{number}")).await);
     }
     scene.clock.step_by(1);
-    let hands = coupons.iter().enumerate().map(|(number, coupon)| {
+    let users = coupons.iter().enumerate().map(|(number, coupon)| {
         let store = open(&scene.database, &scene.clock);
         let user = format!("u{number}");
         async move {
@@ -290,7 +290,7 @@ async fn the_last_place_goes_from_hand_to_hand() {
             }
         }
     });
-    join_all(hands).await;
+    join_all(users).await;
     let sql = "SELECT redeem_count FROM coupon_templates";
     let count: Option<i64> = scene.conn().await.query_first(sql).await.unwrap();
     assert_eq!(count, Some(0));

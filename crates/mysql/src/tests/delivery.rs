@@ -30,8 +30,8 @@ async fn mails_are_due_to_one_process_at_a_time() {
     let outboxes: Vec<_> = (0..4)
         .map(|_| Arc::new(SharedOutbox::new(open(&database, &clock))))
         .collect();
-    let asked = outboxes.iter().map(|outbox| outbox.due(10));
-    let due = futures::future::join_all(asked).await;
+    let reads = outboxes.iter().map(|outbox| outbox.due(10));
+    let due = futures::future::join_all(reads).await;
     let due: Vec<_> = due.into_iter().map(|due| due.unwrap().len()).collect();
     assert_eq!(due.iter().sum::<usize>(), 1, "{due:?}");
     let leader = due.iter().position(|count| *count == 1).unwrap();
@@ -39,7 +39,7 @@ async fn mails_are_due_to_one_process_at_a_time() {
         assert_eq!(
             outboxes[leader].due(10).await.unwrap().len(),
             1,
-            "it stays so"
+            "the same process keeps the lease"
         );
         assert!(outboxes[(leader + 1) % 4].due(10).await.unwrap().is_empty());
     }

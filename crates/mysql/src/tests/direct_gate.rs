@@ -1,5 +1,5 @@
-//! A gate for tests: an issue is one transaction on its template's row. The program's own gate is elsewhere; what
-//! comes behind it finds the same rows.
+//! A gate for tests: an issue is one transaction that locks its template's row. It writes the same rows as the scaled-out
+//! issue path, so the laws of the other ports can be tested without Valkey and Kafka.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     template_row,
 };
 
-/// The gate.
+/// Issues coupons directly in the database.
 pub(crate) struct DirectGate(pub(crate) Store);
 
 async fn user_has_one(session: &mut Session<'_>, template: TemplateId, user: &str) -> Result<bool> {
@@ -37,13 +37,13 @@ async fn issue(
     key: Option<&Idempotency<IssueOutcome>>,
 ) -> Result<Outcome<IssueOutcome>> {
     let template = template_row::load(session, request.template_id, Lock::Exclusive).await?;
-    let record = match key {
+    let stored = match key {
         Some(key) => idempotency::find(session, key.key).await?,
         None => None,
     };
     let now = session.now;
-    if let Some(known) = idempotency::recall(record.as_ref(), key, now) {
-        return Ok(known);
+    if let Some(outcome) = idempotency::recall(stored.as_ref(), key, now) {
+        return Ok(outcome);
     }
     let has_one = user_has_one(session, request.template_id, &request.user_id).await?;
     let owned = match &template {
@@ -51,12 +51,12 @@ async fn issue(
         Some(template) if template.merchant_id != request.merchant_id => Owned::Foreign,
         Some(template) => Owned::Mine(template),
     };
-    let placed = coupon::admit(owned, now).and_then(|template| {
+    let admitted = coupon::admit(owned, now).and_then(|template| {
         coupon::take_place(template, has_one, template.issue_count)?;
         Ok(template.terms.period)
     });
     let mut script = Script::default();
-    if let Ok(period) = placed {
+    if let Ok(period) = admitted {
         let coupon = Coupon {
             id: CouponId::new(now, store.random_u64()),
             merchant_id: request.merchant_id,
@@ -69,17 +69,17 @@ async fn issue(
         };
         insert(&mut script, &coupon);
     }
-    let outcome = placed.map(|_| ());
-    idempotency::remember(&mut script, key, record.as_ref(), &outcome, now);
-    session.together(&script).await?;
+    let outcome = admitted.map(|_| ());
+    idempotency::remember(&mut script, key, stored.as_ref(), &outcome, now);
+    session.run_script(&script).await?;
     Ok(Outcome::Ran(outcome))
 }
 
-/// Adds to `script` the coupon, its ISSUE entry and its count.
+/// Adds to `script` the statements that write the coupon, its ISSUE entry and its template's count.
 pub(crate) fn insert(script: &mut Script, coupon: &Coupon) {
     let (id, issued_at) = (coupon.id.to_bytes(), micros(coupon.issued_at).into());
     let expires_at = coupon.expires_at.map(micros);
-    script.say(
+    script.add(
         "INSERT INTO coupons (id, merchant_id, template_id, user_id, status, issued_at, expires_at, changed_at)
          VALUES (?, ?, ?, ?, 0, ?, ?, ?)",
         [
@@ -92,7 +92,7 @@ pub(crate) fn insert(script: &mut Script, coupon: &Coupon) {
             issued_at,
         ],
     );
-    script.say(
+    script.add(
         "INSERT INTO coupon_histories (merchant_id, recorded_at, id, template_id, action, coupon_id)
          VALUES (?, ?, ?, ?, 0, ?)",
         [
@@ -103,7 +103,7 @@ pub(crate) fn insert(script: &mut Script, coupon: &Coupon) {
             (&id).into(),
         ],
     );
-    script.must(
+    script.add_must_change(
         "UPDATE coupon_templates SET issue_count = issue_count + 1 WHERE id = ?",
         [coupon.template_id.0.into()],
     );
@@ -118,7 +118,7 @@ impl IssueGate for DirectGate {
     ) -> StoreResult<Outcome<IssueOutcome>> {
         let (store, request, key) = (&self.0, &request, idempotency.as_ref());
         let run = store.transact(|session| Box::pin(issue(session, store, request, key)));
-        store.one_of_a_key(key, run).await
+        store.run_with_key(key, run).await
     }
 
     async fn standing(

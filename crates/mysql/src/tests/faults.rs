@@ -1,4 +1,4 @@
-//! Connections that are lost, deadlocks, locks that are not given, servers that take no writes.
+//! Lost connections, deadlocks, lock timeouts, and servers that take no writes.
 
 use std::sync::{
     Arc,
@@ -32,7 +32,7 @@ async fn add(session: &mut Session<'_>, id: i64, value: i64) -> Result<u64> {
     session.run(sql, (value, id)).await
 }
 
-/// Through a proxy.
+/// Opens a store that connects through a proxy.
 fn through(proxy: &Proxy, connections: usize) -> Store {
     let (clock, random) = (World::clock(), Arc::new(FreshRandom::default()));
     Store::new(proxy.url(), connections, clock, random, World::zone()).unwrap()
@@ -86,14 +86,14 @@ async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
     let waiting = tokio::spawn({
         let store = store.clone();
         async move {
-            let told = store.transact(|session| {
+            let run = store.transact(|session| {
                 let ids = ids.clone();
                 Box::pin(async move {
                     ids.send(connection_id(session).await?).unwrap();
                     add(session, 1, 1).await
                 })
             });
-            told.await
+            run.await
         }
     });
     let first = all_ids.recv().await.unwrap();
@@ -109,7 +109,7 @@ async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_that_lock_each_other_out_both_end_well() {
+async fn of_two_deadlocked_transactions_one_runs_again() {
     let (store, _database) = numbers(4).await;
     for id in [1, 2] {
         store
@@ -143,7 +143,7 @@ async fn two_that_lock_each_other_out_both_end_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_is_not_given_is_an_outage_without_effect() {
+async fn a_lock_timeout_is_an_outage_without_effect() {
     let (store, database) = numbers(1).await;
     let mut onlooker = onlooker(&database).await;
     store
@@ -167,11 +167,11 @@ async fn a_lock_that_is_not_given_is_an_outage_without_effect() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_is_an_outage_and_its_connection_is_left() {
+async fn a_server_that_takes_no_writes_is_an_outage_and_its_connection_is_closed() {
     let (store, _database) = numbers(1).await;
     let mut demoted = store.scan_session().await.unwrap();
     demoted
-        .say("SET SESSION TRANSACTION READ ONLY")
+        .run_text("SET SESSION TRANSACTION READ ONLY")
         .await
         .unwrap();
     drop(demoted);
@@ -186,16 +186,16 @@ async fn a_server_that_takes_no_writes_is_an_outage_and_its_connection_is_left()
 }
 
 #[tokio::test]
-async fn after_a_commit_without_an_answer_nobody_knows() {
+async fn after_a_commit_without_an_answer_the_outcome_is_open() {
     let (direct, database) = numbers(1).await;
     let proxy = Proxy::to(&database).await;
     let store = through(&proxy, 1);
     for (id, cut_at) in [(1, CutAt::Command), (2, CutAt::Answer), (3, CutAt::Never)] {
         proxy.cut_commit(cut_at);
-        let told = store
+        let outcome = store
             .transact(|session| write(session, id, 0).boxed())
             .await;
-        match told {
+        match outcome {
             Ok(_) => assert_eq!(cut_at, CutAt::Never),
             Err(error) => assert!(is_outage(&error, true) && id < 3, "{error:?}"),
         }
@@ -217,12 +217,12 @@ async fn a_server_that_was_away_is_used_again_at_once() {
     assert_eq!(
         store.inner.pool.idle_and_free(),
         (1, 16),
-        "those that were lost are gone"
+        "the lost ones are closed"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_fell_silent_while_idle_are_left() {
+async fn connections_that_fell_silent_while_idle_are_closed() {
     let (_direct, database) = numbers(1).await;
     let proxy = Proxy::to(&database).await;
     let store = through(&proxy, 4);
@@ -234,13 +234,13 @@ async fn connections_that_fell_silent_while_idle_are_left() {
     assert_eq!(store.inner.pool.idle_and_free(), (1, 4));
 }
 
-/// As a process that is stopped and not ended does.
+/// A process that is suspended in the middle of a transaction, but not ended.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_stands_still_in_a_transaction_keeps_nobody_waiting_for_good() {
+async fn a_transaction_that_stands_still_does_not_block_others_for_ever() {
     let (store, _database) = numbers(4).await;
-    let mut still = store.scan_session().await.unwrap();
-    still.begin().await.unwrap();
-    still
+    let mut suspended = store.scan_session().await.unwrap();
+    suspended.begin().await.unwrap();
+    suspended
         .run("INSERT INTO numbers VALUES (1, 1)", ())
         .await
         .unwrap();
@@ -252,14 +252,14 @@ async fn who_stands_still_in_a_transaction_keeps_nobody_waiting_for_good() {
             Ok(_) => break,
             Err(error) => assert!(is_outage(&error, false), "{error:?}"),
         }
-        assert!(tokio::time::Instant::now() < give_up_at, "it waits still");
+        assert!(tokio::time::Instant::now() < give_up_at, "it still waits");
     }
-    assert!(still.commit().await.is_err());
+    assert!(suspended.commit().await.is_err());
     assert_eq!(written(&store).await, [(1, 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_nobody_needs_are_closed() {
+async fn connections_that_are_idle_for_long_are_closed() {
     let (store, _database) = numbers(4).await;
     drop(join_all((0..4).map(|_| store.scan_session())).await);
     store.inner.pool.age_idle(Duration::from_secs(61));

@@ -1,4 +1,4 @@
-//! The laws of every port, on a database of its own each.
+//! The laws of every port, each on its own database.
 
 use std::sync::Arc;
 

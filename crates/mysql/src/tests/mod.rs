@@ -1,4 +1,4 @@
-//! What is tried on a real server: the laws, and what they do not reach.
+//! Tests on a real server: the laws of the ports, and what the laws do not cover.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
@@ -23,7 +23,7 @@ use crate::Store;
 pub(crate) use crate::scratch::Database;
 use goodpon_port_laws::{FreshRandom, ManualClock, World};
 
-/// A store on a migrated database of its own.
+/// Opens a store on a new, migrated database.
 pub(crate) async fn store() -> (Store, Arc<ManualClock>, Database) {
     let (database, clock) = (Database::create().await, World::clock());
     let store = open(&database, &clock);
@@ -31,12 +31,12 @@ pub(crate) async fn store() -> (Store, Arc<ManualClock>, Database) {
     (store, clock, database)
 }
 
-/// Another store on the same database, as another process has it.
+/// Opens another store on the same database, as another process does.
 pub(crate) fn open(database: &Database, clock: &Arc<ManualClock>) -> Store {
     open_with(database, clock, 16)
 }
 
-/// Likewise, with at most so many connections.
+/// Opens another store on the same database, with at most `connections` connections.
 pub(crate) fn open_with(
     database: &Database,
     clock: &Arc<ManualClock>,

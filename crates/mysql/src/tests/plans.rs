@@ -1,4 +1,4 @@
-//! How the server finds the rows of what is asked often: along an index, without sorting, and few more than are told.
+//! The plans of frequent statements: they read along an index, without sorting, and few more rows than they return.
 
 use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{
@@ -15,9 +15,9 @@ use crate::{
     redemption, upkeep,
 };
 
-/// When the first coupon was issued, in microseconds; the others follow by a microsecond each.
+/// The time at which the first coupon was issued, in microseconds; each other one is issued a microsecond later.
 const BEGAN: i64 = 1_700_000_000_000_000;
-/// Templates of the merchant, of each so many coupons, of which a user has one of each template.
+/// The number of each merchant's templates. Every user has a coupon of each.
 const TEMPLATES: i64 = 40;
 const USERS: i64 = 200;
 
@@ -88,13 +88,13 @@ async fn fill(conn: &mut Conn) {
     .unwrap();
 }
 
-/// How many rows the session has read so far, by whatever way.
+/// Counts the rows that the session has read so far by any access path but full scans.
 async fn rows_read(conn: &mut Conn) -> i64 {
     let status: Vec<(String, String)> = conn
         .query("SHOW SESSION STATUS LIKE 'Handler_read%'")
         .await
         .unwrap();
-    // What showing this reads is counted as rnd_next; full scans are told by the plan.
+    // SHOW itself adds to rnd_next, so full scans are found by the plan instead.
     let counted = status.iter().filter(|(name, _)| {
         ["key", "next", "prev", "first", "last"]
             .iter()
@@ -105,8 +105,8 @@ async fn rows_read(conn: &mut Conn) -> i64 {
         .sum()
 }
 
-/// Explains a statement and runs it: it goes by these keys, and reads at most `most` rows.
-async fn check(conn: &mut Conn, sql: &str, values: Vec<Value>, keys: &[&str], most: i64) {
+/// Explains a statement and runs it, and checks that it uses exactly these keys and reads at most `max_rows` rows.
+async fn check(conn: &mut Conn, sql: &str, values: Vec<Value>, keys: &[&str], max_rows: i64) {
     let plan: Vec<Row> = conn
         .exec(format!("EXPLAIN {sql}"), values.clone())
         .await
@@ -121,9 +121,9 @@ async fn check(conn: &mut Conn, sql: &str, values: Vec<Value>, keys: &[&str], mo
         .map(|row| columns.map(|name| text(row, name)))
         .collect();
     let mut used = Vec::new();
-    for [_, way, key, extra] in &plan {
+    for [_, access, key, extra] in &plan {
         assert!(
-            way != "ALL" && way != "index",
+            access != "ALL" && access != "index",
             "a full scan: {plan:?}\n{sql}"
         );
         for bad in ["filesort", "temporary", "join buffer"] {
@@ -139,8 +139,8 @@ async fn check(conn: &mut Conn, sql: &str, values: Vec<Value>, keys: &[&str], mo
     conn.exec_drop(sql, values).await.unwrap();
     let read = rows_read(conn).await - before;
     assert!(
-        read <= most,
-        "{read} rows are read, where {most} are enough: {plan:?}\n{sql}"
+        read <= max_rows,
+        "{read} rows are read, where {max_rows} are enough: {plan:?}\n{sql}"
     );
 }
 
@@ -154,7 +154,7 @@ async fn coupons_are_found_by_their_keys() {
     let key: Value = id.into();
     check(
         conn,
-        &redemption::look_sql(),
+        &redemption::load_sql(),
         vec![key.clone(), key],
         &primary,
         3,
@@ -222,10 +222,10 @@ async fn sweeps_find_what_is_due_along_an_index() {
         "verification_tokens_by_age",
         "mails_sent",
     ];
-    for (litter, key) in upkeep::LITTER.iter().zip(keys) {
+    for (old_rows, key) in upkeep::OLD_ROWS.iter().zip(keys) {
         check(
             conn,
-            litter.oldest,
+            old_rows.oldest,
             vec![late.into(), 50.into()],
             &[key],
             60,
@@ -235,7 +235,7 @@ async fn sweeps_find_what_is_due_along_an_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_pages_are_read_from_their_cursor_on() {
+async fn history_pages_are_read_from_their_cursor() {
     let scene = Scene::new().await;
     let conn = &mut scene.conn().await;
     fill(conn).await;
@@ -279,7 +279,7 @@ async fn history_pages_are_read_from_their_cursor_on() {
                     limit: 21,
                 };
                 let Query { sql, values } = page.query();
-                // Of each entry its row, its coupon and its template.
+                // For each entry its row, its coupon and its template are read.
                 check(conn, &sql, values, &keys, 3 * 21 + 5).await;
             }
         }
@@ -287,7 +287,7 @@ async fn history_pages_are_read_from_their_cursor_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_another_merchants_template_nothing_is_read() {
+async fn no_entry_of_another_merchants_template_is_read() {
     let scene = Scene::new().await;
     let conn = &mut scene.conn().await;
     fill(conn).await;
@@ -309,7 +309,7 @@ async fn of_another_merchants_template_nothing_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_users_page_looks_at_few_entries_of_each_coupon() {
+async fn a_users_page_reads_few_entries_of_each_coupon() {
     let scene = Scene::new().await;
     let conn = &mut scene.conn().await;
     fill(conn).await;

@@ -1,4 +1,4 @@
-//! A way to the server that can be cut.
+//! A proxy before the server, whose connections can be cut or silenced.
 
 use std::sync::{
     Arc,
@@ -13,28 +13,28 @@ use tokio::{
 
 use super::Database;
 
-/// When a connection is cut that is told to commit.
+/// The moment at which a connection is cut that sends COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CutAt {
     Never = 0,
-    /// Before the server hears of it.
+    /// Before the server receives it.
     Command = 1,
-    /// Once it is done, before its answer comes through.
+    /// After the server has committed, before its answer is passed on.
     Answer = 2,
 }
 
-/// Hands all through to the server of a database.
+/// Passes connections on to the server of a database.
 pub(crate) struct Proxy {
     url: String,
     cut_at: Arc<AtomicU8>,
     ends: watch::Sender<End>,
 }
 
-/// How all connections end.
+/// The way in which all connections end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Cut,
-    /// Nothing comes through any more, and nobody is told.
+    /// Passes nothing on any more, but closes neither side.
     Silent,
 }
 
@@ -73,12 +73,12 @@ impl Proxy {
         self.cut_at.store(at as u8, Ordering::SeqCst);
     }
 
-    /// Cuts all connections that there are.
+    /// Cuts all open connections.
     pub(crate) fn cut_all(&self) {
         self.ends.send_replace(End::Cut);
     }
 
-    /// Lets nothing through any more on all connections that there are.
+    /// Passes nothing on any more on all open connections.
     pub(crate) fn silence_all(&self) {
         self.ends.send_replace(End::Silent);
     }
@@ -95,7 +95,7 @@ async fn pass(
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(count @ 1..) = read else { return };
-                // As a command of its own: a connection is told READ COMMITTED, too.
+                // With the byte of a command before it, because READ COMMITTED contains the word too.
                 let is_commit = up[..count].windows(7).any(|word| word == b"\x03COMMIT");
                 let cut = match is_commit {
                     true => cut_at.swap(0, Ordering::SeqCst),

@@ -1,4 +1,4 @@
-//! What the laws of accounts, mails, merchants and templates do not reach: several processes, and what is read.
+//! Accounts, mails, merchants and templates beyond their laws: several processes at once, and the number of rows read.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ async fn count(conn: &mut Conn, sql: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_renewals_at_once_one_token_is_left_and_one_mail() {
+async fn renewals_at_once_leave_one_token_and_one_mail() {
     let (one, clock, database) = store().await;
     let (other, mut onlooker) = (open(&database, &clock), onlooker(&database).await);
     for round in 0..5 {
@@ -82,7 +82,7 @@ async fn of_renewals_at_once_one_token_is_left_and_one_mail() {
         });
         let renewed = join_all(renewals).await.into_iter();
         let sent = renewed.filter(|renewed| *renewed.as_ref().unwrap() == Ok(()));
-        assert_eq!(sent.count(), 3, "as many as the address may be sent");
+        assert_eq!(sent.count(), 3, "the limit of mails an hour");
         let sql = format!(
             "SELECT COUNT(*) FROM verification_tokens WHERE account_id = {}",
             account.id
@@ -113,7 +113,7 @@ async fn a_token_is_spent_or_voided_but_not_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_merchant_is_never_stamped_back() {
+async fn the_time_of_a_merchants_last_change_never_goes_back() {
     let (ahead, clock, database) = store().await;
     let behind = Arc::new(ManualClock::new(clock.now() - SignedDuration::from_secs(2)));
     let behind = open(&database, &behind);
@@ -126,7 +126,7 @@ async fn a_merchant_is_never_stamped_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_discard_waits_for_no_redemption() {
+async fn a_discard_does_not_wait_for_a_redemption() {
     let (store, clock, database) = store().await;
     let mut redeeming = onlooker(&database).await;
     let terms = Terms {
@@ -166,7 +166,7 @@ async fn a_discard_waits_for_no_redemption() {
     );
 }
 
-/// How many rows the session has looked at, and sorted.
+/// Counts the rows that the session has read and sorted.
 async fn rows_touched(store: &Store) -> i64 {
     let sql = "SHOW SESSION STATUS WHERE Variable_name LIKE 'Handler_read%' OR Variable_name = 'Sort_rows'";
     let mut session = store.scan_session().await.unwrap();
@@ -182,7 +182,7 @@ async fn rows_touched(store: &Store) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_mails_are_looked_at_than_are_asked_for() {
+async fn no_more_mails_are_read_than_are_returned() {
     let (_store, clock, database) = store().await;
     let (mut onlooker, only) = (onlooker(&database).await, open_with(&database, &clock, 1));
     let fill = "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at, next_try_at, sent_at)
@@ -209,12 +209,12 @@ async fn no_more_mails_are_looked_at_than_are_asked_for() {
         ("to one", Some("One@example.com")),
     ] {
         let before = rows_touched(&only).await;
-        let told = match what {
+        let returned = match what {
             "due" => only.due(10).await.unwrap().len(),
             _ => Outbox::list(&only, to, 10).await.unwrap().len(),
         };
         let touched = rows_touched(&only).await - before - own;
-        assert_eq!(told, 10, "{what}");
+        assert_eq!(returned, 10, "{what}");
         assert!(touched <= 30, "{what}: {touched} rows for 10");
     }
 }

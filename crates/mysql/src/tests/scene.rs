@@ -1,4 +1,4 @@
-//! What the tests of coupons, histories, sweeps and the audit set up.
+//! The setup of tests of coupons, sweeps and the audit: a store with one merchant.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) const OWNER: AccountId = AccountId(1);
 pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub(super) const MICRO: SignedDuration = SignedDuration::from_micros(1);
 
-/// A store with a merchant's templates and coupons.
+/// A store with a merchant, and its templates and coupons as a test adds them.
 pub(super) struct Scene {
     pub(super) store: Store,
     pub(super) clock: Arc<ManualClock>,
@@ -52,18 +52,18 @@ impl Scene {
         scene
     }
 
-    /// A connection that goodpon knows nothing of.
+    /// Opens a connection beside the store's.
     pub(super) async fn conn(&self) -> Conn {
         let opts = Opts::from_url(&self.database.url()).unwrap();
         Conn::new(opts).await.unwrap()
     }
 
-    /// Runs statements that goodpon knows nothing of.
+    /// Runs statements beside the store.
     pub(super) async fn sql(&self, statements: &str) {
         self.conn().await.query_drop(statements).await.unwrap();
     }
 
-    /// A published template whose coupons end in two hours.
+    /// Publishes a template whose coupons end in two hours.
     pub(super) async fn template(&self, limit: Limit) -> TemplateId {
         let now = goodpon_application::ports::Clock::now(&*self.clock);
         let terms = Terms {
@@ -111,7 +111,7 @@ impl Scene {
         coupon.expect("the coupon").coupon.id
     }
 
-    /// A coupon of that user that was redeemed for the order `o`, a microsecond later.
+    /// Issues a coupon to a user, and redeems it for the order `o` a microsecond later.
     pub(super) async fn redeemed(&self, template: TemplateId, user: &str) -> CouponId {
         let id = self.coupon(template, user).await;
         self.clock.advance(MICRO);
@@ -119,7 +119,7 @@ impl Scene {
         id
     }
 
-    /// What the audit tells, a line each.
+    /// Runs the audit, and returns the differences, one line each.
     pub(super) async fn audit(&self) -> Vec<String> {
         let differences = self.store.audit().await.unwrap();
         differences.iter().map(ToString::to_string).collect()
@@ -154,18 +154,18 @@ pub(super) async fn redeem(store: &Store, id: CouponId, user: &str, order: &str)
         .unwrap()
     {
         Outcome::Ran(outcome) => outcome,
-        other => panic!("it was to run, and was {other:?}"),
+        other => panic!("it did not run: {other:?}"),
     }
 }
 
 pub(super) async fn cancel(store: &Store, id: CouponId) -> CancelOutcome {
     match store.cancel(cancel_request(id), None).await.unwrap() {
         Outcome::Ran(outcome) => outcome,
-        other => panic!("it was to run, and was {other:?}"),
+        other => panic!("it did not run: {other:?}"),
     }
 }
 
-/// A key whose answer tells the outcome.
+/// Makes an idempotency key whose answer is the outcome's debug text.
 pub(super) fn key<T: std::fmt::Debug>(key: u8, body: u8) -> Idempotency<T> {
     Idempotency {
         key: [key; 16],
@@ -177,7 +177,7 @@ pub(super) fn key<T: std::fmt::Debug>(key: u8, body: u8) -> Idempotency<T> {
     }
 }
 
-/// When each entry of a coupon was recorded, in order, with its action's code.
+/// Returns the time and the action's code of each entry of a coupon, in order.
 pub(super) async fn entries(scene: &Scene, coupon: CouponId) -> Vec<(Timestamp, i64)> {
     let sql = "SELECT recorded_at, action FROM coupon_histories WHERE coupon_id = ? ORDER BY recorded_at, id";
     let rows: Vec<(i64, i64)> = scene

@@ -7,7 +7,7 @@ use super::{Database, open, store};
 use crate::OpenError;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_may_migrate_at_once() {
+async fn several_processes_may_migrate_at_once() {
     let database = Database::create().await;
     let clock = World::clock();
     let stores: Vec<_> = (0..8).map(|_| open(&database, &clock)).collect();
@@ -47,7 +47,7 @@ fn at(url: &str) -> Result<crate::Store, OpenError> {
 }
 
 #[tokio::test]
-async fn a_password_that_is_not_encoded_is_hinted_at_and_not_told() {
+async fn a_password_that_is_not_encoded_is_hinted_at_but_not_shown() {
     for url in [
         "mysql://u:hun/ter2@127.0.0.1:1/d",
         "mysql://u:12/hunter2@127.0.0.1:1/d",
@@ -55,17 +55,23 @@ async fn a_password_that_is_not_encoded_is_hinted_at_and_not_told() {
         "mysql://u:12?hunter2@127.0.0.1:1/d",
         "mysql://u:hunter2:x@127.0.0.1:x/d",
     ] {
-        let told = at(url).err().expect(url).to_string();
-        assert!(told.contains("percent-encoded"), "{told}");
-        assert!(!told.contains("hun") && !told.contains("ter2"), "{told}");
+        let error = at(url).err().expect(url).to_string();
+        assert!(error.contains("percent-encoded"), "{error}");
+        assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
     }
     assert!(at("mysql://u:hun%2Fter2@127.0.0.1:1/d").is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_told_in_one_line() {
+async fn a_server_that_does_not_answer_is_reported_in_one_line() {
     let store = at("mysql://u:hunter2@127.0.0.1:1/d");
-    let told = store.unwrap().check().await.unwrap_err().to_string();
-    assert!(told.starts_with("the database cannot be used: "), "{told}");
-    assert!(!told.contains("hunter2") && !told.contains('\n'), "{told}");
+    let error = store.unwrap().check().await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("the database cannot be used: "),
+        "{error}"
+    );
+    assert!(
+        !error.contains("hunter2") && !error.contains('\n'),
+        "{error}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Statements that are sent together.
+//! Scripts on a real server.
 
 use super::store;
 use crate::{fault::Fault, script::Script};
@@ -7,10 +7,10 @@ const INSERT: &str = "INSERT INTO idempotency_records (id, body, status, answer,
                       VALUES (?, ?, 200, '', ?)";
 
 fn insert(script: &mut Script, id: u8) {
-    script.say(INSERT, [(&[id; 16]).into(), (&[0; 16]).into(), 0.into()]);
+    script.add(INSERT, [(&[id; 16]).into(), (&[0; 16]).into(), 0.into()]);
 }
 
-/// Whatever bytes and texts there are come out as they went in.
+/// Texts with any characters are stored unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_arrive_as_they_are() {
     let (store, _clock, _database) = store().await;
@@ -27,14 +27,14 @@ async fn values_arrive_as_they_are() {
     for (number, text) in texts.into_iter().enumerate() {
         let number = i64::try_from(number).unwrap();
         let mut script = Script::default();
-        script.must(
+        script.add_must_change(
             "INSERT INTO discard_walks (template_id, passed_user_id, finished) VALUES (?, ?, ?)",
             [number.into(), text.into(), 0.into()],
         );
         let script = &script;
         let read = store.transact(|session| {
             Box::pin(async move {
-                session.together(script).await?;
+                session.run_script(script).await?;
                 let sql = "SELECT passed_user_id FROM discard_walks WHERE template_id = ?";
                 session
                     .first(sql, (number,), |row| row.read::<String>())
@@ -45,9 +45,9 @@ async fn values_arrive_as_they_are() {
     }
 }
 
-/// A statement in the middle that fails is told at once, none behind it runs, and the session stays of use.
+/// When a statement in the middle fails, its error is returned, none after it runs, and the session can still be used.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_in_the_middle_is_told_at_once() {
+async fn an_error_in_the_middle_ends_the_script() {
     let (store, _clock, _database) = store().await;
     let (mut double, mut lacking, mut wrong) =
         (Script::default(), Script::default(), Script::default());
@@ -55,19 +55,19 @@ async fn an_error_in_the_middle_is_told_at_once() {
         insert(&mut double, id);
     }
     insert(&mut lacking, 3);
-    lacking.must(
+    lacking.add_must_change(
         "DELETE FROM idempotency_records WHERE id = ?",
         [(&[9; 16]).into()],
     );
     insert(&mut wrong, 4);
-    wrong.say("DELETE FROM no_such_table", []);
+    wrong.add("DELETE FROM no_such_table", []);
     let (double, lacking, wrong) = (&double, &lacking, &wrong);
     let tried = store.transact_late(|session| {
         Box::pin(async move {
             let mut faults = Vec::new();
             for script in [double, lacking, wrong] {
                 let (fault, one) = (
-                    session.together(script).await,
+                    session.run_script(script).await,
                     session
                         .first("SELECT 1", (), |row| row.read::<i64>())
                         .await?,

@@ -1,4 +1,4 @@
-//! Sessions that are given up, and places in the pool.
+//! Sessions whose futures are dropped, and the permits of the pool.
 
 use std::future::pending;
 
@@ -11,14 +11,14 @@ use tokio::sync::{Mutex, Notify};
 use super::{Database, open_with};
 use crate::{Store, fault::Result, session::Session};
 
-/// A connection beside all stores.
+/// Opens a connection beside all stores.
 pub(super) async fn onlooker(database: &Database) -> Conn {
     Conn::new(Opts::from_url(&database.url()).unwrap())
         .await
         .unwrap()
 }
 
-/// Waits until some connection to this database runs a statement that begins so.
+/// Waits until some connection to this database runs a statement with this beginning.
 pub(super) async fn until_running(onlooker: &mut Conn, statement: &str) {
     let sql = "SELECT COUNT(*) FROM information_schema.processlist
                WHERE db = DATABASE() AND info LIKE CONCAT(?, '%')";
@@ -31,7 +31,7 @@ pub(super) async fn until_running(onlooker: &mut Conn, statement: &str) {
     .await;
 }
 
-/// A store with so many connections, and a table of numbers.
+/// Makes a store with at most `connections` connections, and a table of numbers.
 pub(super) async fn numbers(connections: usize) -> (Store, Database) {
     let (database, clock) = (Database::create().await, World::clock());
     let mut onlooker = onlooker(&database).await;
@@ -46,7 +46,7 @@ pub(super) async fn write(session: &mut Session<'_>, id: i64, value: i64) -> Res
     session.run(sql, (id, value)).await
 }
 
-/// All numbers, as they were committed.
+/// Returns all committed numbers.
 pub(super) async fn written(store: &Store) -> Vec<(i64, i64)> {
     let sql = "SELECT id, value FROM numbers ORDER BY id";
     store
@@ -64,7 +64,7 @@ async fn answer(store: &Store, number: i64) -> i64 {
 }
 
 #[tokio::test]
-async fn whoever_gives_up_waiting_leaves_the_place_to_the_next() {
+async fn a_dropped_waiter_leaves_its_permit_to_the_next() {
     let (store, _database) = numbers(1).await;
     let only = store.scan_session().await.unwrap();
     let (mut first, mut second) = (
@@ -76,7 +76,7 @@ async fn whoever_gives_up_waiting_leaves_the_place_to_the_next() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    // It has been called, but does not come.
+    // The first waiter was woken, but never runs.
     drop(first);
     second.await.map(drop).unwrap();
 }
@@ -95,7 +95,7 @@ async fn a_connection_dropped_in_a_statement_answers_nobody_else() {
             () = until_running(&mut onlooker, &sleep) => {}
         }
         drop(cancelled);
-        // The only place is free again, at once and for a new connection.
+        // The only permit is free again at once, for a new connection.
         assert_eq!(store.inner.pool.idle_and_free(), (0, 1));
         assert_eq!(answer(&store, number).await, number);
         assert_eq!(store.inner.pool.idle_and_free(), (1, 1));
@@ -103,32 +103,32 @@ async fn a_connection_dropped_in_a_statement_answers_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_answer_given_up_half_way_is_read_by_nobody_else() {
+async fn an_answer_dropped_half_way_is_read_by_nobody_else() {
     let (store, _database) = numbers(1).await;
     // Some megabytes, in many packets.
     let long = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 150)
                 SELECT REPEAT('x', 1000) FROM n a, n b";
     for polls in 1..50 {
-        let mut given_up = Box::pin(
+        let mut dropped = Box::pin(
             store.scan(|session| session.rows(long, (), |row| row.read::<String>()).boxed()),
         );
         for _ in 0..polls {
-            if poll!(&mut given_up).is_ready() {
+            if poll!(&mut dropped).is_ready() {
                 return assert!(polls > 3, "all of it in {polls} polls");
             }
             tokio::task::yield_now().await;
         }
-        drop(given_up);
+        drop(dropped);
         assert_eq!(answer(&store, polls).await, polls);
         assert_eq!(store.inner.pool.idle_and_free(), (1, 1));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn steps_that_panic_keep_no_place() {
+async fn steps_that_panic_free_their_permit() {
     let (store, _database) = numbers(1).await;
     let panicking = store.clone();
-    let told = tokio::spawn(async move {
+    let run = tokio::spawn(async move {
         let steps = panicking.transact(|session| {
             Box::pin(async move {
                 let count = write(session, 1, 1).await?;
@@ -138,7 +138,7 @@ async fn steps_that_panic_keep_no_place() {
         });
         steps.await
     });
-    assert!(told.await.unwrap_err().is_panic());
+    assert!(run.await.unwrap_err().is_panic());
     store
         .transact(|session| write(session, 1, 2).boxed())
         .await
@@ -147,10 +147,10 @@ async fn steps_that_panic_keep_no_place() {
 }
 
 #[tokio::test]
-async fn a_transaction_given_up_leaves_nothing_and_frees_its_rows() {
+async fn a_dropped_transaction_is_rolled_back_and_frees_its_rows() {
     let (store, _database) = numbers(1).await;
     let wrote = &Notify::new();
-    let mut given_up = Box::pin(store.transact(|session| {
+    let mut dropped = Box::pin(store.transact(|session| {
         Box::pin(async move {
             write(session, 1, 1).await?;
             wrote.notify_one();
@@ -158,10 +158,10 @@ async fn a_transaction_given_up_leaves_nothing_and_frees_its_rows() {
         })
     }));
     tokio::select! {
-        _ = &mut given_up => panic!("it never ends"),
+        _ = &mut dropped => panic!("it never ends"),
         () = wrote.notified() => {}
     }
-    drop(given_up);
+    drop(dropped);
     store
         .transact(|session| write(session, 1, 2).boxed())
         .await
@@ -170,7 +170,7 @@ async fn a_transaction_given_up_leaves_nothing_and_frees_its_rows() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_not_to_be_had_is_an_outage() {
+async fn a_connection_that_is_not_free_in_time_is_an_outage() {
     let (store, _database) = numbers(2).await;
     let all = join_all([store.scan_session(), store.scan_session()]).await;
     let refused = store
@@ -195,7 +195,7 @@ async fn a_place_that_is_not_to_be_had_is_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_are_never_more_connections_than_places() {
+async fn there_are_never_more_connections_than_permits() {
     let (store, database) = numbers(3).await;
     let mut onlooker = onlooker(&database).await;
     let sql = "SELECT COUNT(*) FROM information_schema.processlist
@@ -218,12 +218,12 @@ async fn there_are_never_more_connections_than_places() {
 }
 
 #[tokio::test]
-async fn reads_at_once_see_one_moment() {
+async fn a_snapshot_sees_one_moment() {
     let (store, _database) = numbers(2).await;
     let count = "SELECT COUNT(*) FROM numbers";
     let other = &store;
     let counts = store
-        .read_at_once(|session| {
+        .read_snapshot(|session| {
             Box::pin(async move {
                 let before = session.first(count, (), |row| row.read::<i64>()).await?;
                 let written = other.transact(|session| write(session, 1, 1).boxed()).await;
@@ -233,6 +233,6 @@ async fn reads_at_once_see_one_moment() {
         })
         .await;
     assert_eq!(counts.unwrap(), (Some(0), Some(0)));
-    // The connection does not stay so.
+    // The next use of the connection is not in the snapshot any more.
     assert_eq!(written(&store).await, [(1, 1)]);
 }

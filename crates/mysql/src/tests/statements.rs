@@ -1,4 +1,4 @@
-//! Prepared statements: few, and none where the server has no room for them.
+//! Prepared statements: their number is bounded, and a statement that cannot be prepared is sent as text.
 
 use goodpon_domain::{gate::GateState, id::TemplateId};
 use goodpon_port_laws::World;
@@ -6,7 +6,7 @@ use goodpon_port_laws::World;
 use super::{Database, open_with};
 use crate::{Store, prepared_per_connection};
 
-/// How many statements the store's only connection has prepared in all, and how many of them it has given back.
+/// Counts the statements that the store's only connection has prepared in all, and those of them that it has closed.
 async fn prepared(store: &Store) -> (i64, i64) {
     let count = async |name: &str| {
         let sql = format!("SHOW SESSION STATUS LIKE '{name}'");
@@ -26,7 +26,7 @@ async fn prepared(store: &Store) -> (i64, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_of_any_length_are_few_statements() {
+async fn lists_of_any_length_need_few_statements() {
     let (database, clock) = (Database::create().await, World::clock());
     let store = open_with(&database, &clock, 1);
     store.migrate().await.unwrap();
@@ -45,7 +45,7 @@ async fn lists_of_any_length_are_few_statements() {
         );
     }
     let (after, _) = prepared(&store).await;
-    // Four sizes of each, and the question itself.
+    // Four sizes of each of two statements, and SHOW STATUS itself.
     assert!(after - before <= 9, "{} statements", after - before);
 }
 
@@ -58,28 +58,25 @@ async fn a_connection_keeps_a_bounded_number_of_statements() {
         let read = store.read(|session| Box::pin(session.first(&sql, (), |row| row.read::<i64>())));
         assert_eq!(read.await.unwrap(), Some(number));
     }
-    let (made, given_back) = prepared(&store).await;
-    let kept = i64::try_from(prepared_per_connection(1)).unwrap();
-    assert!(
-        made >= 200 && made - given_back <= kept,
-        "{made} {given_back}"
-    );
+    let (made, closed) = prepared(&store).await;
+    let max_kept = i64::try_from(prepared_per_connection(1)).unwrap();
+    assert!(made >= 200 && made - closed <= max_kept, "{made} {closed}");
 }
 
 #[test]
 fn many_processes_fit_the_servers_limit() {
     for connections in [2, 16, 40, 64] {
-        let of_a_process = connections * prepared_per_connection(connections);
+        let per_process = connections * prepared_per_connection(connections);
         assert!(
-            of_a_process * 31 <= 16_382,
-            "{of_a_process} with {connections}"
+            per_process * 31 <= 16_382,
+            "{per_process} with {connections}"
         );
     }
 }
 
-/// What a server does not prepare is sent as text: here because it never prepares this.
+/// A server never prepares PREPARE itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_prepared_is_sent_as_text() {
+async fn a_statement_that_cannot_be_prepared_is_sent_as_text() {
     let (store, _clock, _database) = super::store().await;
     let read = store.read(|session| {
         Box::pin(async move {

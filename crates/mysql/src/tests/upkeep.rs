@@ -1,4 +1,4 @@
-//! Sweeps of several processes at once, beside redemptions and cancellations.
+//! Sweeps by several processes at once, beside redemptions and cancellations.
 
 use futures::future::join_all;
 use goodpon_application::ports::Upkeep;
@@ -17,9 +17,9 @@ async fn in_state(scene: &Scene, status: u8) -> i64 {
     count.unwrap()
 }
 
-/// The end of all coupons comes while they are redeemed, cancelled, swept and discarded.
+/// Coupons reach their end while they are redeemed, cancelled, swept and discarded.
 #[tokio::test(flavor = "multi_thread")]
-async fn sweeps_do_not_disturb_what_is_in_flight() {
+async fn sweeps_do_not_disturb_requests_in_flight() {
     let scene = Scene::new().await;
     let ending = scene.template(Limit::RedeemCount(10)).await;
     let (gone, endless) = (
@@ -73,7 +73,7 @@ async fn sweeps_do_not_disturb_what_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_waits_for_nobody() {
+async fn a_sweep_skips_locked_coupons() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let mut coupons = Vec::new();
@@ -96,9 +96,9 @@ async fn a_sweep_waits_for_nobody() {
     assert_eq!(scene.audit().await, [""; 0]);
 }
 
-/// A walk that finds nothing to discard for long goes on in small steps, and ends.
+/// A walk advances in small steps past coupons that it need not discard, and ends.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_walk_passes_what_is_not_its_concern() {
+async fn a_walk_passes_coupons_that_are_not_issued() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let last = scene.coupon(template, "zz").await;
@@ -118,14 +118,18 @@ async fn a_walk_passes_what_is_not_its_concern() {
         ))
         .await;
     scene.discard(template).await;
-    let mut told = Vec::new();
+    let mut steps = Vec::new();
     loop {
         match scene.store.discard_coupons(5).await.unwrap() {
             0 => break,
-            done => told.push(done),
+            done => steps.push(done),
         }
     }
-    assert_eq!(told, [1, 1, 1], "two stretches without any, and its own");
+    assert_eq!(
+        steps,
+        [1, 1, 1],
+        "two steps without any, and one with the last coupon"
+    );
     let sql = format!("SELECT status FROM coupons WHERE id = x'{last}'");
     let status: Option<i64> = scene.conn().await.query_first(sql).await.unwrap();
     assert_eq!((status, in_state(&scene, 1).await), (Some(3), 1_200));
