@@ -115,35 +115,19 @@ impl Store {
         if let Err(refusal) = admitted {
             return Ok(Some(refusal));
         }
-        let sold_out = template.is_sold_out(template.issue_count);
-        let known = self.inner.holder_sets.has_one(&template, &request.user_id);
-        let has_one = match known {
-            Some(has_one) => has_one,
-            None if sold_out || self.inner.filter.seems_to_have_one(id, &request.user_id) => {
-                self.look_up(&template, &request.user_id).await?
-            }
-            None => return Ok(None),
+        let (filter, user_id) = (&self.inner.filter, &request.user_id);
+        let has_one = if filter.surely_has_none(id, user_id) {
+            // Exact: everybody whose coupon is in the count that was just read is in the filter already.
+            false
+        } else if template.is_sold_out(template.issue_count)
+            || filter.seems_to_have_one(id, user_id)
+        {
+            self.has_one(merchant, id, user_id).await?
+        } else {
+            // The filter is not filled yet, and the writer will look the user up.
+            return Ok(None);
         };
         Ok(coupon::take_place(&template, has_one, template.issue_count).err())
-    }
-
-    /// Asks the database whether the user has, or had, a coupon of the template, and sees to it that it is not asked
-    /// too often.
-    async fn look_up(&self, template: &Arc<Template>, user_id: &str) -> StoreResult<bool> {
-        if self.inner.holder_sets.note_look(template) {
-            let (store, template) = (self.clone(), Arc::clone(template));
-            tokio::spawn(async move {
-                let of_it = store.clone();
-                let read = move |connection: &Connection| {
-                    of_it.inner.holder_sets.read(connection, &template)
-                };
-                if let Err(error) = store.scan(read).await {
-                    tracing::warn!(%error, "the holders of a template cannot be read");
-                }
-            });
-        }
-        self.has_one(template.merchant_id, template.id, user_id)
-            .await
     }
 
     /// Whether the user has, or had, a coupon of the template.

@@ -29,7 +29,6 @@ mod health;
 mod history;
 mod holder;
 mod holder_filter;
-mod holder_sets;
 mod idempotency;
 mod issue;
 mod key_index;

@@ -19,7 +19,6 @@ use crate::{
     guard,
     holder::Holders,
     holder_filter::{self, HolderFilter},
-    holder_sets::HolderSets,
     key_index::Keys,
     key_round,
     late_index::{self, LateIndex, Waiting},
@@ -52,7 +51,6 @@ pub(crate) struct Inner {
     pub(crate) waiting_states: Arc<Waiting<States>>,
     pub(crate) key_round: key_round::Round,
     pub(crate) filter: Arc<HolderFilter>,
-    pub(crate) holder_sets: HolderSets,
     pub(crate) clock: Arc<dyn Clock>,
     // These end before the writer, whose last act is to empty the log.
     pub(crate) _filler: holder_filter::Filler,
@@ -144,7 +142,6 @@ impl Store {
                 waiting_states,
                 key_round: key_round::Round::beginning_at(clock.now()),
                 filter,
-                holder_sets: HolderSets::default(),
                 clock,
                 _filler: filler,
                 _checkpointer: checkpointer,

@@ -219,3 +219,24 @@ async fn a_filter_that_lies_is_found_out() {
     assert!(errors.contains("the filter of holders was wrong"));
     assert_eq!(scene.store.audit().await.unwrap(), []);
 }
+
+/// The filter alone says that a late customer has no coupon: neither the index nor the writer is needed for it.
+#[tokio::test]
+async fn a_sale_that_is_over_refuses_strangers_from_memory() {
+    let scene = Scene::with(0).await;
+    let template = scene.template(Limit::IssueCount(40)).await;
+    assert_eq!(issue_all(&scene, template, 0..40).await.len(), 40);
+    let held = scene.hold_writer().await;
+    for user in ["late", "later"] {
+        let outcome = scene.issue(template, user).await.unwrap();
+        assert_eq!(outcome, Outcome::Ran(Err(IssueRefusal::SoldOut)));
+    }
+    assert_eq!(issue_all(&scene, template, 0..40).await, HashSet::new());
+    held.release().await;
+    scene
+        .raw()
+        .execute_batch("DROP TABLE coupon_holders")
+        .unwrap();
+    let late = scene.issue(template, "late").await.unwrap();
+    assert_eq!(late, Outcome::Ran(Err(IssueRefusal::SoldOut)));
+}
