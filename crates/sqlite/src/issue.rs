@@ -137,11 +137,18 @@ impl Store {
         template: TemplateId,
         user_id: &str,
     ) -> StoreResult<bool> {
+        if self.inner.known_holders.contains(template, user_id) {
+            return Ok(true);
+        }
         let holder = Holder::new(merchant, user_id, template);
         let store = self.clone();
         let find =
             move |connection: &Connection| store.inner.waiting_holders.find(connection, &holder);
-        Ok(self.glance(find).await?.is_some())
+        let has_one = self.glance(find).await?.is_some();
+        if has_one {
+            self.inner.known_holders.add(template, user_id);
+        }
+        Ok(has_one)
     }
 }
 

@@ -33,6 +33,7 @@ mod idempotency;
 mod issue;
 mod key_index;
 mod key_round;
+mod known_holder;
 mod late_index;
 mod ledger;
 mod mail;

@@ -21,6 +21,7 @@ use crate::{
     holder_filter::{self, HolderFilter},
     key_index::Keys,
     key_round,
+    known_holder::KnownHolders,
     late_index::{self, LateIndex, Waiting},
     reader::{Length, Readers},
     schema::{self, Schema},
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) waiting_states: Arc<Waiting<States>>,
     pub(crate) key_round: key_round::Round,
     pub(crate) filter: Arc<HolderFilter>,
+    pub(crate) known_holders: KnownHolders,
     pub(crate) clock: Arc<dyn Clock>,
     // These end before the writer, whose last act is to empty the log.
     pub(crate) _filler: holder_filter::Filler,
@@ -142,6 +144,7 @@ impl Store {
                 waiting_states,
                 key_round: key_round::Round::beginning_at(clock.now()),
                 filter,
+                known_holders: KnownHolders::default(),
                 clock,
                 _filler: filler,
                 _checkpointer: checkpointer,
