@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::{
     codec::{coupon_id, coupon_status, history_action, optional_timestamp, timestamp},
     late_index::{Late, LateIndex, Read, Waiting},
-    place::Place,
+    position::LedgerPosition,
 };
 
 /// The last entry of a coupon behind its ISSUE.
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Change {
     /// 1 for the first behind the ISSUE.
     pub(crate) number: i64,
-    pub(crate) place: Place,
+    pub(crate) position: LedgerPosition,
 }
 
 /// A coupon with the entry that made its state, if it is not the ISSUE.
@@ -73,12 +73,12 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         expires_at: optional_timestamp(row, 6)?,
         order_id: row.get(7)?,
     };
-    let change = match (row.get(8)?, Place::read_optional(row, 9, 10)?) {
+    let change = match (row.get(8)?, LedgerPosition::read_optional(row, 9, 10)?) {
         (0, None) => None,
         // One without the other is damage, which the audit tells.
-        (number, place) => Some(Change {
+        (number, position) => Some(Change {
             number,
-            place: place.unwrap_or(Place::BEGINNING),
+            position: position.unwrap_or(LedgerPosition::BEGINNING),
         }),
     };
     Ok(Stored { coupon, change })
@@ -104,13 +104,13 @@ const ENTRIES: &str =
      WHERE h.template_id = ?1 AND (h.recorded_at, h.id) >= (?2, ?3)";
 
 fn read_change(row: &Row<'_>) -> rusqlite::Result<State> {
-    let place = Place::read(row, 2, 3)?;
+    let position = LedgerPosition::read(row, 2, 3)?;
     Ok(State {
         status: history_action::read(row, 1)?.leads_to(),
         order_id: row.get(5)?,
         change: Change {
             number: row.get(4)?,
-            place,
+            position,
         },
     })
 }
@@ -120,10 +120,10 @@ impl Late for States {
     /// A coupon's id.
     type Key = [u8; 16];
     type Value = State;
-    type Place = Place;
+    type Position = LedgerPosition;
 
-    fn place(state: &State) -> Place {
-        state.change.place
+    fn position(state: &State) -> LedgerPosition {
+        state.change.position
     }
 
     fn is_newer(state: &State, than: &State) -> bool {
@@ -137,18 +137,18 @@ impl Late for States {
 
     fn read_rows(
         connection: &Connection,
-        from: Option<Place>,
+        from: Option<LedgerPosition>,
         mut each: impl FnMut(Read<Self>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let from = from.unwrap_or(Place::BEGINNING);
+        let from = from.unwrap_or(LedgerPosition::BEGINNING);
         let mut templates = connection.prepare("SELECT id FROM coupon_templates")?;
         let templates = templates.query_map([], |row| row.get(0).map(TemplateId))?;
         let mut entries = connection.prepare(ENTRIES)?;
         for template in templates {
-            let mut rows = entries.query(params![template?.0, from.0, from.1])?;
+            let mut rows = entries.query(params![template?.0, from.micros, from.id])?;
             while let Some(row) = rows.next()? {
                 each(match history_action::read(row, 1)? {
-                    HistoryAction::Issue => Read::Other(Place::read(row, 2, 3)?),
+                    HistoryAction::Issue => Read::Other(LedgerPosition::read(row, 2, 3)?),
                     _ => Read::Entry(row.get(0)?, read_change(row)?),
                 })?;
             }
@@ -162,14 +162,14 @@ impl Late for States {
              WHERE id = ?1 AND changes < ?4",
         )?;
         for (coupon, state) in entries {
-            let Change { number, place } = state.change;
+            let Change { number, position } = state.change;
             enter.execute(params![
                 coupon,
                 coupon_status::code(state.status),
                 state.order_id,
                 number,
-                place.0,
-                place.1
+                position.micros,
+                position.id
             ])?;
         }
         Ok(())

@@ -21,7 +21,7 @@ use crate::{
     activity,
     codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
     coupon_state::Stored,
-    place::Place,
+    position::LedgerPosition,
     store::Store,
 };
 
@@ -60,23 +60,20 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
     })
 }
 
-/// The open interval in which entries are still to be told.
+/// The open interval of entries that a page may still show.
 #[derive(Clone, Copy)]
 struct Range {
-    above: Place,
-    below: Place,
+    above: LedgerPosition,
+    below: LedgerPosition,
 }
-
-const LAST_ID: [u8; 16] = [0xff; 16];
 
 impl Range {
     fn of(filter: &HistoryFilter, direction: Direction, after: Option<HistoryPosition>) -> Self {
-        // No id is all ones, so this is just before the first entry of `from`.
-        let from = filter.from.map(|at| Place(micros(at) - 1, LAST_ID));
-        let until = filter.until.map(|at| Place(micros(at), [0; 16]));
+        let from = filter.from.map(|at| LedgerPosition::behind(micros(at) - 1));
+        let until = filter.until.map(|at| LedgerPosition::before(micros(at)));
         let range = Self {
-            above: from.unwrap_or(Place::BEGINNING),
-            below: until.unwrap_or(Place(i64::MAX, LAST_ID)),
+            above: from.unwrap_or(LedgerPosition::BEGINNING),
+            below: until.unwrap_or(LedgerPosition::END),
         };
         match after {
             Some(position) => range.behind(position, direction),
@@ -84,39 +81,41 @@ impl Range {
         }
     }
 
-    /// What is left of it up to a place.
-    fn up_to(self, last: Option<Place>) -> Self {
-        let below = last.map_or(Place::BEGINNING, Place::next);
+    /// The part up to a position.
+    fn up_to(self, last: Option<LedgerPosition>) -> Self {
+        let below = last.map_or(LedgerPosition::BEGINNING, LedgerPosition::next);
         Self {
             below: self.below.min(below),
             ..self
         }
     }
 
-    /// What of it lies in a second.
+    /// The part within a second.
     fn within(self, second: i64) -> Self {
         let (from, to) = activity::span(second);
         Self {
-            above: self.above.max(Place(from.saturating_sub(1), LAST_ID)),
-            below: self.below.min(Place(to, [0; 16])),
+            above: self
+                .above
+                .max(LedgerPosition::behind(from.saturating_sub(1))),
+            below: self.below.min(LedgerPosition::before(to)),
         }
     }
 
     fn contains(self, position: HistoryPosition) -> bool {
-        let place = Place::new(position.recorded_at, position.id.to_bytes());
-        self.above < place && place < self.below
+        let position = LedgerPosition::new(position.recorded_at, position.id.to_bytes());
+        self.above < position && position < self.below
     }
 
-    /// What is left of it behind an entry.
+    /// The part behind an entry, as the page goes.
     fn behind(self, position: HistoryPosition, direction: Direction) -> Self {
-        let place = Place::new(position.recorded_at, position.id.to_bytes());
+        let position = LedgerPosition::new(position.recorded_at, position.id.to_bytes());
         match direction {
             Direction::Ascending => Self {
-                above: self.above.max(place),
+                above: self.above.max(position),
                 ..self
             },
             Direction::Descending => Self {
-                below: self.below.min(place),
+                below: self.below.min(position),
                 ..self
             },
         }
@@ -168,8 +167,8 @@ impl Reader<'_> {
         let limit = row_limit(limit);
         let mut parameters: Vec<(&str, &dyn ToSql)> = named_params! {
             ":template": source.template.0,
-            ":above_at": range.above.0, ":above_id": range.above.1,
-            ":below_at": range.below.0, ":below_id": range.below.1,
+            ":above_at": range.above.micros, ":above_id": range.above.id,
+            ":below_at": range.below.micros, ":below_id": range.below.id,
             ":limit": limit,
         }
         .to_vec();
@@ -200,7 +199,7 @@ fn sources(
     Ok(Some(templates.into_iter().map(source).collect()))
 }
 
-/// The entry at a place of a coupon's, its number, and where the one before it stands.
+/// The entry at a position of a coupon, its number, and the position of the one before it.
 const ENTRY: &str =
     "SELECT template_id, recorded_at, id, action, coupon_id, order_id, reason, order_amount, discount_amount,
          number, previous_at, previous_id
@@ -210,24 +209,34 @@ const ENTRY: &str =
 fn entries_of(connection: &Connection, stored: &Stored) -> rusqlite::Result<Vec<Line>> {
     let coupon = &stored.coupon;
     let mut statement = connection.prepare_cached(ENTRY)?;
-    let mut look_up = |place: Place| {
-        let key = params![coupon.template_id.0, place.0, place.1, coupon.id.to_bytes()];
-        let found =
-            |row: &Row<'_>| Ok((read(row)?, row.get(9)?, Place::read_optional(row, 10, 11)?));
+    let mut look_up = |position: LedgerPosition| {
+        let key = params![
+            coupon.template_id.0,
+            position.micros,
+            position.id,
+            coupon.id.to_bytes()
+        ];
+        let found = |row: &Row<'_>| {
+            Ok((
+                read(row)?,
+                row.get(9)?,
+                LedgerPosition::read_optional(row, 10, 11)?,
+            ))
+        };
         statement.query_row(key, found).optional()
     };
     let mut lines = Vec::new();
-    let mut next = stored.change.map(|change| change.place);
+    let mut next = stored.change.map(|change| change.position);
     let mut last = i64::MAX;
-    while let Some(place) = next
-        && let Some((line, number, previous)) = look_up(place)?
+    while let Some(position) = next
+        && let Some((line, number, previous)) = look_up(position)?
         // Whatever a damaged database says, this comes to an end.
         && number < last
     {
         lines.push(line);
         (last, next) = (number, previous);
     }
-    let issue = look_up(Place::new(coupon.issued_at, coupon.id.to_bytes()))?;
+    let issue = look_up(LedgerPosition::new(coupon.issued_at, coupon.id.to_bytes()))?;
     lines.extend(issue.map(|(line, ..)| line));
     Ok(lines)
 }
@@ -358,8 +367,8 @@ impl Reader<'_> {
             .prepare_cached(&active_sql(self.direction))?;
         let mut rows = active.query(named_params! {
             ":merchant": self.merchant.0,
-            ":from": activity::second(range.above.0),
-            ":to": activity::second(range.below.0),
+            ":from": activity::second(range.above.micros),
+            ":to": activity::second(range.below.micros),
         })?;
         let mut lines: Vec<Line> = Vec::new();
         let mut of_second: Option<(i64, Vec<Source>)> = None;
@@ -443,7 +452,7 @@ fn complete(connection: &Connection, lines: Vec<Line>) -> rusqlite::Result<Vec<H
 /// A page of a user's entries, up to the last that was published before their coupons were looked up.
 fn user_page(
     coupons: &[Stored],
-    published: Option<Place>,
+    published: Option<LedgerPosition>,
     reader: &Reader<'_>,
     filter: &HistoryFilter,
     range: Range,
@@ -481,7 +490,7 @@ impl Histories for Store {
         let store = self.clone();
         self.scan(move |connection| {
             // A user's coupons are looked up one by one, so one may be seen with a later change than another: what is
-            // behind this place is left to another page. The snapshot comes last, and thus has all that they tell of.
+            // behind this position is left to another page. The snapshot comes last, and thus has all that they tell of.
             let published = store.inner.waiting_states.published();
             let coupons = match &filter.user_id {
                 Some(user) => Some(store.all_coupons(connection, merchant, user)?),

@@ -44,9 +44,9 @@ impl Late for Holders {
     const NAME: &'static str = "coupon_holders";
     type Key = Holder;
     type Value = [u8; 16];
-    type Place = [u8; 16];
+    type Position = [u8; 16];
 
-    fn place(coupon: &[u8; 16]) -> [u8; 16] {
+    fn position(coupon: &[u8; 16]) -> [u8; 16] {
         *coupon
     }
 

@@ -67,7 +67,7 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
     let issued = Transition::bare(HistoryAction::Issue);
     let issued = ledger::write(tx, &coupon, &issued, entry_id, None)?;
-    tx.states.pass(issued.place);
+    tx.states.pass(issued.position);
     if let Some(template) = tx.template(template_id)? {
         template.issue_count += 1;
     }

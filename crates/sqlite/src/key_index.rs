@@ -16,9 +16,9 @@ impl Late for Keys {
     const NAME: &'static str = "idempotency_keys";
     type Key = Key;
     type Value = i64;
-    type Place = i64;
+    type Position = i64;
 
-    fn place(seq: &i64) -> i64 {
+    fn position(seq: &i64) -> i64 {
         *seq
     }
 

@@ -44,10 +44,10 @@ pub(crate) trait Late {
     type Value: Clone;
     /// Where the row stands that made a value. Rows that are added later come to stand behind, but for a clock
     /// that was set back.
-    type Place: Ord + Copy + FromSql + ToSql;
+    type Position: Ord + Copy + FromSql + ToSql;
 
     /// Where the row stands that made a value.
-    fn place(value: &Self::Value) -> Self::Place;
+    fn position(value: &Self::Value) -> Self::Position;
 
     /// Whether a value counts rather than one of its key that was added before it: always, but for rows that are
     /// read in another order than that in which they came.
@@ -63,7 +63,7 @@ pub(crate) trait Late {
     /// Reads all rows, or those that stand at a place or behind it.
     fn read_rows(
         connection: &Connection,
-        from: Option<Self::Place>,
+        from: Option<Self::Position>,
         each: impl FnMut(Read<Self>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()>;
 
@@ -77,7 +77,7 @@ pub(crate) enum Read<L: Late + ?Sized> {
     /// With its entry.
     Entry(L::Key, L::Value),
     /// One that has no entry, and where it stands.
-    Other(L::Place),
+    Other(L::Position),
 }
 
 /// An index in which keys are looked up.
@@ -95,7 +95,7 @@ pub(crate) trait Lookup: Late {
 pub(crate) struct Waiting<L: Late> {
     entries: RwLock<BTreeMap<L::Key, L::Value>>,
     /// The entries of all rows up to this place are here or in the index.
-    published: Mutex<Option<L::Place>>,
+    published: Mutex<Option<L::Position>>,
 }
 
 impl<L: Late> Default for Waiting<L> {
@@ -118,14 +118,14 @@ impl<L: Late> Waiting<L> {
 
     /// Up to this place whoever looks from now on finds the entries of all rows. What more there is may come one by
     /// one while several keys are looked up.
-    pub(crate) fn published(&self) -> Option<L::Place> {
+    pub(crate) fn published(&self) -> Option<L::Position> {
         *self
             .published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, last: Option<L::Place>) {
+    fn publish(&self, last: Option<L::Position>) {
         *self
             .published
             .lock()
@@ -172,11 +172,11 @@ pub(crate) struct LateIndex<L: Late> {
     weight: usize,
     most_waiting: usize,
     /// All rows before this place are entered, as the database tells too.
-    entered_below: Option<L::Place>,
+    entered_below: Option<L::Position>,
     /// How many rows were added since the database was told of that place.
     added_since: usize,
     /// The last place of all.
-    last: Option<L::Place>,
+    last: Option<L::Position>,
     /// The last key that was entered in this round: the next come behind it.
     cursor: Option<L::Key>,
     /// How many entries could not be made in this round, and in the one before.
@@ -191,13 +191,13 @@ struct Group<L: Late> {
     /// How many rows without an entry it has.
     passed: usize,
     /// The first place of its rows.
-    first: Option<L::Place>,
+    first: Option<L::Position>,
     entered: Entries<L>,
     /// How many of those that were tried could not be entered.
     failed: usize,
     /// Where the next group goes on, if somewhere else.
     cursor: Option<Option<L::Key>>,
-    entered_below: Option<L::Place>,
+    entered_below: Option<L::Position>,
 }
 
 impl<L: Late> Default for Group<L> {
@@ -237,7 +237,7 @@ impl<L: Late> LateIndex<L> {
             match row {
                 Read::Entry(key, value) => {
                     // At once: the row is committed, and nobody reads yet.
-                    index.note(L::place(&value));
+                    index.note(L::position(&value));
                     let (more, less) = put::<L>(&mut index.waiting.write(), key, value);
                     index.weight = index.weight + more - less;
                 }
@@ -252,7 +252,7 @@ impl<L: Late> LateIndex<L> {
             Ok(())
         })?;
         // Only now: the rows may have come in another order than that of their places.
-        let waiting = index.waiting.read().values().map(L::place).min();
+        let waiting = index.waiting.read().values().map(L::position).min();
         index.group.entered_below = waiting.or(index.last);
         index.write_mark(&transaction)?;
         transaction.commit()?;
@@ -272,23 +272,23 @@ impl<L: Late> LateIndex<L> {
     }
 
     /// The last place that a row came to stand at.
-    pub(crate) fn last(&self) -> Option<L::Place> {
+    pub(crate) fn last(&self) -> Option<L::Position> {
         self.last
     }
 
     /// Takes up an entry for a row that the running group made.
     pub(crate) fn add(&mut self, key: L::Key, value: L::Value) {
-        self.note(L::place(&value));
+        self.note(L::position(&value));
         put::<L>(&mut self.group.added, key, value);
     }
 
     /// Takes notice of a row without an entry that the running group made.
-    pub(crate) fn pass(&mut self, place: L::Place) {
+    pub(crate) fn pass(&mut self, place: L::Position) {
         self.note(place);
         self.group.passed += 1;
     }
 
-    fn note(&mut self, place: L::Place) {
+    fn note(&mut self, place: L::Position) {
         self.last = self.last.max(Some(place));
         let first = self.group.first.map_or(place, |first| first.min(place));
         self.group.first = Some(first);
@@ -328,7 +328,7 @@ impl<L: Late> LateIndex<L> {
         group.failed = failed.len();
         if self.added_since + rows > self.most_waiting / MARKS_A_FILL {
             let up_to = self.cursor.iter().flat_map(|last| waiting.range(..=last));
-            let left = up_to.chain(behind).map(|(_, value)| L::place(value));
+            let left = up_to.chain(behind).map(|(_, value)| L::position(value));
             group.entered_below = left.chain(failed).chain([first]).min();
         } else if self.entered_below.is_some_and(|below| first < below) {
             group.entered_below = Some(first);
@@ -350,7 +350,7 @@ impl<L: Late> LateIndex<L> {
     }
 
     /// Enters all that waits, and tells the first place of what could not be entered.
-    fn enter_waiting(&mut self, connection: &Connection) -> rusqlite::Result<Option<L::Place>> {
+    fn enter_waiting(&mut self, connection: &Connection) -> rusqlite::Result<Option<L::Position>> {
         let waiting = self.waiting.read();
         let all = waiting
             .iter()
@@ -447,7 +447,7 @@ impl<L: Lookup> LateIndex<L> {
 /// Before this place all rows are entered.
 pub(crate) fn entered_below<L: Late>(
     connection: &Connection,
-) -> rusqlite::Result<Option<L::Place>> {
+) -> rusqlite::Result<Option<L::Position>> {
     connection
         .prepare("SELECT entered_below FROM late_indexes WHERE name = ?1")?
         .query_row([L::NAME], |row| row.get(0))
@@ -484,7 +484,7 @@ fn enter<L: Late>(
     connection: &Connection,
     entries: Entries<L>,
     all_or_none: bool,
-) -> rusqlite::Result<(Entries<L>, Vec<L::Place>)> {
+) -> rusqlite::Result<(Entries<L>, Vec<L::Position>)> {
     let Err(error) = L::enter(connection, &entries) else {
         return Ok((entries, Vec::new()));
     };
@@ -498,7 +498,7 @@ fn enter<L: Late>(
         match L::enter(connection, std::slice::from_ref(&entry)) {
             Ok(()) => entered.push(entry),
             Err(error) if is_fatal(&error) => return Err(error),
-            Err(_) => failed.push(L::place(&entry.1)),
+            Err(_) => failed.push(L::position(&entry.1)),
         }
     }
     let (index, count) = (L::NAME, failed.len());

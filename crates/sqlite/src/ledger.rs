@@ -10,7 +10,7 @@ use rusqlite::params;
 use crate::{
     codec::history_action,
     coupon_state::{Change, State, Stored},
-    place::Place,
+    position::LedgerPosition,
     writer::Tx,
 };
 
@@ -50,7 +50,7 @@ pub(crate) fn write(
         HistoryAction::Issue => 0,
         _ => behind.map_or(0, |change| change.number) + 1,
     };
-    let place = Place::new(tx.now, id.to_bytes());
+    let position = LedgerPosition::new(tx.now, id.to_bytes());
     tx.connection
         .prepare_cached(
             "INSERT INTO coupon_histories
@@ -60,14 +60,14 @@ pub(crate) fn write(
         )?
         .execute(params![
             coupon.template_id.0,
-            place.0,
-            place.1,
+            position.micros,
+            position.id,
             coupon.merchant_id.0,
             history_action::code(transition.action),
             coupon.id.to_bytes(),
             number,
-            behind.map(|change| change.place.0),
-            behind.map(|change| change.place.1),
+            behind.map(|change| change.position.micros),
+            behind.map(|change| change.position.id),
             transition.order_id,
             transition.reason,
             transition.amounts.order,
@@ -77,7 +77,7 @@ pub(crate) fn write(
         tx.connection,
         coupon.merchant_id,
         coupon.template_id,
-        place.0,
+        position.micros,
     )?;
-    Ok(Change { number, place })
+    Ok(Change { number, position })
 }

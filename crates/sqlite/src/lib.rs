@@ -38,7 +38,7 @@ mod late_index;
 mod ledger;
 mod mail;
 mod merchant;
-mod place;
+mod position;
 mod pulse;
 mod read_only;
 mod reader;

@@ -47,7 +47,7 @@ pub(crate) fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Resu
 
 /// The amounts of a redeemed coupon's last entry, which is its REDEEM.
 fn last_amounts(tx: &Tx<'_>, stored: &Stored) -> rusqlite::Result<Amounts> {
-    let Some(Change { place, .. }) = stored.change else {
+    let Some(Change { position, .. }) = stored.change else {
         return Ok(Amounts::default());
     };
     let found = tx
@@ -57,7 +57,7 @@ fn last_amounts(tx: &Tx<'_>, stored: &Stored) -> rusqlite::Result<Amounts> {
              WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3",
         )?
         .query_row(
-            params![stored.coupon.template_id.0, place.0, place.1],
+            params![stored.coupon.template_id.0, position.micros, position.id],
             |row| {
                 Ok(Amounts {
                     order: row.get(0)?,

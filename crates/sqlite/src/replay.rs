@@ -14,7 +14,7 @@ use rusqlite::{Row, Rows, Statement};
 use crate::{
     codec::{coupon_id, history_action, timestamp},
     coupon_state::{Change, Stored},
-    place::Place,
+    position::LedgerPosition,
 };
 
 /// An entry behind an ISSUE.
@@ -26,7 +26,7 @@ struct Step {
     order_id: Option<String>,
     amounts: Amounts,
     change: Change,
-    previous: Option<Place>,
+    previous: Option<LedgerPosition>,
 }
 
 /// All entries but the ISSUEs, coupon by coupon as the coupons are sorted, each coupon's in the order of their
@@ -48,9 +48,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
         },
         change: Change {
             number: row.get(4)?,
-            place: Place::read(row, 2, 3)?,
+            position: LedgerPosition::read(row, 2, 3)?,
         },
-        previous: Place::read_optional(row, 5, 6)?,
+        previous: LedgerPosition::read_optional(row, 5, 6)?,
     })
 }
 
@@ -58,8 +58,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
 pub(crate) struct Replays<'a> {
     steps: Rows<'a>,
     next: Option<Step>,
-    /// Before this place all entries are in the coupons' rows.
-    entered_below: Place,
+    /// Before this position all entries are in the coupons' rows.
+    entered_below: LedgerPosition,
     /// Entries up to then may lack their amounts.
     amounts_lack_until: i64,
     /// Entries that no version of this program writes, with what is wrong with them.
@@ -73,13 +73,13 @@ impl<'a> Replays<'a> {
     /// `steps`: of [`STEPS`].
     pub(crate) fn new(
         steps: &'a mut Statement<'_>,
-        entered_below: Option<Place>,
+        entered_below: Option<LedgerPosition>,
         amounts_lack_until: i64,
     ) -> rusqlite::Result<Self> {
         let mut replays = Self {
             steps: steps.query([history_action::code(HistoryAction::Issue)])?,
             next: None,
-            entered_below: entered_below.unwrap_or(Place::BEGINNING),
+            entered_below: entered_below.unwrap_or(LedgerPosition::BEGINNING),
             amounts_lack_until,
             unreadable: Vec::new(),
         };
@@ -123,7 +123,7 @@ impl<'a> Replays<'a> {
                 Ordering::Equal => {
                     let step = self.advance()?;
                     if let (Some(step), None) = (step, &fault) {
-                        let may_lack = step.change.place.0 <= self.amounts_lack_until;
+                        let may_lack = step.change.position.micros <= self.amounts_lack_until;
                         of_amounts = of_amounts.or_else(|| replay.take_amounts(&step, may_lack));
                         fault = replay.take(step);
                     }
@@ -186,7 +186,7 @@ impl<'a> Replay<'a> {
         if change.number != expected {
             return Some(("entries", format!("number {expected}"), found));
         }
-        if step.previous != self.last.map(|last| last.place) {
+        if step.previous != self.last.map(|last| last.position) {
             let expected = "one that leads to the one before it".to_owned();
             return Some(("entries", expected, found));
         }
@@ -221,10 +221,10 @@ impl<'a> Replay<'a> {
     }
 
     /// What is wrong with the last entry: the row tells of one behind it, or ought to have taken it up.
-    fn end(&self, entered_below: Place) -> Option<Fault> {
+    fn end(&self, entered_below: LedgerPosition) -> Option<Fault> {
         let of = |number| format!("{number} entries behind the ISSUE");
         let (there, taken_up) = (self.last_number(), self.stored.changes());
-        let is_late = |last: Change| there > taken_up && last.place < entered_below;
+        let is_late = |last: Change| there > taken_up && last.position < entered_below;
         if taken_up < 0 {
             Some(("changes", of(there), of(taken_up)))
         } else if there < taken_up {

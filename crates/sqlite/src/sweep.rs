@@ -22,7 +22,7 @@ use crate::{
     codec::{history_action, micros, row_limit, template_status},
     coupon_state::Stored,
     ledger,
-    place::Place,
+    position::LedgerPosition,
     store::Store,
     walk::{self, Walk},
     writer::Tx,
@@ -68,16 +68,22 @@ const ENTRIES: &str = "SELECT recorded_at, id, action FROM coupon_histories
 fn entries(
     connection: &Connection,
     template: TemplateId,
-    passed: Place,
+    passed: LedgerPosition,
     until: i64,
-) -> rusqlite::Result<Vec<(Place, bool)>> {
+) -> rusqlite::Result<Vec<(LedgerPosition, bool)>> {
     connection
         .prepare_cached(ENTRIES)?
         .query_map(
-            params![template.0, passed.0, passed.1, until, row_limit(CHUNK)],
+            params![
+                template.0,
+                passed.micros,
+                passed.id,
+                until,
+                row_limit(CHUNK)
+            ],
             |row| {
                 let is_issue = history_action::read(row, 2)? == HistoryAction::Issue;
-                Ok((Place::read(row, 0, 1)?, is_issue))
+                Ok((LedgerPosition::read(row, 0, 1)?, is_issue))
             },
         )?
         .collect()
@@ -87,14 +93,14 @@ fn entries(
 fn has_more(
     connection: &Connection,
     template: TemplateId,
-    passed: Place,
+    passed: LedgerPosition,
     until: i64,
 ) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(ENTRIES)?;
     let mut rows = statement.query(params![
         template.0,
-        passed.0,
-        passed.1,
+        passed.micros,
+        passed.id,
         until,
         row_limit(CHUNK)
     ])?;
@@ -130,7 +136,7 @@ fn find(
     {
         let template = TemplateId(row.get(0)?);
         let is_due = row.get::<_, Option<i64>>(1)?.is_some();
-        let passed = Place::read_optional(row, 2, 3)?.unwrap_or(Place::BEGINNING);
+        let passed = LedgerPosition::read_optional(row, 2, 3)?.unwrap_or(LedgerPosition::BEGINNING);
         if is_due || has_more(connection, template, passed, micros(now))? {
             found.push(template);
         }
@@ -215,7 +221,7 @@ fn go_on(
             walk.finished |= matches!(purpose, Purpose::Discard);
             break;
         }
-        for (place, is_issue) in entries {
+        for (position, is_issue) in entries {
             if left.is_over() {
                 break 'walk;
             }
@@ -224,7 +230,7 @@ fn go_on(
             let stored = match is_issue {
                 true => tx
                     .states
-                    .load(tx.connection, CouponId::from_bytes(place.1))?,
+                    .load(tx.connection, CouponId::from_bytes(position.id))?,
                 false => None,
             };
             let step = match (&stored, purpose) {
@@ -240,7 +246,7 @@ fn go_on(
                     break 'walk;
                 }
             }
-            walk.passed = place;
+            walk.passed = position;
         }
     }
     if walk != before {

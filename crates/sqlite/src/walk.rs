@@ -3,13 +3,13 @@
 use goodpon_domain::id::TemplateId;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::place::Place;
+use crate::position::LedgerPosition;
 
 /// How far a template's walk has come.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Walk {
     /// The last entry that was passed.
-    pub(crate) passed: Place,
+    pub(crate) passed: LedgerPosition,
     /// When the next coupon is due; `i64::MAX` for never, `None` if somebody must look for it.
     pub(crate) next_due_at: Option<i64>,
     /// Whether it reached the end of a discarded template: nothing is issued any more.
@@ -23,14 +23,14 @@ pub(crate) fn load(connection: &Connection, template: TemplateId) -> rusqlite::R
         )?
         .query_row([template.0], |row| {
             Ok(Walk {
-                passed: Place::read(row, 0, 1)?,
+                passed: LedgerPosition::read(row, 0, 1)?,
                 next_due_at: row.get(2)?,
                 finished: row.get(3)?,
             })
         })
         .optional()?;
     Ok(stored.unwrap_or(Walk {
-        passed: Place::BEGINNING,
+        passed: LedgerPosition::BEGINNING,
         next_due_at: None,
         finished: false,
     }))
@@ -48,8 +48,8 @@ pub(crate) fn store(
         )?
         .execute(params![
             template.0,
-            walk.passed.0,
-            walk.passed.1,
+            walk.passed.micros,
+            walk.passed.id,
             walk.next_due_at,
             walk.finished
         ])?;

@@ -116,11 +116,11 @@ fn waiting(scene: &Scene) -> usize {
 /// How many entries a start would read.
 fn to_be_read(scene: &Scene) -> i64 {
     let from = late_index::entered_below::<States>(&scene.raw()).unwrap();
-    let from = from.unwrap_or(Place::BEGINNING);
+    let from = from.unwrap_or(LedgerPosition::BEGINNING);
     let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) >= (?1, ?2)";
     let count = scene
         .raw()
-        .query_row(sql, (from.0, from.1), |row| row.get(0));
+        .query_row(sql, (from.micros, from.id), |row| row.get(0));
     count.unwrap()
 }
 

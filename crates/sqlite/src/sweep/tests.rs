@@ -185,7 +185,7 @@ async fn a_long_way_is_gone_in_short_steps() {
         let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) <= (?1, ?2)";
         let count = scene
             .raw()
-            .query_row(sql, (passed.0, passed.1), |row| row.get(0));
+            .query_row(sql, (passed.micros, passed.id), |row| row.get(0));
         count.unwrap()
     };
     assert_eq!(scene.store.expire_coupons(10).await.unwrap(), 1);
