@@ -17,6 +17,7 @@ use rusqlite::Connection;
 
 use crate::{
     coupon_state::Stored,
+    idempotency::Answers,
     redemption,
     store::{Inner, Store},
 };
@@ -46,8 +47,10 @@ impl Coupons for Store {
         request: RedeemRequest,
         idempotency: Option<Idempotency<RedeemOutcome>>,
     ) -> StoreResult<Outcome<RedeemOutcome>> {
-        self.write_once(idempotency, move |tx| redemption::redeem(tx, &request))
-            .await
+        self.write_once(idempotency, Answers::Own, move |tx| {
+            redemption::redeem(tx, &request)
+        })
+        .await
     }
 
     async fn cancel(
@@ -55,8 +58,10 @@ impl Coupons for Store {
         request: CancelRequest,
         idempotency: Option<Idempotency<CancelOutcome>>,
     ) -> StoreResult<Outcome<CancelOutcome>> {
-        self.write_once(idempotency, move |tx| redemption::cancel(tx, &request))
-            .await
+        self.write_once(idempotency, Answers::Own, move |tx| {
+            redemption::cancel(tx, &request)
+        })
+        .await
     }
 
     async fn peek(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {

@@ -54,10 +54,10 @@ fn remember(
     is_common: bool,
 ) -> rusqlite::Result<()> {
     let common_answer = match is_common {
-        true => Some(tx.answers.id(tx.connection, answer)?),
+        true => tx.answers.id(tx.connection, answer)?,
         false => None,
     };
-    let own = Some(answer).filter(|_| !is_common);
+    let own = Some(answer).filter(|_| common_answer.is_none());
     let seq = tx.keys.add_record(key);
     tx.connection
         .prepare_cached(
@@ -76,15 +76,26 @@ fn remember(
     Ok(())
 }
 
-/// Whether many requests get this outcome's answer: a refusal, or a success that has nothing to tell but itself.
-fn is_common<S, R>(outcome: &Result<S, R>) -> bool {
-    outcome.is_err() || size_of::<S>() == 0
+/// How many requests get the same answer to their success. Refusals carry no data, so their answers are few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// A success carries no data: its answer is stored once for all requests that get it.
+    Common,
+    /// A success carries data: its answer is stored with its key.
+    Own,
+}
+
+impl Answers {
+    fn is_common<S, R>(self, outcome: &Result<S, R>) -> bool {
+        outcome.is_err() || self == Self::Common
+    }
 }
 
 /// Runs a request unless its key tells that it ran before, and remembers its answer in the same transaction.
 fn once<S, R>(
     tx: &mut Tx<'_>,
     idempotency: Option<&Idempotency<Result<S, R>>>,
+    answers: Answers,
     run: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<Result<S, R>>,
 ) -> rusqlite::Result<Outcome<Result<S, R>>> {
     let Some(idempotency) = idempotency else {
@@ -101,7 +112,7 @@ fn once<S, R>(
         None => {
             let outcome = run(tx)?;
             let answer = (idempotency.render)(&outcome);
-            remember(tx, key, body, &answer, is_common(&outcome))?;
+            remember(tx, key, body, &answer, answers.is_common(&outcome))?;
             Ok(Outcome::Ran(outcome))
         }
     }
@@ -126,10 +137,11 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Writes a request that may bear a key: at most one of a key is on its way at a time.
+    /// Writes a request that may carry a key. Of requests with one key, one at a time is on its way.
     pub(crate) async fn write_once<S: Send + 'static, R: Send + 'static>(
         &self,
         idempotency: Option<Idempotency<Result<S, R>>>,
+        answers: Answers,
         mut run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Result<S, R>> + Send + 'static,
     ) -> StoreResult<Outcome<Result<S, R>>> {
         let claim = match &idempotency {
@@ -141,7 +153,7 @@ impl Store {
         };
         self.write(move |tx| {
             let _held_until_answered = &claim;
-            once(tx, idempotency.as_ref(), &mut run)
+            once(tx, idempotency.as_ref(), answers, &mut run)
         })
         .await
     }

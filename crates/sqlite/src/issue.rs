@@ -18,6 +18,7 @@ use rusqlite::{Connection, params};
 use crate::{
     codec::{coupon_status, micros},
     holder::Holder,
+    idempotency::Answers,
     ledger,
     store::Store,
     writer::Tx,
@@ -165,7 +166,7 @@ impl IssueGate for Store {
         {
             return Ok(Outcome::Ran(Err(refusal)));
         }
-        self.write_once(idempotency, move |tx| issue(tx, &request))
+        self.write_once(idempotency, Answers::Common, move |tx| issue(tx, &request))
             .await
     }
 

@@ -219,3 +219,43 @@ async fn an_answer_is_remembered_across_a_restart() {
     let again = store.issue(request, Some(keyed)).await.unwrap();
     assert_eq!(again, Outcome::Replayed(answer));
 }
+
+/// Answers of issues are common. Should they ever carry data, the table stays small, and each is still kept to the byte.
+#[tokio::test]
+async fn the_table_of_common_answers_refuses_to_grow() {
+    let scene = Scene::new().await;
+    let template_id = scene.template(Limit::None).await;
+    let keyed = |number: u8| {
+        let answer = Answer {
+            status: 200,
+            body: format!("answer {number}").into(),
+        };
+        let kept = answer.clone();
+        let idempotency = Idempotency::<IssueOutcome> {
+            key: [number; 16],
+            body: [0; 16],
+            render: Arc::new(move |_| kept.clone()),
+        };
+        (idempotency, answer)
+    };
+    let issue = |number: u8| {
+        let request = IssueRequest {
+            merchant_id: scene.merchant,
+            template_id,
+            user_id: format!("user {number}"),
+        };
+        scene.store.issue(request, Some(keyed(number).0))
+    };
+    for number in 0..100 {
+        assert_eq!(issue(number).await.unwrap(), Outcome::Ran(Ok(())));
+    }
+    let count = |sql: &str| -> i64 { scene.raw().query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count("SELECT count(*) FROM common_answers"), 64);
+    let own = "SELECT count(*) FROM idempotency_records WHERE own_answer IS NOT NULL";
+    assert_eq!(count(own), 36);
+    for number in 0..100 {
+        let (_, answer) = keyed(number);
+        assert_eq!(issue(number).await.unwrap(), Outcome::Replayed(answer));
+    }
+    assert_eq!(scene.store.audit().await.unwrap(), []);
+}
