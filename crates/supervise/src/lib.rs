@@ -41,7 +41,7 @@
 //! deadline. It knows nothing of coupons.
 //!
 //! **What is seen.** [`Supervisor::statuses`] gives the state of each task, for `/readyz`; the metrics
-//! `goodpon_task_up{task}` and `goodpon_task_restarts_total{task}` tell the same over time; each failure is one ERROR line.
+//! `goodpon_task_up{task}` and `goodpon_task_restarts_total{task}` show the same over time; each failure is one ERROR line.
 
 mod abort;
 mod looping;
@@ -49,13 +49,15 @@ mod report;
 mod supervisor;
 mod task;
 mod thread;
+mod verdict;
 
 pub use abort::end_at_once;
 pub use looping::Loop;
 pub use report::{Report, State, TaskStatus};
-pub use supervisor::{Failure, Supervisor};
+pub use supervisor::Supervisor;
 pub use task::{OnFailure, OnStop, Task};
 pub use thread::Thread;
+pub use verdict::Failure;
 
 /// How a task ended: as it should, or with a reason of one line.
 pub type Ended = Result<(), String>;

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::Ended;
 use crate::report::{Report, State};
-use crate::supervisor::{Next, Supervisor, panic_text};
 use crate::task::Rests;
+use crate::verdict::{Next, Verdicts, panic_text};
 
 /// A loop that was started. Dropping it leaves the loop to the supervisor.
 pub struct Loop {
@@ -27,11 +27,11 @@ impl Loop {
 }
 
 /// Makes runs until one ends as it should or its failure is final.
-pub(crate) async fn run<F>(supervisor: &Supervisor, report: &Report, mut make: impl FnMut() -> F)
+pub(crate) async fn run<F>(verdicts: &Verdicts, report: &Report, mut make: impl FnMut() -> F)
 where
     F: Future<Output = Ended> + Send + 'static,
 {
-    let (mut stop, mut rests) = (supervisor.stopping(), Rests::default());
+    let (mut stop, mut rests) = (verdicts.stopping(), Rests::default());
     loop {
         let began = Instant::now();
         // A task of its own, so that a panic ends the run alone; dropped with this future.
@@ -45,7 +45,7 @@ where
             },
             None => Ok(()),
         };
-        let rest = match supervisor.judge(report, ended, began.elapsed(), &mut rests) {
+        let rest = match verdicts.judge(report, ended, began.elapsed(), &mut rests) {
             Next::Over => return,
             Next::AnewAfter(rest) => rest,
         };

@@ -1,33 +1,17 @@
-//! Who runs the tasks, keeps their list, and is asked for their failures.
+//! Runs the tasks, keeps their list and answers for their state.
 
-use std::any::Any;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::Ended;
 use crate::looping::{self, Loop};
-use crate::report::{Report, State, TaskStatus};
-use crate::task::{OnFailure, OnStop, Rests, Task};
+use crate::report::{Report, TaskStatus};
+use crate::task::{OnFailure, OnStop, Task};
 use crate::thread::{self, Thread};
-use crate::{Ended, end_at_once};
-
-/// Why the process has to end: one line names the task and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The task that failed.
-    pub task: &'static str,
-    /// Why.
-    pub reason: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} broke down: {}", self.task, self.reason)
-    }
-}
+use crate::verdict::{Failure, Verdicts};
 
 /// Runs tasks, each as it states. Cheap to clone; all clones are one. Threads need no runtime, loops are spawned on the
 /// current one.
@@ -37,8 +21,7 @@ pub struct Supervisor(Arc<Inner>);
 struct Inner {
     /// In the order of their start.
     tasks: Mutex<Vec<Watched>>,
-    stop: watch::Sender<bool>,
-    failed: watch::Sender<Option<Failure>>,
+    verdicts: Arc<Verdicts>,
 }
 
 /// A task in the supervisor's list.
@@ -72,8 +55,7 @@ impl Supervisor {
         });
         Self(Arc::new(Inner {
             tasks: Mutex::default(),
-            stop: watch::channel(false).0,
-            failed: watch::channel(None).0,
+            verdicts: Arc::default(),
         }))
     }
 
@@ -90,11 +72,11 @@ impl Supervisor {
     {
         let report = Report::new(task);
         let (over, ended) = watch::channel(false);
-        let (supervisor, running) = (self.clone(), report.clone());
+        let (verdicts, running) = (Arc::clone(&self.0.verdicts), report.clone());
         let handle = tokio::spawn(async move {
-            let stop = supervisor.stopping();
+            let stop = verdicts.stopping();
             let make = || start(running.clone(), stop.clone());
-            looping::run(&supervisor, &running, make).await;
+            looping::run(&verdicts, &running, make).await;
             let _ = over.send(true);
         });
         let cut_off = handle.abort_handle();
@@ -144,7 +126,7 @@ impl Supervisor {
         body: impl FnMut(&Report) -> Ended + Send + 'static,
     ) -> std::io::Result<Thread> {
         let report = Report::new(task);
-        let (thread, ended) = Thread::start(self.clone(), report.clone(), body)?;
+        let (thread, ended) = Thread::start(Arc::clone(&self.0.verdicts), report.clone(), body)?;
         self.tasks().push(Watched {
             report,
             ended,
@@ -157,18 +139,18 @@ impl Supervisor {
     /// Turns true with the stop.
     #[must_use]
     pub fn stopping(&self) -> watch::Receiver<bool> {
-        self.0.stop.subscribe()
+        self.0.verdicts.stopping()
     }
 
     /// Whether [`Self::stop`] was called.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        *self.0.stop.borrow()
+        self.0.verdicts.is_stopping()
     }
 
     /// Asks all tasks to end. Nothing is run anew from now on.
     pub fn stop(&self) {
-        self.0.stop.send_replace(true);
+        self.0.verdicts.stop();
         for watched in self.tasks().iter() {
             if let Some(wake) = &watched.wake {
                 wake.wake();
@@ -206,22 +188,13 @@ impl Supervisor {
 
     /// Waits until a task has failed whose failure ends the process, and says which and why: the first of them.
     pub async fn failed(&self) -> Failure {
-        let mut failed = self.0.failed.subscribe();
-        loop {
-            if let Some(failure) = self.failure() {
-                return failure;
-            }
-            if failed.changed().await.is_err() {
-                // The sender lives as long as `self`.
-                std::future::pending::<()>().await;
-            }
-        }
+        self.0.verdicts.failed().await
     }
 
     /// The first failure that ends the process, if there was one.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
-        self.0.failed.borrow().clone()
+        self.0.verdicts.failure()
     }
 
     /// How every task stands, in the order of their start.
@@ -237,81 +210,4 @@ impl Supervisor {
     fn tasks(&self) -> MutexGuard<'_, Vec<Watched>> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Notes how a run ended and says what follows.
-    pub(crate) fn judge(
-        &self,
-        report: &Report,
-        ended: Ended,
-        ran: Duration,
-        rests: &mut Rests,
-    ) -> Next {
-        let task = report.task();
-        let may_return = self.is_stopping() || task.on_stop == OnStop::LeaveAlone;
-        let reason = match ended {
-            Ok(()) if may_return => {
-                report.set_state(State::Ended);
-                return Next::Over;
-            }
-            Ok(()) => "it ended although nobody asked it to".to_owned(),
-            Err(reason) => reason,
-        };
-        report.trouble(&reason);
-        match task.on_failure {
-            OnFailure::Restart if self.is_stopping() => {
-                tracing::error!(
-                    task = task.name,
-                    reason,
-                    "background task failed at the stop"
-                );
-                report.set_state(State::Failed);
-                Next::Over
-            }
-            OnFailure::Restart => {
-                let rest = rests.after(ran);
-                let rest_s = rest.as_secs();
-                tracing::error!(
-                    task = task.name,
-                    reason,
-                    rest_s,
-                    "background task failed and is run anew after a rest"
-                );
-                report.set_state(State::Resting);
-                Next::AnewAfter(rest)
-            }
-            OnFailure::Exit => {
-                tracing::error!(
-                    task = task.name,
-                    reason,
-                    "background task failed: goodpon ends"
-                );
-                report.set_state(State::Failed);
-                self.0.failed.send_if_modified(|failed| {
-                    let first = failed.is_none();
-                    failed.get_or_insert(Failure {
-                        task: task.name,
-                        reason,
-                    });
-                    first
-                });
-                Next::Over
-            }
-            OnFailure::ExitAtOnce => end_at_once(&format!("{} broke down: {reason}", task.name)),
-        }
-    }
-}
-
-/// What follows the end of a run.
-pub(crate) enum Next {
-    Over,
-    AnewAfter(Duration),
-}
-
-/// The text of a panic. The hook has logged it with its place.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("without a text"))
 }

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use crate::Ended;
 use crate::report::{Report, State};
-use crate::supervisor::{Next, Supervisor, panic_text};
 use crate::task::Rests;
+use crate::verdict::{Next, Verdicts, panic_text};
 
 /// A thread that was started. Dropping it leaves the thread to the supervisor.
 pub struct Thread {
@@ -30,7 +30,7 @@ impl Waker {
 
 impl Thread {
     pub(crate) fn start(
-        supervisor: Supervisor,
+        verdicts: Arc<Verdicts>,
         report: Report,
         body: impl FnMut(&Report) -> Ended + Send + 'static,
     ) -> std::io::Result<(Self, watch::Receiver<bool>)> {
@@ -40,7 +40,7 @@ impl Thread {
         let handle = std::thread::Builder::new()
             .name(format!("goodpon-{}", report.task().name))
             .spawn(move || {
-                run(&supervisor, &report, &no_more_runs, body);
+                run(&verdicts, &report, &no_more_runs, body);
                 let _ = over.send(true);
             })?;
         Ok((Self { handle, given_up }, ended))
@@ -62,7 +62,7 @@ impl Thread {
 
 /// Calls the body until it ends as it should or its failure is final.
 fn run(
-    supervisor: &Supervisor,
+    verdicts: &Verdicts,
     report: &Report,
     given_up: &AtomicBool,
     mut body: impl FnMut(&Report) -> Ended,
@@ -72,11 +72,11 @@ fn run(
         let began = Instant::now();
         let ended = catch_unwind(AssertUnwindSafe(|| body(report)))
             .unwrap_or_else(|panic| Err(panic_text(&*panic)));
-        let rest = match supervisor.judge(report, ended, began.elapsed(), &mut rests) {
+        let rest = match verdicts.judge(report, ended, began.elapsed(), &mut rests) {
             Next::Over => return,
             Next::AnewAfter(rest) => rest,
         };
-        let no_more = || supervisor.is_stopping() || given_up.load(Ordering::Acquire);
+        let no_more = || verdicts.is_stopping() || given_up.load(Ordering::Acquire);
         if !rested(rest, no_more) {
             return report.set_state(State::Ended);
         }
