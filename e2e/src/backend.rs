@@ -102,7 +102,9 @@ impl Rooms {
         let (ready, is_ready) = mpsc::channel();
         let (url, topic) = (database_url.clone(), name);
         let thread = thread::spawn(move || keep(&server, &url, &brokers, &topic, &ready, asked));
-        is_ready.recv().expect("the database is made");
+        is_ready
+            .recv_timeout(goodpon_waits::DEADLINE)
+            .expect("the database is made");
         let rooms = Self {
             database_url,
             env,

@@ -1,9 +1,7 @@
 //! A ready stage for a test: one server per test file, one merchant per test.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
@@ -257,18 +255,6 @@ pub fn fresh_email() -> String {
 pub fn fresh_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// Asks again until the answer is yes, for what happens in the background without a sign of its own.
-///
-/// # Panics
-/// When it is still no after two minutes.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !ask().await {
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 async fn verified(client: &Client, name: &str) -> Identity {

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::raw::exchange;
-use goodpon_e2e::world::{PASSWORD, eventually};
+use goodpon_e2e::world::PASSWORD;
 use goodpon_e2e::{Options, Shared, Template, World};
+use goodpon_waits::eventually;
 use serde_json::Value;
 
 static SHARED: Shared = Shared::new();

@@ -4,8 +4,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use goodpon_e2e::expect::{exact_keys, is_lower_hex};
-use goodpon_e2e::world::{PASSWORD, eventually};
+use goodpon_e2e::world::PASSWORD;
 use goodpon_e2e::{Api, Options, Shared, Template, World};
+use goodpon_waits::eventually;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 

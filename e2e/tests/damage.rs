@@ -1,8 +1,8 @@
 //! What a damaged database is told as: nothing else brings these answers about.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Options, Template, World};
+use goodpon_waits::eventually;
 
 #[tokio::test]
 async fn a_coupon_whose_template_is_gone_is_told_as_such() {

@@ -4,8 +4,9 @@
 
 use goodpon_e2e::faults::Shim;
 use goodpon_e2e::ledger::{actions, text};
-use goodpon_e2e::world::{PASSWORD, eventually, fresh_email};
+use goodpon_e2e::world::{PASSWORD, fresh_email};
 use goodpon_e2e::{Template, World};
+use goodpon_waits::eventually;
 use serde_json::json;
 
 const DAY: i64 = 24 * 60 * 60;

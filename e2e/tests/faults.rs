@@ -14,8 +14,8 @@ use goodpon_e2e::actors::issue_path;
 use goodpon_e2e::faults::{Shim, SmallDisk};
 use goodpon_e2e::ledger::{actions, text};
 use goodpon_e2e::power::Loss;
-use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Shop, Template, World};
+use goodpon_waits::eventually;
 use serde_json::json;
 
 /// How long a load may take to bring about what a test waits for.

@@ -5,8 +5,8 @@ use futures::future::join_all;
 use goodpon_e2e::expect::{INVALID_VALUE, exact_keys, is_local_date_time, is_lower_hex};
 use goodpon_e2e::ledger::{actions, pages, text};
 use goodpon_e2e::template::day;
-use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Shared, Template, World};
+use goodpon_waits::eventually;
 use serde_json::{Value, json};
 
 static SHARED: Shared = Shared::new();

@@ -9,7 +9,7 @@ use goodpon_e2e::scaled::fleet::{Fleet, Merchant, client};
 use goodpon_e2e::scaled::process::Process;
 use goodpon_e2e::scaled::proxy::Mode;
 use goodpon_e2e::scaled::servers::Kind;
-use goodpon_e2e::world::eventually;
+use goodpon_waits::eventually;
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 

@@ -229,7 +229,7 @@ async fn a_discard_stops_issues_in_flight() {
                 .unwrap_or(0),
         AT_ONCE
     );
-    goodpon_e2e::world::eventually("all are discarded", || async {
+    goodpon_waits::eventually("all are discarded", || async {
         actions(&world.ledger(&[]).await, "DISCARD").len() == issued
     })
     .await;

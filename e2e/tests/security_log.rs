@@ -1,8 +1,9 @@
 //! What an audit asks for: who did what, from where, and how it ended, without a secret and without a whole address.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use goodpon_e2e::world::{PASSWORD, eventually};
+use goodpon_e2e::world::PASSWORD;
 use goodpon_e2e::{Options, Template, World};
+use goodpon_waits::eventually;
 use serde_json::Value;
 
 /// The lines of a target, parsed.

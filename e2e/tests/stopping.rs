@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Api, Options, Server, World};
+use goodpon_waits::eventually;
 use serde_json::Value;
 
 /// Longer than anything here may take.

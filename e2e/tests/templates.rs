@@ -4,8 +4,8 @@
 use goodpon_e2e::expect::{exact_keys, is_local_date_time};
 use goodpon_e2e::ledger::{actions, text};
 use goodpon_e2e::template::midnight;
-use goodpon_e2e::world::eventually;
 use goodpon_e2e::{Shared, Template, World};
+use goodpon_waits::eventually;
 use serde_json::{Value, json};
 
 static SHARED: Shared = Shared::new();

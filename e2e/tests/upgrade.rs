@@ -11,7 +11,8 @@ use goodpon_e2e::actors::{Account, Anonymous, Owner, Shop};
 use goodpon_e2e::backend::Rooms;
 use goodpon_e2e::client::Client;
 use goodpon_e2e::server::{Options, Server, binary, binary_before};
-use goodpon_e2e::world::{PASSWORD, World, eventually, fresh_email};
+use goodpon_e2e::world::{PASSWORD, World, fresh_email};
+use goodpon_waits::eventually;
 use serde_json::Value;
 
 /// The same people, as they reach another server.

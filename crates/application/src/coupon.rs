@@ -1,6 +1,6 @@
 //! The use cases of shops: issue, redemption, cancellation and lists of coupons (contract §3).
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use goodpon_domain::{
     coupon::{self, IssuanceStatus, IssueRefusal},
@@ -80,7 +80,19 @@ fn count_issue(outcome: &Outcome<IssueOutcome>) {
         Err(IssueRefusal::AlreadyIssued) => "already_issued",
         Err(IssueRefusal::SoldOut) => "sold_out",
     };
+    describe_issues();
     metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
+}
+
+/// Describes the counter, once and where it is recorded: the use cases have no set-up in which it could be done.
+fn describe_issues() {
+    static DESCRIBED: Once = Once::new();
+    DESCRIBED.call_once(|| {
+        metrics::describe_counter!(
+            "goodpon_issue_total",
+            "Issues that ran, by outcome; replays of an idempotency key do not count"
+        );
+    });
 }
 
 /// Looks the key up without issuing; used when the request is malformed. `template` is `None` if its id is malformed.

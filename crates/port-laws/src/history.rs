@@ -1,6 +1,7 @@
 //! Laws of [`goodpon_application::ports::Histories`].
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{
@@ -321,7 +322,9 @@ async fn read_while_issuing(
         })
     };
     let mut read: Vec<HistoryEntry> = Vec::new();
+    let deadline = Instant::now() + goodpon_waits::DEADLINE;
     loop {
+        assert!(Instant::now() < deadline, "the issues do not end");
         let ended = issuer.is_finished();
         let after = read.last().map_or(after, position);
         let page = behind(world, shop, after, size).await;

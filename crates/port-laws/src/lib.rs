@@ -31,10 +31,9 @@ pub mod merchant;
 mod scene;
 pub mod template;
 pub mod upkeep;
-mod wait;
 mod world;
 
-pub use wait::eventually;
+pub use goodpon_waits::{DEADLINE, eventually, within};
 pub use world::{FreshRandom, ManualClock, Settle, World};
 
 /// One `#[tokio::test]` of each law, in one module for each noun. `$factory` names an `async fn() -> World` in scope;

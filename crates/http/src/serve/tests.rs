@@ -311,6 +311,13 @@ async fn beyond_the_limit_connections_wait_for_their_turn() {
     assert!(heard(&mut second).await.ends_with("127.0.0.1"));
 }
 
+/// Waits for a notification, which a broken guard may never send.
+async fn notified(notify: &Notify) {
+    timeout(Duration::from_secs(10), notify.notified())
+        .await
+        .expect("a notification");
+}
+
 /// A route that tells when it has begun, and goes on when it is told.
 fn slow() -> (Router, Arc<Notify>, Arc<Notify>, Arc<AtomicBool>) {
     let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -320,7 +327,7 @@ fn slow() -> (Router, Arc<Notify>, Arc<Notify>, Arc<AtomicBool>) {
         "/",
         get(move || async move {
             told.notify_one();
-            awaited.notified().await;
+            notified(&awaited).await;
             finished.store(true, Ordering::SeqCst);
             "finished"
         }),
@@ -343,7 +350,7 @@ async fn a_client_that_sends_no_more_gets_its_answer() {
         stream
     };
     let mut waits = ask("/").await;
-    begun.notified().await;
+    notified(&begun).await;
     go_on.notify_one();
     assert!(heard(&mut waits).await.ends_with("finished"));
     // It reads late what does not fit into any buffer.
@@ -374,7 +381,7 @@ async fn nobody_works_for_a_client_that_is_gone() {
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
-    begun.notified().await;
+    notified(&begun).await;
     stream.set_zero_linger().unwrap();
     drop(stream);
     timeout(Duration::from_secs(10), dropped.notified())
@@ -397,7 +404,7 @@ async fn a_shutdown_finishes_what_runs_and_refuses_what_is_new() {
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
-    begun.notified().await;
+    notified(&begun).await;
     server.stop.send(()).unwrap();
     heard(&mut idle).await;
     assert!(TcpStream::connect(server.address).await.is_err());
@@ -422,7 +429,7 @@ async fn a_shutdown_drops_what_does_not_end() {
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
-    begun.notified().await;
+    notified(&begun).await;
     server.stop.send(()).unwrap();
     assert_eq!(server.task.await.unwrap(), 1);
     assert!(!done.load(Ordering::SeqCst));

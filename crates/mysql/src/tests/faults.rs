@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, future::join_all};
 use goodpon_application::ports::StoreError;
-use goodpon_port_laws::{FreshRandom, World};
+use goodpon_port_laws::{FreshRandom, World, within};
 use mysql_async::prelude::Queryable;
 use tokio::sync::Barrier;
 
@@ -96,13 +96,14 @@ async fn a_transaction_whose_connection_is_killed_in_a_statement_runs_again() {
             run.await
         }
     });
-    let first = all_ids.recv().await.unwrap();
+    let first = within("a first connection", all_ids.recv()).await.unwrap();
     until_running(&mut onlooker, "UPDATE numbers").await;
     onlooker
         .query_drop(format!("KILL CONNECTION {first}"))
         .await
         .unwrap();
-    assert_ne!(all_ids.recv().await.unwrap(), first);
+    let second = within("a second connection", all_ids.recv()).await;
+    assert_ne!(second.unwrap(), first);
     onlooker.query_drop("ROLLBACK").await.unwrap();
     waiting.await.unwrap().unwrap();
     assert_eq!(written(&store).await, [(1, 1)]);
@@ -129,7 +130,7 @@ async fn of_two_deadlocked_transactions_one_runs_again() {
                 Box::pin(async move {
                     add(session, order[0], 1).await?;
                     if is_first {
-                        both.wait().await;
+                        within("both hold a lock", both.wait()).await;
                     }
                     add(session, order[1], 10).await
                 })

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use goodpon_domain::{
@@ -20,6 +21,9 @@ const CONNECTIONS: usize = 4;
 const WORKERS: usize = 64;
 const PLACES: usize = 700;
 const CUSTOMERS: usize = 3000;
+
+/// For one customer, while all the others ask as well.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The wish of a customer, who asks twice; every third with one key for both.
 fn wish(number: usize) -> IssueEvent {
@@ -40,13 +44,17 @@ fn wish(number: usize) -> IssueEvent {
 /// Asks until there is an answer that lasts. Whoever has a place, or is asked to help, confirms; nothing is published.
 /// A call that fails is repeated as it was.
 async fn get(valkey: &Valkey, wish: &IssueEvent) -> Taken {
-    loop {
-        let bound = valkey.bound_within(SOON).await.unwrap();
-        match ask(&bound, wish).await {
-            Some(taken) => return taken,
-            None => tokio::task::yield_now().await,
+    let answered = async {
+        loop {
+            let bound = valkey.bound_within(SOON).await.unwrap();
+            match ask(&bound, wish).await {
+                Some(taken) => return taken,
+                None => tokio::task::yield_now().await,
+            }
         }
-    }
+    };
+    let answer = tokio::time::timeout(ANSWERED_WITHIN, answered).await;
+    answer.expect("an answer that lasts")
 }
 
 async fn ask(bound: &Bound, wish: &IssueEvent) -> Option<Taken> {

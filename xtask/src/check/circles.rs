@@ -1,0 +1,551 @@
+//! Circles between the files of a crate: files that cannot be understood one after the other.
+//!
+//! A file uses another if it names something that the other defines, in a `use` or as a path. Re-exports are followed
+//! to the file that defines the name, and are no use themselves. Code of tests does not count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::{Item, ItemUse, Path, UseTree, Visibility};
+
+use super::sources::{Source, children, is_char, walk};
+
+/// Files of one crate that may use each other in a circle.
+struct Allowed {
+    folder: &'static str,
+    /// Below `src`; `*` stands for all.
+    files: &'static [&'static str],
+    reason: &'static str,
+}
+
+const TO_BE_MENDED: &str = "to be mended";
+
+const ALLOWED: &[Allowed] = &[
+    Allowed {
+        folder: "crates/gate-model",
+        files: &[
+            "model.rs",
+            "model/issuer.rs",
+            "model/opener.rs",
+            "model/partner.rs",
+            "model/truth.rs",
+            "model/valkey.rs",
+        ],
+        reason: TO_BE_MENDED,
+    },
+    Allowed {
+        folder: "crates/gate-model",
+        files: &[
+            "sale.rs",
+            "sale/agenda.rs",
+            "sale/course.rs",
+            "sale/opening.rs",
+            "sale/request.rs",
+        ],
+        reason: "frozen: a simulation of one moment, kept for the tables of docs/scale.md",
+    },
+    Allowed {
+        folder: "crates/http",
+        files: &["answer.rs", "error.rs"],
+        reason: TO_BE_MENDED,
+    },
+    Allowed {
+        folder: "crates/http",
+        files: &["*"],
+        reason: TO_BE_MENDED,
+    },
+    Allowed {
+        folder: "crates/mysql",
+        files: &["gate.rs", "issue.rs", "parked.rs"],
+        reason: TO_BE_MENDED,
+    },
+    Allowed {
+        folder: "crates/scaled",
+        files: &["*"],
+        reason: TO_BE_MENDED,
+    },
+    Allowed {
+        folder: "crates/sqlite",
+        files: &["backup.rs", "backup/checksum.rs"],
+        reason: TO_BE_MENDED,
+    },
+];
+
+/// Re-exports that are followed before a path is given up.
+const MAX_HOPS: usize = 8;
+
+/// Every circle that is not allowed, and every allowed one that is not there any more.
+pub fn check(sources: &[Source]) -> Vec<String> {
+    judged(sources, ALLOWED)
+}
+
+fn judged(sources: &[Source], allowed: &[Allowed]) -> Vec<String> {
+    let folders: BTreeSet<&str> = sources.iter().map(Source::folder).collect();
+    let mut faults = Vec::new();
+    let mut used = BTreeSet::new();
+    for folder in folders {
+        let Uses(uses) = Uses::of(folder, sources);
+        for circle in circles(&uses) {
+            let fits = |one: &Allowed| {
+                let covers = |file: &&str| one.files.contains(file) || one.files == ["*"];
+                one.folder == folder && circle.iter().all(covers)
+            };
+            match allowed.iter().position(fits) {
+                Some(index) => _ = used.insert(index),
+                None => faults.push(described(folder, &circle, &uses)),
+            }
+        }
+    }
+    for (index, one) in allowed.iter().enumerate() {
+        if !used.contains(&index) {
+            faults.push(format!(
+                "{}: the circle of {} is gone ({}); take it out of the list in xtask/src/check/circles.rs",
+                one.folder,
+                one.files.join(", "),
+                one.reason
+            ));
+        }
+    }
+    faults
+}
+
+fn described(folder: &str, circle: &BTreeSet<&str>, uses: &Edges) -> String {
+    let mut text = format!("{folder}/src: these files use each other in a circle:");
+    for file in circle {
+        let targets = uses.get(*file).into_iter().flatten();
+        let inside: Vec<&str> = targets
+            .map(String::as_str)
+            .filter(|target| circle.contains(target))
+            .collect();
+        text.push_str(&format!("\n    {file} uses {}", inside.join(", ")));
+    }
+    text
+}
+
+/// The files that each file uses.
+type Edges = BTreeMap<String, BTreeSet<String>>;
+
+/// Sets of files of which each can be reached from each.
+fn circles(uses: &Edges) -> Vec<BTreeSet<&str>> {
+    let reached: BTreeMap<&str, BTreeSet<&str>> = uses
+        .keys()
+        .map(|file| (file.as_str(), reachable(file, uses)))
+        .collect();
+    let mut found: Vec<BTreeSet<&str>> = Vec::new();
+    for (file, beyond) in &reached {
+        let circle: BTreeSet<&str> = beyond
+            .iter()
+            .copied()
+            .filter(|other| reached.get(other).is_some_and(|back| back.contains(file)))
+            .collect();
+        if circle.len() > 1 && !found.contains(&circle) {
+            found.push(circle);
+        }
+    }
+    found
+}
+
+fn reachable<'a>(file: &str, uses: &'a Edges) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut left: Vec<&str> = vec![file];
+    while let Some(next) = left.pop() {
+        for target in uses.get(next).into_iter().flatten() {
+            if reached.insert(target.as_str()) {
+                left.push(target);
+            }
+        }
+    }
+    reached
+}
+
+/// The names of modules from the crate's root on.
+type ModulePath = Vec<String>;
+
+/// A module of a crate, in a file of its own or inline.
+struct Module {
+    /// Below `src`.
+    file: String,
+    /// Names that a `use` brings in, by the path that they stand for.
+    bindings: BTreeMap<String, ModulePath>,
+    globs: Vec<ModulePath>,
+    defined: BTreeSet<String>,
+}
+
+type Modules = BTreeMap<ModulePath, Module>;
+
+struct Uses(Edges);
+
+impl Uses {
+    /// Of the crate in a folder. Programs under `src/bin` are other crates.
+    fn of(folder: &str, sources: &[Source]) -> Self {
+        let root = format!("{folder}/src/");
+        let mut modules = Modules::new();
+        let mut files = Vec::new();
+        for source in sources.iter().filter(|one| !one.shipped.is_empty()) {
+            let Some(file) = source.name.strip_prefix(&root) else {
+                continue;
+            };
+            if !file.starts_with("bin/") {
+                let path = module_path(file);
+                collect(file, &path, &source.shipped, &mut modules);
+                files.push((file, path, &source.shipped));
+            }
+        }
+        resolve_bindings(&files, &mut modules);
+        let mut uses = Edges::new();
+        for (file, path, items) in files {
+            let mut finder = Finder {
+                modules: &modules,
+                module: path,
+                found: BTreeSet::new(),
+            };
+            items.iter().for_each(|item| finder.visit_item(item));
+            finder.found.remove(file);
+            uses.insert(file.to_owned(), finder.found);
+        }
+        Self(uses)
+    }
+}
+
+fn module_path(file: &str) -> ModulePath {
+    let path = format!("/{file}");
+    let parts = children(&path).split('/').filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
+}
+
+fn collect(file: &str, path: &ModulePath, items: &[Item], modules: &mut Modules) {
+    let mut defined = BTreeSet::new();
+    for item in items {
+        let name = match item {
+            Item::Const(item) => &item.ident,
+            Item::Enum(item) => &item.ident,
+            Item::Fn(item) => &item.sig.ident,
+            Item::Static(item) => &item.ident,
+            Item::Struct(item) => &item.ident,
+            Item::Trait(item) => &item.ident,
+            Item::Type(item) => &item.ident,
+            Item::Union(item) => &item.ident,
+            Item::Mod(item) => {
+                if let Some((_, inner)) = &item.content {
+                    collect(file, &joined(path, &item.ident.to_string()), inner, modules);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        defined.insert(name.to_string());
+    }
+    let module = Module {
+        file: file.to_owned(),
+        bindings: BTreeMap::new(),
+        globs: Vec::new(),
+        defined,
+    };
+    modules.insert(path.clone(), module);
+}
+
+fn joined(path: &[String], name: &str) -> ModulePath {
+    path.iter().cloned().chain([name.to_owned()]).collect()
+}
+
+fn resolve_bindings(files: &[(&str, ModulePath, &Vec<Item>)], modules: &mut Modules) {
+    for (_, path, items) in files {
+        bind(path, items, modules);
+    }
+}
+
+fn bind(path: &ModulePath, items: &[Item], modules: &mut Modules) {
+    for item in items {
+        match item {
+            Item::Mod(module) => {
+                if let Some((_, inner)) = &module.content {
+                    bind(&joined(path, &module.ident.to_string()), inner, modules);
+                }
+            }
+            Item::Use(item) => {
+                for named in flattened(&item.tree) {
+                    let Some(target) = absolute(&named.segments, path, modules) else {
+                        continue;
+                    };
+                    let Some(module) = modules.get_mut(path) else {
+                        continue;
+                    };
+                    match named.binding {
+                        Some(name) => _ = module.bindings.insert(name, target),
+                        None => module.globs.push(target),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One name of a `use`.
+struct Named {
+    segments: Vec<String>,
+    /// Under which it is known here; none for `*`.
+    binding: Option<String>,
+}
+
+fn flattened(tree: &UseTree) -> Vec<Named> {
+    fn go(tree: &UseTree, before: &[String], found: &mut Vec<Named>) {
+        match tree {
+            UseTree::Path(path) => go(&path.tree, &joined(before, &path.ident.to_string()), found),
+            UseTree::Name(name) if name.ident == "self" => found.push(Named {
+                segments: before.to_vec(),
+                binding: before.last().cloned(),
+            }),
+            UseTree::Name(name) => found.push(Named {
+                segments: joined(before, &name.ident.to_string()),
+                binding: Some(name.ident.to_string()),
+            }),
+            UseTree::Rename(name) => found.push(Named {
+                segments: joined(before, &name.ident.to_string()),
+                binding: Some(name.rename.to_string()),
+            }),
+            UseTree::Glob(_) => found.push(Named {
+                segments: before.to_vec(),
+                binding: None,
+            }),
+            UseTree::Group(group) => group.items.iter().for_each(|one| go(one, before, found)),
+        }
+    }
+    let mut found = Vec::new();
+    go(tree, &[], &mut found);
+    found
+}
+
+/// A path from the crate's root on, if it leads into the crate.
+fn absolute(segments: &[String], module: &[String], modules: &Modules) -> Option<ModulePath> {
+    let (first, mut rest) = segments.split_first()?;
+    let mut base = match first.as_str() {
+        "crate" => Vec::new(),
+        "self" => module.to_vec(),
+        "super" => module[..module.len().checked_sub(1)?].to_vec(),
+        _ if modules.contains_key(&joined(module, first)) => joined(module, first),
+        _ => return None,
+    };
+    while let Some((next, beyond)) = rest.split_first()
+        && next == "super"
+    {
+        base.pop()?;
+        rest = beyond;
+    }
+    base.extend(rest.iter().cloned());
+    Some(base)
+}
+
+/// The file that defines what a path from the crate's root names.
+fn file_of<'a>(path: &[String], modules: &'a Modules, hops: usize) -> Option<&'a str> {
+    let mut module = ModulePath::new();
+    for (index, segment) in path.iter().enumerate() {
+        let child = joined(&module, segment);
+        if modules.contains_key(&child) {
+            module = child;
+            continue;
+        }
+        let here = modules.get(&module)?;
+        if hops == 0 || here.defined.contains(segment) {
+            break;
+        }
+        if let Some(target) = here.bindings.get(segment) {
+            let full: Vec<String> = target.iter().chain(&path[index + 1..]).cloned().collect();
+            return file_of(&full, modules, hops - 1);
+        }
+        let through = here.globs.iter().find(|glob| {
+            let offers =
+                |one: &Module| one.defined.contains(segment) || one.bindings.contains_key(segment);
+            modules.get(*glob).is_some_and(offers)
+        });
+        if let Some(glob) = through {
+            let full: Vec<String> = glob.iter().chain(&path[index..]).cloned().collect();
+            return file_of(&full, modules, hops - 1);
+        }
+        break;
+    }
+    modules.get(&module).map(|found| found.file.as_str())
+}
+
+/// Finds the files that one file uses.
+struct Finder<'a> {
+    modules: &'a Modules,
+    module: ModulePath,
+    found: BTreeSet<String>,
+}
+
+impl Finder<'_> {
+    fn add(&mut self, segments: &[String]) {
+        if let Some(path) = absolute(segments, &self.module, self.modules)
+            && let Some(file) = file_of(&path, self.modules, MAX_HOPS)
+        {
+            self.found.insert(file.to_owned());
+        }
+    }
+
+    /// Paths within a macro's tokens, which no parser knows.
+    fn add_tokens(&mut self, tokens: TokenStream) {
+        let mut paths = Vec::new();
+        walk(tokens, &mut |tree, after| {
+            if let TokenTree::Ident(first) = tree
+                && ["crate", "super", "self"].contains(&first.to_string().as_str())
+            {
+                paths.push(path_of_tokens(first.to_string(), after));
+            }
+        });
+        for path in paths.iter().filter(|path| path.len() > 1) {
+            self.add(path);
+        }
+    }
+}
+
+fn path_of_tokens(first: String, mut after: &[TokenTree]) -> Vec<String> {
+    let mut path = vec![first];
+    while let [colon, second, TokenTree::Ident(name), rest @ ..] = after
+        && is_char(colon, ':')
+        && is_char(second, ':')
+    {
+        path.push(name.to_string());
+        after = rest;
+    }
+    path
+}
+
+impl<'ast> Visit<'ast> for Finder<'_> {
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        self.module.push(module.ident.to_string());
+        visit::visit_item_mod(self, module);
+        self.module.pop();
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        if !matches!(item.vis, Visibility::Inherited) {
+            return;
+        }
+        for named in flattened(&item.tree) {
+            self.add(&named.segments);
+        }
+    }
+
+    fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        if path.leading_colon.is_none() && path.segments.len() > 1 {
+            let segments: Vec<String> = path
+                .segments
+                .iter()
+                .map(|one| one.ident.to_string())
+                .collect();
+            self.add(&segments);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.add_tokens(call.tokens.to_token_stream());
+        visit::visit_macro(self, call);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+
+    use super::*;
+
+    fn faults(files: &[(&str, &str)], allowed: &[Allowed]) -> Result<Vec<String>> {
+        let parsed: Result<Vec<Source>> = files
+            .iter()
+            .map(|(file, text)| Source::parse(&format!("crates/x/src/{file}"), text))
+            .collect();
+        Ok(judged(&parsed?, allowed))
+    }
+
+    #[test]
+    fn files_that_use_each_other_are_named() -> Result<()> {
+        let found = faults(
+            &[
+                ("lib.rs", "mod a; mod b;"),
+                ("a.rs", "use crate::b::B; pub struct A(B);"),
+                (
+                    "b.rs",
+                    "pub struct B; fn f() { select! { x = super::a::go() => {} } }",
+                ),
+            ],
+            &[],
+        )?;
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("a.rs uses b.rs\n") && found[0].contains("b.rs uses a.rs"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_re_export_counts_for_the_file_that_defines_the_name() -> Result<()> {
+        let lib = "mod a; mod b; pub use a::A; pub use b::*;";
+        let a = ("a.rs", "pub struct A; pub(crate) use crate::b::B;");
+        let chain = [("lib.rs", lib), a, ("b.rs", "pub struct B;")];
+        assert_eq!(faults(&chain, &[])?, Vec::<String>::new());
+        let through_lib = [
+            ("lib.rs", lib),
+            a,
+            ("b.rs", "use crate::A; pub struct B(A);"),
+        ];
+        assert_eq!(faults(&through_lib, &[])?, Vec::<String>::new());
+        let circle = [
+            ("lib.rs", lib),
+            ("a.rs", "use crate::B; pub struct A(B);"),
+            ("b.rs", "pub struct B; fn f() -> crate::A {}"),
+        ];
+        assert_eq!(faults(&circle, &[])?.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_parent_defines_and_its_child_uses_is_a_circle_with_it() -> Result<()> {
+        let child = ("a/inner.rs", "use super::shared; pub fn go() { shared() }");
+        let found = faults(
+            &[
+                ("a.rs", "mod inner; fn f() { inner::go() } fn shared() {}"),
+                child,
+            ],
+            &[],
+        )?;
+        assert_eq!(found.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn tests_and_visibilities_are_no_uses() -> Result<()> {
+        let found = faults(
+            &[
+                (
+                    "a.rs",
+                    "pub fn go() {} #[cfg(test)] mod tests { use crate::b::f; }",
+                ),
+                ("b.rs", "use crate::a::go; pub(in crate::a) fn f() { go() }"),
+                ("b/tests.rs", "use crate::c::x;"),
+            ],
+            &[],
+        )?;
+        assert_eq!(found, Vec::<String>::new());
+        Ok(())
+    }
+
+    #[test]
+    fn an_allowed_circle_that_is_gone_is_a_fault() -> Result<()> {
+        let allowed = [Allowed {
+            folder: "crates/x",
+            files: &["a.rs", "b.rs"],
+            reason: "why",
+        }];
+        let circle = [
+            ("a.rs", "use crate::b::B; pub struct A;"),
+            ("b.rs", "use crate::a::A; pub struct B;"),
+        ];
+        assert_eq!(faults(&circle, &allowed)?, Vec::<String>::new());
+        assert_eq!(faults(&circle[..1], &allowed)?.len(), 1);
+        Ok(())
+    }
+}
