@@ -73,7 +73,7 @@ impl Rooms {
     /// The servers do not do it.
     #[must_use]
     pub fn make() -> Self {
-        Self::make_by(&crate::server::binary())
+        Self::make_by(&crate::program::binary())
     }
 
     /// New rooms, migrated by that program.
@@ -120,7 +120,7 @@ impl Rooms {
     /// # Panics
     /// It does not.
     pub fn migrate(&self, program: &Path) {
-        let migrated = crate::server::command_of(program)
+        let migrated = crate::program::command_of(program)
             .arg("migrate")
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())

@@ -7,16 +7,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+pub use crate::server::Api;
 use crate::server::Server;
-
-/// Which of the two published APIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// For merchants, default port 8080.
-    Dashboard,
-    /// For shops' servers, default port 8081.
-    Partner,
-}
 
 /// An HTTP client bound to one server; follows it over restarts. Belongs to one test's runtime.
 #[derive(Clone)]

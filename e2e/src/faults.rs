@@ -6,6 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::power::{self, Loss};
+use crate::program::is_root;
 use crate::server::{Options, Server};
 
 /// The preloaded shim of `faults/shim.c` and `faults/disk.c`, and the folder with its switches.
@@ -118,15 +119,6 @@ impl Shim {
     pub fn clock_ahead(&self, seconds: i64) {
         self.switch("clock-offset", Some(&seconds.to_string()));
     }
-}
-
-/// Whether the suite runs as root, who needs no user namespace to mount.
-pub(crate) fn is_root() -> bool {
-    let id = Command::new("id")
-        .arg("-u")
-        .output()
-        .expect("the id program");
-    id.stdout.trim_ascii() == b"0"
 }
 
 /// A data folder on a file system of its own that is small enough to be filled. Only the server sees it mounted.

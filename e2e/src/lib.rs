@@ -13,6 +13,7 @@ pub mod faults;
 pub mod history;
 pub mod ledger;
 pub mod power;
+pub mod program;
 pub mod raw;
 pub mod scaled;
 pub mod server;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::backend::{Backend, Rooms};
-use crate::client::Api;
+use crate::program::{clean, is_root, run};
 
 pub use options::Options;
 
@@ -23,6 +23,15 @@ pub use options::Options;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long an ordered stop may take before it counts as failed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// One of the two published APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// For merchants, default port 8080.
+    Dashboard,
+    /// For shops' servers, default port 8081.
+    Partner,
+}
 
 #[derive(Clone, Copy)]
 struct Addresses {
@@ -279,7 +288,7 @@ impl Server {
         }
         let mut inside = clean(Command::new("nsenter"));
         inside.args(["-t", &self.pid().to_string(), "-m"]);
-        if !crate::faults::is_root() {
+        if !is_root() {
             inside.args(["-U", "--preserve-credentials"]);
         }
         inside
@@ -360,81 +369,6 @@ pub fn token_in(text: &str) -> String {
         "a verification token has 32 hex digits: {token}"
     );
     token
-}
-
-/// Path of the binary under test: `GOODPON_BIN`, else `goodpon` beside the test executable.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("GOODPON_BIN") {
-        let path = PathBuf::from(path);
-        assert!(
-            path.is_file(),
-            "GOODPON_BIN names no file: {}",
-            path.display()
-        );
-        return path;
-    }
-    let me = std::env::current_exe().expect("the path of this executable");
-    me.ancestors().skip(1).take(2).map(|folder| folder.join("goodpon")).find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("no goodpon binary beside {}: run `cargo build -p goodpon` first or set GOODPON_BIN", me.display())
-    })
-}
-
-/// Path of the program of the release before: `GOODPON_BEFORE_BIN`.
-///
-/// # Panics
-/// It is not set, or names no file.
-#[must_use]
-pub fn binary_before() -> PathBuf {
-    let path = std::env::var_os("GOODPON_BEFORE_BIN").unwrap_or_else(|| {
-        panic!("GOODPON_BEFORE_BIN names no program: run `cargo xtask test`, which builds it, or `cargo xtask before`")
-    });
-    let path = PathBuf::from(path);
-    assert!(
-        path.is_file(),
-        "GOODPON_BEFORE_BIN names no file: {}",
-        path.display()
-    );
-    path
-}
-
-/// A command for the binary with an environment that holds none of the caller's settings.
-#[must_use]
-pub fn command() -> Command {
-    command_of(&binary())
-}
-
-/// Likewise, for another program.
-#[must_use]
-pub fn command_of(program: &Path) -> Command {
-    clean(Command::new(program))
-}
-
-/// Runs the binary to its end.
-#[must_use]
-pub fn goodpon(args: &[&str], env: &[(&str, &str)]) -> Output {
-    run(&binary(), args, env)
-}
-
-fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    clean(Command::new(program))
-        .args(args)
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("goodpon can be run")
-}
-
-fn clean(mut command: Command) -> Command {
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GOODPON_") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// The arguments that switch off every rate limit which the program knows and the test does not set.

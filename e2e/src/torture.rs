@@ -1,7 +1,6 @@
 //! Crash rounds: load from many clients, `kill -9` or a power cut at a random moment, restart, and a full account of what
 //! was answered.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,19 +8,21 @@ use std::time::Duration;
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::actors::{Shop, cancel_body, cancel_path, issue_path, redeem_body, redeem_path};
+use crate::actors::{cancel_body, cancel_path, issue_path, redeem_body, redeem_path};
 use crate::client::Answer;
 use crate::faults::Shim;
-use crate::history::{Answered, History, Input};
-use crate::ledger::text;
+use crate::history::History;
 use crate::power::Loss;
 use crate::server::{Options, Server};
 use crate::template::Template;
 use crate::world::World;
 
+mod attempt;
 mod audit;
+
+use attempt::{Attempt, Door, Kind, Stage};
 
 /// How a round ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,99 +67,6 @@ impl Plan {
             longest: 800,
             clients: 24,
         }
-    }
-}
-
-/// What a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Issue,
-    Redeem,
-    Cancel,
-}
-
-/// One request as its client knows it. Two attempts may share a key: then they are one request sent twice.
-#[derive(Clone, Debug)]
-struct Attempt {
-    kind: Kind,
-    path: String,
-    body: Value,
-    template: i64,
-    user: String,
-    /// Empty for an issue.
-    order: String,
-    key: Option<String>,
-    /// The answer, where one came that settles the outcome.
-    answer: Option<Answer>,
-}
-
-impl Attempt {
-    async fn send(&self, door: &Door) -> Option<Answer> {
-        let call = door.shop.call("POST", &self.path);
-        let call = call
-            .header_if("Idempotency-Key", self.key.as_deref().map(str::as_bytes))
-            .json(&self.body);
-        let start = door.history.as_ref().map_or(0, |history| history.now());
-        let answer = call.try_send().await.ok();
-        if let Some(history) = &door.history {
-            self.note(history, start, answer.as_ref());
-        }
-        // After a 5xx or a 409 the outcome is open.
-        answer.filter(|answer| answer.status < 500 && answer.status != 409)
-    }
-
-    fn note(&self, history: &History, start: u64, answer: Option<&Answer>) {
-        let input = Input {
-            // The clients' users are their own.
-            client: self.user.rsplit_once('-').map_or("", |(client, _)| client),
-            action: match self.kind {
-                Kind::Issue => "issue",
-                Kind::Redeem => "redeem",
-                Kind::Cancel => "cancel",
-            },
-            template: self.template,
-            user: &self.user,
-            order: &self.order,
-            key: self.key.as_deref(),
-        };
-        let answered = answer.map(|answer| Answered {
-            status: answer.status,
-            code: answer.code(),
-            replayed: answer.replayed(),
-        });
-        history.call(input, start, answered);
-    }
-
-    fn succeeded(&self) -> bool {
-        self.answer
-            .as_ref()
-            .is_some_and(|answer| answer.status == 200)
-    }
-}
-
-/// Where requests are sent, and taken down.
-#[derive(Clone)]
-struct Door {
-    shop: Shop,
-    history: Option<Arc<History>>,
-}
-
-/// The templates of one round and their limits.
-#[derive(Clone, Copy, Debug)]
-struct Stage {
-    /// Limited in issues.
-    scarce: i64,
-    scarce_limit: usize,
-    /// Limited in redemptions.
-    contested: i64,
-    contested_limit: usize,
-    /// Without limits.
-    free: i64,
-}
-
-impl Stage {
-    fn ids(&self) -> [i64; 3] {
-        [self.scarce, self.contested, self.free]
     }
 }
 
@@ -426,56 +334,4 @@ impl LoadClient {
         // A duplicate may have been turned away with a 409: any answer that settles it will do.
         answers.into_iter().flatten().next()
     }
-}
-
-/// Attempts by what makes them one request.
-fn by_request(journal: &[Attempt]) -> HashMap<(Kind, i64, String, String), Vec<&Attempt>> {
-    let mut map: HashMap<_, Vec<&Attempt>> = HashMap::new();
-    for attempt in journal {
-        let request = (
-            attempt.kind,
-            attempt.template,
-            attempt.user.clone(),
-            attempt.order.clone(),
-        );
-        map.entry(request).or_default().push(attempt);
-    }
-    map
-}
-
-/// The history action that a request of this kind leaves.
-fn action(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Issue => "ISSUE",
-        Kind::Redeem => "REDEEM",
-        Kind::Cancel => "CANCEL_REDEMPTION",
-    }
-}
-
-/// Counts the entries of a ledger by what identifies a request.
-fn count_effects(ledger: &[Value]) -> HashMap<(String, i64, String, String), usize> {
-    let mut counts = HashMap::new();
-    for entry in ledger {
-        let owned = |field: &str| text(entry, field).to_owned();
-        let template = entry["couponTemplateId"].as_i64().unwrap_or_default();
-        *counts
-            .entry((
-                owned("actionType"),
-                template,
-                owned("userId"),
-                owned("orderId"),
-            ))
-            .or_insert(0) += 1;
-    }
-    counts
-}
-
-/// What a request is counted under in [`count_effects`].
-fn effect_of(attempt: &Attempt) -> (String, i64, String, String) {
-    (
-        action(attempt.kind).to_owned(),
-        attempt.template,
-        attempt.user.clone(),
-        attempt.order.clone(),
-    )
 }

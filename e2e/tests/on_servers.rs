@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::backend::{Rooms, given};
-use goodpon_e2e::server::goodpon;
+use goodpon_e2e::program::goodpon;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use goodpon_e2e::server::goodpon;
+use goodpon_e2e::program::goodpon;
 use goodpon_e2e::{Answer, Api, Options, World};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use goodpon_e2e::server::goodpon;
+use goodpon_e2e::program::goodpon;
 use goodpon_e2e::world::PASSWORD;
 use goodpon_e2e::{Api, Options, Server, Template, World};
 use serde_json::Value;

@@ -3,7 +3,7 @@
 
 use std::process::Output;
 
-use goodpon_e2e::server::goodpon;
+use goodpon_e2e::program::goodpon;
 use goodpon_e2e::{Options, Server};
 
 fn text(output: &Output) -> String {
@@ -64,7 +64,7 @@ fn names_of_backups_are_taken_as_they_stand() {
     for name in ["file:backup.db?mode=memory", ":memory:"] {
         let file = folder.path().join(name);
         let run = |args: &[&str]| {
-            goodpon_e2e::server::command()
+            goodpon_e2e::program::command()
                 .args(args)
                 .current_dir(folder.path())
                 .output()

@@ -6,8 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
-use crate::test_run::target_folder;
+use crate::process::{self, target_folder};
 
 /// Its commit: the last one with schema version 1.
 const COMMIT: &str = "70a0108a2b74322759c3c7d99e985bff6a2bcd49";

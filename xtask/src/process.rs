@@ -68,6 +68,15 @@ fn shown(command: &Command) -> String {
         .join(" ")
 }
 
+/// The folder into which cargo builds.
+pub fn target_folder() -> Result<PathBuf> {
+    let metadata = metadata(&["--no-deps"])?;
+    let folder = metadata["target_directory"].as_str();
+    Ok(PathBuf::from(
+        folder.context("cargo metadata names no target directory")?,
+    ))
+}
+
 /// A child that is killed when dropped, and when xtask is interrupted.
 pub struct Guarded(Child);
 

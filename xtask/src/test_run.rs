@@ -72,22 +72,15 @@ pub struct Torture {
     abuse: bool,
 }
 
-/// Where cargo puts what it builds.
-pub fn target_folder() -> Result<PathBuf> {
-    let metadata = process::metadata(&["--no-deps"])?;
-    let folder = metadata["target_directory"].as_str();
-    Ok(PathBuf::from(
-        folder.context("cargo metadata names no target directory")?,
-    ))
-}
-
 /// The program to drive: the one in `GOODPON_BIN`, or the release build, made now.
 pub fn release_program() -> Result<OsString> {
     if let Some(program) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(program);
     }
     process::run(process::cargo().args(["build", "--release", "-p", "goodpon"]))?;
-    Ok(target_folder()?.join("release/goodpon").into_os_string())
+    Ok(process::target_folder()?
+        .join("release/goodpon")
+        .into_os_string())
 }
 
 /// Breaks things under load, again and again, and checks what was kept.
@@ -186,7 +179,7 @@ fn cargo_test(
     variables: &[(&str, String)],
     tally: &mut Tally,
 ) -> Result<()> {
-    let program = target_folder()?.join("debug/goodpon");
+    let program = process::target_folder()?.join("debug/goodpon");
     let mut child = Guarded::spawn(
         process::cargo()
             .args(["test", "--workspace", "--no-fail-fast"])

@@ -91,7 +91,8 @@ async fn the_first_failure_that_ends_the_process_is_told() {
         task: "first",
         reason: "panic: number 1".into(),
     };
-    assert_eq!(supervisor.failed().await, failure);
+    let failed = timeout(DEADLINE, supervisor.failed()).await;
+    assert_eq!(failed.unwrap(), failure);
     let second = &supervisor.statuses()[1];
     assert_eq!(second.last_error.as_deref(), Some("the disk is gone"));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::Size;
-use crate::server::goodpon;
+use crate::program::goodpon;
 use crate::world::{PASSWORD, fresh_email};
 use crate::{Account, Anonymous, Api, Client, Options, Server, World};
 

@@ -141,7 +141,7 @@ impl Fleet {
 
     /// Runs a command of goodpon's straight on the servers.
     pub async fn run(&self, words: &[&str]) -> Output {
-        let mut command = crate::server::command();
+        let mut command = crate::program::command();
         command
             .args(words)
             .envs(self.env.iter().cloned())

@@ -138,7 +138,7 @@ impl Process {
     pub fn start(&self) {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).open(&self.log);
-        let mut command = crate::server::command();
+        let mut command = crate::program::command();
         command
             .arg(self.role.word())
             .envs(self.env.iter().cloned())

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::binary;
 use crate::backend::Rooms;
+use crate::program::binary;
 
 /// What a test asks of its server beyond the usual.
 #[derive(Clone, Default)]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::{Attempt, Door, Stage, action, by_request, count_effects, effect_of};
+use super::attempt::{Attempt, Door, Stage, action, by_request, count_effects, effect_of};
 use crate::client::Answer;
 use crate::ledger::text;
 use crate::world::World;

@@ -7,12 +7,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::report::{Report, Row, Work};
+use super::options::{CONNECTIONS, FLOOR_SECONDS, Options};
+use super::report::{Report, Row};
 use super::server::Server;
 use super::shop::{Addresses, Limit, Shop};
 use super::stage::{self, Run, Stage};
+use super::work::Work;
 use super::wrk::{self, Figures, Load, Script, Target, Wrk};
-use super::{CONNECTIONS, FLOOR_SECONDS, Options, rate};
 use crate::{process, test_run};
 
 /// More redemptions a second than there are, with one connection and with more.
@@ -20,7 +21,7 @@ const REDEMPTIONS: (u64, u64) = (15_000, 50_000);
 
 /// Measures all that is wanted.
 pub fn run(options: &Options) -> Result<Report> {
-    let target = test_run::target_folder()?;
+    let target = process::target_folder()?;
     // One cargo run for each: together they would be built with each other's features.
     let program = test_run::release_program()?;
     process::run(process::cargo().args([
@@ -84,7 +85,7 @@ impl Bench<'_> {
                 connections,
                 figures,
                 unexpected,
-                rate(&figures),
+                figures.rate(),
             );
         }
         Ok(())
@@ -306,14 +307,14 @@ impl Bench<'_> {
 
     /// One row, between two looks at the floor: the machine's speed changes within a run.
     fn measure(&mut self, work: Work, stage: &mut Stage, run: &Run) -> Result<()> {
-        let before = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
+        let before = self.floor_at(run.connections, FLOOR_SECONDS)?.rate();
         let measured = stage.measure(&self.wrk, run)?;
         self.note_measured(work, run, &measured, before)
     }
 
     /// One row of details of a template that is issued beside.
     fn measure_in_sale(&mut self, stage: &mut Stage, run: &Run, template: i64) -> Result<()> {
-        let before = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
+        let before = self.floor_at(run.connections, FLOOR_SECONDS)?.rate();
         let first = stage::new_users_of_sale(run.connections);
         let measured = stage.measure_in_sale(&self.wrk, run, template, first)?;
         self.note_measured(Work::TemplateInSale, run, &measured, before)
@@ -326,7 +327,7 @@ impl Bench<'_> {
         measured: &stage::Measured,
         before: f64,
     ) -> Result<()> {
-        let after = rate(&self.floor_at(run.connections, FLOOR_SECONDS)?);
+        let after = self.floor_at(run.connections, FLOOR_SECONDS)?.rate();
         if let Some(fault) = &measured.fault {
             eprintln!("{} at {}: {fault}", work.name(), run.connections);
         }

@@ -4,68 +4,23 @@
 //! answered is known from wrk's count of refusals, from the server's own count by status, from the template's counters and from a sampled body.
 
 mod embedded;
+mod options;
 mod report;
 mod scaled;
 mod server;
 mod shop;
 mod stage;
+mod work;
 mod wrk;
 
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use self::report::Work;
-use self::wrk::Figures;
-
-const CONNECTIONS: [u32; 3] = [1, 64, 256];
-/// How long the floor is measured before and after each row.
-const FLOOR_SECONDS: u64 = 2;
-
-/// What stands behind the product's ports.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// The embedded store.
-    Embedded,
-    /// MySQL, Valkey and Kafka, brought up as by `cargo xtask services up`.
-    Scaled,
-}
-
-/// What to measure and where to tell it.
-#[derive(Args)]
-pub struct Options {
-    /// What stands behind the product's ports.
-    #[arg(long, value_enum, default_value_t = Backend::Embedded)]
-    backend: Backend,
-    /// Writes the table as Markdown.
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Writes the rows as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// How long each row is measured.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=120))]
-    seconds: u64,
-    /// Measures only these works, beside the floor.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<Work>,
-    /// Leaves out the stores of 1 and 5 million coupons.
-    #[arg(long)]
-    skip_large: bool,
-}
-
-impl Options {
-    fn wants(&self, work: Work) -> bool {
-        let large = matches!(work, Work::IssueAt1m | Work::IssueAt5m);
-        if large && self.skip_large {
-            return false;
-        }
-        self.only.is_empty() || self.only.contains(&work)
-    }
-}
+use self::options::FLOOR_SECONDS;
+pub use self::options::Options;
+use self::work::Backend;
 
 /// Measures, prints the table and writes the files asked for. Fails if an answer was unexpected.
 pub fn run(options: &Options) -> Result<()> {
@@ -132,9 +87,4 @@ fn conditions(options: &Options) -> String {
         wrk::THREADS,
         stage::warm_up(seconds)
     )
-}
-
-/// Requests a second.
-fn rate(figures: &Figures) -> f64 {
-    figures.requests as f64 * 1e6 / figures.duration_us.max(1) as f64
 }

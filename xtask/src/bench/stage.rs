@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 
-use super::rate;
 use super::server::Server;
 use super::shop::{Answers, Shop};
 use super::wrk::{self, Figures, Load, Script, Wrk};
@@ -201,7 +200,7 @@ impl Run {
         let Some(most) = self.most_requests else {
             return self.seconds;
         };
-        let seconds = most as f64 / (1.5 * rate(warm_up)).max(1.0);
+        let seconds = most as f64 / (1.5 * warm_up.rate()).max(1.0);
         // Rounding down is meant.
         self.seconds.min(seconds as u64).max(1)
     }

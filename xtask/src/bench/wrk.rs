@@ -58,12 +58,17 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those that a text has a line of.
-    pub fn told_in(text: &str) -> Result<Self> {
+    /// Requests a second.
+    pub fn rate(&self) -> f64 {
+        self.requests as f64 * 1e6 / self.duration_us.max(1) as f64
+    }
+
+    /// Reads the line of figures in a text.
+    pub fn read_from(text: &str) -> Result<Self> {
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix("FIGURES "))
-            .with_context(|| format!("no figures are told: {text}"))?;
+            .with_context(|| format!("no line of figures in: {text}"))?;
         serde_json::from_str(line).context("figures of a run")
     }
 }
@@ -149,7 +154,7 @@ impl Wrk {
         if let Some(mut stdout) = wrk.child().stdout.take() {
             std::io::Read::read_to_string(&mut stdout, &mut text)?;
         }
-        Figures::told_in(&text)
+        Figures::read_from(&text)
     }
 
     fn command(&self, load: &Load<'_>) -> Command {

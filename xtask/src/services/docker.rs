@@ -5,8 +5,11 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use super::place::{Place, Set};
-use super::{Data, SERVERS, Server};
+use super::server::{Data, Server};
 use crate::process;
+
+/// The services of the Compose file, each named after its server.
+const SERVICES: [&str; 3] = ["mariadb", "valkey", "kafka"];
 
 /// Whether there is a daemon and Compose.
 pub fn answers() -> bool {
@@ -34,7 +37,7 @@ fn compose(set: &Set) -> Result<Command> {
         ])
         .arg("--file")
         .arg(process::root().join("xtask/src/services/compose.yaml"));
-    for server in SERVERS {
+    for server in SERVICES {
         // A port that somebody holds is most likely the container's own.
         let place = Place::of(set, server, |_| true)?;
         let ports = [
@@ -43,7 +46,7 @@ fn compose(set: &Set) -> Result<Command> {
             ("FRONT_PORT", place.front),
         ];
         for (which, port) in ports {
-            let name = format!("{}_{which}", server.name().to_uppercase());
+            let name = format!("{}_{which}", server.to_uppercase());
             command.env(name, port.to_string());
         }
     }
@@ -79,7 +82,10 @@ pub fn start(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
         process::run(compose(set)?.args(["create", name]))?;
     }
     if data == Data::FromSnapshot {
-        let from = format!("{}/.", set.folder(server)?.join("snapshot").display());
+        let from = format!(
+            "{}/.",
+            set.folder(server.name())?.join("snapshot").display()
+        );
         let to = format!("{name}:{}", server.data_in_container());
         process::run(compose(set)?.args(["cp", "--archive", &from, &to]))?;
     }
@@ -88,7 +94,7 @@ pub fn start(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
 
 /// Copies the data of one, whether or not it runs.
 pub fn snapshot(set: &Set, server: &dyn Server) -> Result<()> {
-    let folder = set.folder(server)?.join("snapshot");
+    let folder = set.folder(server.name())?.join("snapshot");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }

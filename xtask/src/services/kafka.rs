@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::local;
 use super::place::Place;
-use super::{Server, local};
+use super::server::Server;
 
 pub struct Kafka;
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::place::{self, Place, Set};
-use super::{Data, Server};
+use super::server::{Data, Server};
 
 /// A start takes no longer, also on a slow machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -22,10 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub fn up(set: &Set, servers: &[&dyn Server]) -> Result<()> {
     let mut places = Vec::new();
     for server in servers {
-        let place = Place::of(set, *server, |folder| running(folder).is_some())?;
+        let place = Place::of(set, server.name(), |folder| running(folder).is_some())?;
         let mut started = None;
         if running(&place.folder).is_none() {
-            let programs = place::programs(*server)?;
+            let programs = place::programs(server.name())?;
             server.install(&programs)?;
             started = Some(start(*server, &place, &programs)?);
         }
@@ -51,7 +51,7 @@ pub fn start_with(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
     if data == Data::FromSnapshot {
         copy(&place.folder.join("snapshot"), &place.data())?;
     }
-    let started = start(server, &place, &place::programs(server)?)?;
+    let started = start(server, &place, &place::programs(server.name())?)?;
     wait(server, &place, Some(started))?;
     server.set_up(&place)
 }
@@ -79,7 +79,7 @@ pub fn snapshot(set: &Set, server: &dyn Server) -> Result<()> {
 
 /// Deletes the data of one that does not run.
 pub fn remove_data(set: &Set, server: &dyn Server) -> Result<()> {
-    let Some(place) = Place::known(set, server)? else {
+    let Some(place) = Place::known(set, server.name())? else {
         return Ok(());
     };
     for folder in [place.data(), place.folder.join("snapshot")] {
@@ -91,7 +91,7 @@ pub fn remove_data(set: &Set, server: &dyn Server) -> Result<()> {
 }
 
 fn known(set: &Set, server: &dyn Server) -> Result<Place> {
-    let place = Place::known(set, server)?;
+    let place = Place::known(set, server.name())?;
     place.with_context(|| format!("{} was never up", server.name()))
 }
 
@@ -156,7 +156,7 @@ fn wait(server: &dyn Server, place: &Place, mut started: Option<Child>) -> Resul
 
 /// Stops a server, if it runs.
 pub fn stop(set: &Set, server: &dyn Server) -> Result<()> {
-    let (folder, name) = (set.folder(server)?, server.name());
+    let (folder, name) = (set.folder(server.name())?, server.name());
     let Some(pid) = running(&folder) else {
         return Ok(());
     };

@@ -10,15 +10,15 @@ mod kafka;
 mod local;
 mod mariadb;
 mod place;
+mod server;
 mod valkey;
-
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use place::{Place, Set};
+use server::{Data, Server};
 
 /// What to do with the servers.
 #[derive(Args)]
@@ -76,44 +76,6 @@ enum Action {
     },
 }
 
-/// What a server has in its data folder when it starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Data {
-    Kept,
-    Lost,
-    FromSnapshot,
-}
-
-/// A kind of server.
-trait Server {
-    /// Also its folder's name, and its service's in the Compose file.
-    fn name(&self) -> &'static str;
-
-    /// The setting of goodpon that tells where it is.
-    fn variable(&self) -> &'static str;
-
-    /// That setting's value.
-    fn url(&self, port: u16) -> String;
-
-    /// Sees to it that its programs are there, in `programs` if they have no place of their own.
-    fn install(&self, programs: &Path) -> Result<()>;
-
-    /// Writes its configuration, prepares its data where there is none, and tells how it is started. Its command line
-    /// has the folder's path in it.
-    fn prepare(&self, place: &Place, programs: &Path) -> Result<std::process::Command>;
-
-    /// Where its container has its data.
-    fn data_in_container(&self) -> &'static str;
-
-    /// Whether it answers.
-    fn is_ready(&self, port: u16) -> bool;
-
-    /// What is to be done once it answers; may be done again.
-    fn set_up(&self, _place: &Place) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// Further settings that goodpon needs to serve on these servers: there is one broker.
 pub const FOR_ONE_BROKER: [(&str, &str); 2] = [
     ("GOODPON_KAFKA_REPLICATION", "1"),
@@ -125,7 +87,8 @@ const SERVERS: [&dyn Server; 3] = [&mariadb::MariaDb, &valkey::Valkey, &kafka::K
 /// The servers that the environment does not give.
 fn ours(set: &Set) -> Vec<&'static dyn Server> {
     let all = SERVERS.into_iter();
-    all.filter(|server| set.given(*server).is_none()).collect()
+    all.filter(|server| set.given(server.variable()).is_none())
+        .collect()
 }
 
 /// Does what the options say.
@@ -224,10 +187,10 @@ fn down(set: &Set, lose_data: bool) -> Result<()> {
 
 /// The value of a server's setting, if it is given or has a place already.
 fn setting(set: &Set, server: &dyn Server) -> Result<Option<String>> {
-    if let Some(given) = set.given(server) {
+    if let Some(given) = set.given(server.variable()) {
         return Ok(Some(given));
     }
-    let place = Place::known(set, server)?;
+    let place = Place::known(set, server.name())?;
     Ok(place.map(|place| server.url(place.port)))
 }
 
@@ -258,7 +221,7 @@ fn print_export(variable: &str, value: &str) {
 fn print_places(set: &Set) -> Result<()> {
     let mut places = serde_json::Map::new();
     for server in SERVERS {
-        let place = Place::known(set, server)?.context("a server without a place")?;
+        let place = Place::known(set, server.name())?.context("a server without a place")?;
         let value = json!({
             "url": server.url(place.port),
             "port": place.port,
@@ -274,10 +237,10 @@ fn print_places(set: &Set) -> Result<()> {
 fn status(set: &Set) -> Result<()> {
     let mut away = Vec::new();
     for server in SERVERS {
-        let state = if let Some(given) = set.given(server) {
+        let state = if let Some(given) = set.given(server.variable()) {
             format!("given as {given}")
         } else {
-            match Place::known(set, server)? {
+            match Place::known(set, server.name())? {
                 Some(place) if server.is_ready(place.port) => {
                     format!("ready at {}", server.url(place.port))
                 }

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::Server;
-use crate::test_run::target_folder;
+use crate::process::target_folder;
 
 /// Below those that systems give to outgoing connections: such a one would keep a server from coming back.
 const PORTS: Range<u16> = 20_000..32_000;
@@ -46,22 +45,22 @@ impl Set {
         self.0.is_none()
     }
 
-    /// What the environment gives in a server's stead.
-    pub fn given(&self, server: &dyn Server) -> Option<String> {
+    /// The address of a server that the environment gives in the stead of ours, for the usual set.
+    pub fn given(&self, variable: &str) -> Option<String> {
         match self.0 {
-            None => std::env::var(server.variable()).ok(),
+            None => std::env::var(variable).ok(),
             Some(_) => None,
         }
     }
 
     /// A server's folder.
-    pub fn folder(&self, server: &dyn Server) -> Result<PathBuf> {
-        Ok(target_folder()?.join(self.title()).join(server.name()))
+    pub fn folder(&self, server: &str) -> Result<PathBuf> {
+        Ok(target_folder()?.join(self.title()).join(server))
     }
 }
 
 /// Where the programs of a server are put that must be fetched: all sets share them.
-pub fn programs(server: &dyn Server) -> Result<PathBuf> {
+pub fn programs(server: &str) -> Result<PathBuf> {
     let folder = Set::default().folder(server)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
@@ -83,7 +82,7 @@ pub struct Place {
 
 impl Place {
     /// The place of a server, which gets ports if it has none, or if others have taken them while it did not run.
-    pub fn of(set: &Set, server: &dyn Server, runs: impl Fn(&Path) -> bool) -> Result<Self> {
+    pub fn of(set: &Set, server: &str, runs: impl Fn(&Path) -> bool) -> Result<Self> {
         let folder = set.folder(server)?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut ports = known_ports(&folder);
@@ -100,7 +99,7 @@ impl Place {
     }
 
     /// The place of a server that has one.
-    pub fn known(set: &Set, server: &dyn Server) -> Result<Option<Self>> {
+    pub fn known(set: &Set, server: &str) -> Result<Option<Self>> {
         let folder = set.folder(server)?;
         let ports = known_ports(&folder);
         Ok(Self::with(folder, &ports))

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::report::{Row, Work};
+use super::options::{CONNECTIONS, FLOOR_SECONDS, Options};
+use super::report::Row;
 use super::server::Server;
 use super::shop::Limit;
 use super::stage::{self, Coupons, Run};
+use super::work::Work;
 use super::wrk::{self, Figures, Load, Script, Target, Wrk};
-use super::{CONNECTIONS, FLOOR_SECONDS, Options, rate};
 use crate::{process, services, test_run};
 
 use report::Beside;
@@ -46,7 +47,7 @@ fn redeemable(connections: u32) -> (u64, u64) {
 
 /// Measures all that is wanted.
 pub fn run(options: &Options) -> Result<Report> {
-    let target = test_run::target_folder()?;
+    let target = process::target_folder()?;
     let program = test_run::release_program()?;
     let examples = ["build", "--release", "-p", "goodpon", "--examples"];
     process::run(process::cargo().args(examples))?;
@@ -107,7 +108,7 @@ impl<'a> Bench<'a> {
         for connections in CONNECTIONS {
             self.floor_at(connections, FLOOR_SECONDS)?;
             let figures = self.floor_at(connections, self.options.seconds)?;
-            let (spoilt, floor) = (figures.refused + figures.broken, rate(&figures));
+            let (spoilt, floor) = (figures.refused + figures.broken, figures.rate());
             self.note(Work::Floor, connections, &figures, spoilt, floor);
             for (work, mode) in [
                 (Work::FloorPublish, "publish"),
@@ -129,7 +130,7 @@ impl<'a> Bench<'a> {
         command
             .args([mode, &tasks.to_string(), &seconds.to_string()])
             .envs(self.servers.settings.iter().cloned());
-        Figures::told_in(&process::output_of(&mut command)?)
+        Figures::read_from(&process::output_of(&mut command)?)
     }
 
     /// The same request as for an issue, to the floor.
@@ -162,7 +163,7 @@ impl<'a> Bench<'a> {
     }
 
     fn look_anew(&mut self, connections: u32) -> Result<f64> {
-        let found = rate(&self.floor_at(connections, FLOOR_SECONDS)?);
+        let found = self.floor_at(connections, FLOOR_SECONDS)?.rate();
         self.last_look = Some((connections, Instant::now(), found));
         Ok(found)
     }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::bench::report::{Row, Work, rounded, spoilt, table_of};
+use crate::bench::report::{Row, rounded, spoilt, table_of};
+use crate::bench::work::Work;
 
 /// All that was found. What was not measured is null, or not there.
 #[derive(Serialize, Default)]
@@ -208,7 +209,8 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::{Paced, Report, Sale};
-    use crate::bench::report::{Row, Work};
+    use crate::bench::report::Row;
+    use crate::bench::work::Work;
 
     fn row(work: Work, connections: u32, ok_per_s: f64, ratio: f64) -> Row {
         Row {

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::report::{Paced, Sale};
 use super::room::{Room, Servers};
-use crate::bench::rate;
 use crate::bench::server::Server;
 use crate::bench::shop::{Addresses, Limit, Shop};
 use crate::bench::stage::{self, Stage};
@@ -127,7 +126,7 @@ impl<'a> Set<'a> {
             eprintln!("{accepted} were accepted of a paced sale of {wanted}");
         }
         Ok(Paced {
-            issues_per_s: rate(&figures),
+            issues_per_s: figures.rate(),
             listed_ms,
             written_ms,
             unexpected: (figures.refused + figures.broken).max(u64::from(miscounted)),
