@@ -25,6 +25,8 @@ enum Chore {
     Test,
     /// Builds the program of the release before from the history, and prints where it is: `GOODPON_BEFORE_BIN`.
     Before,
+    /// Holds the large simulated sales of docs/scale.md, which no other chore runs: their model is frozen.
+    Simulate,
     /// Kills the server under load and checks that nothing answered is lost.
     Torture(test_run::Torture),
     /// Starts and stops real servers of the scaled-out set, for tests and development.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Chore::Deps => dependencies::check(),
         Chore::Test => test_run::test(),
         Chore::Before => before::program().map(|program| println!("{}", program.display())),
+        Chore::Simulate => test_run::simulate(),
         Chore::Torture(options) => test_run::torture(&options),
         Chore::Services(options) => services::run(&options),
         Chore::Bench(options) => bench::run(&options),

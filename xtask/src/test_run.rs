@@ -158,6 +158,15 @@ pub fn test() -> Result<()> {
     runs.into_iter().collect()
 }
 
+/// Runs the simulations that take long and whose model does not change any more.
+pub fn simulate() -> Result<()> {
+    process::run(
+        process::cargo()
+            .args(["test", "-p", "goodpon-gate-model", "--test", "sale"])
+            .args(["--", "--ignored", "--nocapture"]),
+    )
+}
+
 /// The arguments that choose the end-to-end tests. Their package alone would be built with other features.
 fn end_to_end() -> Result<Vec<String>> {
     let mut args = Vec::new();

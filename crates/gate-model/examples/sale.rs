@@ -1,4 +1,4 @@
-//! Holds sales of several kinds and tells how they went: `cargo run -p goodpon-gate-model --example sale`.
+//! Holds sales of several kinds and prints how they went: `cargo run -p goodpon-gate-model --example sale`.
 
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     ];
     for (name, kind) in kinds {
         for shards in of_shards.map(|sale| sale.shards) {
-            if tell(&format!("{name}, {shards} shards"), Sale { shards, ..kind }).is_err() {
+            if hold(&format!("{name}, {shards} shards"), Sale { shards, ..kind }).is_err() {
                 return ExitCode::FAILURE;
             }
         }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         ),
     ];
     let failed = last
-        .map(|(name, sale)| tell(name, sale))
+        .map(|(name, sale)| hold(name, sale))
         .iter()
         .any(Result::is_err);
     if failed {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn tell(name: &str, sale: Sale) -> Result<(), ()> {
+fn hold(name: &str, sale: Sale) -> Result<(), ()> {
     println!("-- {name}");
     match sale.hold() {
         Ok(figures) => {

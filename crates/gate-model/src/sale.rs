@@ -1,7 +1,6 @@
 //! A sale in simulated time: many customers for few coupons, over one gate or several shards of it.
 //!
-//! What is decided is decided by [`crate::gate::Store`], one for each shard, and by [`goodpon_domain::gate`]; what
-//! takes time is drawn. Shards are as the protocol has them: each has its share of the places; a dry one makes
+//! [`crate::gate::Store`], one for each shard, and [`goodpon_domain::gate`] decide; times are drawn. Shards are as the protocol has them: each has its share of the places; a dry one makes
 //! customers wait, and once the first is dry all are given up and sealed into one that holds the last places.
 
 mod agenda;
@@ -24,21 +23,20 @@ const MILLI: Micros = 1_000;
 /// A sale.
 #[derive(Debug, Clone, Copy)]
 pub struct Sale {
-    /// Who wants a coupon.
+    /// The customers, of whom each wants a coupon.
     pub customers: usize,
-    /// How many there are.
+    /// The coupons that there are.
     pub coupons: usize,
-    /// Over how many gates they are spread at first.
+    /// The gates over which they are spread at first.
     pub shards: usize,
-    /// After how long the rush in which half of the customers come has halved; the others come evenly over fifteen
+    /// The time in which the rush of the first half of the customers halves; the others come evenly over fifteen
     /// times that.
     pub rush: Micros,
-    /// How long a gate takes for one call.
+    /// The time that a gate takes for one call.
     pub call: Micros,
-    /// How long a partner does not ask a gate again that was closed or dry, whoever comes.
+    /// The time for which a partner asks no gate again that was closed or dry.
     pub hold_off: Micros,
-    /// How long calls may have to queue at a gate before partners send no more: they bound how many they have under
-    /// way.
+    /// The time that calls may queue at a gate before partners send no more: they bound their calls under way.
     pub longest_queue: Micros,
     /// When the servers are lost, with all that they hold.
     pub lost_at: Option<Micros>,
@@ -51,9 +49,9 @@ pub struct Sale {
 pub struct Figures {
     /// Rows of coupons.
     pub issued: usize,
-    /// Customers who heard of success.
+    /// Customers who were answered success.
     pub successes: usize,
-    /// Customers who heard that all is gone.
+    /// Customers who were answered that all is gone.
     pub refused: usize,
     /// Customers who stopped asking after 503s.
     pub gave_up: usize,
@@ -67,17 +65,17 @@ pub struct Figures {
     pub sold_out_at: Micros,
     /// The longest time in which no place was given out, before the last one was.
     pub longest_pause: Micros,
-    /// The longest time in which no customer was told of success or of sold out.
+    /// The longest time in which no customer was answered success or sold out.
     pub longest_silence: Micros,
-    /// How many places the shards had left when they were sealed into one.
+    /// Places that the shards had left when they were sealed into one.
     pub last_places: usize,
     /// Coupons of customers who were not among the first, as many as there are coupons.
     pub out_of_turn: usize,
-    /// How many customers came before the last-come holder beyond those that there are coupons for.
+    /// Customers who came before the last-come holder beyond those that there are coupons for.
     pub greatest_displacement: usize,
-    /// Coupons of customers who came after one who heard that all is gone.
+    /// Coupons of customers who came after one who was answered that all is gone.
     pub after_a_refused: usize,
-    /// By how much the last-come holder came after the first-come refused, if it did.
+    /// The time by which the last-come holder came after the first-come refused, if it did.
     pub overtaken_by: Micros,
     /// The longest that a customer who got a coupon waited for the answer, retries included.
     pub longest_wait: Micros,
@@ -88,7 +86,7 @@ impl Sale {
     ///
     /// # Errors
     ///
-    /// Tells what does not add up: a coupon too many, a user with two, a success or a refusal that is not true.
+    /// Something does not add up: a coupon too many, a user with two, a success or a refusal that is not true.
     pub fn hold(&self) -> Result<Figures, String> {
         Course::new(*self).run()
     }
@@ -100,7 +98,7 @@ impl fmt::Display for Figures {
         let share = |count: usize| 100.0 * count as f64 / self.issued.max(1) as f64;
         writeln!(
             f,
-            "issued {}, of which {} were told and {} came after the customer gave up; refused {}, gave up {}; left over {}",
+            "issued {}, of which {} were answered and {} came after the customer gave up; refused {}, gave up {}; left over {}",
             self.issued,
             self.successes,
             self.late_coupons,

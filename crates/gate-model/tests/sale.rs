@@ -1,5 +1,8 @@
-//! A million customers for a hundred thousand coupons: nobody gets two, none is left, and who came first gets one,
+//! A million customers for a hundred thousand coupons: nobody gets two, none is left, and those who came first get one,
 //! but for what shards and a lost server cost. Times are simulated, and the same in each run.
+//!
+//! The simulation is frozen: it was made for the tables of `docs/scale.md` and is kept so that they can be made again.
+//! One small sale shows in each test run that it still works; `cargo xtask simulate` holds the large ones.
 #![allow(clippy::unwrap_used)]
 
 use goodpon_gate_model::sale::{Figures, SECOND, Sale};
@@ -43,6 +46,14 @@ const SMALL: Sale = Sale {
 };
 
 #[test]
+fn a_small_sale_over_shards_is_exact_and_pauses_once() {
+    let figures = hold(Sale { shards: 4, ..SMALL });
+    assert!(figures.last_places > 0, "the shards are sealed into one");
+    assert!((8 * SECOND..12 * SECOND).contains(&figures.longest_silence));
+}
+
+#[test]
+#[ignore = "a long simulation of a frozen model: cargo xtask simulate"]
 fn one_gate_serves_in_turn_and_without_pause() {
     let figures = hold(SALE);
     assert_eq!(
@@ -54,7 +65,7 @@ fn one_gate_serves_in_turn_and_without_pause() {
         (0, 0, 0)
     );
     assert!(figures.longest_pause < SECOND / 10);
-    // Sold out is told when the last place is sure; where its partner died, who comes helps after a second.
+    // Sold out is answered when the last place is sure; where its partner died, the next customer helps after a second.
     assert!(figures.longest_silence < 2 * SECOND);
     assert!(
         figures.longest_wait < 10 * SECOND,
@@ -71,16 +82,19 @@ fn hold_over(shards: usize) {
 }
 
 #[test]
+#[ignore = "a long simulation of a frozen model: cargo xtask simulate"]
 fn four_shards_serve_nearly_in_turn_and_pause_once() {
     hold_over(4);
 }
 
 #[test]
+#[ignore = "a long simulation of a frozen model: cargo xtask simulate"]
 fn sixteen_shards_serve_nearly_in_turn_and_pause_once() {
     hold_over(16);
 }
 
 #[test]
+#[ignore = "a long simulation of a frozen model: cargo xtask simulate"]
 fn a_gate_that_is_too_slow_makes_customers_wait_but_stays_exact() {
     let figures = hold(Sale {
         call: 5 * SMALL.call,
@@ -94,6 +108,7 @@ fn a_gate_that_is_too_slow_makes_customers_wait_but_stays_exact() {
 }
 
 #[test]
+#[ignore = "a long simulation of a frozen model: cargo xtask simulate"]
 fn a_lost_server_is_a_pause_and_no_coupon_lost_or_given_twice() {
     let figures = hold(Sale {
         lost_at: Some(2 * SECOND),

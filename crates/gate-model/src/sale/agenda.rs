@@ -1,4 +1,4 @@
-//! What is still to happen, in the order of time. Only the events of one millisecond are kept sorted: with half a
+//! The events that are still to happen, in the order of time. Only the events of one millisecond are kept sorted: with half a
 //! million customers waiting, one heap of them all took most of the time of a sale.
 
 use std::{
@@ -38,7 +38,7 @@ impl Agenda {
         }
     }
 
-    /// When the next event is due.
+    /// The time at which the next event is due.
     pub(super) fn next_at(&mut self) -> Option<Micros> {
         if self.near.is_empty() {
             let (millisecond, entries) = self.later.pop_first()?;

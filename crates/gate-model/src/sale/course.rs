@@ -12,22 +12,22 @@ use crate::{
 /// Partners' processes.
 pub(super) const PARTNERS: usize = 8;
 
-/// Half of the customers come evenly for so many times the rush's halving.
+/// Half of the customers come evenly for this many times the time in which the rush halves.
 const EVENLY_FOR: u64 = 15;
 
-/// One in so many publishes dies with its partner.
+/// Of this many publishes one dies with its partner.
 const CRASH_ONE_IN: usize = 2_000;
 
-/// One in so many arrives late.
+/// Of this many publishes one arrives late.
 const SLOW_ONE_IN: usize = 1_000;
 
-/// One in so many arrives when its partner has given it up and it counts no more.
+/// Of this many publishes one arrives when its partner has given it up and it counts no more.
 const STUCK_ONE_IN: usize = 5_000;
 
-/// One in so many customers asks twice at nearly the same time.
+/// Of this many customers one asks twice at nearly the same time.
 const TWICE_ONE_IN: usize = 50;
 
-/// What happens at a time.
+/// An event of the simulation, at its time.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     /// A partner takes a request up, or takes it up again.
@@ -54,21 +54,21 @@ pub(super) struct Publication {
     pub(super) is_own: bool,
 }
 
-/// What became of a customer.
+/// A customer, and the answer that they got.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Customer {
     pub(super) came_at: Micros,
-    pub(super) told: Option<Told>,
+    pub(super) answer: Option<Answered>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Answered {
     Success(Micros),
     SoldOut,
     GaveUp,
 }
 
-/// The gate as the database tells of it from some time on.
+/// The gate as the database has it from some time on.
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) from: Micros,
@@ -103,7 +103,7 @@ pub(super) struct Course {
     pub(super) opening: super::opening::Opening,
     pub(super) figures: Figures,
     last_given_at: Micros,
-    last_told_at: Micros,
+    last_answered_at: Micros,
     coupons: u64,
     faults: Vec<String>,
 }
@@ -121,7 +121,7 @@ impl Course {
         came.sort_unstable();
         let customer = |came_at| Customer {
             came_at,
-            told: None,
+            answer: None,
         };
         let mut course = Self {
             customers: came.into_iter().map(customer).collect(),
@@ -138,7 +138,7 @@ impl Course {
             opening: super::opening::Opening::default(),
             figures: Figures::default(),
             last_given_at: 0,
-            last_told_at: 0,
+            last_answered_at: 0,
             coupons: 0,
             faults: Vec::new(),
         };
@@ -197,7 +197,7 @@ impl Course {
         self.agenda.add(at, event);
     }
 
-    /// Whether anything is still to come but the one other thing that comes again and again.
+    /// Says that anything is still to come but the one other thing that comes again and again.
     pub(super) fn is_on(&self) -> bool {
         let is_pending = |shard: &Shard| {
             shard
@@ -218,7 +218,7 @@ impl Course {
         self.coupons
     }
 
-    /// A call joins a shard's queue: its clock is set to when it runs, and the time when it is done is told.
+    /// Adds a call to a shard's queue and sets the shard's clock to when it runs. Returns the time when it is done.
     pub(super) fn call(&mut self, shard: usize) -> Micros {
         self.figures.calls += 1;
         let gate = &mut self.shards[shard];
@@ -229,7 +229,7 @@ impl Course {
         gate.free_at
     }
 
-    /// How long a call would now wait for others.
+    /// The time that a call would now wait for others.
     pub(super) fn queue_at(&self, shard: usize) -> Micros {
         self.shards[shard].free_at.saturating_sub(self.now)
     }
@@ -303,10 +303,10 @@ impl Course {
             Some(request) if is_own => {
                 if self.rows[user] != Some(coupon) {
                     self.fault(format!(
-                        "customer {user} is told of a coupon that is not written"
+                        "customer {user} is answered a coupon that is not written"
                     ));
                 }
-                self.tell(request.customer, Told::Success(self.now));
+                self.answer(request.customer, Answered::Success(self.now));
             }
             Some(request) => self.schedule(self.now + 6 * MILLI, Event::Ask(request)),
             None => {}
@@ -368,20 +368,21 @@ impl Course {
         self.publish(at, publication);
     }
 
-    pub(super) fn tell(&mut self, customer: usize, told: Told) {
+    pub(super) fn answer(&mut self, customer: usize, answered: Answered) {
         // After that customers come so seldom that silence means nothing.
-        if told != Told::GaveUp && self.now < EVENLY_FOR * self.sale.rush {
-            let silence = self.now.saturating_sub(self.last_told_at);
+        if answered != Answered::GaveUp && self.now < EVENLY_FOR * self.sale.rush {
+            let silence = self.now.saturating_sub(self.last_answered_at);
             self.figures.longest_silence = self.figures.longest_silence.max(silence);
-            self.last_told_at = self.now;
+            self.last_answered_at = self.now;
         }
-        let before = &mut self.customers[customer].told;
-        match (*before, told) {
-            (None | Some(Told::GaveUp), _) => *before = Some(told),
-            (Some(Told::Success(_)), Told::Success(_)) => {
+        let before = &mut self.customers[customer].answer;
+        match (*before, answered) {
+            (None | Some(Answered::GaveUp), _) => *before = Some(answered),
+            (Some(Answered::Success(_)), Answered::Success(_)) => {
                 self.fault(format!("customer {customer} hears twice of a new coupon"));
             }
-            (Some(Told::SoldOut), Told::Success(_)) | (Some(Told::Success(_)), Told::SoldOut) => {
+            (Some(Answered::SoldOut), Answered::Success(_))
+            | (Some(Answered::Success(_)), Answered::SoldOut) => {
                 self.fault(format!(
                     "customer {customer} hears of success and of sold out"
                 ));
@@ -400,16 +401,16 @@ impl Course {
             self.fault(format!("{} rows of {holders} users", self.issued));
         }
         for (number, customer) in self.customers.iter().enumerate() {
-            let (told, has_one) = (customer.told, self.rows[number].is_some());
-            let is_true = match told {
-                Some(Told::Success(_)) => has_one,
-                Some(Told::SoldOut) => !has_one,
-                Some(Told::GaveUp) => true,
+            let (answer, has_one) = (customer.answer, self.rows[number].is_some());
+            let is_true = match answer {
+                Some(Answered::Success(_)) => has_one,
+                Some(Answered::SoldOut) => !has_one,
+                Some(Answered::GaveUp) => true,
                 None => false,
             };
             if !is_true {
                 self.faults.push(format!(
-                    "customer {number} was told {told:?}, has one: {has_one}"
+                    "customer {number} was answered {answer:?}, has one: {has_one}"
                 ));
             }
         }
@@ -427,12 +428,12 @@ impl Course {
         let (mut first_refused, mut last_holder) = (None, 0);
         for (number, customer) in self.customers.iter().enumerate() {
             let has_one = self.rows[number].is_some();
-            match customer.told {
-                Some(Told::Success(at)) => {
+            match customer.answer {
+                Some(Answered::Success(at)) => {
                     figures.successes += 1;
                     figures.longest_wait = figures.longest_wait.max(at - customer.came_at);
                 }
-                Some(Told::SoldOut) => {
+                Some(Answered::SoldOut) => {
                     figures.refused += 1;
                     first_refused.get_or_insert(number);
                 }

@@ -15,16 +15,16 @@ use crate::gate::{Digest, Installation, Store};
 
 pub(super) const TEMPLATE: TemplateId = TemplateId(1);
 
-/// How far issuers are behind the log.
+/// The time that issuers are behind the log.
 const ISSUER_LAG: Micros = 300 * MILLI;
 
-/// How many rows a second are loaded into a new gate.
+/// Rows a second that are loaded into a new gate.
 const LOADED_PER_SECOND: u64 = 100_000;
 
-/// How often somebody looks after the gates.
+/// The interval at which a process looks after the gates.
 const LOOKS_EVERY: Micros = 100 * MILLI;
 
-/// What the database knows beyond what partners read, and who is bringing a gate to its server.
+/// The state of the database beyond that which partners read, and of the gate on its way to its server.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
     is_dry: bool,

@@ -7,24 +7,24 @@ use goodpon_domain::{
 
 use super::{
     MILLI, Micros, SECOND,
-    course::{Course, Event, PARTNERS, Publication, Told, View, time},
+    course::{Answered, Course, Event, PARTNERS, Publication, View, time},
     opening::TEMPLATE,
 };
 use crate::gate::{self, Digest, Pending, Taken};
 
-/// How long a partner keeps a request that has to wait.
+/// The time for which a partner keeps a request that has to wait.
 const PATIENCE: Micros = 2 * SECOND;
 
-/// How often such a request is taken up again.
+/// The pause after which such a request is taken up again.
 const ASKS_EVERY: Micros = 200 * MILLI;
 
-/// How often a partner reads the gate in the database.
+/// The interval at which a partner reads the gate in the database.
 const READS_EVERY: Micros = SECOND;
 
-/// How often a customer who hears 503 comes back, a second or two later each time.
+/// The times that a customer comes back after a 503, a second or two later each time.
 const TRIES: u8 = 12;
 
-/// One in so many customers does not.
+/// Of this many customers one does not come back.
 const LEAVES_ONE_IN: usize = 100;
 
 /// One request of a customer, with the tries before it.
@@ -109,7 +109,9 @@ impl Course {
                 self.help(done_at, shard, epoch, read_at, &other, Some(request));
             }
             Taken::AlreadyIssued => self.has_one(request),
-            Taken::SoldOut if believed.shards == 1 => self.tell(request.customer, Told::SoldOut),
+            Taken::SoldOut if believed.shards == 1 => {
+                self.answer(request.customer, Answered::SoldOut)
+            }
             Taken::SoldOut | Taken::Wait | Taken::Closed { .. } => {
                 if matches!(taken, Taken::Closed { .. }) {
                     self.read_at[partner] = self.now;
@@ -119,7 +121,7 @@ impl Course {
             }
             Taken::Replay(_) | Taken::Mismatch | Taken::Refused(_) => {
                 self.fault(format!(
-                    "a request without key or verdict was told {taken:?}"
+                    "a request without key or verdict was answered {taken:?}"
                 ));
             }
         }
@@ -167,11 +169,13 @@ impl Course {
         let customer = request.customer;
         if self.rows[customer].is_none() {
             self.fault(format!(
-                "customer {customer} hears of a coupon that they do not have"
+                "customer {customer} is answered a coupon that they do not have"
             ));
         }
-        if !matches!(self.customers[customer].told, Some(Told::Success(_))) && request.tries > 0 {
-            self.tell(customer, Told::Success(self.now));
+        if !matches!(self.customers[customer].answer, Some(Answered::Success(_)))
+            && request.tries > 0
+        {
+            self.answer(customer, Answered::Success(self.now));
         }
     }
 
@@ -188,8 +192,8 @@ impl Course {
     pub(super) fn unavailable(&mut self, at: Micros, request: Request) {
         let leaves = self.random.below(LEAVES_ONE_IN) == 0;
         if leaves || request.tries >= TRIES {
-            if self.customers[request.customer].told.is_none() {
-                self.tell(request.customer, Told::GaveUp);
+            if self.customers[request.customer].answer.is_none() {
+                self.answer(request.customer, Answered::GaveUp);
             }
             return;
         }
