@@ -1,10 +1,10 @@
-//! What the mails say: Korean first, English below.
+//! Texts of the mails: Korean first, English below.
 
 use std::fmt::Write;
 
 use goodpon_application::ports::MailContent;
 
-/// The mail that asks the reader of `address` whether they signed up (contract §2): it says when somebody did so,
+/// Writes the mail that asks the reader of `address` whether they signed up (contract §2): it says when somebody did so,
 /// carries `link`, says that it is valid for 30 minutes and works once, and what to do if it was somebody else.
 #[must_use]
 pub fn verification(address: &str, signed_up_at: &str, link: &str) -> MailContent {
@@ -43,7 +43,7 @@ If you want to use Goodpon with this address, open the link and set a new passwo
     )
 }
 
-/// All three are escaped already. Styles are inline, as many mail programs drop others.
+/// Takes escaped texts. Styles are inline, because many mail programs drop others.
 fn verification_html(address: &str, signed_up_at: &str, link: &str) -> String {
     const BUTTON: &str = "display:inline-block;padding:12px 20px;border-radius:6px;\
         background:#1f5eff;color:#ffffff;text-decoration:none";
@@ -71,7 +71,7 @@ fn verification_html(address: &str, signed_up_at: &str, link: &str) -> String {
     )
 }
 
-/// Safe as the text of an element and within a quoted attribute.
+/// Makes a text safe within an element and within a quoted attribute.
 fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

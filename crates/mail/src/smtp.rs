@@ -1,4 +1,4 @@
-//! Delivery by SMTP, over connections that are kept for the next mail.
+//! Delivers by SMTP, over connections that are kept for the next mail.
 
 use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
@@ -15,17 +15,19 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-/// For the connection to be made.
+/// The time for the connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For the whole conversation, connecting included: some ten commands and their replies.
+/// The time for the whole conversation, connecting included: some ten commands and their replies.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many connections are kept while no mail uses them, and for how long: less than servers keep an idle one.
-const KEPT: usize = 8;
+/// Connections that are kept while no mail uses them.
+const MAX_KEPT: usize = 8;
+
+/// The time for which an unused connection is kept: less than servers keep an idle one.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
-/// Why an SMTP setting cannot be used. Never shows a password.
+/// An SMTP setting that cannot be used. Its text never shows a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     /// The URL of the server.
@@ -39,7 +41,7 @@ pub enum ConfigError {
         "mail-from has the address \"{0}\", which many mail servers do not take: write its domain in ASCII (xn--…)"
     )]
     ForeignFrom(String),
-    /// What the URL asks for cannot be set up, TLS above all.
+    /// The transport that the URL names cannot be set up; mostly for TLS.
     #[error("smtp-url cannot be used: {0}")]
     Transport(String),
 }
@@ -123,7 +125,7 @@ impl Smtp {
 
     fn keep(&self, transport: Transport) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT {
+        if kept.len() < MAX_KEPT {
             kept.push(transport);
         }
     }
@@ -147,8 +149,8 @@ impl Smtp {
             .map_err(|error| MailError::Permanent(error.to_string()))
     }
 
-    /// The same at every try, so that a mail that arrives twice can be recognised as one; and
-    /// never that of another mail, though a new data folder counts its outbox from one again.
+    /// Makes the message id: the same at every try, so that a mail that arrives twice can be recognised as one, and never
+    /// that of another mail, though a new data folder counts its outbox from one again.
     fn message_id(&self, mail: &QueuedMail) -> String {
         let digest = Sha256::digest(mail.content.text.as_bytes());
         let mut id = format!("<{}.", mail.id);
@@ -162,8 +164,8 @@ impl Smtp {
 
 #[async_trait]
 impl MailTransport for Smtp {
-    /// Takes 30 seconds at the most. After a transient error the mail may have arrived all the
-    /// same, when only the server's reply was lost.
+    /// Takes 30 seconds at most. After a transient error the mail may have arrived nevertheless, when only the server's
+    /// reply was lost.
     async fn send(&self, mail: &QueuedMail) -> Result<(), MailError> {
         let written = self.written(mail)?;
         let transport = self.take_transport();
@@ -182,8 +184,8 @@ impl MailTransport for Smtp {
     }
 }
 
-/// The URL as lettre understands it: a port and, for `smtp`, `tls` are always there.
-/// Whatever lettre would silently ignore is refused.
+/// Rewrites the URL as lettre understands it: with a port and, for `smtp`, with `tls`. Refuses all that lettre would
+/// silently ignore.
 fn normalised(url: &str) -> Result<Url, ConfigError> {
     let wrong = ConfigError::Url;
     let mut url =
@@ -232,7 +234,7 @@ fn normalised(url: &str) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-/// What is sent to it passes no network.
+/// Says that the host is this machine, so that a password sent to it passes no network.
 fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         // The host of a scheme that is not the web's is not parsed: an IPv4 address is text.
@@ -245,7 +247,7 @@ fn is_this_machine(url: &Url) -> bool {
     }
 }
 
-/// The contract lets addresses in that RFC 5321 wants quoted, such as `a..b@example.com`.
+/// Quotes addresses that the contract allows and RFC 5321 wants quoted, such as `a..b@example.com`.
 fn address(text: &str) -> Result<Address, String> {
     let plain = text.parse();
     if let (Err(_), Some((local, domain))) = (&plain, text.rsplit_once('@'))
@@ -256,8 +258,8 @@ fn address(text: &str) -> Result<Address, String> {
     plain.map_err(|error: lettre::address::AddressError| format!("address refused: {error}"))
 }
 
-/// Permanent is only what is said of the recipient. A password that is refused, a sender or a
-/// relay that is not allowed, a policy: those are mended by the operator, and the mail then goes.
+/// Calls an error permanent only if it is about the recipient. A password that is refused, a sender or a relay that is
+/// not allowed, a policy: the operator mends those, and the mail then goes.
 fn classified(error: &LettreError) -> MailError {
     // RFC 3463 statuses of a bad sender and of policy, which come with code 550 as well.
     const NOT_THE_RECIPIENT: [&str; 3] = ["5.1.7 ", "5.1.8 ", "5.7."];
@@ -272,7 +274,7 @@ fn classified(error: &LettreError) -> MailError {
     let mut said = error.to_string().replace(char::is_control, " ");
     if said.contains("STARTTLS is not supported") {
         said.push_str(
-            "; to send in clear all the same, password included, give smtp-url ?tls=none",
+            "; to send in clear nevertheless, password included, give smtp-url ?tls=none",
         );
     }
     if of_recipient {
@@ -282,7 +284,7 @@ fn classified(error: &LettreError) -> MailError {
     }
 }
 
-/// The recipient as it is: lettre's own header parses what it wrote and trips over quotes.
+/// The header `To` with the recipient as it is: lettre's own header parses what it wrote and fails at quotes.
 #[derive(Clone)]
 struct To(Address);
 
@@ -300,7 +302,7 @@ impl Header for To {
     }
 }
 
-/// RFC 3834: keeps absence notes and the like from answering.
+/// The header `Auto-Submitted` of RFC 3834, which keeps absence notes and other programs from answering.
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -435,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_signs_up_can_be_written_to() {
+    fn every_address_that_can_sign_up_can_be_written_to() {
         let local = "[a-zA-Z0-9+_.-]{1,66}";
         let host = "([a-zA-Z0-9.-]{1,8}\\.){1,3}|([a-z0-9-]{1,65}\\.){1,4}";
         let address = (local, host, "[a-zA-Z]{1,4}");

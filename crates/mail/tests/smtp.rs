@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 const FROM: &str = "굿폰 <no-reply@goodpon.example>";
 const LINK: &str = "http://localhost:8080/verify?token=0123456789abcdef0123456789abcdef";
 
-/// What the peer does when it comes to a command that begins with `at`.
+/// The behaviour of the peer at a command that begins with `at`.
 #[derive(Clone, Copy)]
 enum Twist {
     None,
@@ -24,14 +24,14 @@ enum Twist {
     },
 }
 
-/// What the peer was told.
+/// The commands and the mail that the peer received.
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     commands: Vec<String>,
     mail: String,
 }
 
-impl Heard {
+impl Received {
     fn commanded(&self, start: &str) -> bool {
         self.commands
             .iter()
@@ -39,28 +39,28 @@ impl Heard {
     }
 }
 
-/// Serves one connection on a free port; resolves to what it heard when the connection ends.
-async fn peer(twist: Twist) -> (u16, JoinHandle<Heard>) {
+/// Serves one connection on a free port; resolves to what it received when the connection ends.
+async fn peer(twist: Twist) -> (u16, JoinHandle<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let heard = tokio::spawn(async move {
+    let received = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         converse(stream, twist).await
     });
-    (port, heard)
+    (port, received)
 }
 
-async fn converse(stream: TcpStream, twist: Twist) -> Heard {
-    let mut heard = Heard::default();
+async fn converse(stream: TcpStream, twist: Twist) -> Received {
+    let mut received = Received::default();
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 peer ESMTP\r\n").await.unwrap();
     let mut line = String::new();
     while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
         let command = line.trim_end().to_owned();
         line.clear();
-        heard.commands.push(command.clone());
+        received.commands.push(command.clone());
         let reply = match twist {
-            Twist::HangUp { at } if command.starts_with(at) => return heard,
+            Twist::HangUp { at } if command.starts_with(at) => return received,
             Twist::Reply { at, reply } if command.starts_with(at) => reply,
             _ => match command.split(' ').next().unwrap_or_default() {
                 "EHLO" => "250-peer\r\n250 AUTH PLAIN",
@@ -76,14 +76,16 @@ async fn converse(stream: TcpStream, twist: Twist) -> Heard {
             .unwrap();
         if reply.starts_with("354") {
             while stream.read_line(&mut line).await.unwrap() > 0 && line != ".\r\n" {
-                heard.mail.push_str(line.strip_prefix('.').unwrap_or(&line));
+                received
+                    .mail
+                    .push_str(line.strip_prefix('.').unwrap_or(&line));
                 line.clear();
             }
             line.clear();
             stream.write_all(b"250 queued\r\n").await.unwrap();
         }
     }
-    heard
+    received
 }
 
 fn mail_to(to: &str) -> QueuedMail {
@@ -101,14 +103,14 @@ async fn send_to(url: &str, to: &str) -> Result<(), MailError> {
     Smtp::new(url, FROM).unwrap().send(&mail_to(to)).await
 }
 
-async fn sent(twist: Twist) -> (Result<(), MailError>, Heard) {
-    let (port, heard) = peer(twist).await;
+async fn sent(twist: Twist) -> (Result<(), MailError>, Received) {
+    let (port, received) = peer(twist).await;
     let result = send_to(
         &format!("smtp://shop:p%40ss@127.0.0.1:{port}"),
         "Kim@Example.com",
     )
     .await;
-    (result, heard.await.unwrap())
+    (result, received.await.unwrap())
 }
 
 fn header<'a>(mail: &'a Message<'_>, name: &'static str) -> &'a str {
@@ -117,26 +119,29 @@ fn header<'a>(mail: &'a Message<'_>, name: &'static str) -> &'a str {
 
 #[tokio::test]
 async fn a_mail_arrives_whole() {
-    let (result, heard) = sent(Twist::None).await;
+    let (result, received) = sent(Twist::None).await;
     result.unwrap();
 
     // base64 of \0shop\0p@ss: user and password were decoded from the URL.
-    assert!(heard.commanded("AUTH PLAIN AHNob3AAcEBzcw=="), "{heard:?}");
     assert!(
-        heard.commanded("MAIL FROM:<no-reply@goodpon.example>"),
-        "{heard:?}"
+        received.commanded("AUTH PLAIN AHNob3AAcEBzcw=="),
+        "{received:?}"
     );
-    let recipients: Vec<_> = heard
+    assert!(
+        received.commanded("MAIL FROM:<no-reply@goodpon.example>"),
+        "{received:?}"
+    );
+    let recipients: Vec<_> = received
         .commands
         .iter()
         .filter(|command| command.starts_with("RCPT"))
         .collect();
     assert_eq!(recipients, ["RCPT TO:<Kim@Example.com>"]);
 
-    assert!(heard.mail.is_ascii(), "{}", heard.mail);
-    assert!(heard.mail.lines().all(|line| line.len() <= 998));
+    assert!(received.mail.is_ascii(), "{}", received.mail);
+    assert!(received.mail.lines().all(|line| line.len() <= 998));
     let expected = verification("sohee@example.com", "2026-03-02 10:23 (Asia/Seoul)", LINK);
-    let mail = MessageParser::new().parse(&heard.mail).unwrap();
+    let mail = MessageParser::new().parse(&received.mail).unwrap();
     assert_eq!(mail.subject().unwrap(), expected.subject);
     let from = mail.from().unwrap().first().unwrap();
     assert_eq!(from.name().unwrap(), "굿폰");
@@ -160,7 +165,7 @@ async fn a_mail_arrives_whole() {
     assert_eq!(html.trim_end(), expected.html.trim_end());
 }
 
-/// All that the pattern of contract §2 lets in and a mail server can take.
+/// Sends to addresses that the pattern of contract §2 allows and a mail server can take.
 #[tokio::test]
 async fn addresses_that_must_be_quoted_arrive() {
     for (to, written) in [
@@ -169,16 +174,16 @@ async fn addresses_that_must_be_quoted_arrive() {
         (".a@x.kr", "\".a\"@x.kr"),
         ("+@x.kr", "+@x.kr"),
     ] {
-        let (port, heard) = peer(Twist::None).await;
+        let (port, received) = peer(Twist::None).await;
         let result = send_to(&format!("smtp://127.0.0.1:{port}"), to).await;
         result.unwrap_or_else(|error| panic!("{to}: {error}"));
-        let heard = heard.await.unwrap();
+        let received = received.await.unwrap();
         assert!(
-            heard.commanded(&format!("RCPT TO:<{written}>")),
-            "{heard:?}"
+            received.commanded(&format!("RCPT TO:<{written}>")),
+            "{received:?}"
         );
         let line = format!("To: {written}\r\n");
-        assert!(heard.mail.contains(&line), "{}", heard.mail);
+        assert!(received.mail.contains(&line), "{}", received.mail);
     }
 }
 
@@ -186,12 +191,12 @@ async fn addresses_that_must_be_quoted_arrive() {
 async fn a_recipient_the_server_does_not_know_is_permanent() {
     for reply in ["550 5.1.1 no such user", "550 no such user", "553 bad name"] {
         let at = "RCPT";
-        let (result, heard) = sent(Twist::Reply { at, reply }).await;
+        let (result, received) = sent(Twist::Reply { at, reply }).await;
         assert!(
             matches!(&result, Err(MailError::Permanent(why)) if why.contains(&reply[..3])),
             "{reply}: {result:?}"
         );
-        assert!(!heard.commanded("DATA"), "{heard:?}");
+        assert!(!received.commanded("DATA"), "{received:?}");
     }
 }
 
@@ -233,17 +238,17 @@ async fn a_connection_that_ends_is_transient() {
 
 #[tokio::test]
 async fn required_tls_sends_nothing_to_a_server_without_it() {
-    let (port, heard) = peer(Twist::None).await;
+    let (port, received) = peer(Twist::None).await;
     let url = format!("smtp://shop:p%40ss@127.0.0.1:{port}?tls=required");
     let result = send_to(&url, "kim@example.com").await;
     assert!(
         matches!(&result, Err(MailError::Transient(why)) if why.contains("?tls=none")),
         "{result:?}"
     );
-    let heard = heard.await.unwrap();
+    let received = received.await.unwrap();
     assert!(
-        !heard.commanded("AUTH") && !heard.commanded("MAIL"),
-        "{heard:?}"
+        !received.commanded("AUTH") && !received.commanded("MAIL"),
+        "{received:?}"
     );
 }
 
@@ -253,7 +258,7 @@ async fn an_address_nobody_can_write_to_is_permanent_and_needs_no_server() {
     assert!(matches!(result, Err(MailError::Permanent(_))), "{result:?}");
 }
 
-/// The time-out of a whole conversation, with time that is not waited for.
+/// Reaches the time-out of a whole conversation, with the clock advanced instead of waited for.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -266,11 +271,11 @@ async fn a_server_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_mail_bears_the_same_id_at_every_try() {
+async fn a_mail_has_the_same_id_at_every_try() {
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let (_, heard) = sent(Twist::None).await;
-        let mail = MessageParser::new().parse(&heard.mail).unwrap();
+        let (_, received) = sent(Twist::None).await;
+        let mail = MessageParser::new().parse(&received.mail).unwrap();
         ids.push(mail.message_id().unwrap().to_owned());
     }
     assert_eq!(ids[0], ids[1]);
@@ -278,7 +283,7 @@ async fn a_mail_bears_the_same_id_at_every_try() {
 
 #[tokio::test]
 async fn one_connection_carries_several_mails() {
-    let (port, heard) = peer(Twist::None).await;
+    let (port, received) = peer(Twist::None).await;
     let smtp = Smtp::new(&format!("smtp://127.0.0.1:{port}"), FROM).unwrap();
     for _ in 0..3 {
         smtp.send(&mail_to("kim@example.com")).await.unwrap();
@@ -286,9 +291,9 @@ async fn one_connection_carries_several_mails() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     drop(smtp);
-    let heard = heard.await.unwrap();
+    let received = received.await.unwrap();
     let count = |start: &str| {
-        heard
+        received
             .commands
             .iter()
             .filter(|c| c.starts_with(start))

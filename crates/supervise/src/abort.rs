@@ -1,14 +1,14 @@
-//! The end of the process in the moment.
+//! Ends the process in the moment.
 
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long the last line may take: nobody may be reading stderr.
+/// The time that the last line may take: stderr may be a full pipe.
 const LAST_LINE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ends the process at once, for what must not go on for another moment: it finishes nothing, and the next start
-/// recovers. `why` goes to stderr as one line, past the queue of the log, and to the log as far as it still gets.
+/// recovers. Writes `why` to stderr as one line, past the queue of the log, and to the log as far as that still works.
 pub fn end_at_once(why: &str) -> ! {
     tracing::error!(why, "ending at once");
     let line = format!("goodpon: ending at once: {why}\n");

@@ -59,5 +59,5 @@ pub use task::{OnFailure, OnStop, Task};
 pub use thread::Thread;
 pub use verdict::Failure;
 
-/// How a task ended: as it should, or with a reason of one line.
+/// The end of a run: as it should be, or with a reason of one line.
 pub type Ended = Result<(), String>;

@@ -19,14 +19,14 @@ impl Loop {
         Self { ended }
     }
 
-    /// Waits until it has ended and is not run anew.
+    /// Waits until it has ended for good.
     pub async fn ended(mut self) {
         // A sender that is gone was dropped with the loop.
         let _ = self.ended.wait_for(|ended| *ended).await;
     }
 }
 
-/// Makes runs until one ends as it should or its failure is final.
+/// Makes run after run until one ends as it should or its failure is final.
 pub(crate) async fn run<F>(verdicts: &Verdicts, report: &Report, mut make: impl FnMut() -> F)
 where
     F: Future<Output = Ended> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What is known of a running task.
+//! Reports of a running task on itself, and its state.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use metrics::{Counter, Gauge};
 
 use crate::task::Task;
 
-/// The longest text of an error that is kept, in bytes.
-const LONGEST_ERROR: usize = 500;
+/// Longer texts of errors are cut off.
+const MAX_ERROR_BYTES: usize = 500;
 
-/// What a task does at the moment.
+/// The state of a task at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It runs.
@@ -37,33 +37,33 @@ impl State {
     }
 }
 
-/// How a task stands.
+/// A task as `/readyz` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskStatus {
     /// Its name.
     pub name: &'static str,
-    /// What it does at the moment.
+    /// Its state at the moment.
     pub state: State,
-    /// How often it was run anew.
+    /// The number of times that it was run anew.
     pub restarts: u64,
-    /// What went wrong last: the failure that ended a run, or trouble that it got over.
+    /// The last error: the failure that ended a run, or trouble that it got over.
     pub last_error: Option<String>,
-    /// How long ago it last finished a round of its work, if it says so.
+    /// The time since it last finished a round of its work, if it reports rounds.
     pub last_run: Option<Duration>,
 }
 
-/// How a task tells how it goes; handed to each run. Cheap to clone and to call.
+/// Takes the reports of a task; handed to each run. Cheap to clone and to call.
 #[derive(Clone)]
-pub struct Report(Arc<Known>);
+pub struct Report(Arc<Reported>);
 
-struct Known {
+struct Reported {
     task: Task,
     up: Gauge,
     restarted: Counter,
-    state: Mutex<Noted>,
+    progress: Mutex<Progress>,
 }
 
-struct Noted {
+struct Progress {
     state: State,
     restarts: u64,
     last_error: Option<String>,
@@ -71,17 +71,17 @@ struct Noted {
 }
 
 impl Report {
-    /// Of a task that nobody supervises: for tests of a run alone.
+    /// Makes the report of a task without supervisor: for tests of a run alone.
     #[must_use]
     pub fn new(task: Task) -> Self {
         let up = metrics::gauge!("goodpon_task_up", "task" => task.name);
         let restarted = metrics::counter!("goodpon_task_restarts_total", "task" => task.name);
         up.set(1.0);
-        Self(Arc::new(Known {
+        Self(Arc::new(Reported {
             task,
             up,
             restarted,
-            state: Mutex::new(Noted {
+            progress: Mutex::new(Progress {
                 state: State::Running,
                 restarts: 0,
                 last_error: None,
@@ -90,14 +90,14 @@ impl Report {
         }))
     }
 
-    /// A round of the task's work is done, whether there was anything to do or not.
+    /// Reports that a round of the task's work is done, whether there was anything to do or not.
     pub fn ran(&self) {
-        self.noted().last_run = Some(Instant::now());
+        self.progress().last_run = Some(Instant::now());
     }
 
-    /// A round went wrong, and the task goes on by itself: it tries again. The task logs it where that helps.
+    /// Reports that a round went wrong and that the task tries again by itself. The task logs it where that helps.
     pub fn trouble(&self, error: &dyn Display) {
-        self.noted().last_error = Some(shortened(error.to_string()));
+        self.progress().last_error = Some(shortened(error.to_string()));
     }
 
     pub(crate) fn task(&self) -> Task {
@@ -109,34 +109,37 @@ impl Report {
             State::Running => 1.0,
             State::Resting | State::Failed | State::Ended => 0.0,
         });
-        self.noted().state = state;
+        self.progress().state = state;
     }
 
     pub(crate) fn restarted(&self) {
         self.0.restarted.increment(1);
-        self.noted().restarts += 1;
+        self.progress().restarts += 1;
         self.set_state(State::Running);
     }
 
     pub(crate) fn status(&self) -> TaskStatus {
-        let noted = self.noted();
+        let progress = self.progress();
         TaskStatus {
             name: self.0.task.name,
-            state: noted.state,
-            restarts: noted.restarts,
-            last_error: noted.last_error.clone(),
-            last_run: noted.last_run.map(|at| at.elapsed()),
+            state: progress.state,
+            restarts: progress.restarts,
+            last_error: progress.last_error.clone(),
+            last_run: progress.last_run.map(|at| at.elapsed()),
         }
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.0
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn shortened(mut text: String) -> String {
-    if text.len() > LONGEST_ERROR {
-        text.truncate(text.floor_char_boundary(LONGEST_ERROR));
+    if text.len() > MAX_ERROR_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         text.push('…');
     }
     text

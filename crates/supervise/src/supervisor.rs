@@ -1,4 +1,4 @@
-//! Runs the tasks, keeps their list and answers for their state.
+//! Runs the tasks, and keeps their list and their state.
 
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::task::{OnFailure, OnStop, Task};
 use crate::thread::{self, Thread};
 use crate::verdict::{Failure, Verdicts};
 
-/// Runs tasks, each as it states. Cheap to clone; all clones are one. Threads need no runtime, loops are spawned on the
-/// current one.
+/// Runs tasks, each as its [`Task`] states. Cheap to clone; all clones are one. Threads need no runtime, loops are
+/// spawned on the current one.
 #[derive(Clone)]
 pub struct Supervisor(Arc<Inner>);
 
@@ -39,7 +39,7 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// One without tasks.
+    /// Makes a supervisor without tasks.
     #[must_use]
     pub fn new() -> Self {
         static DESCRIBED: Once = Once::new();
@@ -119,7 +119,7 @@ impl Supervisor {
     /// whose task is waited for asks [`Self::stopping`] for the stop; one that ends by itself is ended by its owner.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The system gives no thread.
     pub fn spawn_thread(
         &self,
         task: Task,
@@ -136,13 +136,13 @@ impl Supervisor {
         Ok(thread)
     }
 
-    /// Turns true with the stop.
+    /// Returns a channel that turns true with the stop.
     #[must_use]
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.0.verdicts.stopping()
     }
 
-    /// Whether [`Self::stop`] was called.
+    /// Says that [`Self::stop`] was called.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.0.verdicts.is_stopping()
@@ -159,8 +159,8 @@ impl Supervisor {
     }
 
     /// Waits until every task that a stop waits for has ended, for `within` at most; then drops the loops that still run,
-    /// but for those that end by themselves. Names the tasks that were waited for in vain. To be called after
-    /// [`Self::stop`].
+    /// but for those that end by themselves. Returns the names of the tasks that were waited for in vain. To be called
+    /// after [`Self::stop`].
     pub async fn finish(&self, within: Duration) -> Vec<&'static str> {
         let deadline = Instant::now() + within;
         let mut waited_for = Vec::new();
@@ -186,18 +186,18 @@ impl Supervisor {
         late
     }
 
-    /// Waits until a task has failed whose failure ends the process, and says which and why: the first of them.
+    /// Waits for the first failure that ends the process, and returns it.
     pub async fn failed(&self) -> Failure {
         self.0.verdicts.failed().await
     }
 
-    /// The first failure that ends the process, if there was one.
+    /// Returns the first failure that ended the process, if there was one.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         self.0.verdicts.failure()
     }
 
-    /// How every task stands, in the order of their start.
+    /// Returns the state of every task, in the order of their start.
     #[must_use]
     pub fn statuses(&self) -> Vec<TaskStatus> {
         let tasks = self.tasks();

@@ -1,17 +1,16 @@
-//! What is stated of a task before it runs.
+//! Statements about a task before it runs: its name, and the meaning of its failure and of a stop.
 
 use std::time::Duration;
 
 /// The rest after the first failure; it doubles with each further one.
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// The longest rest after a failure.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+const MAX_REST: Duration = Duration::from_secs(60);
 
 /// A task that ran for this long before it failed begins anew with the first rest.
 const GOOD_RUN: Duration = Duration::from_secs(300);
 
-/// What the failure of a task means.
+/// The meaning of a task's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
     /// It is run anew after a rest of 1 s, which doubles with each failure up to 60 s, without end.
@@ -25,7 +24,7 @@ pub enum OnFailure {
     ExitAtOnce,
 }
 
-/// What a stop does with a task.
+/// The effect of a stop on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStop {
     /// It sees the stop and returns; it is waited for until the deadline, then cut off.
@@ -37,31 +36,31 @@ pub enum OnStop {
     LeaveAlone,
 }
 
-/// A task's name, and what its failure and a stop mean.
+/// A task's name, and the meaning of its failure and of a stop.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
     /// In snake case: the label `task` of its metrics, its name in `/readyz` and the log.
     pub name: &'static str,
-    /// What its failure means.
+    /// The meaning of its failure.
     pub on_failure: OnFailure,
-    /// What a stop does with it.
+    /// The effect of a stop on it.
     pub on_stop: OnStop,
 }
 
 impl Task {
-    /// A task that is run anew after a failure.
+    /// Makes a task that is run anew after a failure.
     #[must_use]
     pub const fn restart(name: &'static str) -> Self {
         Self::new(name, OnFailure::Restart)
     }
 
-    /// A task whose failure ends the process in an orderly way.
+    /// Makes a task whose failure ends the process in an orderly way.
     #[must_use]
     pub const fn exit(name: &'static str) -> Self {
         Self::new(name, OnFailure::Exit)
     }
 
-    /// A task whose failure ends the process in the same moment.
+    /// Makes a task whose failure ends the process in the same moment.
     #[must_use]
     pub const fn exit_at_once(name: &'static str) -> Self {
         Self::new(name, OnFailure::ExitAtOnce)
@@ -75,7 +74,7 @@ impl Task {
         }
     }
 
-    /// Its end is no failure and not the supervisor's matter ([`OnStop::LeaveAlone`]).
+    /// Makes its end no failure and not the supervisor's matter ([`OnStop::LeaveAlone`]).
     #[must_use]
     pub const fn ends_by_itself(self) -> Self {
         Self {
@@ -84,7 +83,7 @@ impl Task {
         }
     }
 
-    /// It is dropped at the stop, after all that is waited for ([`OnStop::Abort`]).
+    /// Has it dropped at the stop, after all that is waited for ([`OnStop::Abort`]).
     #[must_use]
     pub const fn dropped_at_stop(self) -> Self {
         Self {
@@ -94,19 +93,19 @@ impl Task {
     }
 }
 
-/// How long a task rests after each failure.
+/// The failures in a row of a task, from which the rest after the next one follows.
 #[derive(Default)]
 pub(crate) struct Rests(u32);
 
 impl Rests {
-    /// The rest after a failure that came when it had run for `ran`.
+    /// Returns the rest after a failure of a run that took `ran`.
     pub(crate) fn after(&mut self, ran: Duration) -> Duration {
         if ran >= GOOD_RUN {
             self.0 = 0;
         }
         let rest = FIRST_REST.saturating_mul(1 << self.0.min(16));
         self.0 = self.0.saturating_add(1);
-        rest.min(LONGEST_REST)
+        rest.min(MAX_REST)
     }
 }
 
@@ -127,6 +126,6 @@ mod tests {
     #[test]
     fn any_number_of_failures_is_counted() {
         let mut rests = Rests(u32::MAX);
-        assert_eq!(rests.after(Duration::ZERO), LONGEST_REST);
+        assert_eq!(rests.after(Duration::ZERO), MAX_REST);
     }
 }

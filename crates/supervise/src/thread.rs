@@ -1,4 +1,4 @@
-//! A thread of its own, for what blocks.
+//! A thread of its own, for a task that blocks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Thread {
     given_up: Arc<AtomicBool>,
 }
 
-/// Ends the rest of a thread after a failure.
+/// Ends the rest that a thread takes after a failure.
 pub(crate) struct Waker(std::thread::Thread);
 
 impl Waker {
@@ -50,8 +50,8 @@ impl Thread {
         Waker(self.handle.thread().clone())
     }
 
-    /// Waits until it has ended; it is not run anew. The owner says to the body first that it should return, such as by
-    /// closing the channel from which it takes its work.
+    /// Waits until it has ended; it is not run anew. Its owner makes the body return first, such as by closing the
+    /// channel from which it takes its work.
     pub fn join(self) {
         self.given_up.store(true, Ordering::Release);
         self.handle.thread().unpark();
@@ -84,7 +84,7 @@ fn run(
     }
 }
 
-/// Rests, unless `no_more` turns true: then it answers false at once.
+/// Rests. Returns false at once when `no_more` turns true.
 fn rested(rest: Duration, no_more: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     loop {
@@ -92,7 +92,7 @@ fn rested(rest: Duration, no_more: impl Fn() -> bool) -> bool {
             return false;
         }
         match rest.checked_sub(began.elapsed()) {
-            // Whoever makes it true wakes the thread.
+            // The thread is woken when it turns true: by the stop, or by its owner's `join`.
             Some(left) if !left.is_zero() => std::thread::park_timeout(left),
             _ => return true,
         }

@@ -10,12 +10,12 @@ use crate::report::{Report, State};
 use crate::task::{OnFailure, OnStop, Rests};
 use crate::{Ended, end_at_once};
 
-/// Why the process has to end: one line names the task and what became of it.
+/// The failure that ends the process. As text it is one line with the task and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The task that failed.
     pub task: &'static str,
-    /// Why.
+    /// The reason that the run gave, or the text of its panic.
     pub reason: String,
 }
 
@@ -41,7 +41,7 @@ impl Default for Verdicts {
 }
 
 impl Verdicts {
-    /// Turns true with the stop.
+    /// Returns a channel that turns true with the stop.
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
@@ -50,7 +50,7 @@ impl Verdicts {
         *self.stop.borrow()
     }
 
-    /// No run begins anew from now on.
+    /// Turns the stop true: no run begins anew from now on.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -69,12 +69,12 @@ impl Verdicts {
         }
     }
 
-    /// The first failure that ends the process, if there was one.
+    /// Returns the first failure that ends the process, if there was one.
     pub(crate) fn failure(&self) -> Option<Failure> {
         self.failed.borrow().clone()
     }
 
-    /// Notes how a run ended and says what follows.
+    /// Reports and logs the end of a run, and returns what follows from it.
     pub(crate) fn judge(
         &self,
         report: &Report,
@@ -137,13 +137,13 @@ impl Verdicts {
     }
 }
 
-/// What follows the end of a run.
+/// The consequence of the end of a run.
 pub(crate) enum Next {
     Over,
     AnewAfter(Duration),
 }
 
-/// The text of a panic. The hook has logged it with its place.
+/// The text of a panic. The panic hook has logged it with its line already.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use goodpon_supervise::{Failure, State, Supervisor, Task};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Longer than anything here may take.
+/// The longest time that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +77,7 @@ async fn what_cannot_be_made_anew_ends_the_process_when_it_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_failure_that_ends_the_process_is_told() {
+async fn the_first_failure_that_ends_the_process_is_reported() {
     let supervisor = Supervisor::new();
     supervisor.spawn(Task::exit("first"), |_, _| async {
         panic!("number {}", 1);
@@ -117,7 +117,7 @@ async fn what_ends_by_itself_may_return_and_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_until_its_deadline_and_names_who_is_late() {
+async fn a_stop_waits_until_its_deadline_and_names_tasks_that_are_late() {
     let supervisor = Supervisor::new();
     let dropped = Arc::new(());
     let held = Arc::downgrade(&dropped);

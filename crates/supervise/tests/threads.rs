@@ -1,4 +1,4 @@
-//! Threads under supervision. What ends the process is looked at from another one.
+//! Threads under supervision. A test that ends the process runs it as a child.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use goodpon_supervise::{State, Supervisor, Task, end_at_once};
 
-/// Longer than anything here may take.
+/// The longest time that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn a_thread_that_panics_is_run_anew() {
 }
 
 #[tokio::test]
-async fn a_thread_whose_panic_ends_the_process_is_told_of() {
+async fn a_thread_whose_panic_ends_the_process_is_reported() {
     let supervisor = Supervisor::new();
     let task = Task::exit("issuer");
     let thread = supervisor.spawn_thread(task, |_| panic!("on purpose"));
@@ -69,11 +69,11 @@ fn the_owner_of_a_thread_that_rests_does_not_wait_for_the_rest() {
     assert_eq!(supervisor.statuses()[0].state, State::Ended);
 }
 
-/// What the other process does, by the variable that names it.
+/// The variable that makes the child end itself, and in which way.
 const DEED: &str = "GOODPON_SUPERVISE_TEST_DEED";
 
 #[test]
-fn deed_of_another_process() {
+fn deed_of_the_child() {
     match std::env::var(DEED).as_deref() {
         Ok("panic") => {
             let task = Task::exit_at_once("writer");
@@ -95,7 +95,7 @@ fn what_ends_at_once_says_so_in_one_line() {
         ("call", "goodpon: ending at once: the disk failed"),
     ] {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "deed_of_another_process", "--nocapture"])
+            .args(["--exact", "deed_of_the_child", "--nocapture"])
             .env(DEED, deed)
             .output()
             .unwrap();

@@ -10,8 +10,8 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
 
-/// A buffer that a single huge line has made bigger than this is not kept.
-const KEPT_CAPACITY: usize = 16 * 1024;
+/// Bytes of a line's buffer: one that a huge line has made bigger is not kept.
+const MAX_KEPT_CAPACITY: usize = 16 * 1024;
 
 thread_local! {
     /// The line under construction and the date-time prefix of the last line, kept per thread.
@@ -43,7 +43,7 @@ where
         write_event(&mut scratch, (self.now)(), event);
         // A log line that cannot be written has nowhere else to be reported.
         let _ = self.writer.make_writer().write_all(&scratch.line);
-        if scratch.line.capacity() <= KEPT_CAPACITY {
+        if scratch.line.capacity() <= MAX_KEPT_CAPACITY {
             let _ = SCRATCH.try_with(|cell| cell.set(scratch));
         }
     }
@@ -68,7 +68,7 @@ fn write_event(scratch: &mut Scratch, now: SystemTime, event: &Event<'_>) {
     line.extend_from_slice(b"}\n");
 }
 
-/// RFC 3339 in UTC with microseconds. Calendar arithmetic is done once a second, not once a line.
+/// Writes times as RFC 3339 in UTC with microseconds. Calendar arithmetic is done once a second, not once a line.
 #[derive(Default)]
 struct Clock {
     second: Option<u64>,
@@ -164,7 +164,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// Escapes what is formatted through it, so that it may stand within a JSON string.
+/// Escapes text that is formatted through it, so that it may stand within a JSON string.
 struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Escaped<'_> {
@@ -184,7 +184,7 @@ fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Everything that needs no escape is copied in runs, which is nearly always the whole text.
+/// Escapes a text. Bytes that need no escape are copied in runs, which is nearly always the whole text.
 fn escape(line: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();

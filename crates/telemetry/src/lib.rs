@@ -1,9 +1,9 @@
-//! How a running Goodpon is seen: log lines on stderr and Prometheus metrics.
+//! Log lines on stderr and Prometheus metrics.
 //!
-//! Everything else in the workspace speaks to the `tracing` and `metrics` facades; this crate
-//! installs what listens to them, once per process. A request pays for making its line only: a line is never waited for,
-//! and one that does not fit into the queue is dropped and counted. Nothing here knows coupons, and nothing is sent
-//! anywhere: metrics are rendered when they are asked for.
+//! All other crates use the facades `tracing` and `metrics`; this crate installs the subscriber and the recorder behind
+//! them, once per process. A request pays for making its line only: no request waits for a line, and a line that does
+//! not fit into the queue is dropped and counted. The crate knows nothing of coupons and sends nothing: metrics are
+//! rendered when they are asked for.
 
 mod json;
 pub mod logs;

@@ -17,14 +17,14 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::json::JsonLines;
 
-/// Lines that may wait for the writing thread: some 12 MB of access log at the most.
+/// Lines that may wait for the writing thread: some 12 MB of access log at most.
 const QUEUED_LINES: usize = 32_768;
 
-/// How long the writing thread rests after a batch. Without the rest it would be woken, and make
-/// a system call, for every single line; with it a line waits this long at the most.
+/// The rest of the writing thread after a batch. Without it the thread would be woken, and make a system call, for every
+/// single line; with it a line waits this long at most.
 const REST: Duration = Duration::from_millis(5);
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Text when stderr is a terminal, JSON otherwise.
@@ -33,7 +33,7 @@ pub enum Format {
     /// One flat JSON object a line: `timestamp` (RFC 3339, UTC, microseconds), `level`, `target`,
     /// `message`, then the event's own fields, which must not use those four names.
     Json,
-    /// For reading; coloured when stderr is a terminal and `NO_COLOR` is not set.
+    /// Text for people; coloured when stderr is a terminal and `NO_COLOR` is not set.
     Text,
 }
 
@@ -50,7 +50,7 @@ impl FromStr for Format {
     }
 }
 
-/// Why logging could not be set up.
+/// A reason for which logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name of a format that does not exist.
@@ -61,7 +61,7 @@ pub enum Error {
     Filter {
         /// The filter as it was given.
         filter: String,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
     /// This process has a `tracing` subscriber already.
@@ -69,8 +69,7 @@ pub enum Error {
     Installed,
 }
 
-/// What levels are logged: a level (`info`), or directives of
-/// [`EnvFilter`] such as `info,goodpon_http=debug`.
+/// The levels that are logged: one level (`info`), or directives of [`EnvFilter`] such as `info,goodpon_http=debug`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
 
@@ -108,9 +107,8 @@ impl Filter {
     }
 }
 
-/// Keeps logging alive. Dropping it writes out what is queued (for a second at the most, should
-/// stderr be blocked); lines after that are lost. Hold it in `main` to the very end, and leave
-/// `main` by returning: `std::process::exit` runs no drop.
+/// Keeps logging alive. Dropping it writes the queued lines out (for a second at most, should stderr be blocked); later
+/// lines are lost. Hold it in `main` to the very end, and leave `main` by returning: `std::process::exit` runs no drop.
 #[must_use = "dropping it ends logging"]
 #[derive(Debug)]
 pub struct Logs {
@@ -126,7 +124,7 @@ impl Logs {
     }
 }
 
-/// How many lines were dropped because stderr was not read fast enough.
+/// Counts the lines that were dropped because stderr was not read fast enough.
 #[derive(Clone, Debug)]
 pub struct DroppedLines(ErrorCounter);
 
@@ -181,7 +179,7 @@ impl FormatTime for Stamp {
     }
 }
 
-/// A bounded, lossy queue in front of `sink` and the thread that empties it.
+/// Makes a bounded, lossy queue in front of `sink`, and the thread that empties it.
 pub(crate) fn queue(sink: impl Write + Send + 'static, lines: usize) -> (NonBlocking, Logs) {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)

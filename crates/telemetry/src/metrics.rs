@@ -14,7 +14,7 @@ const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The histogram of how many writes share one commit, and its bounds.
+/// The histogram of the writes that share one commit.
 const BATCH_SIZE: &str = "goodpon_writer_batch_size";
 const WRITES: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
@@ -23,7 +23,7 @@ const WRITES: [f64; 11] = [
 /// Samples of histograms pile up between two upkeeps, at 8 bytes each.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why metrics could not be set up.
+/// A reason for which metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The recorder could not be built or the process has one already.
@@ -44,13 +44,11 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Installs the recorder for the whole process. To be called before anything keeps a handle of a
-/// metric: a handle made earlier counts nothing. Somebody must then run
-/// [`Metrics::upkeep_forever`].
+/// Installs the recorder for the whole process. To be called before anything keeps a handle of a metric: a handle made
+/// earlier counts nothing. [`Metrics::upkeep_forever`] must run from then on.
 ///
-/// `version` becomes the label of `goodpon_build_info`; `started` is when the process did;
-/// `dropped_lines` is
-/// [`crate::logs::Logs::dropped_lines`].
+/// `version` becomes the label of `goodpon_build_info`; `started` is the time when the process started; `dropped_lines`
+/// is [`crate::logs::Logs::dropped_lines`].
 ///
 /// # Errors
 ///
@@ -84,7 +82,7 @@ fn build(
 }
 
 impl Metrics {
-    /// Everything counted so far, in Prometheus' text format (`text/plain; version=0.0.4`).
+    /// Renders all metrics in Prometheus' text format (`text/plain; version=0.0.4`).
     #[must_use]
     pub fn render(&self) -> String {
         self.process.observe();
@@ -109,7 +107,7 @@ impl Metrics {
     }
 }
 
-/// What the process looks like from outside, read when metrics are rendered.
+/// Figures of the process that the system keeps, read when metrics are rendered.
 #[derive(Clone)]
 struct Process {
     resident: Gauge,
@@ -161,7 +159,7 @@ impl Process {
     }
 }
 
-/// From `/proc`, where there is one.
+/// Reads the resident memory from `/proc`, where there is one.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

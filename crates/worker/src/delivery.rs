@@ -1,4 +1,4 @@
-//! Entries of a queue are handed to the outside, several at a time, shared out so that no sender's entries hold those of
+//! Hands the entries of a queue to the outside, several at a time, shared out so that no sender's entries hold those of
 //! others up for long. Mail is its first user.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,80 +13,82 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-/// How soon a new entry is noticed.
+/// The pause between two looks into the queue: a new entry waits this long at most.
 pub(crate) const POLL: Duration = Duration::from_secs(1);
 
-/// How many entries are under way at a time.
-const UNDER_WAY: usize = 8;
+/// Entries under way at a time.
+const MAX_UNDER_WAY: usize = 8;
 
-/// How many of them may go to one destination: a server that takes its time leaves the other places to others.
-const UNDER_WAY_TO_ONE_DESTINATION: usize = 4;
+/// Entries under way to one destination: a server that takes its time leaves the rest to other destinations.
+const MAX_TO_ONE_DESTINATION: usize = 4;
 
-/// How many of them may come from one origin, to however many destinations.
-const UNDER_WAY_FROM_ONE_ORIGIN: usize = 6;
+/// Entries under way from one origin, to any destinations.
+const MAX_FROM_ONE_ORIGIN: usize = 6;
 
-/// How many entries a look into the queue takes out, the oldest: origins take turns among them. They may be begun until
-/// the next look, which is due after [`POLL`]: by then others may come first, or another process may deliver.
-const TAKEN: usize = 1024;
+/// Entries that one look into the queue reads, the oldest: origins take turns among them. They may be begun until the
+/// next look, which is due after [`POLL`]: by then others may come first, or another process may deliver.
+const MAX_READ: usize = 1024;
 
-/// How often it is measured how much waits.
+/// The interval at which the backlog is measured.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
-/// A queue of one kind of entries, and the way out for them. An entry is delivered at least once: where a process ends
-/// between the handing over and the note of it, it goes out again.
+/// A queue of one kind of entries, and their delivery. An entry is delivered at least once: where a process ends between
+/// the delivery and the note of it, it goes out again.
 #[async_trait]
 pub(crate) trait Queue: Send + Sync + 'static {
-    /// What is delivered.
+    /// The thing that is delivered.
     type Entry: Send + Sync + 'static;
-    /// What an entry is called in the log.
+    /// The word for an entry in the log.
     const ENTRY: &'static str;
     /// The names of its metrics.
     const METRICS: Metrics;
 
-    /// Tells entries apart.
+    /// Returns the number that no other entry has.
     fn id(entry: &Self::Entry) -> i64;
-    /// Whose it is: origins take turns. Entries without one take turns as one.
+    /// Returns the sender of an entry: origins take turns. Entries without one take turns as one origin.
     fn origin(entry: &Self::Entry) -> Option<&str>;
-    /// Where it goes.
+    /// Returns the receiver of an entry.
     fn destination(entry: &Self::Entry) -> String;
 
-    /// Up to `limit` entries that are due, oldest first.
+    /// Reads up to `limit` entries that are due, oldest first.
     async fn due(&self, limit: usize) -> StoreResult<Vec<Self::Entry>>;
-    /// How much is due.
+    /// Counts the entries that are due, and reads since when the oldest is.
     async fn backlog(&self) -> StoreResult<Backlog>;
-    /// The present instant.
+    /// Reads the clock.
     fn now(&self) -> Timestamp;
-    /// Hands one over and notes what came of it, as the label `outcome` of its metric; one that fails is due again later.
+    /// Hands an entry over and stores the outcome. Returns it as the label `outcome` of the metric; an entry that fails is
+    /// due again later.
     async fn deliver(&self, entry: &Self::Entry) -> StoreResult<&'static str>;
 }
 
 /// The names of a queue's metrics.
 pub(crate) struct Metrics {
-    /// Counts tries, by what came of them.
+    /// Counts tries, by their outcomes.
     pub(crate) deliveries: &'static str,
-    /// How many entries are due.
+    /// Measures the entries that are due.
     pub(crate) due: &'static str,
-    /// How long, in seconds, the entry is due that waits longest.
+    /// Measures the seconds for which the entry is due that waits longest.
     pub(crate) oldest: &'static str,
 }
 
-/// Delivers what is due of `queue` until `stop` is true or its sender gone, and then finishes what is under way, which the
-/// time limit of a conversation bounds.
+/// Delivers the entries of `queue` that are due until `stop` is true or its sender gone. Then it finishes those under
+/// way, which the time limit of a conversation bounds.
 pub(crate) async fn run<Q: Queue>(queue: Q, report: Report, stop: watch::Receiver<bool>) -> Ended {
     Deliveries::new(queue).run(&report, stop).await;
     Ok(())
 }
 
-pub(crate) fn could_not_be_read(entry: &'static str, error: &StoreError) {
+pub(crate) fn log_unreadable(entry: &'static str, error: &StoreError) {
     tracing::warn!(entry, %error, "a queue could not be read, to be tried again");
 }
 
 /// The deliveries of one process.
 struct Deliveries<Q: Queue> {
     queue: Arc<Q>,
-    taken: VecDeque<Arc<Q::Entry>>,
-    taken_at: Instant,
-    /// The origin of the entry that was begun last: that behind it is next.
+    /// Entries of the last look that are not begun yet, in turns.
+    waiting: VecDeque<Arc<Q::Entry>>,
+    looked_at: Instant,
+    /// The origin of the entry that was begun last: the origin behind it is next.
     last: Option<String>,
     running: JoinSet<StoreResult<&'static str>>,
     under_way: HashMap<Id, Arc<Q::Entry>>,
@@ -97,8 +99,8 @@ impl<Q: Queue> Deliveries<Q> {
     fn new(queue: Q) -> Self {
         Self {
             queue: Arc::new(queue),
-            taken: VecDeque::new(),
-            taken_at: Instant::now(),
+            waiting: VecDeque::new(),
+            looked_at: Instant::now(),
             last: None,
             running: JoinSet::new(),
             under_way: HashMap::new(),
@@ -108,11 +110,11 @@ impl<Q: Queue> Deliveries<Q> {
 
     async fn run(mut self, report: &Report, mut stop: watch::Receiver<bool>) {
         loop {
-            match self.begin_what_is_due().await {
+            match self.begin_due().await {
                 Ok(()) => report.ran(),
                 Err(error) => {
                     report.trouble(&error);
-                    could_not_be_read(Q::ENTRY, &error);
+                    log_unreadable(Q::ENTRY, &error);
                 }
             }
             self.measure().await;
@@ -128,17 +130,17 @@ impl<Q: Queue> Deliveries<Q> {
         }
     }
 
-    async fn begin_what_is_due(&mut self) -> StoreResult<()> {
-        if self.taken_at.elapsed() < POLL {
-            self.begin_what_was_taken();
+    async fn begin_due(&mut self) -> StoreResult<()> {
+        if self.looked_at.elapsed() < POLL {
+            self.begin_waiting();
         }
-        if self.under_way.len() < UNDER_WAY {
-            let taken_at = Instant::now();
-            let due = self.queue.due(TAKEN + self.under_way.len()).await?;
+        if self.under_way.len() < MAX_UNDER_WAY {
+            let looked_at = Instant::now();
+            let due = self.queue.due(MAX_READ + self.under_way.len()).await?;
             let due = due.into_iter().filter(|entry| !self.has(Q::id(entry)));
-            self.taken = in_turns::<Q>(due.map(Arc::new), self.last.as_deref());
-            self.taken_at = taken_at;
-            self.begin_what_was_taken();
+            self.waiting = in_turns::<Q>(due.map(Arc::new), self.last.as_deref());
+            self.looked_at = looked_at;
+            self.begin_waiting();
         }
         Ok(())
     }
@@ -147,28 +149,24 @@ impl<Q: Queue> Deliveries<Q> {
         self.under_way.values().any(|other| Q::id(other) == id)
     }
 
-    fn begin_what_was_taken(&mut self) {
-        while self.under_way.len() < UNDER_WAY {
-            let next = self
-                .taken
-                .iter()
-                .position(|entry| self.has_place_for(entry));
-            let Some(entry) = next.and_then(|index| self.taken.remove(index)) else {
+    fn begin_waiting(&mut self) {
+        while self.under_way.len() < MAX_UNDER_WAY {
+            let next = self.waiting.iter().position(|entry| self.may_begin(entry));
+            let Some(entry) = next.and_then(|index| self.waiting.remove(index)) else {
                 return;
             };
             self.begin(entry);
         }
     }
 
-    fn has_place_for(&self, entry: &Q::Entry) -> bool {
+    fn may_begin(&self, entry: &Q::Entry) -> bool {
         let under_way = |is_like: &dyn Fn(&Q::Entry) -> bool| {
             let all = self.under_way.values();
             all.filter(|other| is_like(other)).count()
         };
         let (origin, destination) = (Q::origin(entry), Q::destination(entry));
-        under_way(&|other| Q::origin(other) == origin) < UNDER_WAY_FROM_ONE_ORIGIN
-            && under_way(&|other| Q::destination(other) == destination)
-                < UNDER_WAY_TO_ONE_DESTINATION
+        under_way(&|other| Q::origin(other) == origin) < MAX_FROM_ONE_ORIGIN
+            && under_way(&|other| Q::destination(other) == destination) < MAX_TO_ONE_DESTINATION
     }
 
     fn begin(&mut self, entry: Arc<Q::Entry>) {
@@ -213,13 +211,13 @@ impl<Q: Queue> Deliveries<Q> {
                 metrics::gauge!(Q::METRICS.oldest)
                     .set(waits.map_or(0.0, |waits| waits.as_secs_f64().max(0.0)));
             }
-            Err(error) => could_not_be_read(Q::ENTRY, &error),
+            Err(error) => log_unreadable(Q::ENTRY, &error),
         }
     }
 }
 
-/// First the oldest entry of each origin, in the order of the origins' names, which begins behind `last` and comes
-/// round; then the second of each, and so on: however many one of them sent, another's first comes before its second.
+/// Puts first the oldest entry of each origin, in the order of the origins' names, beginning behind `last`; then the
+/// second of each, and so on: however many entries one origin has, the first of another comes before its second.
 fn in_turns<Q: Queue>(
     due: impl Iterator<Item = Arc<Q::Entry>>,
     last: Option<&str>,

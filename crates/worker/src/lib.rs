@@ -1,8 +1,8 @@
-//! What Goodpon does by itself, beside the requests: what is due by the clock ([`upkeep`]) and mail delivery
+//! The work that Goodpon does by itself, beside the requests: upkeep by the clock ([`upkeep`]) and the delivery of mail
 //! ([`mail`]).
 //!
 //! Upkeep goes in small batches with a pause as long as the batch took, 1 s at most, so that live requests get their
-//! share of the store. What a stop, a crash or an error leaves undone, the next round does. Mail goes out at least once.
+//! share of the store. The next round does what a stop, a crash or an error leaves undone. Mail goes out at least once.
 //! Nothing is kept in memory that a restart would miss, nothing is decided that the domain decides, and everything is
 //! reached through ports.
 
@@ -18,7 +18,7 @@ use goodpon_application::{App, ports::MailTransport};
 use goodpon_supervise::{Supervisor, Task};
 
 /// Starts every loop on the current runtime, under the supervisor. Without a `transport` mails are left to the
-/// mailbox, for `goodpon mailbox` to print. `sweep_interval` is the time between two looks for what has expired.
+/// mailbox, for `goodpon mailbox` to print. `sweep_interval` is the time between two looks for expired records.
 pub fn start(
     app: &Arc<App>,
     transport: Option<Arc<dyn MailTransport>>,

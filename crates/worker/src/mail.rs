@@ -1,5 +1,5 @@
-//! Mail delivery: what waits in the outbox goes out, none is lost while the mail server is down;
-//! without a mail server it is left to the mailbox.
+//! Mail delivery: mails of the outbox go out, and none is lost while the mail server is down; without a mail server they
+//! are left to the mailbox.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use goodpon_supervise::{Ended, Report};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::delivery::{self, Metrics, POLL, Queue, could_not_be_read};
+use crate::delivery::{self, Metrics, POLL, Queue, log_unreadable};
 use crate::repeat::repeat;
 
-/// Where no conversation is held, several are settled at a time.
-const LEFT: usize = 100;
+/// Mails that one transaction leaves to the mailbox.
+const LEFT_AT_A_TIME: usize = 100;
 
-/// Delivers what is due until `stop` is true, and then finishes what is under way. A mail whose delivery is cut off by
-/// the end of the process goes out again at the next start: at least once, hardly ever twice. Without a `transport`,
-/// what is due is left to the mailbox for good.
+/// Delivers the mails that are due until `stop` is true, and then finishes those under way. A mail whose delivery is cut
+/// off by the end of the process goes out again at the next start: at least once, hardly ever twice. Without a
+/// `transport`, the mails that are due are left to the mailbox for good.
 pub async fn run(
     app: Arc<App>,
     transport: Option<Arc<dyn MailTransport>>,
@@ -29,8 +29,8 @@ pub async fn run(
     stop: watch::Receiver<bool>,
 ) -> Ended {
     let Some(transport) = transport else {
-        let leave = || async { mail::leave_to_mailbox(&app, LEFT).await };
-        let failed = |error| could_not_be_read(Mails::ENTRY, &error);
+        let leave = || async { mail::leave_to_mailbox(&app, LEFT_AT_A_TIME).await };
+        let failed = |error| log_unreadable(Mails::ENTRY, &error);
         repeat(POLL, &report, stop, leave, failed).await;
         return Ok(());
     };
@@ -93,12 +93,12 @@ impl Queue for Mails {
 fn describe() {
     metrics::describe_counter!(
         Mails::METRICS.deliveries,
-        "Tries to hand a mail to the mail server, by what came of them: sent, delayed (to be tried again), given_up"
+        "Tries to hand a mail to the mail server, by outcome: sent, delayed (to be tried again), given_up"
     );
     metrics::describe_gauge!(Mails::METRICS.due, "Mails that are due to be sent");
     metrics::describe_gauge!(
         Mails::METRICS.oldest,
         metrics::Unit::Seconds,
-        "How long the mail is due that waits longest"
+        "Time for which the mail is due that waits longest"
     );
 }

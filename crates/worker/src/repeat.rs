@@ -8,11 +8,11 @@ use goodpon_supervise::Report;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The longest pause between two batches.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Bounds the pause between two batches.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Calls `batch` until it answers 0 (nothing more is due) or fails, rests for `every`, and begins again;
-/// ends as soon as `stop` is true, between two batches. A failure is told to `failed` and tried again after the rest.
+/// Calls `batch` until it returns 0 (nothing more is due) or fails, rests for `every`, and begins again; ends as soon as
+/// `stop` is true, between two batches. Calls `failed` with a failure, and tries again after the rest.
 ///
 /// After each batch it pauses for as long as the batch took: live requests get at least half of the store.
 pub(crate) async fn repeat<F>(
@@ -39,7 +39,7 @@ pub(crate) async fn repeat<F>(
                     break;
                 }
             }
-            if stopped_within(began.elapsed().min(LONGEST_PAUSE), &mut stop).await {
+            if stopped_within(began.elapsed().min(MAX_PAUSE), &mut stop).await {
                 return;
             }
         }
@@ -49,7 +49,7 @@ pub(crate) async fn repeat<F>(
     }
 }
 
-/// Waits for `time`, or until `stop` is true or its sender gone: then it answers true, at once.
+/// Waits for `time`. Returns true at once when `stop` is true or its sender gone.
 pub(crate) async fn stopped_within(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         biased;
@@ -74,7 +74,7 @@ mod tests {
         Report::new(Task::restart("test"))
     }
 
-    /// What batches answer, one after the other; the sender says stop when there is no further one.
+    /// Runs batches with these answers, one after the other, and then stops. Returns when each began, and the failures.
     async fn moments(
         answers: Vec<StoreResult<usize>>,
         takes: Duration,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_told_and_tried_again_after_the_rest() {
+    async fn a_failure_is_reported_and_tried_again_after_the_rest() {
         let down = StoreError::Unavailable {
             reason: "down".into(),
             may_have_happened: false,

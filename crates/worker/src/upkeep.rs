@@ -1,4 +1,4 @@
-//! What becomes due by the clock: expiry, the discard of coupons, and clean-up (contract §3, Expiry; §5).
+//! Upkeep by the clock: expiry, the discard of coupons, and clean-up (contract §3, Expiry; §5).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::sync::watch;
 
 use crate::repeat::repeat;
 
-/// Rows a batch changes at the most: a few milliseconds of the store's only writer.
-const BATCH: usize = 200;
+/// Rows that a batch changes at most: a few milliseconds of the store's only writer.
+const MAX_BATCH: usize = 200;
 
-/// A merchant who discards a template is watching, so its coupons follow sooner than the clock's.
+/// The interval of discards, shorter than that of expiry: a merchant who discards a template is watching.
 const DISCARD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One kind of work that is done by schedule.
+/// One kind of upkeep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
     /// Templates past their end become EXPIRED.
@@ -29,7 +29,7 @@ pub enum Sweep {
 }
 
 impl Sweep {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 4] = [
         Self::ExpireTemplates,
         Self::ExpireCoupons,
@@ -37,7 +37,7 @@ impl Sweep {
         Self::CleanUp,
     ];
 
-    /// Its name in logs, and the label `kind` of its metrics.
+    /// Returns its name in logs, which is the label `kind` of its metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,16 +57,16 @@ impl Sweep {
 
     async fn batch(self, upkeep: &dyn Upkeep) -> StoreResult<usize> {
         match self {
-            Self::ExpireTemplates => upkeep.expire_templates(BATCH).await,
-            Self::ExpireCoupons => upkeep.expire_coupons(BATCH).await,
-            Self::DiscardCoupons => upkeep.discard_coupons(BATCH).await,
-            Self::CleanUp => upkeep.clean_up(BATCH).await,
+            Self::ExpireTemplates => upkeep.expire_templates(MAX_BATCH).await,
+            Self::ExpireCoupons => upkeep.expire_coupons(MAX_BATCH).await,
+            Self::DiscardCoupons => upkeep.discard_coupons(MAX_BATCH).await,
+            Self::CleanUp => upkeep.clean_up(MAX_BATCH).await,
         }
     }
 }
 
-/// Does one kind of work, in small batches, every `sweep_interval` (discards every second) until `stop` is true.
-/// What a stop, a crash or an error leaves undone, the next round does.
+/// Does one kind of upkeep, in small batches, every `sweep_interval` (discards every second) until `stop` is true.
+/// The next round does what a stop, a crash or an error leaves undone.
 pub async fn run(
     upkeep: Arc<dyn Upkeep>,
     sweep: Sweep,
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers 0 to all and notes which call came when.
+    /// Returns 0 to all calls, and records each with its second.
     struct Idle {
         began: Instant,
         calls: Mutex<Vec<(u64, &'static str, usize)>>,
@@ -171,7 +171,7 @@ mod tests {
             assert!(supervisor.finish(interval).await.is_empty());
             let expected: Vec<_> = seconds
                 .into_iter()
-                .map(|second| (second, sweep.name(), BATCH))
+                .map(|second| (second, sweep.name(), MAX_BATCH))
                 .collect();
             assert_eq!(*idle.calls.lock().unwrap(), expected);
         }
