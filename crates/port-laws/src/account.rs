@@ -44,7 +44,7 @@ async fn verify(world: &World, token: [u8; 32]) -> Result<AccountId, VerifyRefus
     verified.map(|account| account.id)
 }
 
-/// An address is taken once it is verified, however its letters are written, and shown as it was typed.
+/// An address is taken once it is verified, in whatever case it is written, and is shown as it was typed.
 pub async fn addresses_are_unique_without_regard_to_case(world: &World) {
     let typed = format!("Mixed.Case+{}@Example.COM", unique());
     let key = EmailKey::of(&typed);
@@ -116,8 +116,8 @@ pub async fn sign_up_is_all_or_nothing(world: &World) {
     );
 }
 
-/// A second sign-up with an address that is not verified yet takes the place of the first: all that they
-/// had is void, and their day begins anew.
+/// A second sign-up with an address that is not verified yet takes the place of the first: tokens and password of the
+/// first are void, and the day for verifying begins anew.
 pub async fn a_sign_up_takes_the_place_of_an_unverified_one(world: &World) {
     let (first, void) = world.unverified().await;
     world.clock.advance(SignedDuration::from_hours(23));
@@ -153,8 +153,8 @@ pub async fn a_sign_up_takes_the_place_of_an_unverified_one(world: &World) {
     assert_eq!(verify(world, token).await, Ok(first.id));
 }
 
-/// Of sign-ups with one address at once all come to one account, and the last of them counts as a whole. No more of them
-/// go through than the address may be sent mails.
+/// Sign-ups with one address at once make one account, and the last of them counts as a whole. No more of them go through
+/// than the address may be sent mails.
 pub async fn of_sign_ups_at_once_one_is_left(world: &World) {
     let address = format!("race-{}@example.com", unique());
     let results = at_once(world, 32, |world, number| {
@@ -200,8 +200,8 @@ pub async fn of_sign_ups_at_once_one_is_left(world: &World) {
     assert_eq!(verified, 1);
 }
 
-/// A token verifies the sign-up it was mailed for, or another sign-up was first and voids it: nobody is verified with
-/// another's password.
+/// A token verifies the sign-up that it was mailed for, unless another sign-up was first and voids it: nobody is verified
+/// with another's password.
 pub async fn a_sign_up_and_a_verification_at_once_do_not_mix(world: &World) {
     for _ in 0..16 {
         let (first, token) = world.unverified().await;
@@ -229,7 +229,7 @@ pub async fn a_sign_up_and_a_verification_at_once_do_not_mix(world: &World) {
     }
 }
 
-/// A token verifies once, however often it is tried at once, and says so for a day.
+/// A token verifies once, however often it is tried at once, and is answered as spent for a day.
 pub async fn a_token_is_spent_once(world: &World) {
     let (account, token) = world.unverified().await;
     let results = at_once(world, 64, move |world, _| async move {
@@ -291,8 +291,9 @@ pub async fn a_verification_may_set_a_password(world: &World) {
     assert_eq!(found, Some((expected, "set".into())));
 }
 
-/// So many passwords are tried with a token, and no more at once; it verifies all the same.
-pub async fn a_token_bears_a_bounded_number_of_passwords(world: &World) {
+/// A token allows a bounded number of tries with a password, also of tries at once; without a password it verifies
+/// nevertheless.
+pub async fn a_token_allows_a_bounded_number_of_passwords(world: &World) {
     let (account, token) = world.unverified().await;
     let key = EmailKey::of(&account.email);
     let found = world.stores.accounts.find_by_email(&key).await.unwrap();
@@ -314,7 +315,7 @@ pub async fn a_token_bears_a_bounded_number_of_passwords(world: &World) {
     assert_eq!(spent, Err(TryRefusal::Verify(VerifyRefusal::Spent)));
 }
 
-/// A generation is given once: the first draw counts.
+/// An account gets a generation once: the first draw counts.
 pub async fn a_generation_that_is_there_stays(world: &World) {
     let (account, _) = world.unverified().await;
     let drawn = world
@@ -480,7 +481,7 @@ pub async fn a_renewal_voids_the_token_before(world: &World) {
     assert_eq!(verify(world, third).await, Ok(account.id));
 }
 
-/// Where there is nothing to verify, no token and no mail come into being.
+/// Where there is nothing to verify, no token and no mail are made.
 pub async fn a_renewal_is_refused_without_a_trace(world: &World) {
     let verified = world.account().await;
     let unknown = format!("nobody-{}@example.com", unique());

@@ -1,4 +1,5 @@
-//! Laws of [`goodpon_application::ports::Health`], and that any mix of actions adds up (design: what must hold, always).
+//! Laws of [`goodpon_application::ports::Health`], and the law that any mix of actions adds up (ARCHITECTURE.md, what
+//! must always hold).
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,7 +30,7 @@ const STEPS: usize = 40;
 const USERS: usize = 10;
 const ORDERS: [&str; 2] = ["o", "p"];
 
-/// All that the store needs answers, and a store that nobody used is right.
+/// Every server that the store needs answers, and the audit finds nothing in a fresh store.
 pub async fn every_dependency_answers(world: &World) {
     let dependencies = world.stores.health.check().await;
     assert!(!dependencies.is_empty());
@@ -39,14 +40,14 @@ pub async fn every_dependency_answers(world: &World) {
     world.audited().await;
 }
 
-/// What the actors of one run share.
+/// The things that the actors of one run share.
 struct Stage {
     shop: Shop,
     templates: Vec<TemplateId>,
-    /// The one that is discarded midway.
+    /// The template that is discarded midway.
     doomed: TemplateId,
     discarded_by: Mutex<Option<Timestamp>>,
-    /// Part of every key, so that runs do not meet.
+    /// Part of every key, so that runs do not use each other's.
     salt: [u8; 16],
     coupons: Mutex<Vec<(CouponId, String)>>,
     issued: AtomicUsize,
@@ -86,8 +87,8 @@ impl Stage {
         }
     }
 
-    /// What the mix must have in it, however chance and the time of its writing fall: a coupon for the discard,
-    /// and one that is redeemed and cancelled, of users whom the actors leave alone.
+    /// Adds to the mix what chance may leave out: a coupon for the discard, and one that is redeemed and cancelled, of
+    /// users whom the actors leave alone.
     async fn set_sure(&self, world: &World) {
         let users = sure_users();
         world.issued(&self.shop, self.doomed, &users[0]).await;
@@ -101,7 +102,7 @@ impl Stage {
         self.cancelled.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A key for what is asked, the same for two actors that ask the same; or none.
+    /// Returns a key for a request, the same for two actors that ask the same; or none.
     fn key<T>(&self, choices: &mut Choices, asked: impl Hash) -> Option<Idempotency<T>> {
         let slot = choices.below(4);
         let mut hasher = DefaultHasher::new();
@@ -205,7 +206,7 @@ fn sure_users() -> [String; 2] {
     ["sure-of-a-discard", "sure-of-a-cancellation"].map(String::from)
 }
 
-/// Counts a request that went through now. One that is replayed, or that meets itself, does nothing.
+/// Counts a request that went through now; replays and requests that met themselves do not count.
 fn note<T, R>(outcome: Outcome<Result<T, R>>, count: &AtomicUsize) {
     match outcome {
         Outcome::Ran(Ok(_)) => {
@@ -216,7 +217,7 @@ fn note<T, R>(outcome: Outcome<Result<T, R>>, count: &AtomicUsize) {
     }
 }
 
-/// The state after an action; none of the others is possible.
+/// Returns the state after an action, and panics at an impossible one.
 fn after(state: Option<CouponStatus>, entry: &HistoryEntry) -> CouponStatus {
     use CouponStatus::{Discarded, Expired, Issued, Redeemed};
     match (state, entry.action) {

@@ -32,8 +32,8 @@ async fn discard(world: &World, shop: &Shop, id: TemplateId, reason: &str) {
     discarded.expect("an issuable template can be discarded");
 }
 
-/// The figures are the domain's, and the coupon leaves the hand with one entry.
-pub async fn a_redemption_tells_its_figures(world: &World) {
+/// A redemption returns the domain's figures, and the coupon is in hand no more, with one entry.
+pub async fn a_redemption_returns_its_figures(world: &World) {
     let shop = world.shop().await;
     let percentage = Discount::Percentage {
         percent: 15,
@@ -186,8 +186,8 @@ pub async fn one_of_many_redemptions_of_a_coupon_wins(world: &World) {
         .into_iter()
         .filter_map(|one| one.order_id)
         .collect();
-    let told = won.into_iter().next().unwrap().unwrap().order_id;
-    assert_eq!(orders, [told], "the order that was told");
+    let answered = won.into_iter().next().unwrap().unwrap().order_id;
+    assert_eq!(orders, [answered], "the order of the answer");
     world.audited().await;
 }
 
@@ -217,7 +217,7 @@ pub async fn one_of_many_cancellations_wins(world: &World) {
     world.audited().await;
 }
 
-/// Every refusal is told before those that stand behind it in the contract.
+/// Every refusal goes before those that stand behind it in the contract.
 pub async fn redemption_is_refused_in_order(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let mut terms = world.limited(Limit::RedeemCount(1));
@@ -304,7 +304,7 @@ pub async fn redemption_is_refused_in_order(world: &World) {
     world.audited().await;
 }
 
-/// Every refusal is told before those that stand behind it in the contract; order ids compare byte for byte.
+/// Every refusal goes before those that stand behind it in the contract; order ids compare byte for byte.
 pub async fn cancellation_is_refused_in_order(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let id = world.published(&shop, world.terms()).await;
@@ -454,8 +454,8 @@ pub async fn cancellation_after_the_end(world: &World) {
     world.audited().await;
 }
 
-/// A user's coupons of one merchant, with their templates, whatever the same user has elsewhere.
-pub async fn held_tells_this_merchants_coupons_only(world: &World) {
+/// `held` returns a user's coupons of one merchant, with their templates, whatever the same user has elsewhere.
+pub async fn held_returns_this_merchants_coupons_only(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let mut expected = HashSet::new();
     for number in 0..6 {
@@ -477,11 +477,11 @@ pub async fn held_tells_this_merchants_coupons_only(world: &World) {
         assert_eq!(one.coupon.template_id, one.template.id);
         assert_eq!(*one.template, *world.template(&shop, one.template.id).await);
     }
-    let told: HashSet<_> = held
+    let returned: HashSet<_> = held
         .iter()
         .map(|one| (one.coupon.id, one.template.id))
         .collect();
-    assert_eq!((held.len(), told), (6, expected));
+    assert_eq!((held.len(), returned), (6, expected));
     for user in ["Same", "same ", "", "other"] {
         assert!(world.held(shop.id, user).await.is_empty(), "{user:?}");
     }

@@ -135,8 +135,8 @@ async fn past(world: &World) -> Past {
     }
 }
 
-/// Every combination of filters, in pages of any size and both orders, tells what a search through all entries tells.
-pub async fn filters_tell_what_a_plain_search_tells(world: &World) {
+/// Every combination of filters, in pages of any size and both orders, finds what a search through all entries finds.
+pub async fn filters_find_what_a_plain_search_finds(world: &World) {
     let (other, ours) = (past(world).await, past(world).await);
     let all = world.ledger(ours.shop.id).await;
     assert_eq!(all.len(), 8 + 6 + 2 + 4, "entries");
@@ -208,18 +208,18 @@ async fn check(
         .filter(|entry| passes(entry, filter))
         .cloned()
         .collect();
-    let told = pages(world, shop.id, filter, Direction::Ascending, size).await;
-    assert_eq!(told, expected, "{filter:?} in pages of {size}");
+    let found = pages(world, shop.id, filter, Direction::Ascending, size).await;
+    assert_eq!(found, expected, "{filter:?} in pages of {size}");
     expected.reverse();
-    let told = pages(world, shop.id, filter, Direction::Descending, size).await;
+    let found = pages(world, shop.id, filter, Direction::Descending, size).await;
     assert_eq!(
-        told, expected,
+        found, expected,
         "{filter:?} in pages of {size}, newest first"
     );
 }
 
-/// Each kind of entry bears order, reason, coupon, user and template as the contract says.
-pub async fn entries_bear_what_belongs_to_them(world: &World) {
+/// Each kind of entry has order, reason, coupon, user and template as the contract says.
+pub async fn entries_have_the_fields_of_their_kind(world: &World) {
     let past = past(world).await;
     let all = world.ledger(past.shop.id).await;
     let names = ["끝나는 쿠폰", "폐기되는 쿠폰"];
@@ -250,7 +250,7 @@ pub async fn entries_bear_what_belongs_to_them(world: &World) {
     }
 }
 
-/// What happened to a coupon within one instant is told in the order in which it happened.
+/// Entries of a coupon within one instant are listed in the order in which they happened.
 pub async fn entries_of_one_instant_keep_their_order(world: &World) {
     if world.entries_may_come_late {
         return;
@@ -275,7 +275,7 @@ pub async fn entries_of_one_instant_keep_their_order(world: &World) {
     }
 }
 
-/// The entries behind `after`, in ascending order.
+/// Reads the entries behind `after`, in ascending order.
 async fn behind(
     world: &World,
     shop: &Shop,
@@ -294,7 +294,8 @@ async fn behind(
 /// Users to whom coupons are issued while pages are read.
 const ARRIVING: usize = 240;
 
-/// Issues to many users while `size` entries a page are read in ascending order behind `after`; gives what was read.
+/// Issues to many users while pages of `size` entries are read in ascending order behind `after`; returns all that was
+/// read.
 async fn read_while_issuing(
     world: &World,
     shop: &Shop,
@@ -386,7 +387,7 @@ pub async fn ascending_pages_skip_nothing_of_one_instant(world: &World) {
     reads_all_that_arrives(world, 0).await;
 }
 
-/// Reading backwards tells all that was there at the start once, whatever arrives meanwhile.
+/// Reading backwards returns every entry of the start once, whatever arrives meanwhile.
 pub async fn descending_pages_are_not_disturbed(world: &World) {
     let shop = world.shop().await;
     let id = world.published(&shop, world.terms()).await;
@@ -418,8 +419,8 @@ pub async fn descending_pages_are_not_disturbed(world: &World) {
     world.audited().await;
 }
 
-/// A REDEEM keeps what its order amounted to and what was taken off, and its cancellation the latter, also where the
-/// coupon is redeemed again for another order. No other entry has amounts.
+/// A REDEEM keeps the amount of its order and the discount, and its cancellation the discount, also where the coupon is
+/// redeemed again for another order. No other entry has amounts.
 pub async fn entries_keep_their_amounts(world: &World) {
     let shop = world.shop().await;
     let terms = Terms {

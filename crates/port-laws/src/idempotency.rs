@@ -24,7 +24,7 @@ use crate::{
 const BODY: [u8; 16] = [7; 16];
 const OTHER_BODY: [u8; 16] = [8; 16];
 
-/// An answer that tells the outcome, and has bytes in it that no text has.
+/// Makes an answer with the outcome, and with bytes in it that no text has.
 fn answer<T: Debug>(outcome: &T) -> Answer {
     let mut body = format!("{outcome:?} 쿠폰 🎟\r\n ").into_bytes();
     body.extend(0..=255);
@@ -113,7 +113,7 @@ async fn count(world: &World, merchant: MerchantId, action: HistoryAction) -> us
     ledger.iter().filter(|entry| entry.action == action).count()
 }
 
-/// Gives the one outcome that ran; all others replay its answer, or came while it was running.
+/// Returns the one outcome that ran; all others replay its answer, or came while it was running.
 fn one_ran<T: Debug>(outcomes: Vec<Outcome<T>>) -> T {
     let (ran, others): (Vec<_>, Vec<_>) = outcomes
         .into_iter()
@@ -133,7 +133,7 @@ fn one_ran<T: Debug>(outcomes: Vec<Outcome<T>>) -> T {
     outcome
 }
 
-/// A later version may have other words: what was answered once is answered again as it was.
+/// A stored answer is given again as it was, although a later version of the program may have other words.
 pub async fn a_replay_keeps_the_words_of_its_time(world: &World) {
     let (shop, stranger) = (world.shop().await, world.shop().await);
     let id = world
@@ -170,7 +170,7 @@ pub async fn a_replay_keeps_the_words_of_its_time(world: &World) {
     world.audited().await;
 }
 
-/// The second time the first answer comes, and nothing happens.
+/// The second request gets the first one's answer, and nothing happens.
 pub async fn an_issue_is_replayed_to_the_byte(world: &World) {
     let shop = world.shop().await;
     let id = world
@@ -194,7 +194,7 @@ pub async fn an_issue_is_replayed_to_the_byte(world: &World) {
     world.audited().await;
 }
 
-/// A redemption is told again after its cancellation, and that after the next redemption.
+/// The answer to a redemption is replayed after its cancellation, and the cancellation's after the next redemption.
 pub async fn a_redemption_and_its_cancellation_are_replayed_to_the_byte(world: &World) {
     let shop = world.shop().await;
     let id = world
@@ -254,7 +254,7 @@ pub async fn an_issue_happens_once_at_once(world: &World) {
     world.audited().await;
 }
 
-/// Of 64 requests with one key at once, one runs, and none hears that the coupon was redeemed already.
+/// Of 64 requests with one key at once, one runs, and none is answered that the coupon was redeemed already.
 pub async fn a_redemption_happens_once_at_once(world: &World) {
     let shop = world.shop().await;
     let merchant = shop.id;
@@ -272,7 +272,7 @@ pub async fn a_redemption_happens_once_at_once(world: &World) {
     world.audited().await;
 }
 
-/// Of 64 requests with one key at once, one runs, and none hears that it was cancelled already.
+/// Of 64 requests with one key at once, one runs, and none is answered that it was cancelled already.
 pub async fn a_cancellation_happens_once_at_once(world: &World) {
     let shop = world.shop().await;
     let merchant = shop.id;
@@ -483,7 +483,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
         Outcome::Ran(Ok(()))
     );
     let redemption = ran(redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await);
-    // Scaled out, a gate keeps an issue's answer once it has heard of it, some milliseconds later.
+    // Scaled out, a gate keeps an issue's answer once it is confirmed, some milliseconds later.
     world.settled().await;
     world.clock.advance(KEPT_FOR - MICRO);
     while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
@@ -507,7 +507,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     world.audited().await;
 }
 
-/// A peek tells free, finished or another body, and leaves a free key free.
+/// A peek returns free, finished or another body, and leaves a free key free.
 pub async fn peek_changes_nothing(world: &World) {
     let shop = world.shop().await;
     let merchant = shop.id;
@@ -538,8 +538,8 @@ pub async fn peek_changes_nothing(world: &World) {
             peek_issue(world, id, (issued, OTHER_BODY)).await,
             Peek::PayloadMismatch
         );
-        let told = peek_coupon(world, (redeemed, BODY)).await;
-        assert_eq!(told, Peek::Finished(answer(&redemption)));
+        let peeked = peek_coupon(world, (redeemed, BODY)).await;
+        assert_eq!(peeked, Peek::Finished(answer(&redemption)));
         assert_eq!(
             peek_coupon(world, (redeemed, OTHER_BODY)).await,
             Peek::PayloadMismatch

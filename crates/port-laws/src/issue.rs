@@ -54,15 +54,15 @@ pub async fn exactly_as_many_as_there_are(world: &World) {
             .iter()
             .all(|entry| entry.action == HistoryAction::Issue)
     );
-    let told: HashSet<_> = won
+    let answered: HashSet<_> = won
         .iter()
         .map(|(number, _)| format!("user-{number}"))
         .collect();
     let written: HashSet<_> = ledger.iter().map(|entry| entry.user_id.clone()).collect();
     assert_eq!(
         (ledger.len(), written),
-        (50, told),
-        "who was told so has one"
+        (50, answered),
+        "a user who was answered success has one"
     );
     for (number, _) in lost {
         assert!(
@@ -98,7 +98,7 @@ pub async fn one_for_each_user(world: &World) {
     world.audited().await;
 }
 
-/// Absent, foreign, period, status, already issued, sold out.
+/// Refusals come in this order: absent, foreign, period, status, already issued, sold out.
 pub async fn refusals_come_in_order(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let refused = async |merchant, id| world.issue(merchant, id, "u").await.expect_err("a refusal");
@@ -192,7 +192,7 @@ pub async fn the_period_is_exact(world: &World) {
     world.audited().await;
 }
 
-/// Users whose ids only look alike each get their own.
+/// Users whose ids only look alike get a coupon each.
 pub async fn user_ids_compare_byte_for_byte(world: &World) {
     let shop = world.shop().await;
     let id = world.published(&shop, world.terms()).await;
@@ -242,7 +242,7 @@ pub async fn user_ids_compare_byte_for_byte(world: &World) {
     world.audited().await;
 }
 
-/// What was accepted counts at once, for the user and in all.
+/// An accepted issue counts at once, for the user and in all.
 pub async fn standing_counts_at_once(world: &World) {
     let shop = world.shop().await;
     let (one, other) = (
@@ -267,8 +267,8 @@ pub async fn standing_counts_at_once(world: &World) {
                 issue_count: number,
                 user_has_one: has_one,
             };
-            let told = world.stores.gate.standing(&template, asked).await.unwrap();
-            assert_eq!(told, expected, "for {asked:?} after {number}");
+            let standing = world.stores.gate.standing(&template, asked).await.unwrap();
+            assert_eq!(standing, expected, "for {asked:?} after {number}");
         }
     }
     let (one, other) = (
@@ -291,8 +291,8 @@ pub async fn standing_counts_at_once(world: &World) {
     );
 }
 
-/// Who has one hears so also when nothing is left.
-pub async fn already_issued_is_told_before_sold_out(world: &World) {
+/// A user who has a coupon is answered so also when nothing is left.
+pub async fn already_issued_comes_before_sold_out(world: &World) {
     let shop = world.shop().await;
     let id = world
         .published(&shop, world.limited(Limit::IssueCount(2)))
@@ -363,7 +363,7 @@ pub async fn expiry_is_that_of_the_acceptance(world: &World) {
     world.audited().await;
 }
 
-/// A user never gets a second one, whatever became of the first; the redeem limit plays no part.
+/// A user never gets a second coupon, whatever happened to the first; the redeem limit plays no part.
 pub async fn one_for_ever(world: &World) {
     let shop = world.shop().await;
     let mut terms = world.limited(Limit::RedeemCount(1));

@@ -1,4 +1,4 @@
-//! What every adapter of the store ports must keep, as plain async functions that panic where it does not.
+//! The laws that every adapter of the store ports keeps, as plain async functions that panic where it does not.
 //!
 //! A law sees the ports, a clock that it moves and a way to wait until all is written, and nothing of the adapter. A law
 //! that stands in no list fails a test. No law expects a store to be empty, and none moves the clock back.
@@ -36,7 +36,7 @@ mod world;
 pub use goodpon_waits::{DEADLINE, eventually, within};
 pub use world::{FreshRandom, ManualClock, Settle, World};
 
-/// One `#[tokio::test]` of each law, in one module for each noun. `$factory` names an `async fn() -> World` in scope;
+/// Makes one `#[tokio::test]` of each law, in one module for each noun. `$factory` names an `async fn() -> World` in scope;
 /// the calling crate needs `tokio` with the features `macros` and `rt-multi-thread`.
 #[macro_export]
 macro_rules! port_laws {
@@ -49,7 +49,7 @@ macro_rules! port_laws {
             a_sign_up_and_a_verification_at_once_do_not_mix,
             a_token_is_spent_once,
             a_verification_may_set_a_password,
-            a_token_bears_a_bounded_number_of_passwords,
+            a_token_allows_a_bounded_number_of_passwords,
             a_generation_that_is_there_stays,
             an_unverified_account_goes_after_a_day,
             further_mails_are_bounded,
@@ -92,12 +92,12 @@ macro_rules! port_laws {
             the_period_is_exact,
             user_ids_compare_byte_for_byte,
             standing_counts_at_once,
-            already_issued_is_told_before_sold_out,
+            already_issued_comes_before_sold_out,
             expiry_is_that_of_the_acceptance,
             one_for_ever,
         ]);
         $crate::port_laws!(@noun $factory, coupon: [
-            a_redemption_tells_its_figures,
+            a_redemption_returns_its_figures,
             the_redeem_limit_is_exact_at_once,
             a_cancellation_gives_its_place_back,
             one_of_many_redemptions_of_a_coupon_wins,
@@ -105,7 +105,7 @@ macro_rules! port_laws {
             redemption_is_refused_in_order,
             cancellation_is_refused_in_order,
             cancellation_after_the_end,
-            held_tells_this_merchants_coupons_only,
+            held_returns_this_merchants_coupons_only,
             a_coupon_can_be_redeemed_again,
         ]);
         $crate::port_laws!(@noun $factory, idempotency: [
@@ -123,8 +123,8 @@ macro_rules! port_laws {
             peek_changes_nothing,
         ]);
         $crate::port_laws!(@noun $factory, history: [
-            filters_tell_what_a_plain_search_tells,
-            entries_bear_what_belongs_to_them,
+            filters_find_what_a_plain_search_finds,
+            entries_have_the_fields_of_their_kind,
             entries_keep_their_amounts,
             entries_of_one_instant_keep_their_order,
             ascending_pages_skip_nothing_that_arrives,

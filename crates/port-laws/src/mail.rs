@@ -10,7 +10,7 @@ use crate::{
     scene::{ALL, MICRO, new_account, new_verification, unique_digest},
 };
 
-/// The mails that are due to one of `addresses`, in the order told.
+/// Reads the mails that are due to one of `addresses`, in the order of the store.
 async fn due(world: &World, addresses: &[String]) -> Vec<QueuedMail> {
     let due = world.stores.outbox.due(ALL).await.unwrap();
     due.into_iter()
@@ -24,7 +24,7 @@ async fn only(world: &World, address: &str) -> StoredMail {
     listed.remove(0)
 }
 
-/// What is due comes oldest first, up to the limit, and no more once it left.
+/// Mails that are due come oldest first, up to the limit, and no more once they left.
 pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
     let (mut addresses, mut tokens) = (Vec::new(), Vec::new());
     for number in 0..5 {
@@ -75,7 +75,7 @@ pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
     assert!(due(world, &addresses).await.is_empty(), "never again");
 }
 
-/// Each mail that is due says whose request wrote it, and how many are due can be asked.
+/// Each mail that is due has the network whose request wrote it, and the mails that are due can be counted.
 pub async fn mails_know_their_network(world: &World) {
     let (account, _) = world.unverified().await;
     let verification = NewVerification {
@@ -157,7 +157,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
     assert_eq!(due(world, &addresses).await, []);
 }
 
-/// It is not due any more, whatever a try that was under way has to say.
+/// A mail that was given up is not due any more, whatever the outcome of a try that was under way.
 pub async fn a_mail_given_up_stays_listed(world: &World) {
     let address = world.unverified().await.0.email;
     let addresses = std::slice::from_ref(&address);
@@ -180,7 +180,7 @@ pub async fn a_mail_given_up_stays_listed(world: &World) {
     );
 }
 
-/// The token of the one before is void: it must not leave any more. One that left is not touched.
+/// A mail whose token a newer mail voids must not leave any more. One that left is not touched.
 pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
     let (account, _) = world.unverified().await;
     let (other, _) = world.unverified().await;
@@ -221,7 +221,7 @@ pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
     assert_eq!(states().await, [waits, MailState::Sent, given_up, given_up]);
 }
 
-/// Listed newest first, all of them or those to one address, up to the limit.
+/// Mails are listed newest first, all of them or those to one address, up to the limit.
 pub async fn mails_are_listed_newest_first(world: &World) {
     let (account, _) = world.unverified().await;
     let (other, _) = world.unverified().await;
@@ -318,7 +318,7 @@ async fn clean_up(world: &World) {
     while world.stores.upkeep.clean_up(2).await.unwrap() > 0 {}
 }
 
-/// What a mail says, token included, or with the token blanked.
+/// Asserts the texts of a mail, token included or with the token blanked.
 fn says(mail: &StoredMail, token: [u8; 32], is_blanked: bool) {
     let whole = new_verification(token).mail;
     let expected = if is_blanked {
@@ -329,7 +329,7 @@ fn says(mail: &StoredMail, token: [u8; 32], is_blanked: bool) {
     assert_eq!(mail.content, expected, "blanked: {is_blanked}");
 }
 
-/// By a newer mail, by another sign-up, and by the verification; whether the mail left or not.
+/// A newer mail, another sign-up and the verification blank the token, whether the mail left or not.
 pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
     let (account, first) = world.unverified().await;
     let (other, others) = world.unverified().await;
@@ -378,7 +378,7 @@ pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
     says(&only(world, &other.email).await, others, false);
 }
 
-/// Once its half-hour is over, if the mail does not wait any more; one that does is blanked later.
+/// A token is blanked once its half-hour is over, if its mail does not wait any more; else later.
 pub async fn tokens_in_mails_are_blanked_at_their_end(world: &World) {
     let mut sent = Vec::new();
     for _ in 0..5 {

@@ -107,7 +107,7 @@ pub async fn members_come_and_go(world: &World) {
     assert!(add(&account.email).await.is_ok(), "and may come back");
 }
 
-/// Everybody else is refused, and nothing changes.
+/// All but owners are refused, and nothing changes.
 pub async fn only_owners_change_members(world: &World) {
     let shop = world.shop().await;
     let (staff, membership) = add_staff(world, &shop).await;

@@ -63,7 +63,7 @@ pub(crate) async fn add_staff(world: &World, shop: &Shop) -> (AccountId, MemberI
     (account.id, added.expect("a new member").id)
 }
 
-/// Existence is told to all, the detail to members only.
+/// Everybody may learn that a merchant exists, members alone its detail.
 pub async fn only_members_see_a_merchant(world: &World) {
     let owner = world.account().await;
     let (client_id, secret) = (format!("ck_{}", unique()), new_secret());
@@ -111,8 +111,8 @@ pub async fn only_members_see_a_merchant(world: &World) {
         (MerchantId(0), owner.id, standing(false, None)),
         (MerchantId(-1), owner.id, standing(false, None)),
     ] {
-        let told = world.stores.merchants.standing(id, account).await.unwrap();
-        assert_eq!(told, expected, "of {account} to {id}");
+        let standing = world.stores.merchants.standing(id, account).await.unwrap();
+        assert_eq!(standing, expected, "of {account} to {id}");
         let seen = world.stores.merchants.detail(id, account).await.unwrap();
         assert_eq!(
             seen.is_some(),
@@ -127,7 +127,7 @@ pub async fn only_members_see_a_merchant(world: &World) {
     }
 }
 
-/// Merchants, members and secrets are told newest first, and by id where made in one instant.
+/// Merchants, members and secrets are listed newest first, and by id where made in one instant.
 pub async fn lists_are_newest_first(world: &World) {
     let owner = world.account().await.id;
     let mut ids = Vec::new();
@@ -298,7 +298,7 @@ pub async fn one_endless_secret_always_stays(world: &World) {
     assert_eq!(refused[0], Err(SecretRefusal::LastSecret));
 }
 
-/// Everybody else is refused, and nothing changes.
+/// All but owners are refused, and nothing changes.
 pub async fn only_owners_change_secrets(world: &World) {
     let shop = world.shop().await;
     let (staff, _) = add_staff(world, &shop).await;
@@ -329,7 +329,7 @@ pub async fn only_owners_change_secrets(world: &World) {
     assert_eq!(detail(world, &shop).await, before);
 }
 
-/// Credentials are found by the exact client id and tell every secret with its end.
+/// Credentials are found by the exact client id and have every secret with its end.
 pub async fn credentials_hold_all_secrets(world: &World) {
     let owner = world.account().await.id;
     let (client_id, first) = (format!("ck_{}", unique()), new_secret());

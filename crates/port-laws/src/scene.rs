@@ -1,4 +1,4 @@
-//! What laws set up before they try something, and what they look at afterwards.
+//! The scenes that laws set up before they try something, and their looks at the outcome afterwards.
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -31,7 +31,7 @@ use crate::World;
 
 /// The finest step of time that stores keep.
 pub(crate) const MICRO: SignedDuration = SignedDuration::from_micros(1);
-/// More entries than any law writes.
+/// A limit that no list reaches: more entries than any law writes.
 pub(crate) const ALL: usize = 100_000;
 
 /// Texts that a careless comparison takes for each other: by case, accents, normalisation, blanks or width.
@@ -62,7 +62,7 @@ pub(crate) const LOOKALIKES: [&str; 24] = [
     "user\u{200b}",
 ];
 
-/// A text that no other law and no other process uses.
+/// Makes a text that no other law and no other process uses.
 pub(crate) fn unique() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -73,13 +73,13 @@ pub(crate) fn unique() -> String {
     )
 }
 
-/// 32 bytes likewise.
+/// Makes 32 bytes that no other law and no other process uses.
 pub(crate) fn unique_digest() -> [u8; 32] {
     let text = unique() + "digest!!";
     text.as_bytes().try_into().expect("32 bytes")
 }
 
-/// 16 bytes likewise.
+/// Makes 16 bytes that no other law and no other process uses.
 pub(crate) fn unique_key() -> [u8; 16] {
     let text = unique();
     text.as_bytes()[8..].try_into().expect("16 bytes")
@@ -89,7 +89,7 @@ pub(crate) fn unique_key() -> [u8; 16] {
 pub(crate) struct Choices(pub(crate) u64);
 
 impl Choices {
-    /// A number below `bound`.
+    /// Draws a number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -115,13 +115,13 @@ pub(crate) fn new_account(email: &str) -> NewAccount {
     }
 }
 
-/// Bits that no other account has.
+/// Makes a generation that no other account has.
 pub(crate) fn unique_generation() -> Generation {
     let bits = unique_key()[8..].try_into().expect("8 bytes");
     Generation::of_random(u64::from_be_bytes(bits) ^ RandomState::new().hash_one(0))
 }
 
-/// A link as the mail carries it, with a token that depends on the digest.
+/// Makes a link as the mail carries it, with a token that depends on the digest.
 fn link(token_digest: [u8; 32]) -> String {
     let half = token_digest[16..].try_into().expect("16 bytes");
     format!("https://x/verify?token={:032x}", u128::from_be_bytes(half))
@@ -156,7 +156,10 @@ pub(crate) fn order(user: &str, id: &str, amount: i64) -> Order {
     }
 }
 
-/// What a request came to, if it ran now.
+/// Returns the outcome of a request that ran now.
+///
+/// # Panics
+/// It did not run.
 pub(crate) fn ran<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
     match outcome {
         Outcome::Ran(outcome) => outcome,
@@ -164,7 +167,7 @@ pub(crate) fn ran<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
     }
 }
 
-/// Runs `count` calls that all begin at once, and gives what they came to in the order of their numbers.
+/// Runs `count` calls that all begin at once, and returns their results in the order of their numbers.
 pub(crate) async fn at_once<T, F>(
     world: &World,
     count: usize,
@@ -197,7 +200,7 @@ impl World {
         (self.settle)().await;
     }
 
-    /// A verified account.
+    /// Makes a verified account.
     pub(crate) async fn account(&self) -> Account {
         let (account, token) = self.unverified().await;
         let verified = self.stores.accounts.verify(token, None).await.unwrap();
@@ -208,7 +211,7 @@ impl World {
         }
     }
 
-    /// An account that is not verified, and the digest of its token.
+    /// Makes an account that is not verified, and returns it with the digest of its token.
     pub(crate) async fn unverified(&self) -> (Account, [u8; 32]) {
         let email = format!("Law-{}@Example.COM", unique());
         let token = unique_digest();
@@ -220,7 +223,7 @@ impl World {
         (signed_up.unwrap().expect("a new address"), token)
     }
 
-    /// A merchant of a new owner.
+    /// Makes a merchant of a new owner.
     pub(crate) async fn shop(&self) -> Shop {
         let owner = self.account().await.id;
         let client_id = format!("ck_{}", unique());
@@ -244,7 +247,7 @@ impl World {
         }
     }
 
-    /// Terms with no limit and no end, of which coupons are issued from a day ago on.
+    /// Makes terms without limit and end, by which coupons are issued from a day ago on.
     pub(crate) fn terms(&self) -> Terms {
         Terms {
             name: "여름 할인 🎟".into(),
@@ -261,7 +264,7 @@ impl World {
         }
     }
 
-    /// The same with a limit.
+    /// Makes such terms with a limit.
     pub(crate) fn limited(&self, limit: Limit) -> Terms {
         Terms {
             limit,
@@ -269,14 +272,14 @@ impl World {
         }
     }
 
-    /// The same with an end for all coupons, so long from now.
+    /// Makes such terms whose coupons all end when `duration` has passed.
     pub(crate) fn ending_in(&self, duration: SignedDuration) -> Terms {
         let mut terms = self.terms();
         terms.period.absolute_expires_at = Some(self.now() + duration);
         terms
     }
 
-    /// A draft.
+    /// Writes a draft.
     pub(crate) async fn draft(&self, shop: &Shop, terms: Terms) -> Arc<Template> {
         let created = self
             .stores
@@ -285,7 +288,7 @@ impl World {
         created.await.unwrap().expect("an owner can write a draft")
     }
 
-    /// A published template.
+    /// Writes and publishes a template.
     pub(crate) async fn published(&self, shop: &Shop, terms: Terms) -> TemplateId {
         let draft = self.draft(shop, terms).await;
         let published = self
@@ -297,7 +300,7 @@ impl World {
         published.expect("a draft can be published").id
     }
 
-    /// A template of the shop as it is now.
+    /// Reads a template of the shop as it is now.
     pub(crate) async fn template(&self, shop: &Shop, id: TemplateId) -> Arc<Template> {
         self.settled().await;
         match self.stores.templates.find(shop.id, id).await.unwrap() {
@@ -317,7 +320,7 @@ impl World {
         ran(self.stores.gate.issue(request, None).await.unwrap())
     }
 
-    /// Issues, and gives the coupon.
+    /// Issues, and returns the coupon.
     pub(crate) async fn issued(&self, shop: &Shop, template: TemplateId, user: &str) -> Coupon {
         assert_eq!(
             self.issue(shop.id, template, user).await,
@@ -332,7 +335,7 @@ impl World {
         coupon.expect("an issued coupon is held")
     }
 
-    /// The coupons of a user, at least those in state ISSUED, with their templates.
+    /// Reads the coupons of a user, at least those in state ISSUED, with their templates.
     pub(crate) async fn held(&self, merchant: MerchantId, user: &str) -> Vec<HeldCoupon> {
         let held = self
             .stores
@@ -343,7 +346,7 @@ impl World {
         held.expect("no limit")
     }
 
-    /// The coupons of a user that are in state ISSUED.
+    /// Reads the coupons of a user that are in state ISSUED.
     pub(crate) async fn in_hand(&self, merchant: MerchantId, user: &str) -> Vec<Coupon> {
         let held = self.held(merchant, user).await;
         held.into_iter()
@@ -378,7 +381,7 @@ impl World {
         ran(self.stores.coupons.cancel(request, None).await.unwrap())
     }
 
-    /// A coupon of a new user, redeemed for the order `order_id`.
+    /// Issues a coupon to a new user and redeems it for the order `order_id`.
     pub(crate) async fn redeemed(
         &self,
         shop: &Shop,
@@ -394,7 +397,7 @@ impl World {
         coupon
     }
 
-    /// All entries of the merchant, oldest first.
+    /// Reads all entries of the merchant, oldest first.
     pub(crate) async fn ledger(&self, merchant: MerchantId) -> Vec<HistoryEntry> {
         self.settled().await;
         let filter = HistoryFilter::default();
@@ -405,7 +408,7 @@ impl World {
         page.await.unwrap()
     }
 
-    /// The actions that a coupon went through, oldest first.
+    /// Reads the actions that a coupon went through, oldest first.
     pub(crate) async fn actions(
         &self,
         merchant: MerchantId,
@@ -418,18 +421,18 @@ impl World {
             .collect()
     }
 
-    /// Does all that is due to coupons and templates by the clock.
+    /// Sweeps all coupons and templates whose time has come.
     pub(crate) async fn swept(&self) {
         while self.stores.upkeep.expire_coupons(100).await.unwrap() > 0 {}
         while self.stores.upkeep.discard_coupons(100).await.unwrap() > 0 {}
         while self.stores.upkeep.expire_templates(100).await.unwrap() > 0 {}
     }
 
-    /// Asserts that everything stored is borne out by the ledger.
+    /// Asserts that everything stored agrees with the ledger.
     pub(crate) async fn audited(&self) {
         self.settled().await;
         let differences = self.stores.audit.audit().await.unwrap();
-        assert!(differences.is_empty(), "the audit tells {differences:#?}");
+        assert!(differences.is_empty(), "the audit finds {differences:#?}");
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn a_draft_is_kept_as_written(world: &World) {
     world.audited().await;
 }
 
-/// Another merchant's template is told apart from none, for every call, and is not changed.
+/// Every call tells another merchant's template apart from an absent one, and does not change it.
 pub async fn a_template_is_mine_or_foreign_or_absent(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let mine = draft(world, &shop, world.terms()).await;
@@ -187,7 +187,7 @@ pub async fn an_ended_template_counts_as_expired_unswept(world: &World) {
     world.audited().await;
 }
 
-/// Newest first, by id where made in one instant, and of this merchant only.
+/// Templates are listed newest first, by id where made in one instant, and of this merchant only.
 pub async fn templates_are_listed_newest_first(world: &World) {
     let (shop, other) = (world.shop().await, world.shop().await);
     let mut ids = Vec::new();

@@ -18,7 +18,8 @@ use crate::{
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// Repeats a sweep until nothing is due, and gives how much was done. No call may do more than its limit.
+/// Repeats a sweep until nothing is due, and returns the number of rows that it changed. No call may change more than
+/// its limit.
 async fn sweep<F>(world: &World, limit: usize, call: impl Fn(Arc<dyn Upkeep>, usize) -> F) -> usize
 where
     F: Future<Output = StoreResult<usize>>,
@@ -247,7 +248,7 @@ pub async fn sweeps_at_once_do_it_once(world: &World) {
     world.audited().await;
 }
 
-/// A coupon past its end of a template that was discarded comes to one end.
+/// A coupon past its end of a template that was discarded ends in one way, not in both.
 pub async fn expired_or_discarded_but_not_both(world: &World) {
     let shop = world.shop().await;
     let id = world.published(&shop, world.ending_in(HOUR)).await;
@@ -276,7 +277,7 @@ pub async fn expired_or_discarded_but_not_both(world: &World) {
     world.audited().await;
 }
 
-/// Cleaning up leaves coupons, entries, open tokens and fresh mails as they are, and comes to an end.
+/// Cleaning up leaves coupons, entries, open tokens and fresh mails as they are, and ends.
 pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
     let shop = world.shop().await;
     let id = world.published(&shop, world.terms()).await;

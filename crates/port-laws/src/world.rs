@@ -1,4 +1,4 @@
-//! What laws are tried on: the ports of one adapter set, and a clock that stands still unless it is moved.
+//! The world in which a law is tried: the ports of one adapter set, and a clock that stands still unless it is moved.
 
 use std::any::Any;
 use std::future::Future;
@@ -21,7 +21,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands still at `now`.
+    /// Makes a clock that stands still at `now`.
     pub fn new(now: Timestamp) -> Self {
         Self {
             micros: AtomicI64::new(now.as_microsecond()),
@@ -40,7 +40,7 @@ impl ManualClock {
         self.micros.store(now.as_microsecond(), Ordering::SeqCst);
     }
 
-    /// Makes every reading move it on by so many microseconds; 0 makes it stand still again.
+    /// Makes every reading move it on by `micros` microseconds; 0 makes it stand still again.
     pub fn step_by(&self, micros: i64) {
         self.step.store(micros, Ordering::SeqCst);
     }
@@ -87,31 +87,31 @@ pub type Settle = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Sen
 pub struct World {
     /// The store ports.
     pub stores: Stores,
-    /// The clock that the store goes by.
+    /// The clock that the store reads.
     pub clock: Arc<ManualClock>,
-    /// The zone that the store goes by.
+    /// The zone that the store reckons days in.
     pub zone: BusinessZone,
-    /// Scaled out, an accepted issue is written later; on one machine there is nothing to wait for.
+    /// Waits for accepted issues, which are written later when scaled out; does nothing on one machine.
     pub settle: Settle,
-    /// Scaled out, an entry may appear behind newer ones for some seconds (contract §2.2); on one machine never.
+    /// True when scaled out: an entry may appear behind newer ones for some seconds (contract §2.2). False on one machine.
     pub entries_may_come_late: bool,
-    /// Whatever must live as long as the store does: its folder, say.
+    /// A value that must live as long as the store does, such as its folder.
     pub kept: Arc<dyn Any + Send + Sync>,
 }
 
 impl World {
-    /// The zone of all worlds.
+    /// Returns the zone of all worlds.
     pub fn zone() -> BusinessZone {
         BusinessZone::new(TimeZone::get("Asia/Seoul").expect("a bundled zone"))
     }
 
-    /// The clock of a new world.
+    /// Makes the clock of a new world.
     pub fn clock() -> Arc<ManualClock> {
         let start = "2026-03-02T01:23:45.123456Z".parse();
         Arc::new(ManualClock::new(start.expect("a time")))
     }
 
-    /// A world in which all is written when it is answered.
+    /// Makes a world in which all is written when it is answered.
     pub fn that_settles_at_once(
         stores: Stores,
         clock: Arc<ManualClock>,
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// The present instant.
+    /// Reads the clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
