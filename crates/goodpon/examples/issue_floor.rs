@@ -31,9 +31,10 @@ use goodpon_domain::{
     },
     id::{CouponId, TemplateId},
 };
-use goodpon_http::serve::{Draining, Limits, serve};
+use goodpon_http::error::Enveloped;
 use goodpon_kafka::{Cluster, Publisher, partition_of, topic};
 use goodpon_valkey::Valkey;
+use goodpon_web::serve::{Draining, Limits, Unobserved, serve};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -270,7 +271,8 @@ async fn serve_http(floor: &Arc<Floor>) -> Outcome<()> {
     let ended = async move {
         end.recv().await;
     };
-    serve(listener, router, limits, Draining::default(), ended).await;
+    let service = Unobserved::new(router, "floor", Enveloped::shared());
+    serve(listener, service, limits, Draining::default(), ended).await;
     Ok(())
 }
 

@@ -252,8 +252,8 @@ fn resolve(flags: &Flags) -> Result<Resolved, Failed> {
 
 fn openapi(api: Api) -> Result<String, Failed> {
     let description = match api {
-        Api::Dashboard => goodpon_http::openapi::dashboard(),
-        Api::Partner => goodpon_http::openapi::partner(),
+        Api::Dashboard => goodpon_http::dashboard::document(),
+        Api::Partner => goodpon_http::partner::document(),
     };
     let mut text = description.to_pretty_json().map_err(Failed::new)?;
     text.push('\n');

@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use goodpon_http::serve::{Draining, Limits};
 use goodpon_scaled::IssuerHealth;
 use goodpon_supervise::{Failure, Loop, Supervisor, Task};
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
+use goodpon_web::serve::{Draining, Limits, Unobserved};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -170,14 +169,14 @@ async fn serve_role(
         let draining = draining.clone();
         move || draining.has_begun()
     };
-    let router = wiring::admin(
+    let service = wiring::admin(
         &settings.admin_hosts,
         Arc::clone(&health) as _,
         metrics,
         is_stopping,
         supervisor.clone(),
     );
-    let admin = start_admin(supervisor, admin, router, limits, stopping_admin);
+    let admin = start_admin(supervisor, admin, service, limits, stopping_admin);
 
     // Servers may be long in coming; a stop meanwhile must be heard.
     let opened = tokio::select! {
@@ -299,7 +298,7 @@ fn limits(settings: &Settings) -> Limits {
 fn start_admin(
     supervisor: &Supervisor,
     listener: tokio::net::TcpListener,
-    router: Router,
+    service: Unobserved,
     limits: Limits,
     stop: watch::Receiver<bool>,
 ) -> Loop {
@@ -312,7 +311,7 @@ fn start_admin(
     // It answers until all else has ended.
     let task = Task::exit("admin_listener").ends_by_itself();
     let ending = (Draining::default(), stop);
-    start_until(supervisor, task, listener, router, limits, ending)
+    start_until(supervisor, task, listener, service, limits, ending)
 }
 
 /// Where this process listens.

@@ -3,17 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use goodpon_application::App;
 use goodpon_application::credentials::CredentialCache;
 use goodpon_application::ports::{Health, Random};
 use goodpon_application::turns::Turns;
 use goodpon_application::verification_mail::VerificationMail;
-use goodpon_http::dashboard::DashboardSettings;
-use goodpon_http::partner::PartnerSettings;
-use goodpon_http::{Api, admin, dashboard, partner};
+use goodpon_http::dashboard::{DashboardLimits, OpenCallLimit};
+use goodpon_http::partner::PartnerLimits;
+use goodpon_http::service::{Api, ApiSettings};
+use goodpon_http::{admin, dashboard, partner};
 use goodpon_supervise::Supervisor;
 use goodpon_telemetry::metrics::Metrics;
+use goodpon_web::login_limit::LoginLimit;
+use goodpon_web::rate_limit::KeyedLimiter;
+use goodpon_web::serve::Unobserved;
 
 use crate::backends::Backends;
 use crate::clock::SystemClock;
@@ -90,40 +93,48 @@ pub fn admin(
     metrics: Metrics,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
     supervisor: Supervisor,
-) -> Router {
-    admin::router(hosts.to_vec(), health, is_stopping, supervisor, move || {
+) -> Unobserved {
+    admin::service(hosts.to_vec(), health, is_stopping, supervisor, move || {
         metrics.render()
     })
 }
 
 /// The services over the use cases.
 pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
-    let for_dashboard = DashboardSettings {
+    let of_both = ApiSettings {
         request_timeout: settings.request_timeout,
         body_timeout: settings.body_timeout,
         docs: settings.docs,
         hsts_seconds: settings.hsts_max_age_secs,
-        sign_ups_per_minute: settings.rate_sign_up_per_min,
-        failed_logins_per_minute: settings.rate_login_per_min,
-        verifications_per_minute: settings.rate_verify_per_min,
-        resends_per_minute: settings.rate_resend_per_min,
-        calls_per_minute: settings.rate_dashboard_per_min,
-        auth_failures_per_minute: settings.rate_auth_failures_per_min,
-        trust_forwarded_for: settings.trust_forwarded_for,
-        cors_origins: settings.cors_origins.clone(),
+        trusts_forwarded_for: settings.trust_forwarded_for,
     };
-    let for_partner = PartnerSettings {
-        request_timeout: settings.request_timeout,
-        body_timeout: settings.body_timeout,
-        docs: settings.docs,
-        hsts_seconds: settings.hsts_max_age_secs,
-        rate_per_second: settings.rate_partner_per_sec,
-        auth_failures_per_minute: settings.rate_auth_failures_per_min,
-        trust_forwarded_for: settings.trust_forwarded_for,
-    };
+    let (for_dashboard, for_partner) = (dashboard_limits(settings), partner_limits(settings));
+    let cors_origins = &settings.cors_origins;
     Services {
-        dashboard: dashboard::service(Arc::clone(app), &for_dashboard),
-        partner: partner::service(Arc::clone(app), &for_partner),
+        dashboard: dashboard::service(Arc::clone(app), for_dashboard, &of_both, cors_origins),
+        partner: partner::service(Arc::clone(app), for_partner, &of_both),
+    }
+}
+
+/// The limits of the dashboard API. Another service for the same accounts has to share those on logins and failures, so
+/// that passwords cannot be guessed twice as often.
+fn dashboard_limits(settings: &Settings) -> DashboardLimits {
+    DashboardLimits {
+        calls: KeyedLimiter::per_minute(settings.rate_dashboard_per_min),
+        auth_failures: Arc::new(KeyedLimiter::per_minute(
+            settings.rate_auth_failures_per_min,
+        )),
+        logins: Arc::new(LoginLimit::per_minute(settings.rate_login_per_min)),
+        sign_ups: OpenCallLimit::per_minute(settings.rate_sign_up_per_min),
+        verifications: OpenCallLimit::per_minute(settings.rate_verify_per_min),
+        resends: OpenCallLimit::per_minute(settings.rate_resend_per_min),
+    }
+}
+
+fn partner_limits(settings: &Settings) -> PartnerLimits {
+    PartnerLimits {
+        calls: KeyedLimiter::per_second(settings.rate_partner_per_sec),
+        auth_failures: KeyedLimiter::per_minute(settings.rate_auth_failures_per_min),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The admin port: whether the process lives, whether it can serve, and its figures. For operators only.
+//! The admin port, for operators only: whether the process lives, whether it can serve, and its figures.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,22 +12,25 @@ use axum::routing::get;
 use bytes::Bytes;
 use goodpon_application::ports::{DependencyHealth, Health};
 use goodpon_supervise::{Supervisor, TaskStatus};
+use goodpon_web::serve::Unobserved;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// `/livez`, `/readyz` and `/metrics`; `metrics` writes the figures in Prometheus' text format, `is_stopping` says
-/// whether new requests should be sent elsewhere, and `supervisor` knows how background tasks stand. It is asked for by
-/// an address, as `localhost`, or by one of `hosts`: a page in an operator's browser could have a name of its own lead
-/// here, and would then read what it likes.
-pub fn router(
+use crate::error::Enveloped;
+
+/// Serves `/livez`, `/readyz` and `/metrics`. `metrics` writes the figures in Prometheus' text format, `is_stopping` says
+/// whether new requests should be sent elsewhere, and `supervisor` knows the states of background tasks. A request has to
+/// name the host by an address, as `localhost`, or by one of `hosts`: otherwise a page in an operator's browser could have a
+/// name of its own lead here, and read all answers.
+pub fn service(
     hosts: Vec<String>,
     health: Arc<dyn Health>,
     is_stopping: impl Fn() -> bool + Clone + Send + Sync + 'static,
     supervisor: Supervisor,
     metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
-) -> Router {
-    Router::new()
+) -> Unobserved {
+    let router = Router::new()
         .route(
             "/livez",
             get(async || json(StatusCode::OK, &Readiness::plain("ok"))),
@@ -48,7 +51,8 @@ pub fn router(
         )
         .fallback(async || (StatusCode::NOT_FOUND, "no such path\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "GET only\n"))
-        .layer(from_fn_with_state(Arc::new(hosts), let_in))
+        .layer(from_fn_with_state(Arc::new(hosts), let_in));
+    Unobserved::new(router, "unknown", Enveloped::shared())
 }
 
 async fn let_in(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
@@ -66,7 +70,7 @@ async fn let_in(State(hosts): State<Arc<Vec<String>>>, request: Request, next: N
     response
 }
 
-/// Whether the request is for a host of ours. A browser always names one, so one without is no page's.
+/// Whether the request is for a host of ours. A browser always names one, so a request without is of no page.
 fn is_known(hosts: &[String], headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else {
         return true;
@@ -96,9 +100,9 @@ fn without_port(host: &str) -> &str {
 #[derive(Debug, Serialize)]
 struct Readiness<'a> {
     status: &'static str,
-    /// `ok`, or what is wrong, by dependency.
+    /// `ok`, or the problem, by dependency.
     dependencies: BTreeMap<&'a str, &'a str>,
-    /// How each background task stands, by its name.
+    /// The state of each background task, by its name.
     tasks: BTreeMap<&'a str, TaskView<'a>>,
 }
 
@@ -107,10 +111,10 @@ struct Readiness<'a> {
 struct TaskView<'a> {
     state: &'static str,
     restarts: u64,
-    /// Its last failure, or trouble that it got over since.
+    /// Its last failure, or trouble that it has overcome since.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<&'a str>,
-    /// How long ago it last finished a round of its work.
+    /// Seconds since it last finished a round of its work.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_since_last_run: Option<u64>,
 }
@@ -129,7 +133,7 @@ fn readiness(health: &[DependencyHealth], tasks: &[TaskStatus]) -> Response {
     let mut away = health.iter().filter(|one| one.problem.is_some()).peekable();
     let is_resting = |task: &TaskStatus| task.state == goodpon_supervise::State::Resting;
     let is_impaired = away.peek().is_some() || tasks.iter().any(is_resting);
-    // What can still be served should still be asked for here.
+    // While not everything is down, requests should still be sent here.
     let (status, word) = match (is_impaired, away.any(|one| one.is_vital)) {
         (false, _) => (StatusCode::OK, "ok"),
         (true, false) => (StatusCode::OK, "degraded"),
@@ -182,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_nobody_gave_are_not_ours() {
+    fn names_that_no_setting_lists_are_not_ours() {
         let hosts = ["metrics.example".to_owned()];
         let known = |host: &str| {
             let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_shows_how_background_tasks_stand() {
+    async fn readiness_shows_the_states_of_background_tasks() {
         use goodpon_supervise::State;
         let task = |name, state, last_error: Option<&str>| TaskStatus {
             name,

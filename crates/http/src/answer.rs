@@ -1,26 +1,22 @@
 //! The envelope of both APIs (contract §1): every body, of a success or a failure, is made here.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use goodpon_web::note::Code;
+use goodpon_web::pieces::in_pieces;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
-use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 
-use crate::error::{ErrorCode, FieldError};
+use crate::error_code::{ErrorCode, FieldError};
 
-/// How every failure's envelope begins, up to its code.
+/// The beginning of every failure's envelope, up to its code.
 const FAILURE: &str = r#"{"result":"ERROR","data":null,"error":{"code":""#;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A rendered answer: its status and the bytes of its body. Cheap to clone, and what an idempotency
-/// record keeps, so that a replay is the same to the byte.
+/// A rendered answer: its status and the bytes of its body. Cheap to clone. An idempotency record keeps one, so that a
+/// replay is the same to the byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     status: StatusCode,
@@ -44,7 +40,7 @@ impl Answer {
     /// The failure envelope of `code`, with one entry for each field at fault or `error.data` null.
     pub fn failure(code: ErrorCode, fields: Option<&[FieldError]>) -> Self {
         let mut body = Vec::with_capacity(256);
-        // Codes and messages are our own constants, free of what JSON would want escaped.
+        // Codes and messages are our own constants, in which JSON needs nothing escaped.
         for part in [
             FAILURE,
             code.code(),
@@ -79,63 +75,18 @@ impl Answer {
     }
 }
 
-/// The `error.code` of an answer, as a part of its body: an extension of every answer of a failure, for the access log.
-#[derive(Debug, Clone)]
-pub(crate) struct CodeInBody(Bytes);
-
-impl CodeInBody {
-    /// Finds it where every failure's envelope has it.
-    fn of(body: &Bytes) -> Option<Self> {
-        let rest = body.strip_prefix(FAILURE.as_bytes())?;
-        let length = rest.iter().position(|byte| *byte == b'"')?;
-        Some(Self(body.slice(FAILURE.len()..FAILURE.len() + length)))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-/// What hyper copies of a large body at a time, in bytes.
-const PIECE: usize = 16 * 1024;
-
-/// A body that hyper does not copy whole: it stands in memory once, however slowly its client reads.
-pub(crate) fn in_pieces(bytes: Bytes) -> Body {
-    match bytes.len() > PIECE {
-        true => Body::new(Pieces(bytes)),
-        false => Body::from(bytes),
-    }
-}
-
-struct Pieces(Bytes);
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let length = self.0.len().min(PIECE);
-        let piece = self.0.split_to(length);
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.len() as u64)
-    }
+/// Finds the `error.code` of an answer, as a part of its body, where every failure's envelope has it.
+fn code_in(body: &Bytes) -> Option<Code> {
+    let rest = body.strip_prefix(FAILURE.as_bytes())?;
+    let length = rest.iter().position(|byte| *byte == b'"')?;
+    Some(Code::new(body.slice(FAILURE.len()..FAILURE.len() + length)))
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let code = match self.status.is_success() {
             true => None,
-            false => CodeInBody::of(&self.body),
+            false => code_in(&self.body),
         };
         let mut response = Response::new(in_pieces(self.body));
         *response.status_mut() = self.status;
@@ -150,10 +101,7 @@ impl IntoResponse for Answer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use std::borrow::Cow;
     use std::collections::HashMap;
-
-    use http_body_util::BodyExt;
 
     use super::*;
 
@@ -184,8 +132,8 @@ mod tests {
     #[test]
     fn a_failure_names_its_fields_escaped() {
         let fields = [FieldError {
-            field: Cow::Borrowed("a\"b"),
-            message: Cow::Borrowed("x"),
+            field: "a\"b",
+            message: "x",
         }];
         let answer = Answer::failure(ErrorCode::BadRequest, Some(&fields));
         assert!(text(&answer).ends_with(r#""data":[{"field":"a\"b","message":"x"}]}}"#));
@@ -199,23 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn headers_tell_json() {
+    fn the_content_type_is_json() {
         let plain = Answer::success(&1).into_response();
         assert_eq!(plain.headers()[CONTENT_TYPE], "application/json");
-    }
-
-    #[tokio::test]
-    async fn a_large_body_goes_out_in_pieces_and_whole() {
-        let bytes: Bytes = (0..=255)
-            .cycle()
-            .take(3 * PIECE + 1)
-            .collect::<Vec<u8>>()
-            .into();
-        let mut body = in_pieces(bytes.clone());
-        assert_eq!(body.size_hint().exact(), Some(bytes.len() as u64));
-        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(first.len(), PIECE);
-        let rest = body.collect().await.unwrap().to_bytes();
-        assert_eq!([first, rest].concat(), bytes);
     }
 }

@@ -1,187 +1,156 @@
-//! The dashboard API (contract §2, §5): what people who run merchants call, from browsers.
+//! The dashboard API (contract §2, §5): people who run merchants call it, from browsers.
 
+mod access;
+mod account;
+mod caller;
 mod cors;
-mod front;
-mod login_limit;
+mod document;
+mod history;
+mod limits;
+mod merchant;
+mod route;
+mod state;
+mod template;
+mod verify_page;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use goodpon_application::account::LoginRefusal;
-use goodpon_application::ports::{HashPurpose, HashTurn};
-use goodpon_application::{App, Failure};
-use goodpon_domain::account::{Account, EmailKey};
-use http::HeaderValue;
-use tower::Layer;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use goodpon_application::App;
+use goodpon_web::fault::{Fault, Faults};
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Api;
-use crate::error::{ApiError, ErrorCode};
-use crate::observe::ObserveLayer;
-use crate::rate_limit::KeyedLimiter;
-use crate::time_limit::TimeLimitLayer;
-use crate::{account, docs, history, merchant, openapi, template, verify_page};
+use crate::docs;
+use crate::error::{ApiError, Enveloped};
+use crate::error_code::ErrorCode;
+use crate::service::{Api, ApiSettings, ApiTraits, around};
+use route::{Policy, Route, any_account, open, verified};
+use state::Dashboard;
 
-pub(crate) use front::{Call, Caller};
-use login_limit::{Attempt, LoginLimit};
+pub use limits::{DashboardLimits, OpenCallLimit};
 
-/// What an operator may set of the dashboard API.
-#[derive(Debug, Clone)]
-pub struct DashboardSettings {
-    /// Origins (`https://console.example.com`) whose pages may call; empty is no CORS at all.
-    pub cors_origins: Vec<String>,
-    /// How long a request may take in all.
-    pub request_timeout: Duration,
-    /// How long its body may take to come.
-    pub body_timeout: Duration,
-    /// Whether its documentation is served.
-    pub docs: bool,
-    /// Max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
-    pub hsts_seconds: u32,
-    /// Sign-ups a minute, for each address and each e-mail; 0 is without limit.
-    pub sign_ups_per_minute: u32,
-    /// Failed logins a minute, for an address and an e-mail together; 0 is without limit. An e-mail may have ten times
-    /// as many an hour from all addresses.
-    pub failed_logins_per_minute: u32,
-    /// Verifications a minute, for each address; 0 is without limit.
-    pub verifications_per_minute: u32,
-    /// Further verification mails a minute, for each address and each e-mail; 0 is without limit.
-    pub resends_per_minute: u32,
-    /// Calls a minute for each account; 0 is without limit.
-    pub calls_per_minute: u32,
-    /// Refused tokens and passwords a minute for each address; 0 is without limit.
-    pub auth_failures_per_minute: u32,
-    /// Whether the last entry of `X-Forwarded-For` is the client's address.
-    pub trust_forwarded_for: bool,
-}
-
-/// What every dashboard handler works with. Cheap to clone.
-#[derive(Clone)]
-pub struct Dashboard(Arc<Inner>);
-
-struct Inner {
-    app: Arc<App>,
-    body_timeout: Duration,
-    trust_forwarded_for: bool,
-    cors_origins: Vec<HeaderValue>,
-    by_account: KeyedLimiter,
-    auth_failures: KeyedLimiter,
-    login: LoginLimit,
-    sign_up: OpenCallLimit,
-    verify: OpenCallLimit,
-    resend: OpenCallLimit,
-}
-
-/// How often one of the calls that need no token may be made.
-struct OpenCallLimit {
-    by_address: KeyedLimiter,
-    by_email: KeyedLimiter,
-}
-
-impl OpenCallLimit {
-    fn per_minute(count: u32) -> Self {
-        Self {
-            by_address: KeyedLimiter::per_minute(count),
-            by_email: KeyedLimiter::per_minute(count),
-        }
-    }
-}
-
-impl Dashboard {
-    pub(crate) fn app(&self) -> &App {
-        &self.0.app
-    }
-
-    /// Begins a login, and says where its password is to wait.
-    ///
-    /// # Errors
-    /// TOO_MANY_REQUESTS where too many failed.
-    pub(crate) fn begin_login(
-        &self,
-        call: &Call,
-        email: &str,
-    ) -> Result<(Attempt, HashTurn), ApiError> {
-        let email = EmailKey::of(email);
-        let (login, failures) = (&self.0.login, &self.0.auth_failures);
-        let attempt = login.begin(call.address, email.as_str(), failures)?;
-        let purpose = match attempt.is_known {
-            true => HashPurpose::KnownLogin,
-            false => HashPurpose::Login,
-        };
-        Ok((attempt, HashTurn::new(purpose, call.network())))
-    }
-
-    /// Counts how a login ended.
-    pub(crate) fn end_login(
-        &self,
-        attempt: &Attempt,
-        outcome: &Result<(Account, String), Failure<LoginRefusal>>,
-    ) {
-        match outcome {
-            Ok((account, _)) => self.0.login.succeeded(attempt, account.verified),
-            Err(Failure::Store(_)) => self.0.login.came_to_nothing(attempt),
-            Err(Failure::Refused(_)) => self.0.login.failed(attempt, &self.0.auth_failures),
-        }
-    }
-}
-
-/// The whole API with its docs and the page behind the verification link, ready to be served.
-pub fn service(app: Arc<App>, settings: &DashboardSettings) -> Api {
-    let cors_origins = cors::origins(&settings.cors_origins);
-    let dashboard = Dashboard(Arc::new(Inner {
-        app,
-        body_timeout: settings.body_timeout,
-        trust_forwarded_for: settings.trust_forwarded_for,
-        cors_origins: cors_origins.clone(),
-        by_account: KeyedLimiter::per_minute(settings.calls_per_minute),
-        auth_failures: KeyedLimiter::per_minute(settings.auth_failures_per_minute),
-        sign_up: OpenCallLimit::per_minute(settings.sign_ups_per_minute),
-        login: LoginLimit::per_minute(settings.failed_logins_per_minute),
-        verify: OpenCallLimit::per_minute(settings.verifications_per_minute),
-        resend: OpenCallLimit::per_minute(settings.resends_per_minute),
-    }));
-    let router = Router::from(calls())
-        .merge(verify_page::router())
-        .merge(match settings.docs {
-            true => docs::router(&openapi::dashboard()),
-            false => Router::new(),
-        })
-        .fallback(async || ApiError::new(ErrorCode::NotFound))
-        .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
-        .layer(from_fn_with_state(dashboard.clone(), front::front));
-    let router = cors::allow(router, cors_origins);
-    let limited = TimeLimitLayer::new(settings.request_timeout).layer(router.with_state(dashboard));
-    let observe = ObserveLayer::new("dashboard")
-        .with_hsts(settings.hsts_seconds)
-        .trusting_forwarded_for(settings.trust_forwarded_for);
-    observe.layer(limited)
-}
-
-/// Every call of the API, with its documentation.
-pub(crate) fn calls() -> OpenApiRouter<Dashboard> {
-    OpenApiRouter::default()
-        .routes(routes!(account::sign_up))
-        .routes(routes!(account::get_my_account))
-        .routes(routes!(account::login))
-        .routes(routes!(account::verify_email))
-        .routes(routes!(account::resend_verification_email))
-        .routes(routes!(merchant::create_merchant, merchant::list_merchants))
-        .routes(routes!(merchant::get_merchant))
-        .routes(routes!(merchant::create_client_secret))
-        .routes(routes!(merchant::expire_client_secret))
-        .routes(routes!(merchant::add_member))
-        .routes(routes!(merchant::remove_member))
-        .routes(routes!(
+/// The table of routes: every call, with the policy of its path.
+fn routes() -> Vec<Route> {
+    vec![
+        open()
+            .within(|limits| &limits.sign_ups)
+            .audited("sign_up")
+            .on(routes!(account::sign_up)),
+        any_account().on(routes!(account::get_my_account)),
+        // Its limit is on failures, which only the handler knows.
+        open().audited("login").on(routes!(account::login)),
+        open()
+            .within(|limits| &limits.verifications)
+            .audited("verification")
+            .on(routes!(account::verify_email)),
+        open()
+            .within(|limits| &limits.resends)
+            .audited("verification_resent")
+            .on(routes!(account::resend_verification_email)),
+        verified()
+            .audited("merchant_created")
+            .on(routes!(merchant::create_merchant, merchant::list_merchants)),
+        verified().on(routes!(merchant::get_merchant)),
+        verified()
+            .audited("client_secret_added")
+            .on(routes!(merchant::create_client_secret)),
+        verified()
+            .audited("client_secret_expired")
+            .on(routes!(merchant::expire_client_secret)),
+        verified()
+            .audited("member_added")
+            .on(routes!(merchant::add_member)),
+        verified()
+            .audited("member_removed")
+            .on(routes!(merchant::remove_member)),
+        verified().on(routes!(
             template::create_coupon_template,
             template::list_coupon_templates
-        ))
-        .routes(routes!(template::get_coupon_template))
-        .routes(routes!(template::publish_coupon_template))
-        .routes(routes!(template::discard_coupon_template))
-        .routes(routes!(history::list_coupon_histories))
+        )),
+        verified().on(routes!(template::get_coupon_template)),
+        verified()
+            .audited("template_published")
+            .on(routes!(template::publish_coupon_template)),
+        verified()
+            .audited("template_discarded")
+            .on(routes!(template::discard_coupon_template)),
+        verified().on(routes!(history::list_coupon_histories)),
+    ]
+}
+
+/// The policy of the page behind the verification link.
+fn verify_page_policy() -> Policy {
+    open()
+        .within(|limits| &limits.verifications)
+        .audited("verification")
+}
+
+/// The whole API with its docs and the page behind the verification link, ready to be served. Pages of `cors_origins`
+/// (`https://console.example.com`) may call it; without any there is no CORS at all.
+pub fn service(
+    app: Arc<App>,
+    limits: DashboardLimits,
+    settings: &ApiSettings,
+    cors_origins: &[String],
+) -> Api {
+    let cors_origins = cors::origins(cors_origins);
+    let dashboard = Dashboard::new(app, limits, settings, cors_origins.clone());
+    let calls = routes()
+        .into_iter()
+        .fold(OpenApiRouter::default(), |router, route| {
+            router.routes(route.guarded(&dashboard))
+        });
+    let page = get(verify_page::show).post(verify_page::complete);
+    let page = verify_page_policy().guard(page, &dashboard, verify_page::refusal);
+    let unknown_path = async || ApiError::new(ErrorCode::NotFound);
+    let guard = verified().guard_of(&dashboard, ApiError::into_response);
+    let router = Router::from(calls)
+        .route(verify_page::PATH, page)
+        .merge(match settings.docs {
+            true => docs::router(&document()),
+            false => docs::left_out(),
+        })
+        .fallback(unknown_path.layer(from_fn_with_state(guard, access::guard)));
+    let router = cors::allow(router, cors_origins).with_state(dashboard);
+    let traits = ApiTraits {
+        name: "dashboard",
+        faults: Arc::new(DashboardFaults),
+        event_of_code,
+        logs_paths: true,
+    };
+    around(router, settings, traits)
+}
+
+/// The OpenAPI document of the API.
+pub fn document() -> OpenApi {
+    let calls = routes()
+        .into_iter()
+        .fold(OpenApiRouter::default(), |router, route| {
+            router.routes(route.documented())
+        });
+    document::complete(calls.into_openapi())
+}
+
+fn event_of_code(code: &str) -> Option<&'static str> {
+    (code == ErrorCode::Unauthorized.code()).then_some("token_refused")
+}
+
+/// Renders faults as a page to a person's browser, and in the envelope to all others.
+struct DashboardFaults;
+
+impl Faults for DashboardFaults {
+    fn render(&self, fault: Fault, route: Option<&str>) -> Response {
+        match route {
+            Some(verify_page::PATH) => verify_page::refusal(fault.into()),
+            _ => Enveloped.render(fault, route),
+        }
+    }
 }
 
 #[cfg(test)]

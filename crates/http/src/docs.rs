@@ -1,7 +1,5 @@
 //! The OpenAPI document and the interactive docs of one API, all from the program itself.
 
-mod asset;
-
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -9,22 +7,25 @@ use axum::Router;
 use axum::extract::Path;
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
+use goodpon_web::asset::{Asset, Lifetime};
+use goodpon_web::observe::note_route;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
-use crate::error::{ApiError, ErrorCode};
-use crate::observe::tell_route;
-use asset::{Asset, Lifetime};
+use crate::error::ApiError;
+use crate::error_code::ErrorCode;
 
 const DOCUMENT: &str = "/openapi.json";
 const DOCS: &str = "/docs";
+const DOCS_FOLDER: &str = "/docs/";
+const DOCS_FILE: &str = "/docs/{*file}";
 const START_PAGE: &str = "index.html";
 
-/// The files that the docs consist of, and how long a browser may use one without asking whether it has changed. The
-/// last of them names the document and so is ours.
+/// The files of the docs, and the time for which a browser may use one without asking whether it has changed. The last of
+/// them names the document and so is ours.
 const FILES: [(&str, Lifetime); 8] = [
     (START_PAGE, Lifetime::Asked),
     ("index.css", Lifetime::AnHour),
@@ -36,7 +37,7 @@ const FILES: [(&str, Lifetime); 8] = [
     ("swagger-initializer.js", Lifetime::Asked),
 ];
 
-/// The page writes styles into its elements, and pictures into its styles; scripts are files of ours alone.
+/// Allows what the page needs: it writes styles into its elements, and pictures into its styles. Scripts are only files of ours.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
@@ -45,7 +46,7 @@ type Files = HashMap<&'static str, Asset>;
 
 /// Read at the first request for one, and the same for both APIs.
 static PAGES: LazyLock<Result<Files, String>> = LazyLock::new(|| {
-    // Without the validator's name a browser asks one on the internet.
+    // Unless the validator is named so, a browser asks one on the internet.
     let config = Arc::new(Config::from(DOCUMENT).validator_url("none"));
     let mut files = Files::new();
     for (name, lifetime) in FILES {
@@ -69,13 +70,7 @@ fn asset_of(file: SwaggerFile<'static>, lifetime: Lifetime) -> Result<Asset, Str
     }
 }
 
-/// Whether a path belongs to the docs, which need no credentials.
-pub(crate) fn is_open(path: &str) -> bool {
-    let below = path.strip_prefix(DOCS);
-    path == DOCUMENT || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// `/openapi.json` and `/docs`.
+/// `/openapi.json` and `/docs`, which need no credentials.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Router<S> {
     let document = openapi.to_json().map_err(|error| error.to_string());
     let document = document
@@ -85,33 +80,46 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Rou
         .route(
             DOCUMENT,
             get(async move |headers: HeaderMap| match &*document {
-                Ok(document) => document.answer(&headers),
+                Ok(document) => answer(document, &headers),
                 Err(error) => ApiError::internal(error).into_response(),
             }),
         )
-        .route(DOCS, get(async || Redirect::to("/docs/")))
+        .route(DOCS, get(async || Redirect::to(DOCS_FOLDER)))
         .route(
-            "/docs/",
+            DOCS_FOLDER,
             get(async |headers: HeaderMap| page(START_PAGE, &headers)),
         )
         .route(
-            "/docs/{*file}",
+            DOCS_FILE,
             get(async |Path(file): Path<String>, headers: HeaderMap| page(&file, &headers)),
         )
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
         .route_layer(map_response(guard))
-        .route_layer(from_fn(tell_route))
+        .route_layer(from_fn(note_route))
+}
+
+/// The same paths where an operator leaves the docs out: not found, without credentials too.
+pub(crate) fn left_out<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let paths = [DOCUMENT, DOCS, DOCS_FOLDER, DOCS_FILE];
+    paths.into_iter().fold(Router::new(), |router, path| {
+        router.route(path, any(async || ApiError::new(ErrorCode::NotFound)))
+    })
 }
 
 fn page(name: &str, headers: &HeaderMap) -> Response {
     match PAGES.as_ref().map(|files| files.get(name)) {
-        Ok(Some(file)) => file.answer(headers),
+        Ok(Some(file)) => answer(file, headers),
         Ok(None) => ApiError::new(ErrorCode::NotFound).into_response(),
         Err(error) => ApiError::internal(error).into_response(),
     }
 }
 
-/// Tells browsers what the pages may do.
+fn answer(asset: &Asset, headers: &HeaderMap) -> Response {
+    let answered = asset.answer(headers);
+    answered.unwrap_or_else(|error| ApiError::internal(error).into_response())
+}
+
+/// Limits what the pages may do in a browser.
 async fn guard(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);

@@ -1,4 +1,4 @@
-//! Date-times as bodies bear them: local to the business zone, without offset (contract §1, Time).
+//! Date-times in bodies: local to the business zone, without offset (contract §1, Time).
 
 use std::fmt;
 use std::ops::Range;
@@ -12,23 +12,24 @@ use serde::{Serialize, Serializer};
 pub struct LocalTime(DateTime);
 
 impl LocalTime {
-    /// What a wall clock in `zone` shows at `at`.
+    /// The time that a wall clock in `zone` shows at `at`.
     pub fn of(zone: &BusinessZone, at: Timestamp) -> Self {
         Self(zone.local(at))
     }
 
-    /// Likewise of an instant that may be absent.
+    /// The same of an instant that may be absent.
     pub fn of_optional(zone: &BusinessZone, at: Option<Timestamp>) -> Option<Self> {
         at.map(|at| Self::of(zone, at))
     }
 }
 
 /// The length of a text with all six fraction digits, in bytes.
-const LONGEST: usize = 26;
+const MAX_LENGTH: usize = 26;
 
-/// A date-time's text. Nearly every answer has some, and `core::fmt` costs ten times as many instructions.
+/// The text of a date-time, written without `core::fmt`, which costs ten times as many instructions: nearly every answer has
+/// some.
 struct Text {
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_LENGTH],
     len: usize,
 }
 
@@ -36,7 +37,7 @@ impl Text {
     fn of(LocalTime(at): LocalTime) -> Self {
         let mut text = Self {
             bytes: *b"0000-00-00T00:00:00.000000",
-            len: LONGEST,
+            len: MAX_LENGTH,
         };
         text.put(0..4, at.year().unsigned_abs().into());
         text.put(5..7, at.month().unsigned_abs().into());
@@ -45,7 +46,7 @@ impl Text {
         text.put(14..16, at.minute().unsigned_abs().into());
         text.put(17..19, at.second().unsigned_abs().into());
         let mut micros = at.subsec_nanosecond().unsigned_abs() / 1_000;
-        text.put(20..LONGEST, micros);
+        text.put(20..MAX_LENGTH, micros);
         if micros == 0 {
             text.len = 19;
         }

@@ -1,6 +1,6 @@
-//! For tests of routers: an [`App`] whose stores are away, but for three accounts that the tokens `owner`, `unverified` and
-//! `lost` stand for (the last by an error of the store), and one merchant with the client id [`KNOWN_ID`] and the
-//! secret [`KNOWN_SECRET`], whose coupons are issued to nobody: for the user `slow` it takes for ever, for `panic` it panics.
+//! For tests of routers: an [`App`] whose stores are unavailable, except for two accounts with the tokens `owner` and
+//! `unverified`, and one merchant with the client id [`KNOWN_ID`] and the secret [`KNOWN_SECRET`]. The token `lost` is good,
+//! but its account cannot be read. An issue to the user `slow` never ends, one to `panic` panics, all others fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! The names of enumeration values in bodies (contract §1, Enums).
+//! The words for enumeration values in bodies (contract §1, Enums).
 
 use goodpon_domain::coupon::{CouponStatus, IssuanceStatus};
 use goodpon_domain::ledger::HistoryAction;

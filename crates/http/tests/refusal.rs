@@ -1,5 +1,6 @@
-//! What is no HTTP leaves its line in the access log. Alone in its process: a log line is decided on once for the whole
-//! process, and another test that reaches it first, without a subscriber, could switch it off.
+//! A request that is no HTTP is answered in the envelope and has its line in the access log. This test is alone in its
+//! process: whether a log line is on is decided once for the whole process, and another test that reaches it first, without
+//! a subscriber, could switch it off.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{self, Write};
@@ -7,12 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use goodpon_http::observe::ObserveLayer;
-use goodpon_http::serve::{Draining, Limits, serve};
+use goodpon_http::error::Enveloped;
+use goodpon_web::serve::{Draining, Limits, Unobserved, serve};
 use metrics_util::debugging::DebuggingRecorder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tower::Layer;
 
 /// The lines of a log.
 #[derive(Clone, Default)]
@@ -37,7 +37,7 @@ impl Lines {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_logged_and_counted() {
+async fn a_request_that_is_no_http_is_enveloped_logged_and_counted() {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -58,7 +58,7 @@ async fn what_is_no_http_is_logged_and_counted() {
         keep_alive: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(30),
     };
-    let service = ObserveLayer::new("test").layer(Router::new());
+    let service = Unobserved::new(Router::new(), "test", Enveloped::shared());
     tokio::spawn(serve(
         listener,
         service,
@@ -69,6 +69,7 @@ async fn what_is_no_http_is_logged_and_counted() {
     client.write_all(b"nonsense\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\"error\":{\"code\":\"BAD_REQUEST\""));
     let (_, trace_id) = answer.split_once("x-goodpon-trace-id: ").unwrap();
     let trace_id = &trace_id[..32];
     let log = lines.text();

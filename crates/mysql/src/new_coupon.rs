@@ -29,7 +29,7 @@ pub(crate) async fn known<'a>(
     Ok(Known {
         templates: lock_templates(session, records).await?,
         holders: holders(session, records).await?,
-        accepted_within: match store.inner.trusts_clocks {
+        accepted_within: match store.inner.skips_clock_checks {
             true => SignedDuration::MAX,
             false => ACCEPTED_WITHIN,
         },

@@ -28,7 +28,7 @@ pub fn run(options: &Options) -> Result<Report> {
         "build",
         "--release",
         "-p",
-        "goodpon-http",
+        "goodpon-web",
         "--example",
         "floor",
     ]))?;

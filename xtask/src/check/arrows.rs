@@ -34,10 +34,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("goodpon-gate-model", &["goodpon-domain"]),
+    (
+        "goodpon-simulator",
+        &[
+            "goodpon-application",
+            "goodpon-domain",
+            "goodpon-gate-model",
+            "goodpon-scaled",
+        ],
+    ),
     ("goodpon-mail", &["goodpon-application", "goodpon-domain"]),
+    // The mechanics of serving HTTP: every API and page stands on it, and it knows none of our crates.
+    ("goodpon-web", &[]),
     (
         "goodpon-http",
-        &["goodpon-application", "goodpon-domain", "goodpon-supervise"],
+        &[
+            "goodpon-application",
+            "goodpon-domain",
+            "goodpon-supervise",
+            "goodpon-web",
+        ],
     ),
     (
         "goodpon-worker",
@@ -58,6 +74,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "goodpon-mail",
             "goodpon-http",
             "goodpon-supervise",
+            "goodpon-web",
             "goodpon-worker",
             "goodpon-telemetry",
         ],

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
-use goodpon_http::serve::{Draining, Limits, Serve, serve};
 use goodpon_supervise::{Loop, Supervisor, Task};
+use goodpon_web::serve::{Draining, Limits, Serve, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 

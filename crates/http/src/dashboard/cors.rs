@@ -1,4 +1,4 @@
-//! Calls from browsers' pages of listed origins (contract §1, Browsers).
+//! Calls of pages in browsers, from listed origins (contract §1, Browsers).
 
 use axum::Router;
 use axum::extract::Request;
@@ -8,18 +8,17 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use crate::trace::TRACE_HEADER;
+use goodpon_web::trace::TRACE_HEADER;
 
-/// Origins as browsers send them. One that no header can carry is none that a browser has.
+/// Parses origins as browsers send them. One that no header can carry is left out, for no browser has it.
 pub(super) fn origins(of: &[String]) -> Vec<HeaderValue> {
     of.iter()
         .filter_map(|origin| origin.trim_end_matches('/').parse().ok())
         .collect()
 }
 
-/// Lets pages of `origins` call `router`; without any, preflights are answered all the same, for a browser sends no
-/// token with one, and are answered without a word of leave. An origin that no header can carry is none that a browser
-/// has.
+/// Lets pages of `origins` call `router`. Without any, preflights are answered all the same, for a browser sends no
+/// token with one, but grant nothing.
 pub(super) fn allow<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     origins: Vec<HeaderValue>,
@@ -57,12 +56,12 @@ fn is_preflight(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Marks a request whose method is OPTIONS though it shows another.
+/// Marks a request whose method is OPTIONS although it shows another.
 #[derive(Debug, Clone, Copy)]
 struct PlainOptions;
 
-/// The CORS layer takes every OPTIONS for a preflight and answers it by itself. One that is none passes it
-/// under another method; the route was chosen before.
+/// The CORS layer takes every OPTIONS for a preflight and answers it by itself. One that is no preflight passes it under
+/// another method; the route was chosen before.
 async fn mask(mut request: Request) -> Request {
     if request.method() == Method::OPTIONS && !is_preflight(request.headers()) {
         *request.method_mut() = Method::GET;

@@ -1,7 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use goodpon_web::login_limit::LoginLimit;
+use goodpon_web::rate_limit::KeyedLimiter;
+use goodpon_web::trace::TRACE_HEADER;
 use http::StatusCode;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http_body_util::BodyExt;
@@ -10,24 +15,28 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::stub;
-use crate::trace::TRACE_HEADER;
 
 const ORIGIN: &str = "https://console.example.com";
 
-fn settings() -> DashboardSettings {
-    DashboardSettings {
-        cors_origins: vec![ORIGIN.to_owned()],
+fn settings() -> ApiSettings {
+    ApiSettings {
         request_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(10),
         docs: true,
         hsts_seconds: 0,
-        sign_ups_per_minute: 0,
-        failed_logins_per_minute: 2,
-        calls_per_minute: 0,
-        auth_failures_per_minute: 0,
-        verifications_per_minute: 0,
-        resends_per_minute: 0,
-        trust_forwarded_for: true,
+        trusts_forwarded_for: true,
+    }
+}
+
+/// No limits but two failed logins a minute.
+fn limits() -> DashboardLimits {
+    DashboardLimits {
+        calls: KeyedLimiter::per_minute(0),
+        auth_failures: Arc::new(KeyedLimiter::per_minute(0)),
+        logins: Arc::new(LoginLimit::per_minute(2)),
+        sign_ups: OpenCallLimit::per_minute(0),
+        verifications: OpenCallLimit::per_minute(0),
+        resends: OpenCallLimit::per_minute(0),
     }
 }
 
@@ -35,7 +44,11 @@ struct Client(Api);
 
 impl Client {
     fn new() -> Self {
-        Self(service(stub::app(), &settings()))
+        Self::with(limits(), &settings())
+    }
+
+    fn with(limits: DashboardLimits, settings: &ApiSettings) -> Self {
+        Self(service(stub::app(), limits, settings, &[ORIGIN.to_owned()]))
     }
 
     async fn send(&self, call: &str, headers: &[(&str, &str)], body: &str) -> Response {
@@ -189,11 +202,11 @@ async fn failed_logins_are_limited_by_address_and_email_together() {
 
 #[tokio::test]
 async fn the_failures_of_an_address_are_limited_and_its_good_tokens_pass() {
-    let settings = DashboardSettings {
-        auth_failures_per_minute: 2,
-        ..settings()
+    let limits = DashboardLimits {
+        auth_failures: Arc::new(KeyedLimiter::per_minute(2)),
+        ..limits()
     };
-    let client = Client(service(stub::app(), &settings));
+    let client = Client::with(limits, &settings());
     let accounts = "GET /v1/accounts";
     let limited = (429, "TOO_MANY_REQUESTS".to_owned());
     for _ in 0..2 {
@@ -219,11 +232,11 @@ async fn the_failures_of_an_address_are_limited_and_its_good_tokens_pass() {
 
 #[tokio::test]
 async fn the_calls_of_an_account_are_limited_once_it_is_known() {
-    let settings = DashboardSettings {
-        calls_per_minute: 2,
-        ..settings()
+    let limits = DashboardLimits {
+        calls: KeyedLimiter::per_minute(2),
+        ..limits()
     };
-    let client = Client(service(stub::app(), &settings));
+    let client = Client::with(limits, &settings());
     for expected in [404, 404, 429] {
         assert_eq!(
             client.code("GET /v1/nothing", Some("owner")).await.0,
@@ -322,11 +335,7 @@ async fn browsers_may_call_from_listed_origins_only() {
         TRACE_HEADER.as_str()
     );
 
-    let without = DashboardSettings {
-        cors_origins: Vec::new(),
-        ..settings()
-    };
-    let client = Client(service(stub::app(), &without));
+    let client = Client(service(stub::app(), limits(), &settings(), &[]));
     let answer = client
         .send("GET /v1/accounts", &[("origin", ORIGIN)], "")
         .await;
@@ -420,12 +429,12 @@ async fn every_answer_is_kept_by_no_cache_and_taken_for_what_it_says() {
 
 #[tokio::test]
 async fn docs_can_be_left_out_and_https_asked_for() {
-    let settings = DashboardSettings {
+    let settings = ApiSettings {
         docs: false,
         hsts_seconds: 31_536_000,
         ..settings()
     };
-    let client = Client(service(stub::app(), &settings));
+    let client = Client::with(limits(), &settings);
     for path in ["/docs", "/docs/", "/docs/swagger-ui.css", "/openapi.json"] {
         let response = client.send(&format!("GET {path}"), &[], "").await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
@@ -478,11 +487,11 @@ async fn assert_page(response: Response, status: u16, words: &[&str]) {
 
 #[tokio::test]
 async fn a_person_who_is_refused_sees_a_page() {
-    let settings = DashboardSettings {
-        verifications_per_minute: 1,
-        ..settings()
+    let limits = DashboardLimits {
+        verifications: OpenCallLimit::per_minute(1),
+        ..limits()
     };
-    let client = Client(service(stub::app(), &settings));
+    let client = Client::with(limits, &settings());
     let large = "x".repeat(64 * 1024 + 1);
     let large = client.send("POST /verify", &[], &large).await;
     assert_page(large, 413, &["요청 본문이 너무 큽니다.", "too large"]).await;
@@ -497,14 +506,14 @@ async fn a_person_who_is_refused_sees_a_page() {
 
 #[tokio::test(start_paused = true)]
 async fn a_person_who_waits_too_long_sees_a_page() {
-    let settings = DashboardSettings {
+    let settings = ApiSettings {
         request_timeout: Duration::from_secs(1),
         ..settings()
     };
     let stuck = Body::from_stream(futures::stream::pending::<Result<&str, std::io::Error>>());
     let request = Request::builder().method("POST").uri("/verify").body(stuck);
-    let service = service(stub::app(), &settings);
-    let late = service.oneshot(request.unwrap()).await.unwrap();
+    let client = Client::with(limits(), &settings);
+    let late = client.0.oneshot(request.unwrap()).await.unwrap();
     assert_eq!(late.headers()[RETRY_AFTER], "1");
     assert_page(late, 503, &["일시적으로", "not available right now"]).await;
 }

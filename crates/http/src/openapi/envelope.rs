@@ -1,4 +1,4 @@
-//! The envelope of answers as schemas, and the answers that tell errors (contract §1, §6).
+//! The envelope of answers as schemas, and the answers with errors (contract §1, §6).
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,12 @@ use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 
-use crate::error::{ApiError, ErrorCode, FieldError, INVALID_VALUE};
+use crate::error::ApiError;
+use crate::error_code::{ErrorCode, FieldError, INVALID_VALUE};
 
 const JSON: &str = "application/json";
 
-/// Declares the refusals of one call, beside the common ones, for its documentation.
+/// Declares the refusals of one call, beside the common ones, for its document.
 macro_rules! errors {
     ($name:ident: $($code:ident),+ $(,)?) => {
         enum $name {}
@@ -22,7 +23,7 @@ macro_rules! errors {
                 String,
                 utoipa::openapi::RefOr<utoipa::openapi::Response>,
             > {
-                crate::openapi::error_responses(&[$(crate::error::ErrorCode::$code),+])
+                crate::openapi::envelope::error_responses(&[$(crate::error_code::ErrorCode::$code),+])
             }
         }
     };
@@ -86,7 +87,7 @@ fn null() -> Object {
 /// Responses by status.
 pub(super) type ByStatus = BTreeMap<String, RefOr<Response>>;
 
-/// The responses that tell `codes`.
+/// The responses with these codes.
 pub(crate) fn error_responses(codes: &[ErrorCode]) -> ByStatus {
     let mut responses = ByStatus::new();
     for &code in codes {
@@ -120,10 +121,7 @@ fn empty() -> Response {
 }
 
 fn example(code: ErrorCode) -> Value {
-    let field = |field: &'static str, message: &'static str| FieldError {
-        field: field.into(),
-        message: message.into(),
-    };
+    let field = |field, message| FieldError { field, message };
     let error = match code {
         ErrorCode::BadRequest => ApiError::with_fields(code, vec![field("field", INVALID_VALUE)]),
         ErrorCode::CouponTemplateValidationFailed => ApiError::with_fields(

@@ -1,4 +1,4 @@
-//! What calls take, for their documentation. Requests are read leniently, by [`crate::input`].
+//! The bodies of requests, for the documents. Requests are read leniently, by [`goodpon_web::input`].
 
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;

@@ -3,10 +3,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use crate::error::{Audience, ErrorCode};
+use crate::contract_values::{MAX_AMOUNT, MAX_COUNT, MAX_VALIDITY_DAYS};
+use crate::error_code::{Audience, ErrorCode};
+use crate::{dashboard, partner};
 
 const PUBLISHED_DASHBOARD: &str = include_str!("../../../../e2e/contract/dashboard-openapi3.yaml");
 const PUBLISHED_PARTNER: &str = include_str!("../../../../e2e/contract/partner-openapi3.yaml");
+
+/// The calls that need no token.
+const OPEN: [&str; 4] = ["signUp", "login", "verifyEmail", "resendVerificationEmail"];
 
 /// Named in a published description, but by contract there is no such status.
 const NO_SUCH_WORD: &str = "ACTIVE";
@@ -197,12 +202,12 @@ impl Comparison<'_> {
 fn both() -> [(Document, &'static str, Audience); 2] {
     [
         (
-            Document::ours(&super::dashboard()),
+            Document::ours(&dashboard::document()),
             PUBLISHED_DASHBOARD,
             Audience::Dashboard,
         ),
         (
-            Document::ours(&super::partner()),
+            Document::ours(&partner::document()),
             PUBLISHED_PARTNER,
             Audience::Partner,
         ),
@@ -226,7 +231,7 @@ fn all_that_was_published_is_in_ours() {
 
 #[test]
 fn what_differs_is_found() {
-    let ours = &Document::ours(&super::dashboard());
+    let ours = &Document::ours(&dashboard::document());
     for (from, to) in [
         ("/v1/auth/login:", "/v1/auth/enter:"),
         ("- name: startDate", "- name: sinceDate"),
@@ -267,7 +272,7 @@ fn every_operation_is_named_and_described() {
                 assert!(operation[key].is_string(), "{place:?} {key}");
             }
             assert_eq!(operation["tags"].as_array().unwrap().len(), 1);
-            let open = super::common::OPEN.contains(&id);
+            let open = OPEN.contains(&id);
             let security = operation["security"].to_string();
             let expected = match audience {
                 _ if open => "null",
@@ -423,7 +428,7 @@ fn idempotent_responses(ours: &Document) -> Vec<(String, Value)> {
 
 #[test]
 fn keys_are_told_where_they_are_echoed_and_replays_where_answers_are_stored() {
-    let ours = Document::ours(&super::partner());
+    let ours = Document::ours(&partner::document());
     for (status, response) in idempotent_responses(&ours) {
         let has = |name: &str| !response["headers"][name].is_null();
         let echoed = !["401", "413"].contains(&status.as_str());
@@ -445,7 +450,6 @@ fn whatever_may_have_a_body_may_have_too_large_a_one() {
 
 #[test]
 fn requests_tell_the_bounds_of_the_contract() {
-    use crate::input::{MAX_AMOUNT, MAX_COUNT, MAX_VALIDITY_DAYS};
     let [(dashboard, ..), (partner, ..)] = &both();
     let schema = |document: &Document, request: &str, field: &str| {
         document.0["components"]["schemas"][request]["properties"][field].clone()

@@ -1,16 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
+use goodpon_web::rate_limit::KeyedLimiter;
+use goodpon_web::trace::TRACE_HEADER;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
 use crate::stub;
-use crate::trace::TRACE_HEADER;
 
 const KNOWN: [(&str, &str); 2] = [
     ("x-goodpon-client-id", stub::KNOWN_ID),
@@ -21,20 +23,31 @@ async fn send(call: &str, headers: &[(&str, &str)]) -> Response {
     send_body(call, headers, Body::empty()).await
 }
 
-fn settings() -> PartnerSettings {
-    PartnerSettings {
+fn settings() -> ApiSettings {
+    ApiSettings {
         request_timeout: Duration::from_secs(5),
         body_timeout: Duration::from_secs(10),
         docs: true,
         hsts_seconds: 0,
-        rate_per_second: 0,
-        auth_failures_per_minute: 0,
-        trust_forwarded_for: true,
+        trusts_forwarded_for: true,
+    }
+}
+
+fn limits() -> PartnerLimits {
+    PartnerLimits {
+        calls: KeyedLimiter::per_second(0),
+        auth_failures: KeyedLimiter::per_minute(0),
     }
 }
 
 async fn send_body(call: &str, headers: &[(&str, &str)], body: Body) -> Response {
-    send_to(&service(stub::app(), &settings()), call, headers, body).await
+    send_to(
+        &service(stub::app(), limits(), &settings()),
+        call,
+        headers,
+        body,
+    )
+    .await
 }
 
 async fn send_to(api: &Api, call: &str, headers: &[(&str, &str)], body: Body) -> Response {
@@ -189,11 +202,11 @@ async fn statuses(api: &Api, headers: &[(&str, &str)], count: usize) -> Vec<u16>
 
 #[tokio::test]
 async fn wrong_secrets_use_nothing_up_of_the_clients_own_rate() {
-    let settings = PartnerSettings {
-        rate_per_second: 3,
-        ..settings()
+    let limits = PartnerLimits {
+        calls: KeyedLimiter::per_second(3),
+        ..limits()
     };
-    let api = service(stub::app(), &settings);
+    let api = service(stub::app(), limits, &settings());
     let wrong = ("x-goodpon-client-secret", "sk_wrong");
     assert_eq!(statuses(&api, &[KNOWN[0], wrong], 20).await, [401; 20]);
     let own = statuses(&api, &KNOWN, 4).await;
@@ -220,11 +233,11 @@ async fn wrong_secrets_use_nothing_up_of_the_clients_own_rate() {
 
 #[tokio::test]
 async fn an_address_that_fails_too_often_is_refused_but_for_what_is_good() {
-    let settings = PartnerSettings {
-        auth_failures_per_minute: 5,
-        ..settings()
+    let limits = PartnerLimits {
+        auth_failures: KeyedLimiter::per_minute(5),
+        ..limits()
     };
-    let api = service(stub::app(), &settings);
+    let api = service(stub::app(), limits, &settings());
     let wrong = (
         "x-goodpon-client-secret",
         "sk_66666666666666666666666666666666",
@@ -243,7 +256,8 @@ async fn an_address_that_fails_too_often_is_refused_but_for_what_is_good() {
 #[tokio::test]
 async fn wrong_secrets_reach_the_store_every_100_ms_at_most() {
     let lookups = Arc::new(AtomicUsize::new(0));
-    let api = service(stub::app_that_counts(Arc::clone(&lookups)), &settings());
+    let app = stub::app_that_counts(Arc::clone(&lookups));
+    let api = service(app, limits(), &settings());
     let wrong = (
         "x-goodpon-client-secret",
         "sk_66666666666666666666666666666666",
@@ -266,7 +280,8 @@ async fn wrong_secrets_reach_the_store_every_100_ms_at_most() {
 #[tokio::test]
 async fn client_ids_that_nobody_has_are_asked_about_once_a_second() {
     let lookups = Arc::new(AtomicUsize::new(0));
-    let api = service(stub::app_that_counts(Arc::clone(&lookups)), &settings());
+    let app = stub::app_that_counts(Arc::clone(&lookups));
+    let api = service(app, limits(), &settings());
     let headers = [
         ("x-goodpon-client-id", "ck_00000000000000000000000000000000"),
         KNOWN[1],
