@@ -72,7 +72,7 @@ fn count_issue(outcome: &Outcome<IssueOutcome>) {
         return;
     };
     let outcome = match outcome {
-        Ok(()) => "issued",
+        Ok(_) => "issued",
         Err(IssueRefusal::TemplateNotFound) => "not_found",
         Err(IssueRefusal::NotOwnedByMerchant) => "not_owned",
         Err(IssueRefusal::NotIssuablePeriod) => "period",

@@ -87,8 +87,15 @@ pub enum IssueRefusal {
     SoldOut,
 }
 
-/// How an issue ends.
-pub type IssueOutcome = Result<(), IssueRefusal>;
+/// A coupon that was issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issued {
+    /// Its id. `None` where only the answer to its idempotency key is known, which a version before kept without the id.
+    pub coupon_id: Option<CouponId>,
+}
+
+/// The outcome of an issue.
+pub type IssueOutcome = Result<Issued, IssueRefusal>;
 
 /// Decides the part of an issue that depends on the template and the time alone; [`take_place`] decides the rest.
 ///

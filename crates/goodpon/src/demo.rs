@@ -136,7 +136,7 @@ async fn issue_one(
         user_id: user.to_owned(),
     };
     let issued = coupon::issue(app, request, None).await;
-    if !matches!(issued.map_err(store_failed)?, Outcome::Ran(Ok(()))) {
+    if !matches!(issued.map_err(store_failed)?, Outcome::Ran(Ok(_))) {
         return Err(missing());
     }
     // Scaled out, an issuer writes it a moment later.

@@ -18,7 +18,10 @@ use goodpon_domain::{
 
 use crate::{
     World,
-    scene::{MICRO, at_once, cancel_request, issue_request, order, ran, unique_key},
+    scene::{
+        MICRO, at_once, cancel_request, issue_request, order, ran, unique_key, without_id,
+        without_ids,
+    },
 };
 
 const BODY: [u8; 16] = [7; 16];
@@ -42,6 +45,17 @@ fn keyed<T: Debug + 'static>(key: [u8; 16], body: [u8; 16]) -> Idempotency<T> {
     }
 }
 
+/// A keyed issue, whose answer does not show the coupon's id: what the contract's answers do not show either.
+fn keyed_issue(key: [u8; 16], body: [u8; 16]) -> Idempotency<IssueOutcome> {
+    Idempotency {
+        key,
+        body,
+        render: Arc::new(|outcome: &IssueOutcome| answer(&without_id(*outcome))),
+    }
+}
+
+type Issuing = Result<(), IssueRefusal>;
+
 type Key = ([u8; 16], [u8; 16]);
 
 async fn issue(
@@ -50,14 +64,13 @@ async fn issue(
     template: TemplateId,
     user: &str,
     (key, body): Key,
-) -> Outcome<IssueOutcome> {
+) -> Outcome<Issuing> {
     let request = issue_request(merchant, template, user);
-    world
+    let issued = world
         .stores
         .gate
-        .issue(request, Some(keyed(key, body)))
-        .await
-        .unwrap()
+        .issue(request, Some(keyed_issue(key, body)));
+    without_ids(issued.await.unwrap())
 }
 
 async fn redeem(
@@ -99,7 +112,7 @@ async fn peek_issue(world: &World, template: TemplateId, (key, body): Key) -> Pe
     world
         .stores
         .gate
-        .peek(template, &keyed(key, body))
+        .peek(template, &keyed_issue(key, body))
         .await
         .unwrap()
 }
@@ -181,7 +194,7 @@ pub async fn an_issue_is_replayed_to_the_byte(world: &World) {
     assert_eq!(first, Outcome::Ran(Ok(())));
     for _ in 0..2 {
         let again = issue(world, shop.id, id, "u", key).await;
-        assert_eq!(again, Outcome::Replayed(answer(&IssueOutcome::Ok(()))));
+        assert_eq!(again, Outcome::Replayed(answer(&Issuing::Ok(()))));
         world.settled().await;
     }
     assert_eq!(count(world, shop.id, Issue).await, 1);
@@ -250,7 +263,7 @@ pub async fn an_issue_happens_once_at_once(world: &World) {
     assert_eq!(one_ran(outcomes.await), Ok(()));
     assert_eq!(count(world, merchant, Issue).await, 1);
     let after = issue(world, merchant, id, "u", key).await;
-    assert_eq!(after, Outcome::Replayed(answer(&IssueOutcome::Ok(()))));
+    assert_eq!(after, Outcome::Replayed(answer(&Issuing::Ok(()))));
     world.audited().await;
 }
 
@@ -345,7 +358,7 @@ pub async fn another_body_is_a_mismatch(world: &World) {
         let other = cancel(world, shop.id, coupon, (cancelled, OTHER_BODY)).await;
         assert_eq!(other, Outcome::PayloadMismatch);
         let same = issue(world, shop.id, id, "u", (issued, BODY)).await;
-        assert_eq!(same, Outcome::Replayed(answer(&IssueOutcome::Ok(()))));
+        assert_eq!(same, Outcome::Replayed(answer(&Issuing::Ok(()))));
         let same = redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await;
         assert_eq!(same, Outcome::Replayed(answer(&redemption)));
         let same = cancel(world, shop.id, coupon, (cancelled, BODY)).await;
@@ -361,7 +374,7 @@ pub async fn refusals_are_remembered(world: &World) {
     let shop = world.shop().await;
     let draft = world.draft(&shop, world.terms()).await.id;
     let key = (unique_key(), BODY);
-    let refused: IssueOutcome = Err(IssueRefusal::NotIssuable);
+    let refused: Issuing = Err(IssueRefusal::NotIssuable);
     assert_eq!(
         issue(world, shop.id, draft, "u", key).await,
         Outcome::Ran(refused)
@@ -389,7 +402,7 @@ pub async fn refusals_are_remembered(world: &World) {
         ("v", IssueRefusal::SoldOut),
     ] {
         let key = (unique_key(), BODY);
-        let refused: IssueOutcome = Err(refusal);
+        let refused: Issuing = Err(refusal);
         assert_eq!(
             issue(world, shop.id, id, user, key).await,
             Outcome::Ran(refused)
@@ -488,7 +501,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     world.clock.advance(KEPT_FOR - MICRO);
     while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
     let again = issue(world, shop.id, id, "u", (issued, BODY)).await;
-    assert_eq!(again, Outcome::Replayed(answer(&IssueOutcome::Ok(()))));
+    assert_eq!(again, Outcome::Replayed(answer(&Issuing::Ok(()))));
     let again = redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await;
     assert_eq!(again, Outcome::Replayed(answer(&redemption)));
     world.clock.advance(MICRO);
@@ -502,7 +515,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     world.clock.advance(KEPT_FOR - MICRO);
     while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
     let again = issue(world, shop.id, id, "v", (issued, OTHER_BODY)).await;
-    let replayed = Outcome::Replayed(answer(&IssueOutcome::Ok(())));
+    let replayed = Outcome::Replayed(answer(&Issuing::Ok(())));
     assert_eq!(again, replayed, "a day of its own");
     world.audited().await;
 }
@@ -526,7 +539,7 @@ pub async fn peek_changes_nothing(world: &World) {
             peek_issue(&world, id, (issued, BODY)).await
         }
     });
-    let finished = Peek::Finished(answer(&IssueOutcome::Ok(())));
+    let finished = Peek::Finished(answer(&Issuing::Ok(())));
     for peek in peeks.await {
         let fits = peek == Peek::Free || peek == Peek::Processing || peek == finished;
         assert!(fits, "while it runs: {peek:?}");

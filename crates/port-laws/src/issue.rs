@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     World,
-    scene::{LOOKALIKES, MICRO, Shop, at_once, order},
+    scene::{LOOKALIKES, MICRO, Shop, at_once, issue_request, order, ran},
 };
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -27,6 +27,18 @@ async fn count(world: &World, shop: &Shop, id: TemplateId) -> i64 {
         .await
         .unwrap()
         .issue_count
+}
+
+/// A success has the id of the coupon that it is about.
+pub async fn a_success_names_its_coupon(world: &World) {
+    let shop = world.shop().await;
+    let id = world.published(&shop, world.terms()).await;
+    let request = issue_request(shop.id, id, "u");
+    let issued = ran(world.stores.gate.issue(request, None).await.unwrap()).unwrap();
+    world.settled().await;
+    let held = world.in_hand(shop.id, "u").await;
+    let ids: Vec<_> = held.iter().map(|coupon| Some(coupon.id)).collect();
+    assert_eq!(ids, [issued.coupon_id]);
 }
 
 /// Of four times as many users as there are coupons, exactly as many as there are get one.

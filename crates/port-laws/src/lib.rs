@@ -34,6 +34,7 @@ pub mod upkeep;
 mod world;
 
 pub use goodpon_waits::{DEADLINE, eventually, within};
+pub use scene::{without_id, without_ids};
 pub use world::{FreshRandom, ManualClock, Settle, World};
 
 /// Makes one `#[tokio::test]` of each law, in one module for each noun. `$factory` names an `async fn() -> World` in scope;
@@ -86,6 +87,7 @@ macro_rules! port_laws {
             the_quota_of_templates_is_exact_at_once,
         ]);
         $crate::port_laws!(@noun $factory, issue: [
+            a_success_names_its_coupon,
             exactly_as_many_as_there_are,
             one_for_each_user,
             refusals_come_in_order,

@@ -144,7 +144,7 @@ impl Load {
             Idempotency::new(b"ck_probe", "POST", path, &key, &key, render)
         });
         let outcome = self.store.issue(request, idempotency).await.unwrap();
-        assert_eq!(outcome, Outcome::Ran(Ok(())));
+        assert!(matches!(outcome, Outcome::Ran(Ok(_))));
     }
 }
 

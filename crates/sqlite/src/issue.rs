@@ -8,7 +8,7 @@ use goodpon_application::{
     ports::{IssueGate, IssueOutcome, IssueRequest, IssueStanding, StoreResult},
 };
 use goodpon_domain::{
-    coupon::{self, Coupon, CouponStatus, IssueRefusal},
+    coupon::{self, Coupon, CouponStatus, IssueRefusal, Issued},
     id::{HistoryId, MerchantId, TemplateId},
     ledger::{HistoryAction, Transition},
     template::{Owned, Template},
@@ -72,7 +72,9 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     if let Some(template) = tx.template(template_id)? {
         template.issue_count += 1;
     }
-    Ok(Ok(()))
+    Ok(Ok(Issued {
+        coupon_id: Some(coupon.id),
+    }))
 }
 
 /// The filter held a holder to be new. Nothing of this group is committed; run again, each is looked up.

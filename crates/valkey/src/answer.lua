@@ -10,8 +10,8 @@ local function answered(k, body, now)
     return nil
   end
   local letter = string.sub(kept, 1, 1)
-  local at, answer = string.match(string.sub(kept, 18), '^(%d+)%.?(%d*)$')
-  if not at or not string.find('ITOPNAS', letter, 1, true) then
+  local at, answer, coupon = string.match(string.sub(kept, 18), '^(%d+)%.?(%d*)%.?(%x*)$')
+  if not at or (coupon ~= '' and #coupon ~= 32) or not string.find('ITOPNAS', letter, 1, true) then
     return { 'V' }
   end
   if tonumber(now) - tonumber(at) >= 86400000000 then
@@ -20,7 +20,7 @@ local function answered(k, body, now)
   if string.sub(kept, 2, 17) ~= body then
     return { 'M' }
   end
-  return { 'Y', letter, answer }
+  return { 'Y', letter, answer, coupon }
 end
 
 -- Stores an answer, over one that no longer counts.

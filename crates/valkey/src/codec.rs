@@ -2,7 +2,7 @@
 
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
-    coupon::{IssueOutcome, IssueRefusal},
+    coupon::IssueRefusal,
     gate::{Epoch, IssueEvent, Keyed},
     id::{CouponId, TemplateId},
 };
@@ -25,7 +25,7 @@ pub(crate) fn corrupt(what: &str) -> StoreError {
 }
 
 /// The letter of an outcome. They never change.
-pub(crate) const fn letter(outcome: IssueOutcome) -> u8 {
+pub(crate) const fn letter(outcome: Result<(), IssueRefusal>) -> u8 {
     match outcome {
         Ok(()) => b'I',
         Err(refusal) => refusal_letter(refusal),
@@ -45,7 +45,7 @@ pub(crate) const fn refusal_letter(refusal: IssueRefusal) -> u8 {
 }
 
 /// Reads [`letter`].
-pub(crate) fn outcome(letter: u8) -> StoreResult<IssueOutcome> {
+pub(crate) fn outcome(letter: u8) -> StoreResult<Result<(), IssueRefusal>> {
     Ok(match letter {
         b'I' => Ok(()),
         b'T' => Err(IssueRefusal::TemplateNotFound),
@@ -56,6 +56,17 @@ pub(crate) fn outcome(letter: u8) -> StoreResult<IssueOutcome> {
         b'S' => Err(IssueRefusal::SoldOut),
         _ => return Err(corrupt("an unknown outcome")),
     })
+}
+
+/// Reads a coupon's id, as 32 hex digits, or nothing.
+pub(crate) fn coupon_id(digits: &[u8]) -> StoreResult<Option<CouponId>> {
+    if digits.is_empty() {
+        return Ok(None);
+    }
+    let digits = std::str::from_utf8(digits).ok();
+    let id = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    let id = id.ok_or_else(|| corrupt("a coupon's id"))?;
+    Ok(Some(CouponId::from_bytes(id.to_be_bytes())))
 }
 
 /// A finished success as `k` holds it. `answer`: the number under which the database keeps what was answered.

@@ -2,7 +2,7 @@
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
-    coupon::IssueRefusal,
+    coupon::{IssueRefusal, Issued},
     gate::{
         Closed, Confirmation, Epoch, Finished, GateId, IssueEvent, Keyed, RefusalAnswers, Taken,
     },
@@ -201,8 +201,9 @@ pub(crate) fn finished(reply: &mut Reply) -> StoreResult<Finished> {
     let outcome = codec::outcome(reply.letter()?)?;
     let answer = reply.decimal()?;
     let answer = answer.map(|answer| u32::try_from(answer).map_err(|_| corrupt("an answer")));
+    let coupon_id = codec::coupon_id(&reply.bytes()?)?;
     Ok(Finished {
-        outcome,
+        outcome: outcome.map(|()| Issued { coupon_id }),
         answer: answer.transpose()?,
     })
 }

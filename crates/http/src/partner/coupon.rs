@@ -129,7 +129,7 @@ pub(super) async fn issue_coupon(
 
 fn answer_issue(outcome: &IssueOutcome) -> Answer {
     match outcome {
-        Ok(()) => Answer::success(ISSUED),
+        Ok(_) => Answer::success(ISSUED),
         Err(refusal) => Answer::failure(issue_refusal(*refusal), None),
     }
 }

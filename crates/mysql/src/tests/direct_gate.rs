@@ -9,7 +9,7 @@ use goodpon_application::{
     ports::{IssueGate, IssueOutcome, IssueRequest, IssueStanding, StoreResult},
 };
 use goodpon_domain::{
-    coupon::{self, Coupon, CouponStatus},
+    coupon::{self, Coupon, CouponStatus, Issued},
     id::{CouponId, TemplateId},
     template::{Owned, Template},
 };
@@ -56,7 +56,7 @@ async fn issue(
         Ok(template.terms.period)
     });
     let mut script = Script::default();
-    if let Ok(period) = admitted {
+    let outcome = admitted.map(|period| {
         let coupon = Coupon {
             id: CouponId::new(now, store.random_u64()),
             merchant_id: request.merchant_id,
@@ -68,8 +68,10 @@ async fn issue(
             order_id: None,
         };
         insert(&mut script, &coupon);
-    }
-    let outcome = admitted.map(|_| ());
+        Issued {
+            coupon_id: Some(coupon.id),
+        }
+    });
     idempotency::remember(&mut script, key, stored.as_ref(), &outcome, now);
     session.run_script(&script).await?;
     Ok(Outcome::Ran(outcome))

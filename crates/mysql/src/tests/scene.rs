@@ -104,7 +104,7 @@ impl Scene {
         };
         let gate = DirectGate(self.store.clone());
         let issued = gate.issue(request, None).await.unwrap();
-        assert_eq!(issued, Outcome::Ran(Ok(())));
+        assert!(matches!(issued, Outcome::Ran(Ok(_))));
         let held = self.store.held(MERCHANT, user, usize::MAX).await;
         let held = held.unwrap().unwrap();
         let coupon = held.iter().find(|held| held.template.id == template);

@@ -9,7 +9,7 @@ use goodpon_application::{
     ports::{IssueOutcome, StoreResult},
 };
 use goodpon_domain::{
-    coupon::IssueRefusal,
+    coupon::{IssueRefusal, Issued},
     gate::{Finished, RefusalAnswers},
 };
 use goodpon_mysql::LONGEST_ISSUE_ANSWER;
@@ -65,6 +65,7 @@ impl Answers {
         &self,
         idempotency: Option<&Idempotency<IssueOutcome>>,
         verdict: Option<IssueRefusal>,
+        issued: Issued,
     ) -> StoreResult<Numbers> {
         let Some(idempotency) = idempotency else {
             return Ok(Numbers::default());
@@ -84,7 +85,7 @@ impl Answers {
             });
         }
         Ok(Numbers {
-            success: number(Ok(())).await?,
+            success: number(Ok(issued)).await?,
             refusals: RefusalAnswers {
                 verdict: None,
                 already_issued: number(Err(IssueRefusal::AlreadyIssued)).await?,

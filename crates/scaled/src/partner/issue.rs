@@ -8,7 +8,7 @@ use goodpon_application::{
     ports::{IssueGate, IssueOutcome, IssueRequest, IssueStanding, StoreError, StoreResult},
 };
 use goodpon_domain::{
-    coupon::{self, IssueRefusal},
+    coupon::{self, IssueRefusal, Issued},
     gate::{
         self, Closed, Confirmation, Epoch, Finished, GateId, GateState, Holding, IssueEvent,
         KeyState, Keyed, Taken,
@@ -41,6 +41,15 @@ pub(super) struct Wish<'a> {
     coupon_id: CouponId,
     accepted_at: Timestamp,
     give_up_at: Instant,
+}
+
+impl Wish<'_> {
+    /// The success that it hopes for.
+    fn issued(&self) -> Issued {
+        Issued {
+            coupon_id: Some(self.coupon_id),
+        }
+    }
 }
 
 /// One try of it, over the template and gate as they were read.
@@ -108,7 +117,10 @@ impl Partner {
             is_first,
             epoch: gate.map_or(Epoch::default(), |gate| gate.epoch),
             verdict,
-            numbers: self.answers.numbers(wish.idempotency, verdict).await?,
+            numbers: self
+                .answers
+                .numbers(wish.idempotency, verdict, wish.issued())
+                .await?,
             now,
         };
         match (gate.map(|gate| gate.state), &seen.read) {
@@ -162,7 +174,7 @@ impl Partner {
                 self.publishing.publish(&event, asked).await?;
                 let answer = this.numbers.success;
                 self.confirmer.confirm(Confirmation { event, answer });
-                Ok(Attempted::ran(Ok(())))
+                Ok(Attempted::ran(Ok(wish.issued())))
             }
             Taken::Help(pending) => {
                 metrics::counter!("goodpon_gate_helps_total", "by" => "partner").increment(1);
@@ -219,7 +231,8 @@ impl Partner {
         finished: Finished,
     ) -> StoreResult<Attempted> {
         let Some(idempotency) = wish.idempotency else {
-            return Ok(Attempted::ran(finished.outcome));
+            let reason = "a gate replayed the answer of a request without a key";
+            return Err(StoreError::Unexpected(reason.into()));
         };
         let answer = self.answers.replay(finished, idempotency).await?;
         Ok(Attempted::Answered(Outcome::Replayed(answer)))

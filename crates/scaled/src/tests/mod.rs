@@ -18,6 +18,7 @@ use goodpon_application::{
     ports::{Audit, Clock, IssueGate, IssueOutcome, IssueRequest, Random, StoreResult, Templates},
 };
 use goodpon_domain::{
+    coupon::IssueRefusal,
     gate::{Epoch, GateId, IssueEvent, Keyed, RefusalAnswers, Taken},
     id::{AccountId, CouponId, MerchantId, TemplateId},
     quota::Quota,
@@ -25,7 +26,7 @@ use goodpon_domain::{
 };
 use goodpon_kafka::{Cluster, topic};
 use goodpon_mysql::{Store, scratch::Database};
-use goodpon_port_laws::{FreshRandom, ManualClock, World, eventually};
+use goodpon_port_laws::{FreshRandom, ManualClock, World, eventually, without_id, without_ids};
 use goodpon_supervise::Supervisor;
 
 use crate::{Issuer, Scaled};
@@ -195,8 +196,8 @@ impl Scene {
 }
 
 /// What a request came to, if it ran now.
-pub(crate) fn ran(outcome: Outcome<IssueOutcome>) -> IssueOutcome {
-    match outcome {
+pub(crate) fn ran(outcome: Outcome<IssueOutcome>) -> Result<(), IssueRefusal> {
+    match without_ids(outcome) {
         Outcome::Ran(outcome) => outcome,
         other => panic!("expected the request to run, got {other:?}"),
     }
@@ -276,7 +277,7 @@ impl Scene {
             body: [1; 16],
             render: Arc::new(move |outcome: &IssueOutcome| Answer {
                 status: 200,
-                body: format!("{words}{outcome:?}").into(),
+                body: format!("{words}{:?}", without_id(*outcome)).into(),
             }),
         };
         let request = Self::request(template, user);

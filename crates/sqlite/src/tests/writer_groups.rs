@@ -207,7 +207,7 @@ async fn an_answer_is_remembered_across_a_restart() {
         render: Arc::new(move |_| kept.clone()),
     };
     let first = scene.store.issue(request.clone(), Some(keyed.clone()));
-    assert_eq!(first.await.unwrap(), Outcome::Ran(Ok(())));
+    assert!(matches!(first.await.unwrap(), Outcome::Ran(Ok(_))));
     let Scene {
         store,
         folder,
@@ -247,7 +247,7 @@ async fn the_table_of_common_answers_refuses_to_grow() {
         scene.store.issue(request, Some(keyed(number).0))
     };
     for number in 0..100 {
-        assert_eq!(issue(number).await.unwrap(), Outcome::Ran(Ok(())));
+        assert!(matches!(issue(number).await.unwrap(), Outcome::Ran(Ok(_))));
     }
     let count = |sql: &str| -> i64 { scene.raw().query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!(count("SELECT count(*) FROM common_answers"), 64);

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use goodpon_application::ports::IssueOutcome;
 use goodpon_domain::{
-    coupon::IssueRefusal,
+    coupon::{IssueRefusal, Issued},
     gate::{
         Confirmation, Epoch, Finished, GateId, Installation, IssueEvent, Keyed, RefusalAnswers,
         Taken,
@@ -52,7 +51,7 @@ pub const ANSWERS: RefusalAnswers = RefusalAnswers {
 };
 
 /// The number of what an outcome is answered with.
-pub fn answer_of(outcome: IssueOutcome) -> Option<u32> {
+pub fn answer_of(outcome: Result<(), IssueRefusal>) -> Option<u32> {
     match outcome {
         Ok(()) => Some(4_000_000_000),
         Err(IssueRefusal::AlreadyIssued) => ANSWERS.already_issued,
@@ -62,9 +61,9 @@ pub fn answer_of(outcome: IssueOutcome) -> Option<u32> {
 }
 
 /// An outcome as it is remembered.
-pub fn finished(outcome: IssueOutcome) -> Finished {
+pub fn finished(outcome: Result<(), IssueRefusal>) -> Finished {
     Finished {
-        outcome,
+        outcome: outcome.map(|()| Issued { coupon_id: None }),
         answer: answer_of(outcome),
     }
 }

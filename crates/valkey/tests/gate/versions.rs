@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
+    coupon::Issued,
     gate::{Due, Epoch, Finished, IssueEvent, KeyState, Taken},
 };
 use goodpon_valkey::user_digest;
@@ -135,7 +136,7 @@ async fn each_goes_on_with_what_the_other_began() {
     assert_eq!(scene.confirm(std::slice::from_ref(&theirs)).await, [true]);
     assert_eq!(take_before(&scene, &theirs, Some(2)).await, "Y");
     let unnumbered = Finished {
-        outcome: Ok(()),
+        outcome: Ok(Issued { coupon_id: None }),
         answer: None,
     };
     assert_eq!(scene.take(&ours).await, Taken::Replay(unnumbered));
@@ -321,8 +322,36 @@ async fn the_answer_that_a_reservation_names_is_the_one_that_is_kept() {
     );
     assert_eq!(scene.confirm(std::slice::from_ref(&wish)).await, [true]);
     let kept = Finished {
-        outcome: Ok(()),
+        outcome: Ok(Issued { coupon_id: None }),
         answer: Some(4_000_000_001),
     };
     assert_eq!(scene.take(&wish).await, Taken::Replay(kept));
+}
+
+/// The form that a later version writes: the coupon's id stands behind the number of the answer, which may be missing.
+#[tokio::test]
+async fn the_coupon_that_an_answer_names_is_read() {
+    let scene = Scene::open(3).await;
+    let wish = event("a", 1, keyed(1, 1));
+    let keyed = wish.keyed.unwrap();
+    let name = [Scene::name("k:").into_bytes(), keyed.key.to_vec()].concat();
+    let front = [b"I".to_vec(), keyed.body.to_vec()].concat();
+    let at = now().as_microsecond();
+    let id = u128::from_be_bytes(wish.coupon_id.to_bytes());
+    let issued = |answer| Finished {
+        outcome: Ok(Issued {
+            coupon_id: Some(wish.coupon_id),
+        }),
+        answer,
+    };
+    for (rest, expected) in [
+        (format!("{at}.7.{id:032x}"), Taken::Replay(issued(Some(7)))),
+        (format!("{at}..{id:032x}"), Taken::Replay(issued(None))),
+        (format!("{at}.7.{:031x}", 5), Taken::Unreadable),
+        (format!("{at}.7.{id:032x}.more"), Taken::Unreadable),
+    ] {
+        let kept = [front.clone(), rest.clone().into_bytes()].concat();
+        set(&scene, "SET", &[name.clone(), kept]).await;
+        assert_eq!(scene.take(&wish).await, expected, "{rest}");
+    }
 }
