@@ -1,10 +1,11 @@
-//! A database and a topic of a benchmark's own on the servers that `GOODPON_DATABASE_URL`, `GOODPON_VALKEY_URL` and
-//! `GOODPON_KAFKA_BROKERS` name: a helper of `cargo xtask bench --backend scaled`, which knows no such clients itself.
+//! Prepares a database and a topic for one benchmark, on the servers that `GOODPON_DATABASE_URL`, `GOODPON_VALKEY_URL` and
+//! `GOODPON_KAFKA_BROKERS` name. `cargo xtask bench --backend scaled` runs it, so that it needs no clients of these servers
+//! itself.
 //!
-//! `bench_room make NAME`: an empty database; what was there under that name goes.
-//! `bench_room clear NAME`: takes away the database, the topic, and what the installation has in Valkey.
-//! `bench_room rows NAME COUNT`: waits until so many coupons are written, and prints `WRITTEN {…}`: how many there are
-//! then, how many came while it waited, and in which time these came.
+//! `bench_room make NAME`: creates an empty database, and first deletes everything under that name.
+//! `bench_room clear NAME`: deletes the database, the topic, and the installation's keys in Valkey.
+//! `bench_room rows NAME COUNT`: waits until COUNT coupons are written, and prints `WRITTEN {…}`: the number of coupons
+//! then, the number that were written while it waited, and the time in which these were.
 //! `bench_room coupons NAME TEMPLATE`: prints the template's coupons, as lines `user coupon`.
 
 #[path = "shared/clear.rs"]
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, Opts, OptsBuilder, prelude::Queryable};
 
-/// How often the coupons are counted, and how long they may stand still.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-const LONGEST_STANDSTILL: Duration = Duration::from_secs(30);
+/// The time between two counts of the coupons, and the longest time without a new one.
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
+const MAX_STANDSTILL: Duration = Duration::from_secs(30);
 
 fn setting(name: &str) -> Result<String, String> {
     std::env::var(name).map_err(|_| format!("run `cargo xtask services up` and set {name}"))
@@ -43,9 +44,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         ["coupons", name, template] => {
             coupons(&mut within(server, name).await?, template.parse()?).await
         }
-        _ => Err(
-            "what is wanted: make NAME, clear NAME, rows NAME COUNT, coupons NAME TEMPLATE".into(),
-        ),
+        _ => Err("usage: make NAME, clear NAME, rows NAME COUNT, or coupons NAME TEMPLATE".into()),
     }
 }
 
@@ -72,32 +71,32 @@ async fn clear_away(server: &Opts, name: &str) -> Result<(), Box<dyn Error + Sen
     clear::topic(&setting("GOODPON_KAFKA_BROKERS")?, name).await
 }
 
-/// Waits for rows.
+/// Waits until `wanted` coupons are written, and prints the figures.
 async fn rows(connection: &mut Conn, wanted: i64) -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Written with the coupons, in the same transactions.
+    // The counters are written in the same transactions as the coupons, and are faster to read.
     let count = "SELECT CAST(COALESCE(SUM(issue_count), 0) AS SIGNED) FROM coupon_templates";
-    let mut looks: Vec<(Instant, i64)> = Vec::new();
+    let mut counts: Vec<(Instant, i64)> = Vec::new();
     loop {
         let now: Option<i64> = connection.query_first(count).await?;
         let now = now.unwrap_or_default();
-        if looks.last().is_none_or(|(_, before)| now > *before) {
-            looks.push((Instant::now(), now));
+        if counts.last().is_none_or(|(_, before)| now > *before) {
+            counts.push((Instant::now(), now));
         }
         if now >= wanted {
             break;
         }
-        if looks
+        if counts
             .last()
-            .is_some_and(|(at, _)| at.elapsed() > LONGEST_STANDSTILL)
+            .is_some_and(|(at, _)| at.elapsed() > MAX_STANDSTILL)
         {
             return Err(format!("{now} coupons are written, and no more come").into());
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(COUNT_INTERVAL).await;
     }
-    // From the first that came: what was before took a time that nobody knows.
-    let (began, before) = looks[usize::from(looks.len() > 2)];
-    let (ended, after) = looks[looks.len() - 1];
-    // In one statement, for more may come meanwhile.
+    // Measures from the first new coupons on, because it is not known when the earlier ones were written.
+    let (began, before) = counts[usize::from(counts.len() > 2)];
+    let (ended, after) = counts[counts.len() - 1];
+    // Counts in one statement, because more coupons may be written meanwhile.
     let both = format!("SELECT ({count}), (SELECT COUNT(*) FROM coupons)");
     let both: Option<(i64, i64)> = connection.query_first(both).await?;
     let (counted, there) = both.unwrap_or_default();

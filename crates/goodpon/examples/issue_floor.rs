@@ -1,13 +1,13 @@
-//! The floors that `cargo xtask bench --backend scaled` compares issues with: the least that an issue costs on these
-//! servers.
+//! Measures the floors with which `cargo xtask bench --backend scaled` compares issues: the least that an issue costs on
+//! these servers.
 //!
-//! `issue_floor script TASKS SECONDS`: so many tasks ask the gate for a place, each for one user after the other.
-//! `issue_floor publish TASKS SECONDS`: and append the event to the log, and wait until it is there.
-//! `issue_floor http`: both behind bare HTTP (the product's own serve loop with no layer around it), which reads a POST
-//! with JSON and answers the envelope of success, until SIGTERM.
+//! `issue_floor script TASKS SECONDS`: TASKS tasks ask the gate for places, each for one user after another.
+//! `issue_floor publish TASKS SECONDS`: they also append the event to the log, and wait for the acknowledgement.
+//! `issue_floor http`: does both behind bare HTTP (the product's own serve loop without layers), which reads a POST with
+//! JSON and answers the envelope of success, until SIGTERM.
 //!
-//! `GOODPON_VALKEY_URL` and `GOODPON_KAFKA_BROKERS` name the servers. Gates are installed by the product's own script
-//! under a name of their own and, with the topic, cleared away at the end.
+//! `GOODPON_VALKEY_URL` and `GOODPON_KAFKA_BROKERS` name the servers. The gates are installed by the product's own script
+//! under a separate installation name, and deleted with the topic at the end.
 
 #[path = "shared/clear.rs"]
 mod clear;
@@ -44,27 +44,27 @@ use tokio::sync::Mutex;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As many as the measured sets have.
+/// The number of partitions of the measured sets.
 const PARTITIONS: i32 = 4;
 const WARM_UP: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(10);
-const PUBLISHED_WITHIN: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(4);
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// The gate, and the log if it is part of what is measured.
+/// The gate, and the log if it is measured too.
 struct Floor {
     valkey: Valkey,
     publisher: Option<Publisher>,
-    /// The template whose gate is open. The later ones have the greater ids.
+    /// The template whose gate is open. Later templates have greater ids.
     open: AtomicI64,
     opening: Mutex<()>,
     numbers: AtomicU64,
 }
 
 impl Floor {
-    /// Opens the gate of a template, in the place of the one before it.
-    async fn turn_to(&self, template: i64) -> Outcome<()> {
+    /// Opens the gate of a template, and closes that of the template before it.
+    async fn switch_to(&self, template: i64) -> Outcome<()> {
         let _alone = self.opening.lock().await;
         let before = self.open.load(Ordering::SeqCst);
         if before >= template {
@@ -73,7 +73,7 @@ impl Floor {
         self.install(template, Epoch(1), UNLIMITED).await?;
         self.open.store(template, Ordering::SeqCst);
         if before > 0 {
-            // What is pending there goes with the next epoch.
+            // The next epoch drops its pending reservations.
             self.install(before, Epoch(2), 0).await?;
         }
         Ok(())
@@ -90,7 +90,7 @@ impl Floor {
         }
     }
 
-    /// One issue: a place, and its event in the log.
+    /// Issues a coupon: takes a place, and appends its event to the log if that is measured.
     async fn issue(&self, template: i64, user_id: String) -> Outcome<()> {
         let now = now();
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl Floor {
         if let Some(publisher) = &self.publisher {
             let partition = partition_of(&event.user_id, PARTITIONS);
             publisher
-                .publish(&event, partition, PUBLISHED_WITHIN)
+                .publish(&event, partition, PUBLISH_TIMEOUT)
                 .await?;
         }
         Ok(())
@@ -151,9 +151,7 @@ async fn main() -> Outcome<()> {
         ["http"] => "http",
         [mode @ ("script" | "publish"), _, _] => mode,
         _ => {
-            return Err(
-                "what is wanted: script TASKS SECONDS, publish TASKS SECONDS, or http".into(),
-            );
+            return Err("usage: script TASKS SECONDS, publish TASKS SECONDS, or http".into());
         }
     };
     let name = format!("goodpon-bench-floor-{mode}");
@@ -161,7 +159,7 @@ async fn main() -> Outcome<()> {
         setting("GOODPON_VALKEY_URL")?,
         setting("GOODPON_KAFKA_BROKERS")?,
     );
-    // A run that was broken off may have left something.
+    // An interrupted run may have left keys.
     clear::keys(&valkey_url, &name).await?;
     let cluster = Cluster {
         brokers: brokers.clone(),
@@ -173,13 +171,13 @@ async fn main() -> Outcome<()> {
         _ => {
             topic::create(&cluster, PARTITIONS, 1).await?;
             let publisher = Publisher::start(&cluster, &name)?;
-            publisher.wait_until_up(PATIENCE).await?;
+            publisher.wait_until_up(CONNECT_TIMEOUT).await?;
             Some(publisher)
         }
     };
     let has_log = publisher.is_some();
     let valkey = Valkey::open(&valkey_url, &name)?;
-    valkey.bound_within(PATIENCE).await?;
+    valkey.bound_within(CONNECT_TIMEOUT).await?;
     let floor = Arc::new(Floor {
         valkey,
         publisher,
@@ -201,9 +199,9 @@ async fn main() -> Outcome<()> {
     measured
 }
 
-/// Prints what so many tasks came to, in the words of the load generator's scripts.
+/// Measures `tasks` tasks for `time`, and prints the figures in the format of the load generator's scripts.
 async fn measure(floor: &Arc<Floor>, tasks: u64, time: Duration) -> Outcome<()> {
-    floor.turn_to(1).await?;
+    floor.switch_to(1).await?;
     run(floor, tasks, WARM_UP).await?;
     let began = Instant::now();
     let mut waits = run(floor, tasks, time).await?;
@@ -223,7 +221,7 @@ async fn measure(floor: &Arc<Floor>, tasks: u64, time: Duration) -> Outcome<()> 
     Ok(())
 }
 
-/// How long each issue took.
+/// Runs issues for `time`, and returns the duration of each.
 async fn run(floor: &Arc<Floor>, tasks: u64, time: Duration) -> Outcome<Vec<Duration>> {
     let end = Instant::now() + time;
     let running: Vec<_> = (0..tasks)
@@ -233,9 +231,9 @@ async fn run(floor: &Arc<Floor>, tasks: u64, time: Duration) -> Outcome<Vec<Dura
                 let mut waits = Vec::new();
                 while Instant::now() < end {
                     let user = floor.numbers.fetch_add(1, Ordering::Relaxed);
-                    let asked = Instant::now();
+                    let began = Instant::now();
                     floor.issue(1, format!("user-{user:08x}")).await?;
-                    waits.push(asked.elapsed());
+                    waits.push(began.elapsed());
                 }
                 Outcome::Ok(waits)
             })
@@ -248,15 +246,15 @@ async fn run(floor: &Arc<Floor>, tasks: u64, time: Duration) -> Outcome<Vec<Dura
     Ok(waits)
 }
 
-/// Serves issues until SIGTERM. Each template of a greater id than all before it has its gate opened with its first
-/// issue, and from then on the others' are closed.
+/// Serves issues until SIGTERM. The first issue of a template with a greater id than all before opens its gate and closes
+/// the others.
 async fn serve_http(floor: &Arc<Floor>) -> Outcome<()> {
     let router = Router::new()
         .route("/v1/coupon-templates/{couponTemplateId}/issue", post(issue))
         .with_state(Arc::clone(floor));
     let mut end = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    // The same line as the product's, so that both are started alike.
+    // The product's own line, so that both can be started in the same way.
     eprintln!(
         r#"{{"message":"ready","partner_addr":"{}"}}"#,
         listener.local_addr()?
@@ -298,7 +296,7 @@ async fn issue(
         return StatusCode::BAD_REQUEST.into_response();
     };
     if floor.open.load(Ordering::Relaxed) < template
-        && let Err(error) = floor.turn_to(template).await
+        && let Err(error) = floor.switch_to(template).await
     {
         eprintln!("{error}");
         return StatusCode::SERVICE_UNAVAILABLE.into_response();

@@ -5,25 +5,25 @@ use std::time::SystemTime;
 use goodpon_application::ports::Clock;
 use jiff::Timestamp;
 
-/// The time of day as the operating system has it.
+/// The operating system's wall clock.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[allow(
         clippy::disallowed_methods,
-        reason = "this is the clock that all others are told by"
+        reason = "this is the implementation of the clock port"
     )]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
-        // To the microsecond: what is stored and what is answered must be the same.
+        // Cut to microseconds, which is all that stores keep, so that answers and rows have the same time.
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 }
 
-/// The same for log lines and metrics, which are of the process rather than of its data.
+/// Returns the operating system's time for log lines and metrics.
 #[allow(
     clippy::disallowed_methods,
-    reason = "handed in to telemetry, which has no ports"
+    reason = "passed to telemetry, which has no ports"
 )]
 pub fn system_time() -> SystemTime {
     SystemTime::now()

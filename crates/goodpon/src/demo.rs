@@ -1,7 +1,7 @@
-//! `serve --demo`: a verified account, a merchant and published templates, made once, and the commands to try them.
+//! `serve --demo`: creates a verified account, a merchant and published templates once, and prints commands to try them.
 //!
-//! What the store keeps of a password or secret is only a hash, so the demo's own rest in a file beside it, for the
-//! owner only: each restart can print them again.
+//! The store keeps only hashes of passwords and secrets, so the demo's own are also in a file that only its owner can
+//! read: each restart prints them again.
 
 mod commands;
 
@@ -30,35 +30,35 @@ const EMAIL: &str = "demo@goodpon.site";
 const ACCOUNT_NAME: &str = "굿폰 데모";
 const MERCHANT_NAME: &str = "굿폰 데모 상점";
 
-/// Within the data folder.
+/// The file within the data folder.
 const FILE: &str = "demo.json";
 
-/// How often the demo's coupon is looked for, and at what intervals.
-const LOOKS: u32 = 200;
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The most reads that wait for the demo's coupon to be written, and the time between two of them.
+const MAX_COUPON_READS: u32 = 200;
+const COUPON_READ_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the file keeps. The secret comes later than the password: the merchant is made in between.
+/// The content of the file. The password is written first, the secret only once the merchant has been created.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct DemoSecrets {
     password: String,
     client_secret: Option<String>,
 }
 
-/// A demo that is ready to be tried.
+/// A demo that is ready.
 pub struct Demo {
     email: &'static str,
     password: String,
     client_id: String,
     client_secret: String,
-    /// Published, with their names. The first is there to be issued by hand.
+    /// The published templates with their names. The printed commands issue a coupon of the first.
     templates: Vec<(TemplateId, String)>,
-    /// Whom coupons are issued to: another one each start, as a user gets a coupon only once.
+    /// The user of the printed commands: another one at each start, because a user gets a coupon only once.
     user: String,
-    /// Issued to that user already, to be redeemed by hand.
+    /// A coupon that the user has already, which the printed commands redeem.
     coupon: CouponId,
 }
 
-/// Makes what is missing of the demo, whatever an earlier start was cut off at.
+/// Creates what is missing of the demo; an earlier start may have been interrupted anywhere.
 ///
 /// # Errors
 /// The folder has merchants that are not the demo's, the file with the demo's password is lost, or the store fails.
@@ -78,41 +78,42 @@ pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
             .into_items(),
         None => Vec::new(),
     };
-    let kept = read(&path)?;
+    let secrets = read(&path)?;
     if ours.len() > 1 || has_other_merchants(app, ours.first().map(|m| m.id)).await? {
         return Err(refused(data_dir));
     }
-    if found.is_some() && kept.is_none() {
+    if found.is_some() && secrets.is_none() {
         return Err(Failed::new(format!(
             "{} is missing, and with it the password of {EMAIL}: give --demo another --data-dir, or delete this one",
             path.display()
         )));
     }
-    let mut kept = match kept {
-        Some(kept) => kept,
+    let mut secrets = match secrets {
+        Some(secrets) => secrets,
         None => {
             let password = hex::<8>(app.random.as_ref());
-            let kept = Kept {
+            let secrets = DemoSecrets {
                 password,
                 client_secret: None,
             };
-            write(&path, &kept)?;
-            kept
+            write(&path, &secrets)?;
+            secrets
         }
     };
     let account = match found {
         Some(account) if account.verified => account,
-        _ => sign_up(app, &kept.password).await?,
+        _ => sign_up(app, &secrets.password).await?,
     };
     let ours = ours.into_iter().next();
-    let (merchant, client_secret) = merchant_and_secret(app, account.id, ours, &mut kept).await?;
-    write(&path, &kept)?;
+    let (merchant, client_secret) =
+        merchant_and_secret(app, account.id, ours, &mut secrets).await?;
+    write(&path, &secrets)?;
     let templates = publish_templates(app, account.id, merchant.id).await?;
     let user = format!("shopper-{}", hex::<4>(app.random.as_ref()));
     let coupon = issue_one(app, merchant.id, &templates, &user).await?;
     Ok(Demo {
         email: EMAIL,
-        password: kept.password,
+        password: secrets.password,
         client_id: merchant.client_id,
         client_secret,
         templates,
@@ -121,7 +122,7 @@ pub async fn prepare(app: &App, data_dir: &Path) -> Result<Demo, Failed> {
     })
 }
 
-/// Issues a coupon of the last template, so that the commands to redeem and cancel can name a real one.
+/// Issues a coupon of the last template, so that the commands that redeem and cancel name a real one.
 async fn issue_one(
     app: &App,
     merchant_id: MerchantId,
@@ -140,24 +141,24 @@ async fn issue_one(
         return Err(missing());
     }
     // Scaled out, an issuer writes it a moment later.
-    for _ in 0..LOOKS {
+    for _ in 0..MAX_COUPON_READS {
         let held = coupon::in_hand(app, merchant_id, user).await;
         if let Some(held) = held.map_err(store_failed)?.into_items().first() {
             return Ok(held.coupon.id);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(COUPON_READ_INTERVAL).await;
     }
     Err(Failed::new(
         "the demo's coupon was not written in time: does an issuer run?",
     ))
 }
 
-/// The demo's merchant with a secret that is good: the one kept, or else another.
+/// Returns the demo's merchant with a valid secret: the one in the file, or else a new one.
 async fn merchant_and_secret(
     app: &App,
     account: AccountId,
     ours: Option<Merchant>,
-    kept: &mut Kept,
+    secrets: &mut DemoSecrets,
 ) -> Result<(Merchant, String), Failed> {
     let (merchant, secret) = match ours {
         None => {
@@ -166,7 +167,7 @@ async fn merchant_and_secret(
             (made.detail.merchant, made.full_secret)
         }
         Some(merchant) => {
-            if let Some(secret) = &kept.client_secret {
+            if let Some(secret) = &secrets.client_secret {
                 let are_valid = credentials::are_valid(app, &merchant.client_id, secret).await;
                 if are_valid.map_err(store_failed)? {
                     return Ok((merchant, secret.clone()));
@@ -176,14 +177,14 @@ async fn merchant_and_secret(
             (merchant, added.map_err(failed)?.1)
         }
     };
-    kept.client_secret = Some(secret.clone());
+    secrets.client_secret = Some(secret.clone());
     Ok((merchant, secret))
 }
 
-/// Ids are handed out from 1 on without gaps, and merchants are never deleted: to look at the first
-/// and at the one after ours is to look at all.
+/// Returns whether there are merchants besides ours. Ids begin at 1 without gaps and merchants are never deleted, so the
+/// first id and the one after ours are enough to look at.
 async fn has_other_merchants(app: &App, ours: Option<MerchantId>) -> Result<bool, Failed> {
-    let first_that_must_not_be = match ours {
+    let first_unexpected = match ours {
         None => MerchantId(1),
         Some(MerchantId(1)) => MerchantId(2),
         Some(_) => return Ok(true),
@@ -191,7 +192,7 @@ async fn has_other_merchants(app: &App, ours: Option<MerchantId>) -> Result<bool
     let standing = app
         .stores
         .merchants
-        .standing(first_that_must_not_be, AccountId(0))
+        .standing(first_unexpected, AccountId(0))
         .await;
     Ok(standing.map_err(store_failed)?.exists)
 }
@@ -203,8 +204,8 @@ fn refused(data_dir: &Path) -> Failed {
     ))
 }
 
-/// Signs the demo's account up, also where a start before this one was cut off between sign-up and verification, and
-/// verifies it with a token that no mail carries away: the verification keeps the mail from leaving.
+/// Signs the demo's account up and verifies it; an earlier start may have been interrupted between the two. The
+/// verification mail is not sent, because the verification gives it up.
 async fn sign_up(app: &App, password: &str) -> Result<Account, Failed> {
     let input = account::SignUp {
         email: EMAIL.into(),
@@ -251,7 +252,7 @@ async fn publish_templates(
     Ok(published)
 }
 
-/// One of each kind. The first and the last, which the printed commands use, are issued without end.
+/// Returns one draft of each kind. The first and the last, which the printed commands use, have no limit.
 fn drafts(app: &App) -> [Draft; 4] {
     let plain = Draft {
         name: "무제한 3,000원 할인".into(),
@@ -296,7 +297,7 @@ fn drafts(app: &App) -> [Draft; 4] {
     [plain, first_come, redeem_limited, percentage]
 }
 
-fn read(path: &PathBuf) -> Result<Option<Kept>, Failed> {
+fn read(path: &PathBuf) -> Result<Option<DemoSecrets>, Failed> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
             Failed::new(format!(
@@ -312,8 +313,8 @@ fn read(path: &PathBuf) -> Result<Option<Kept>, Failed> {
     }
 }
 
-fn write(path: &Path, kept: &Kept) -> Result<(), Failed> {
-    let mut text = serde_json::to_vec_pretty(kept).map_err(Failed::new)?;
+fn write(path: &Path, secrets: &DemoSecrets) -> Result<(), Failed> {
+    let mut text = serde_json::to_vec_pretty(secrets).map_err(Failed::new)?;
     text.push(b'\n');
     write_private(path, &text)
         .map_err(|error| Failed::new(format!("{} cannot be written: {error}", path.display())))

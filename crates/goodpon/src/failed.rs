@@ -1,21 +1,21 @@
-//! How a command ends when it does not succeed.
+//! The failure of a command.
 
 use std::fmt;
 
-/// One line for stderr that says what went wrong and what to do, and the exit code.
+/// A failed command: one line for stderr that says what went wrong and what to do, and the exit code.
 #[derive(Debug)]
 pub struct Failed {
     message: String,
-    /// What goes to stdout all the same.
+    /// Results that go to stdout in spite of the failure.
     pub output: String,
-    /// Of the process.
+    /// The exit code of the process.
     pub code: u8,
 }
 
 impl Failed {
-    /// With exit code 1.
+    /// Makes a failure with exit code 1.
     pub fn new(message: impl fmt::Display) -> Self {
-        // Whatever a system or library has to say: one line it is.
+        // Messages of the system and of libraries may have several lines.
         let message = message.to_string().replace(['\n', '\r'], " ");
         Self {
             message,
@@ -24,13 +24,13 @@ impl Failed {
         }
     }
 
-    /// With another exit code.
+    /// Sets another exit code.
     #[must_use]
     pub fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
     }
 
-    /// With results that it has beside the failure.
+    /// Adds results that go to stdout.
     #[must_use]
     pub fn with_output(self, output: String) -> Self {
         Self { output, ..self }

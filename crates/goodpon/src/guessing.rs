@@ -1,35 +1,37 @@
-//! Which passwords are guessed first: those that zxcvbn scores 0.
+//! Detects the passwords that attackers guess first: those that zxcvbn scores 0 (contract §2).
 
 use zxcvbn::{Score, zxcvbn};
 
-/// What zxcvbn reads as a letter: each entry is one letter's symbols.
+/// The symbols that zxcvbn reads as letters; each entry has the symbols of one letter.
 const SYMBOLS: [&str; 12] = [
     "4@", "8", "({[<", "3", "69", "1!|", "1|7", "0", "$5", "+7", "%", "2",
 ];
 
-/// The most that a judgement may cost, in readings of the password × its length squared: some 90 ms, as a hash does.
-/// Without a bound 100 characters of many symbols take 2 s. Up to 20 characters are judged whatever they are.
-const MOST_WORK: usize = 250_000;
+/// The largest cost of a password that zxcvbn scores: its readings × its length squared. At this bound it takes some 90 ms,
+/// as long as a hash; without a bound, 100 characters with many symbols take 2 s. A password of up to 20 characters is
+/// always within it.
+const MAX_SCORING_COST: usize = 250_000;
 
-/// Whether a password is among the first that are guessed of somebody of whom `about` is known.
-pub fn is_guessed_first(password: &str, about: &[String]) -> bool {
-    if is_laborious(password) {
+/// Returns whether an attacker who knows the texts `known` about a person guesses this password among the first.
+pub fn is_guessed_first(password: &str, known: &[String]) -> bool {
+    if is_too_costly(password) {
         return false;
     }
-    let about: Vec<&str> = about.iter().map(String::as_str).collect();
-    zxcvbn(password, &about).score() == Score::Zero
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    zxcvbn(password, &known).score() == Score::Zero
 }
 
-/// Whether a password is long and has several symbols each for several letters, all of whose readings zxcvbn would try
-/// one by one. No word or name that is written with symbols for letters has that, so it is not guessed first.
-fn is_laborious(password: &str) -> bool {
+/// Returns whether scoring a password costs too much: it is long and has several symbols for each of several letters, and
+/// zxcvbn would try all their readings. No word or name written with symbols is like that, so such a password is not
+/// guessed first.
+fn is_too_costly(password: &str) -> bool {
     let length = password.chars().count();
     let readings = SYMBOLS.iter().map(|symbols| {
-        let there = symbols.chars().filter(|symbol| password.contains(*symbol));
-        there.count().max(1)
+        let present = symbols.chars().filter(|symbol| password.contains(*symbol));
+        present.count().max(1)
     });
     let readings: usize = readings.product();
-    length * length * readings > MOST_WORK
+    length * length * readings > MAX_SCORING_COST
 }
 
 #[cfg(test)]
@@ -51,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_everybody_tries_first_is_refused() {
+    fn common_passwords_and_those_from_known_texts_are_refused() {
         let about = about();
         for bad in [
             "password",
@@ -86,18 +88,18 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_judged_is_judged_at_a_bounded_cost() {
+    fn only_long_passwords_with_many_symbols_cost_too_much() {
         let all = SYMBOLS.concat();
-        assert!(is_laborious(&all.repeat(5)));
-        assert!(!is_laborious(&all[..20]));
-        // Digits, letters and what stands in addresses, as long as a password may be.
-        assert!(!is_laborious(&"0123456789._-abcdefghi".repeat(5)[..100]));
-        assert!(!is_laborious(&"p4$$w0rd".repeat(12)));
+        assert!(is_too_costly(&all.repeat(5)));
+        assert!(!is_too_costly(&all[..20]));
+        // Digits, letters and the signs of addresses, in a password of the greatest length.
+        assert!(!is_too_costly(&"0123456789._-abcdefghi".repeat(5)[..100]));
+        assert!(!is_too_costly(&"p4$$w0rd".repeat(12)));
     }
 
-    /// The shortest that are passed over, in any order: what is longer is guessed no earlier.
+    /// Tries the shortest passwords that cost too much, in any order of symbols; longer ones are not guessed earlier.
     #[test]
-    fn what_is_passed_over_would_not_be_refused() {
+    fn a_password_that_costs_too_much_would_not_be_refused() {
         let symbols: Vec<char> = SYMBOLS.concat().chars().collect();
         let config = Config {
             cases: 20,
@@ -109,7 +111,7 @@ mod tests {
         TestRunner::new(config)
             .run(&Just(symbols).prop_shuffle(), |symbols| {
                 let password: String = symbols.into_iter().collect();
-                prop_assert!(is_laborious(&password));
+                prop_assert!(is_too_costly(&password));
                 prop_assert_ne!(zxcvbn(&password, &about).score(), Score::Zero);
                 Ok(())
             })

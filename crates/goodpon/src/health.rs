@@ -1,20 +1,20 @@
-//! What a process says of its dependencies before all of them are there.
+//! The health of a process whose dependencies are not all there yet.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use goodpon_application::ports::{DependencyHealth, Health};
 
-/// The health of what is there: of the database alone while the rest waits for it.
+/// The health of the dependencies that are open: of the database alone, while the others wait for it.
 pub struct Present(RwLock<Arc<dyn Health>>);
 
 impl Present {
-    /// That of `first`.
+    /// Begins with the health of `first`.
     pub fn new(first: Arc<dyn Health>) -> Arc<Self> {
         Arc::new(Self(RwLock::new(first)))
     }
 
-    /// From now on that of `next`.
+    /// Answers with the health of `next` from now on.
     pub fn replace(&self, next: Arc<dyn Health>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
@@ -31,7 +31,7 @@ impl Health for Present {
     }
 }
 
-/// What is told before anything is there.
+/// The health before anything is open.
 pub struct Starting;
 
 #[async_trait]

@@ -9,11 +9,13 @@ use crate::failed::Failed;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The status line and a few headers are enough.
-const LONGEST_ANSWER: u64 = 4096;
+/// The most bytes of the answer that are read: enough for the status line.
+const MAX_ANSWER_BYTES: u64 = 4096;
 
+/// Asks the admin port at `admin` for `/readyz`.
+///
 /// # Errors
-/// Nobody answers, or not with 200.
+/// There is no answer, or its status is not 200.
 pub fn run(admin: &ListenAddr) -> Result<(), Failed> {
     let address = admin
         .resolve()
@@ -32,7 +34,7 @@ pub fn run(admin: &ListenAddr) -> Result<(), Failed> {
     }
 }
 
-/// Where a server that listens at `address` can be reached from this machine.
+/// Returns the address by which this machine reaches a server that listens at `address`.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -46,11 +48,11 @@ fn status(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    // In one piece: a server that answers before it has read all of it would reset the connection.
+    // Sent in one piece: a server that answers before it has read everything would reset the connection.
     let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
     let mut words = answer.split_ascii_whitespace();
     match (words.next(), words.next()) {

@@ -1,8 +1,9 @@
-//! Goodpon: merchants publish coupons, their shops issue, show, redeem and cancel them.
+//! The program of Goodpon, a platform on which merchants publish coupons and their shops issue, list, redeem and cancel
+//! them.
 //!
-//! The program: settings and where each came from, the choice of back ends (`backends.rs`), the wiring of adapters to
-//! ports (`wiring.rs`), the roles and their orderly stop (`serve.rs`), and the subcommands. A wrong setting ends the start
-//! with one line that says what to do. No rule is decided here, and no other crate but `goodpon-scaled` names an adapter.
+//! It reads settings and their sources, chooses the back ends (`backends.rs`), wires adapters to ports (`wiring.rs`), runs
+//! the roles up to their orderly stop (`serve.rs`), and has the subcommands. A wrong setting ends the start with one line
+//! that says what to do. No rule is decided here. Only this crate and `goodpon-scaled` name adapters.
 
 mod backends;
 mod clock;
@@ -51,12 +52,12 @@ enum Command {
     Serve {
         #[command(flatten)]
         flags: Flags,
-        /// Make an account, a merchant and templates to try, and print commands that use them; listens on this machine
+        /// Create an account, a merchant and templates to try, and print commands that use them; listens on this machine
         /// alone unless the addresses are given
         #[arg(long)]
         demo: bool,
     },
-    /// Serve the dashboard and admin ports of a scaled-out set, and do what is due by the clock.
+    /// Serve the dashboard and admin ports of a scaled-out set, run its sweeps and send its mails.
     Dashboard {
         #[command(flatten)]
         flags: Flags,
@@ -66,73 +67,74 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Make coupons of the accepted issues of a scaled-out set.
+    /// Write the coupons of accepted issues of a scaled-out set.
     Issuer {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Bring the database of a scaled-out set up to date and make its topic; safe to repeat.
+    /// Migrate the database of a scaled-out set and create its topic; safe to repeat.
     Migrate {
         #[command(flatten)]
         flags: Flags,
-        /// Where the topic has lost accepted issues that were not worked through, or was made anew, go on with what it
+        /// If the topic was created anew, or has lost accepted issues that were not written yet, continue with what it
         /// has: customers who were told that they have those coupons do not get them
         #[arg(long)]
         skip_lost: bool,
     },
-    /// List, retry or discard events of a scaled-out set that no coupon could be made of.
+    /// List, retry or discard events of a scaled-out set that could not be written as coupons.
     Parked {
         #[command(flatten)]
         flags: Flags,
         #[command(subcommand)]
         action: parked::Action,
     },
-    /// Recompute every counter, limit and state; exit code 1 with differences, 2 if it could not look at all of it.
+    /// Recompute every counter, limit and state; exit code 1 if there are differences, 2 if not everything could be
+    /// checked.
     Verify {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Copy the database to FILE, also while it is served, and check the copy.
+    /// Copy the database to FILE and check the copy; a server may be running.
     Backup {
         #[command(flatten)]
         store: StoreFlags,
-        /// Where to; must not exist.
+        /// The file to write; must not exist.
         file: PathBuf,
     },
-    /// Make the database of an empty data folder from a backup.
+    /// Restore a backup into an empty data folder.
     Restore {
         #[command(flatten)]
         store: StoreFlags,
-        /// What `backup` wrote.
+        /// A file that `backup` wrote.
         file: PathBuf,
     },
     /// Print an API's OpenAPI 3.1 description as JSON.
     Openapi {
-        /// Which API.
+        /// The API.
         api: Api,
     },
-    /// Print mails, newest first, also while it is served.
+    /// Print mails, newest first; a server may be running.
     Mailbox {
         #[command(flatten)]
         flags: Flags,
-        /// Only those to this address.
+        /// Print only mails to this address.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
-        /// As a JSON array.
+        /// Print a JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Print every setting that is in force and where it comes from.
+    /// Print the value of every setting and its source.
     Config {
         #[command(flatten)]
         flags: Flags,
-        /// As a JSON object.
+        /// Print a JSON object.
         #[arg(long)]
         json: bool,
     },
     /// Ask a running server whether it is ready; exit code 1 if not.
     Healthcheck {
-        /// Where its admin port listens.
+        /// The address of its admin port.
         #[arg(long, value_name = "HOST:PORT")]
         admin_addr: Option<String>,
         /// TOML file with settings.
@@ -175,13 +177,13 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs a command and gives what goes to stdout.
+/// Runs a command, and returns its output for stdout.
 fn run(command: Command) -> Result<String, Failed> {
     match command {
         Command::Serve { flags, demo } => {
             let mut all = resolve(&flags)?;
             if demo {
-                // To be tried here, and not by others.
+                // A demo is for this machine alone, unless addresses are given.
                 all.set_default("dashboard-addr", "127.0.0.1:8080");
                 all.set_default("partner-addr", "127.0.0.1:8081");
             }
@@ -227,7 +229,7 @@ impl StoreFlags {
     }
 }
 
-/// The settings in force where a command has but one flag for them.
+/// Returns the settings of a command that has flags for a single setting and the file only.
 fn settings_with(
     name: &'static str,
     value: Option<String>,
@@ -260,7 +262,7 @@ fn openapi(api: Api) -> Result<String, Failed> {
     Ok(text)
 }
 
-/// A reader that has gone (`goodpon mailbox | head`) has had enough.
+/// Writes to stdout. A closed pipe (`goodpon mailbox | head`) is not an error.
 fn print(text: &str) -> Result<(), Failed> {
     let mut stdout = std::io::stdout().lock();
     match stdout

@@ -1,4 +1,4 @@
-//! Commands beside or without a running server: `verify`, `migrate`, `backup`, `restore`, `mailbox`.
+//! Commands that need no running server: `verify`, `migrate`, `backup`, `restore`, `mailbox`.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,24 +13,24 @@ use crate::backends::{self, Place};
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
 
-/// The exit code of `verify` where it could not look, or not at all of it.
+/// The exit code of `verify` if it could not check everything.
 pub const COULD_NOT_RUN: u8 = 2;
 
-/// Mails that are shown at the most.
-const SHOWN_MAILS: usize = 1000;
+/// The most mails that are printed.
+const MAX_MAILS: usize = 1000;
 
-/// Recomputes all that is stored twice, and tells each difference.
+/// Recomputes every counter, limit and state, and returns a text that lists the differences.
 ///
 /// # Errors
-/// There are differences (exit code 1), or it could not run to its end (exit code 2).
+/// There are differences (exit code 1), or not everything could be checked (exit code 2).
 pub fn verify(settings: &Settings) -> Result<String, Failed> {
-    let looked = wait_for(look(settings));
-    let Looked {
-        place,
+    let audited = wait_for(audit(settings));
+    let Audited {
+        store,
         mut differences,
         gates,
-    } = looked.map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
-    let unasked = match gates {
+    } = audited.map_err(|failed| failed.with_code(COULD_NOT_RUN))?;
+    let gates_error = match gates {
         Ok(more) => {
             differences.extend(more);
             None
@@ -42,44 +42,48 @@ pub fn verify(settings: &Settings) -> Result<String, Failed> {
         // Writing into a String does not fail.
         let _ = writeln!(found, "{difference}");
     }
-    if let Some(error) = unasked {
-        let why = format!("the gates cannot be held against the coupons now: {error}");
+    if let Some(error) = gates_error {
+        let why = format!("the gates cannot be compared with the coupons now: {error}");
         return Err(Failed::new(why).with_code(COULD_NOT_RUN).with_output(found));
     }
     match differences.len() {
-        0 => Ok("No differences: every counter, limit and state is borne out by coupons and histories.\n".into()),
+        0 => Ok(
+            "No differences: every counter, limit and state follows from coupons and histories.\n"
+                .into(),
+        ),
         count => Err(Failed::new(format!(
-            "{count} differences in {place}; restore a backup or report them"
+            "{count} differences in {store}; restore a backup or report them"
         ))
         .with_output(found)),
     }
 }
 
-/// What there is to tell of a store.
-struct Looked {
-    place: String,
-    /// Of its records.
+/// The result of an audit.
+struct Audited {
+    /// The name of the store, for people.
+    store: String,
+    /// The differences in its records.
     differences: Vec<Difference>,
-    /// Of the gates over them, unless these cannot be asked.
+    /// The differences between gates and records, or why the gates could not be read.
     gates: StoreResult<Vec<Difference>>,
 }
 
-/// Says that what is read here holds the log of an embedded database, if there is one to be held.
-fn tell_that_log_is_held(data_dir: &Path) {
+/// Prints a warning that a long read keeps the log of an embedded database from being moved, if there is a log.
+fn warn_that_log_grows(data_dir: &Path) {
     let log = data_dir.join(format!("{DATABASE_FILE}-wal"));
     let bytes = log.metadata().map_or(0, |log| log.len());
     if bytes > 0 {
         let mebibytes = bytes.div_ceil(1 << 20);
         eprintln!(
-            "goodpon: until this is done, the log of the database cannot be moved and grows with what is written; it has {mebibytes} MiB now"
+            "goodpon: until this is done, the log of the database cannot be moved and grows with every write; it has {mebibytes} MiB now"
         );
     }
 }
 
-async fn look(settings: &Settings) -> Result<Looked, Failed> {
+async fn audit(settings: &Settings) -> Result<Audited, Failed> {
     let place = Place::open(settings).await?;
     if matches!(place, Place::Folder(_)) {
-        tell_that_log_is_held(&settings.data_dir);
+        warn_that_log_grows(&settings.data_dir);
     }
     let name = place.name(&settings.data_dir);
     let (differences, gates) = match (&place, &settings.servers) {
@@ -90,19 +94,19 @@ async fn look(settings: &Settings) -> Result<Looked, Failed> {
             (store.audit().await, scaled.audit_gates().await)
         }
     };
-    Ok(Looked {
-        place: name,
+    Ok(Audited {
+        store: name,
         differences: differences.map_err(Failed::new)?,
         gates,
     })
 }
 
-/// Brings the database up to date, and makes the topic: what a scaled-out set needs before its first start, and after
-/// an update. Any number may run at once. `skip_lost`: issuers go on with what the topic has, also where it has lost
-/// what they were to go on with.
+/// Migrates the database and creates the topic, as a scaled-out set needs before its first start and after an update. Any
+/// number may run at once. With `skip_lost`, issuers continue with what the topic has, even if it has lost records that
+/// they had not read.
 ///
 /// # Errors
-/// A server does not answer or says no, or the topic was there and no partner would use it.
+/// A server does not answer or refuses, or the topic exists with settings that partners refuse.
 pub fn migrate(settings: &Settings, skip_lost: bool) -> Result<String, Failed> {
     let Some(servers) = &settings.servers else {
         return Err(Failed::new(
@@ -113,7 +117,7 @@ pub fn migrate(settings: &Settings, skip_lost: bool) -> Result<String, Failed> {
         let store = backends::records(servers, &settings.zone)?;
         store.migrate().await.map_err(Failed::new)?;
         let partitions = prepare_topic(servers).await?;
-        // Partners use only what has progress, so this comes last.
+        // Last, because partners use only partitions that have a progress row.
         store
             .set_up_partitions(partitions)
             .await
@@ -136,31 +140,32 @@ pub fn migrate(settings: &Settings, skip_lost: bool) -> Result<String, Failed> {
     })
 }
 
-/// Goes on with each partition where the topic has something to go on with. Tells where that is elsewhere.
+/// Moves the progress of each partition to an offset that the topic has. Returns a text that lists the moved ones.
 async fn skip_what_is_lost(
     store: &goodpon_mysql::Store,
     servers: &Servers,
 ) -> Result<String, Failed> {
-    let mut told = String::new();
+    let mut text = String::new();
     for (partition, next) in store.progress().await.map_err(Failed::new)? {
         let bounds = topic::bounds(&servers.cluster, partition).await;
         let (first, end) = bounds.map_err(Failed::new)?;
-        let there = next.max(first).min(end);
-        if there != next {
-            let moved = store.skip_lost(partition, next, there).await;
+        let available = next.max(first).min(end);
+        if available != next {
+            let moved = store.skip_lost(partition, next, available).await;
             if moved.map_err(Failed::new)? {
-                told += &format!("Partition {partition} goes on at {there} instead of {next}.\n");
+                text +=
+                    &format!("Partition {partition} goes on at {available} instead of {next}.\n");
             }
         }
     }
-    Ok(told)
+    Ok(text)
 }
 
-/// Makes the topic, or looks whether the one that is there will do, and lets it grow. Gives how many partitions it has.
+/// Creates the topic, or checks the existing one and grows it. Returns the number of its partitions.
 async fn prepare_topic(servers: &Servers) -> Result<i32, Failed> {
     let cluster = &servers.cluster;
-    let made = topic::create(cluster, servers.partitions, servers.replication).await;
-    made.map_err(Failed::new)?;
+    let created = topic::create(cluster, servers.partitions, servers.replication).await;
+    created.map_err(Failed::new)?;
     match look_at_topic(cluster, 1, servers.accept_risks).await {
         TopicState::Good => {}
         TopicState::Bad(why) | TopicState::Unknown(why) => return Err(Failed::new(why)),
@@ -169,22 +174,22 @@ async fn prepare_topic(servers: &Servers) -> Result<i32, Failed> {
     grown.map_err(Failed::new)
 }
 
-/// Copies the database to `file`, also while it is served.
+/// Copies the database to `file` and checks the copy; a server may be running.
 ///
 /// # Errors
-/// `file` is there already or cannot be written, or the copy is not sound.
+/// `file` exists already or cannot be written, or the copy is damaged.
 pub fn backup(settings: &Settings, file: &Path) -> Result<String, Failed> {
     let data_dir = embedded(settings)?;
     let store = backends::open_read_only(data_dir)?;
-    tell_that_log_is_held(data_dir);
+    warn_that_log_grows(data_dir);
     store.backup(file).map_err(Failed::new)?;
     Ok(format!("Backup written and checked: {}\n", file.display()))
 }
 
-/// Makes the database of a data folder that has none from a backup.
+/// Restores a backup into a data folder that has no database.
 ///
 /// # Errors
-/// The folder has a database already, or the backup is not sound.
+/// The folder has a database already, or the backup is damaged.
 pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
     let data_dir = embedded(settings)?;
     goodpon_sqlite::restore(file, data_dir).map_err(Failed::new)?;
@@ -195,15 +200,15 @@ pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
     ))
 }
 
-/// The mails to an address, or all, newest first.
+/// Returns the mails to an address, or all, newest first, as a text or as JSON.
 ///
 /// # Errors
-/// The data folder cannot be read.
+/// The store cannot be read.
 pub fn mailbox(settings: &Settings, to: Option<&str>, as_json: bool) -> Result<String, Failed> {
     let mails = wait_for(async {
         let listed = match Place::open(settings).await? {
-            Place::Folder(store) => store.mails(to, SHOWN_MAILS).await,
-            Place::Server(store) => Outbox::list(&store, to, SHOWN_MAILS).await,
+            Place::Folder(store) => store.mails(to, MAX_MAILS).await,
+            Place::Server(store) => Outbox::list(&store, to, MAX_MAILS).await,
         };
         listed.map_err(Failed::new)
     })?;
@@ -252,7 +257,7 @@ fn for_people(mails: &[StoredMail]) -> String {
     text
 }
 
-/// Such as `waiting, failed attempts: 3 (connection refused)`.
+/// Returns a mail's state, such as `waiting, failed attempts: 3 (connection refused)`.
 fn state_for_people(mail: &StoredMail) -> String {
     let mut text = match (mail.state(), mail.sent_at) {
         (MailState::Waiting, _) => "waiting".to_owned(),
@@ -270,7 +275,7 @@ fn state_for_people(mail: &StoredMail) -> String {
     text
 }
 
-/// The data folder of an embedded database.
+/// Returns the data folder of an embedded database.
 fn embedded(settings: &Settings) -> Result<&Path, Failed> {
     match &settings.servers {
         None => Ok(&settings.data_dir),
@@ -280,10 +285,10 @@ fn embedded(settings: &Settings) -> Result<&Path, Failed> {
     }
 }
 
-/// Runs what a command does to its end.
+/// Runs a command's future on a runtime of its own, and waits for its end.
 ///
 /// # Errors
-/// Those of the call.
+/// The future's own, or the runtime could not be started.
 pub fn wait_for<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,15 +1,16 @@
-//! How many connections the limit on open files can hold.
+//! The number of connections that the system's limit on open files allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The dashboard and the partner API. Each gets the same share, so that idle clients of one cannot starve the other.
+/// The number of ports with clients: dashboard and partner API. Each gets the same share, so that idle clients of one
+/// cannot starve the other.
 const PORTS: u64 = 2;
 
-/// For everything but their connections: database, logs, connections to the mail server.
+/// The number of other open files: database, logs, connections to the mail server.
 const OTHER_FILES: u64 = 64;
 
-/// The connections that each port can really have at once: `wanted`, or fewer, with a warning, where the system's
-/// limit on open files holds no more. Raises the soft limit as far as that needs. `admin` connections come on top.
+/// Returns the most connections that each port can have at once: `wanted`, or fewer, with a warning, if the system's limit
+/// on open files allows no more. Raises the soft limit as far as needed. `admin` connections come on top.
 pub fn connections_per_port(wanted: usize, admin: usize) -> usize {
     let others = OTHER_FILES + admin as u64;
     let needed = others + PORTS * wanted as u64;
@@ -27,14 +28,14 @@ pub fn connections_per_port(wanted: usize, admin: usize) -> usize {
     fitting
 }
 
-/// The soft limit after it was raised towards `needed`; `None` is no limit.
+/// Raises the soft limit towards `needed`, and returns it; `None` is no limit.
 fn raised(needed: u64) -> Option<u64> {
     let found = getrlimit(Resource::Nofile);
     let current = found.current?;
     if current >= needed {
         return Some(current);
     }
-    let raised = found.maximum.map_or(needed, |most| most.min(needed));
+    let raised = found.maximum.map_or(needed, |max| max.min(needed));
     let limit = Rlimit {
         current: Some(raised),
         ..found
@@ -45,13 +46,13 @@ fn raised(needed: u64) -> Option<u64> {
     }
 }
 
-/// At least one, or the port would answer nobody.
+/// Returns a port's share of the limit: at most `wanted`, and at least one connection.
 fn fitting(wanted: usize, others: u64, limit: Option<u64>) -> usize {
     let share = |limit: u64| limit.saturating_sub(others) / PORTS;
-    let most = limit.map_or(usize::MAX, |limit| {
+    let max = limit.map_or(usize::MAX, |limit| {
         usize::try_from(share(limit)).unwrap_or(usize::MAX)
     });
-    wanted.min(most).max(1)
+    wanted.min(max).max(1)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `goodpon parked`: events that no coupon could be made of, for an operator to settle.
+//! `goodpon parked`: lists events that could not be written as coupons, and lets an operator settle them.
 
 use std::fmt::Write;
 
@@ -14,47 +14,47 @@ use crate::config::Settings;
 use crate::failed::Failed;
 use crate::maintenance::wait_for;
 
-/// Events that are shown, or retried with `--all`, at the most.
-const SHOWN: usize = 10_000;
+/// The most events that are listed, or settled with `--all`.
+const MAX_EVENTS: usize = 10_000;
 
-/// What to do with parked events.
+/// The action on parked events.
 #[derive(Subcommand)]
 pub enum Action {
-    /// Print those that wait, oldest first.
+    /// Print the events that are not settled, oldest first.
     List {
-        /// As a JSON array.
+        /// Print a JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Make coupons of them, as far as this program can.
+    /// Try again to write them as coupons.
     Retry(Which),
-    /// Give them up: their places are free for the template's next gate.
+    /// Give them up: the template's next gate can issue their coupons to others.
     Discard(Which),
 }
 
-/// Which parked events.
+/// The parked events to act on.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct Which {
-    /// As `list` prints it: PARTITION:OFFSET.
-    #[arg(value_parser = place)]
+    /// The event as `list` prints it: PARTITION:OFFSET.
+    #[arg(value_parser = parse_position)]
     event: Option<(i32, i64)>,
-    /// All that wait.
+    /// All events that are not settled.
     #[arg(long)]
     all: bool,
 }
 
-fn place(text: &str) -> Result<(i32, i64), String> {
+fn parse_position(text: &str) -> Result<(i32, i64), String> {
     let parts = text.split_once(':');
     let parsed =
         parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
     parsed.ok_or_else(|| "must be PARTITION:OFFSET, such as 3:1207".into())
 }
 
-/// Does what the action says, and tells what came of it.
+/// Runs the action, and returns a text with its results.
 ///
 /// # Errors
-/// The database is no server's, or does not answer; or an event stays parked.
+/// The database is embedded or does not answer, or an event stays parked.
 pub fn run(settings: &Settings, action: &Action) -> Result<String, Failed> {
     let Some(servers) = &settings.servers else {
         return Err(Failed::new(
@@ -66,7 +66,7 @@ pub fn run(settings: &Settings, action: &Action) -> Result<String, Failed> {
         store.check().await.map_err(Failed::new)?;
         match action {
             Action::List { json } => {
-                let events = store.parked(SHOWN).await.map_err(Failed::new)?;
+                let events = store.parked(MAX_EVENTS).await.map_err(Failed::new)?;
                 Ok(match json {
                     true => as_json(&events)?,
                     false => for_people(&events),
@@ -80,7 +80,7 @@ pub fn run(settings: &Settings, action: &Action) -> Result<String, Failed> {
 
 async fn chosen(store: &Store, which: &Which) -> Result<Vec<Parked>, Failed> {
     let Some((partition, offset)) = which.event else {
-        return store.parked(SHOWN).await.map_err(Failed::new);
+        return store.parked(MAX_EVENTS).await.map_err(Failed::new);
     };
     let found = store.parked_at(partition, offset).await;
     match found.map_err(Failed::new)? {
@@ -92,13 +92,13 @@ async fn chosen(store: &Store, which: &Which) -> Result<Vec<Parked>, Failed> {
 }
 
 async fn retry(store: &Store, which: &Which) -> Result<String, Failed> {
-    let (mut told, mut stay) = (String::new(), 0);
+    let (mut text, mut stay) = (String::new(), 0);
     for parked in chosen(store, which).await? {
         let (partition, offset) = (parked.partition, parked.offset);
         let outcome = retry_one(store, partition, offset)
             .await
-            .map_err(|error| Failed::new(error).with_output(told.clone()))?;
-        let word = match outcome {
+            .map_err(|error| Failed::new(error).with_output(text.clone()))?;
+        let result = match outcome {
             Ok(Settled::Written) => "became a coupon".to_owned(),
             Ok(Settled::Held) => "its user has a coupon already".to_owned(),
             Ok(Settled::Discarded) => "is discarded".to_owned(),
@@ -109,11 +109,11 @@ async fn retry(store: &Store, which: &Which) -> Result<String, Failed> {
             }
         };
         // Writing into a String does not fail.
-        let _ = writeln!(told, "{partition}:{offset} {word}");
+        let _ = writeln!(text, "{partition}:{offset} {result}");
     }
     match stay {
-        0 => Ok(told),
-        count => Err(Failed::new(format!("{count} events stay parked")).with_output(told)),
+        0 => Ok(text),
+        count => Err(Failed::new(format!("{count} events stay parked")).with_output(text)),
     }
 }
 
@@ -127,27 +127,27 @@ async fn retry_one(
     };
     match reread(&raw, &store.installation().await?) {
         Content::Event(event) => store.retry_parked(partition, offset, &event).await,
-        Content::Tick => Ok(Err(StaysParked::Because("it is no issue".into()))),
+        Content::Tick => Ok(Err(StaysParked::Because("it is not an issue".into()))),
         Content::Foreign(_) => Ok(Err(StaysParked::Because(
-            "it is another installation's".into(),
+            "it belongs to another installation".into(),
         ))),
         Content::Unreadable(unreadable) => Ok(Err(StaysParked::Because(unreadable.reason))),
     }
 }
 
 async fn discard(store: &Store, which: &Which) -> Result<String, Failed> {
-    let mut told = String::new();
+    let mut text = String::new();
     for parked in chosen(store, which).await? {
         let (partition, offset) = (parked.partition, parked.offset);
         let done = store.discard_parked(partition, offset).await;
-        let word = match done.map_err(|error| Failed::new(error).with_output(told.clone()))? {
+        let result = match done.map_err(|error| Failed::new(error).with_output(text.clone()))? {
             true => "is discarded",
             false => "was settled meanwhile",
         };
         // Writing into a String does not fail.
-        let _ = writeln!(told, "{partition}:{offset} {word}");
+        let _ = writeln!(text, "{partition}:{offset} {result}");
     }
-    Ok(told)
+    Ok(text)
 }
 
 fn as_json(events: &[Parked]) -> Result<String, Failed> {

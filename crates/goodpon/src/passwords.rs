@@ -1,4 +1,4 @@
-//! Password hashes: argon2id as PHC strings, with a bound on how much runs and waits at once.
+//! Password hashes: argon2id as PHC strings, with bounds on the hashes that run and wait at a time.
 
 mod queue;
 
@@ -21,16 +21,16 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// How many networks may stand in each queue. A hash takes 20 to 70 ms and the queues take turns, so what stands
-/// last still comes within the time that a request has.
-const LOGIN_NETWORKS: usize = 64;
-const OTHER_NETWORKS: usize = 32;
+/// The most networks that wait in each queue. A hash takes 20 to 70 ms and the queues take turns, so the last one is
+/// reached within the time limit of a request.
+const MAX_LOGIN_NETWORKS: usize = 64;
+const MAX_OTHER_NETWORKS: usize = 32;
 
-/// A longer text is no password of ours (contract §2: at most 100 characters) and need not wait to hear that.
+/// A longer text cannot be a password (contract §2: at most 100 characters), and is refused without waiting.
 const MAX_PASSWORD_BYTES: usize = 400;
 
-/// Hashes on threads of their own, on at most half of the cores, so that a storm of logins leaves the rest
-/// of the service its share.
+/// Hashes passwords on blocking threads, on at most half of the cores, so that many logins at once leave the rest of the
+/// service its cores.
 pub struct Argon2Passwords {
     hasher: Arc<Argon2<'static>>,
     random: Arc<dyn Random>,
@@ -42,8 +42,10 @@ pub struct Argon2Passwords {
 }
 
 impl Argon2Passwords {
+    /// Makes the hasher and its queues.
+    ///
     /// # Errors
-    /// None that these parameters have.
+    /// Never with these parameters.
     pub fn new(random: Arc<dyn Random>) -> Result<Self, argon2::Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
@@ -51,10 +53,10 @@ impl Argon2Passwords {
             hasher: Arc::new(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
             random,
             running: Arc::new(Semaphore::new((cores / 2).max(1))),
-            logins: Queue::for_networks(LOGIN_NETWORKS),
-            known_logins: Queue::for_networks(OTHER_NETWORKS),
-            sign_ups: Queue::for_networks(OTHER_NETWORKS),
-            verifications: Queue::for_networks(OTHER_NETWORKS),
+            logins: Queue::for_networks(MAX_LOGIN_NETWORKS),
+            known_logins: Queue::for_networks(MAX_OTHER_NETWORKS),
+            sign_ups: Queue::for_networks(MAX_OTHER_NETWORKS),
+            verifications: Queue::for_networks(MAX_OTHER_NETWORKS),
         })
     }
 
@@ -67,8 +69,8 @@ impl Argon2Passwords {
         }
     }
 
-    /// Runs `work` when its turn comes. What it holds is given back by the work itself: a caller that has
-    /// gone away does not make room while its hash still runs.
+    /// Runs `work` when its turn comes. The blocking thread releases the permit, not the caller: if the caller is dropped,
+    /// its hash still counts as running.
     async fn in_turn<T: Send + 'static>(
         &self,
         turn: HashTurn,
@@ -96,13 +98,13 @@ impl Passwords for Argon2Passwords {
     async fn hash(
         &self,
         password: String,
-        about: Vec<String>,
+        known_to_attackers: Vec<String>,
         turn: HashTurn,
     ) -> StoreResult<Result<String, GuessedFirst>> {
         let mut salt = [0; 16];
         self.random.fill(&mut salt);
         self.in_turn(turn, move |hasher| {
-            if is_guessed_first(&password, &about) {
+            if is_guessed_first(&password, &known_to_attackers) {
                 return Ok(Err(GuessedFirst));
             }
             let hash: PasswordHash = hasher.hash_password_with_salt(password.as_bytes(), &salt)?;
@@ -146,7 +148,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_hash_knows_its_password_and_no_other() {
+    async fn a_hash_verifies_its_password_and_no_other() {
         let passwords = passwords();
         let hash = hash(&passwords, "비밀번호🎟🎟🎟").await;
         assert!(
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_that_cannot_be_read_is_our_fault() {
+    async fn a_malformed_hash_is_an_unexpected_error() {
         let read = passwords().verify("x".into(), "none".into(), TURN).await;
         assert!(matches!(read, Err(StoreError::Unexpected(_))), "{read:?}");
     }
@@ -182,7 +184,7 @@ mod tests {
         let mut waiting = tokio::task::JoinSet::new();
         let running = passwords.running.available_permits() as u32;
         let taken = passwords.running.acquire_many(running).await.unwrap();
-        for number in 0..LOGIN_NETWORKS {
+        for number in 0..MAX_LOGIN_NETWORKS {
             let passwords = Arc::clone(&passwords);
             let network = Network::of([10, 0, 0, number as u8].into());
             let turn = HashTurn::new(HashPurpose::Login, network);
@@ -206,7 +208,7 @@ mod tests {
             })
         ));
         drop(taken);
-        // Each queue comes first in its turn, however long the others are.
+        // The queues take turns, however long the others are.
         for purpose in [
             HashPurpose::KnownLogin,
             HashPurpose::SignUp,

@@ -1,22 +1,22 @@
-//! Unpredictable bytes: a ChaCha generator per thread, seeded by the operating system.
+//! Random bytes from a ChaCha generator per thread, which the operating system seeds.
 
 use goodpon_application::ports::Random;
 use rand::Rng;
 
-/// Cheap per call, and fit for secrets.
+/// The generator: cheap per call, and fit for secrets.
 pub struct SecureRandom;
 
 impl Random for SecureRandom {
     #[allow(
         clippy::disallowed_methods,
-        reason = "this is the source that all others draw from"
+        reason = "this is the implementation of the random port"
     )]
     fn fill(&self, bytes: &mut [u8]) {
         rand::rng().fill_bytes(bytes);
     }
 }
 
-/// `N` bytes as lowercase hex digits.
+/// Returns `N` random bytes as lowercase hex digits.
 pub fn hex<const N: usize>(random: &dyn Random) -> String {
     let mut bytes = [0; N];
     random.fill(&mut bytes);

@@ -1,15 +1,15 @@
-//! The parts of Goodpon, which one process or several may be.
+//! The parts of Goodpon, which run in one process or in several.
 
-/// Which part of Goodpon a process is. Parts apart need the scaled-out set.
+/// The part of Goodpon that a process runs. A single part needs the scaled-out set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// All of it.
+    /// All parts.
     All,
-    /// For merchants, and what is due by the clock.
+    /// The API for merchants, sweeps and mail delivery.
     Dashboard,
-    /// For shops.
+    /// The API for shops.
     Partner,
-    /// Makes coupons of accepted issues.
+    /// Writes the coupons of accepted issues.
     Issuer,
 }
 

@@ -1,4 +1,4 @@
-//! Secrets that this machine generates for itself and keeps in the data folder, readable by the owner only.
+//! Secrets that the program generates and keeps in the data folder, readable by the owner only.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,13 +11,13 @@ use crate::config;
 use crate::failed::Failed;
 use crate::random::hex;
 
-/// Within the data folder.
+/// The file within the data folder.
 const JWT_FILE: &str = "jwt-secret";
 
-/// The key of access tokens: the one that is there, or a new one. The caller holds the data folder's lock.
+/// Returns the key of access tokens: that of the file, or a new one. The caller holds the data folder's lock.
 ///
 /// # Errors
-/// The file cannot be read or written, or holds too little.
+/// The file cannot be read or written, or its key is too short or can be guessed.
 pub fn jwt_secret(data_dir: &Path, random: &dyn Random) -> Result<Vec<u8>, Failed> {
     make_folder(data_dir)?;
     let path = data_dir.join(JWT_FILE);
@@ -45,10 +45,10 @@ pub fn jwt_secret(data_dir: &Path, random: &dyn Random) -> Result<Vec<u8>, Faile
     }
 }
 
-/// Makes the data folder where it is missing, for its owner only: with a database on a server nobody else has made it.
+/// Creates the data folder, for its owner only, if it is missing. With the scaled-out set nothing else creates it.
 ///
 /// # Errors
-/// What the file system says.
+/// The folder cannot be created.
 pub fn make_folder(data_dir: &Path) -> Result<(), Failed> {
     let made = DirBuilder::new()
         .recursive(true)
@@ -62,15 +62,15 @@ pub fn make_folder(data_dir: &Path) -> Result<(), Failed> {
     })
 }
 
-/// Writes a file of mode 0600, whole or not at all, also across a crash; replaces one that is there.
+/// Writes a file with mode 0600 or replaces it. After a crash the file is either complete or unchanged.
 ///
 /// # Errors
-/// What the file system says.
+/// The file system's error.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = Path::new(&temporary);
-    // One that a crash left behind may have been given other permissions.
+    // A crash may have left one with other permissions.
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_behind_is_in_nobodys_way() {
+    fn a_temporary_file_that_a_crash_left_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("jwt-secret.new"), "half").unwrap();
         assert!(jwt_secret(folder.path(), &SecureRandom).is_ok());

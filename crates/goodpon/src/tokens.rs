@@ -1,4 +1,4 @@
-//! Access tokens of the dashboard: JWTs, HS256, 24 hours (contract §2).
+//! The access tokens of the dashboard: JWTs, signed with HS256, valid for 24 hours (contract §2).
 
 use goodpon_application::ports::{AccessTokens, StoreError, StoreResult};
 use goodpon_domain::id::AccountId;
@@ -7,31 +7,31 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-/// How long a token is good.
+/// The time for which a token is valid.
 const VALIDITY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The kind of token, in the header: no token that is made for another purpose passes for one of ours. Versions before
-/// this one wrote the second.
-const KINDS: [&str; 2] = ["at+jwt", "JWT"];
+/// The accepted values of `typ` in the header, so that a token made for another purpose is refused. Tokens are written with
+/// the first; older releases wrote the second.
+const TYPES: [&str; 2] = ["at+jwt", "JWT"];
 
-/// For whom a token is, in the claim `aud`. It is read but not written yet, for the version before this one refuses
-/// tokens that have the claim, and may still run beside it.
+/// The accepted value of the claim `aud`. The claim is not written yet, because the release before this one, which may run
+/// at the same time, refuses tokens that have it.
 const AUDIENCE: &str = "goodpon-dashboard";
 
 #[derive(Serialize, Deserialize)]
 struct Payload {
     /// The account's id in decimal digits.
     sub: String,
-    /// When it was given out, in seconds since 1970.
+    /// The time at which it was issued, in seconds since 1970.
     iat: i64,
-    /// From when on it is expired, likewise.
+    /// The time from which it is expired, in seconds since 1970.
     exp: i64,
-    /// The generation that the account had, 16 hex digits. Versions before this one wrote none.
+    /// The generation that the account had, 16 hex digits. Older releases wrote none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     r#gen: Option<String>,
 }
 
-/// Signs tokens and reads what it signed.
+/// Signs tokens, and reads tokens that it signed.
 pub struct Jwt {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -39,11 +39,11 @@ pub struct Jwt {
 }
 
 impl Jwt {
-    /// With a secret of at least 32 bytes.
+    /// Makes a signer with a secret of at least 32 bytes.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        // The library would ask the machine's clock; `read` asks the one it is given.
+        // The library would use the machine's clock; `read` compares with the time it is given.
         validation.validate_exp = false;
         validation.set_audience(&[AUDIENCE]);
         Self {
@@ -62,7 +62,7 @@ impl AccessTokens for Jwt {
         now: Timestamp,
     ) -> StoreResult<String> {
         let header = Header {
-            typ: Some(KINDS[0].to_owned()),
+            typ: Some(TYPES[0].to_owned()),
             ..Header::new(Algorithm::HS256)
         };
         let payload = Payload {
@@ -77,14 +77,14 @@ impl AccessTokens for Jwt {
 
     fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let decoded = decode::<Payload>(token, &self.decoding, &self.validation).ok()?;
-        let (kind, payload) = (decoded.header.typ?, decoded.claims);
+        let (typ, payload) = (decoded.header.typ?, decoded.claims);
         let id: i64 = payload.sub.parse().ok()?;
-        let is_good = KINDS.contains(&kind.as_str()) && now.as_second() < payload.exp && id > 0;
+        let is_valid = TYPES.contains(&typ.as_str()) && now.as_second() < payload.exp && id > 0;
         let generation = match payload.r#gen {
             Some(text) => Some(Generation::parse(&text)?),
             None => None,
         };
-        is_good.then_some(Claims {
+        is_valid.then_some(Claims {
             account_id: AccountId(id),
             issued_at: Timestamp::from_second(payload.iat).ok()?,
             generation,
@@ -113,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_a_day_to_the_second() {
+    fn a_token_is_valid_for_a_day_to_the_second() {
         let jwt = Jwt::new(SECRET);
         let generation = Generation::of_random(0xab);
         let token = jwt.issue(AccountId(7), generation, at(1_000)).unwrap();
-        let (good, day) = (Some(claims(Some(generation))), 24 * 3600);
-        assert_eq!(jwt.read(&token, at(1_000)), good);
-        assert_eq!(jwt.read(&token, at(1_000 + day - 1)), good);
+        let (valid, day) = (Some(claims(Some(generation))), 24 * 3600);
+        assert_eq!(jwt.read(&token, at(1_000)), valid);
+        assert_eq!(jwt.read(&token, at(1_000 + day - 1)), valid);
         assert_eq!(jwt.read(&token, at(1_000 + day)), None);
         let header = jsonwebtoken::decode_header(&token).unwrap();
         assert_eq!(header.typ.as_deref(), Some("at+jwt"));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_and_broken_tokens_are_none() {
+    fn foreign_and_broken_tokens_are_refused() {
         let jwt = Jwt::new(SECRET);
         let (now, generation) = (at(1_000), Generation::of_random(1));
         let foreign = Jwt::new(b"another secret of thirty-two bytes");
@@ -177,21 +177,21 @@ mod tests {
         assert_eq!(Jwt::new(SECRET).read(unsigned, at(1_000)), None);
     }
 
-    /// Those of the version before this one and of the next.
+    /// Reads tokens as the release before this one and the next one write them.
     #[test]
-    fn tokens_of_other_versions_pass_and_those_of_other_kinds_do_not() {
+    fn tokens_of_other_releases_pass_and_those_of_other_types_do_not() {
         let mut payload =
             serde_json::json!({"sub": "7", "iat": 1000, "exp": 2000, "aud": AUDIENCE});
         payload["gen"] = serde_json::json!("00000000000000ab");
         let expected = Some(claims(Some(Generation::of_random(0xab))));
-        let of_kind = |kind: Option<&str>| Header {
-            typ: kind.map(str::to_owned),
+        let of_type = |typ: Option<&str>| Header {
+            typ: typ.map(str::to_owned),
             ..Header::new(Algorithm::HS256)
         };
-        assert_eq!(read(&of_kind(Some("at+jwt")), &payload), expected);
-        assert_eq!(read(&of_kind(Some("JWT")), &payload), expected);
+        assert_eq!(read(&of_type(Some("at+jwt")), &payload), expected);
+        assert_eq!(read(&of_type(Some("JWT")), &payload), expected);
         for other in [None, Some("reset+jwt"), Some("")] {
-            assert_eq!(read(&of_kind(other), &payload), None, "{other:?}");
+            assert_eq!(read(&of_type(other), &payload), None, "{other:?}");
         }
     }
 }

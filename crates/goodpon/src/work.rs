@@ -1,4 +1,4 @@
-//! What a process does beside its requests.
+//! The background work of a process.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Starts what belongs to the role. It ends soon after the supervisor's stop.
+    /// Starts the background work of the role. It ends soon after the supervisor stops.
     ///
     /// # Errors
     /// A setting of Kafka is wrong.
@@ -49,7 +49,7 @@ impl Work {
         Ok(Self { issuer })
     }
 
-    /// Waits until all of it has ended, and what the supervisor runs, until `deadline` at most.
+    /// Waits until this work and that of the supervisor have ended, at most until `deadline`.
     pub async fn finished_by(self, deadline: Instant, supervisor: &Supervisor) {
         let ended = async {
             if let Some(issuer) = self.issuer {
@@ -62,7 +62,7 @@ impl Work {
         if !in_time || !late.is_empty() {
             tracing::warn!(
                 tasks = late.join(", "),
-                "background work was cut off; the next start goes on with it"
+                "background work was cut off; the next start continues it"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Takes away what a measured installation leaves on shared servers.
+//! Deletes what a measured installation leaves on shared servers.
 
 use std::error::Error;
 
@@ -9,10 +9,10 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-/// Keys that are looked through and cleared away at a time.
-const AT_A_TIME: usize = 10_000;
+/// The number of keys that one SCAN looks through.
+const KEYS_PER_SCAN: usize = 10_000;
 
-/// Clears away all of an installation's keys.
+/// Deletes all keys of an installation.
 pub async fn keys(
     valkey_url: &str,
     installation: &str,
@@ -27,7 +27,7 @@ pub async fn keys(
         loop {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(&pattern);
-            scan.arg("COUNT").arg(AT_A_TIME);
+            scan.arg("COUNT").arg(KEYS_PER_SCAN);
             let (next, found): (u64, Vec<Vec<u8>>) = scan.query_async(&mut connection).await?;
             if !found.is_empty() {
                 let mut unlink = redis::cmd("UNLINK");

@@ -1,4 +1,4 @@
-//! What settings allow and operators should not leave so: said once at the start, nothing is refused for it.
+//! Warnings about settings that are allowed but unsafe. They are logged once at the start; nothing is refused.
 
 use std::fs;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use url::Url;
 
 use super::{ConfigError, Resolved, SPECS, Secrecy, Source};
 
-/// Settings that do nothing without the servers of a scaled-out set.
-const OF_SERVERS: [&str; 6] = [
+/// Settings that have no effect without the servers of a scaled-out set.
+const SERVER_SETTINGS: [&str; 6] = [
     "database-connections",
     "kafka-topic",
     "kafka-partitions",
@@ -18,16 +18,16 @@ const OF_SERVERS: [&str; 6] = [
     "kafka-options",
 ];
 
-/// One line for each.
+/// Returns all warnings, one line each.
 pub(super) fn cautions(all: &Resolved) -> Result<Vec<String>, ConfigError> {
-    let mut found = secrets_in_sight(all)?;
+    let mut found = readable_secrets(all)?;
     found.extend(without_effect(all)?);
-    found.extend(clear_ways(all)?);
+    found.extend(unencrypted_connections(all)?);
     Ok(found)
 }
 
-/// Secrets that others on this machine can read.
-fn secrets_in_sight(all: &Resolved) -> Result<Vec<String>, ConfigError> {
+/// Warns of secrets that other users of this machine can read.
+fn readable_secrets(all: &Resolved) -> Result<Vec<String>, ConfigError> {
     let (mut found, mut in_files) = (Vec::new(), Vec::new());
     for spec in SPECS.iter().filter(|spec| spec.secrecy != Secrecy::Open) {
         let (text, source) = all.get(spec.name)?;
@@ -56,7 +56,7 @@ fn secrets_in_sight(all: &Resolved) -> Result<Vec<String>, ConfigError> {
     Ok(found)
 }
 
-/// A URL without a password is none.
+/// Returns whether a value has a secret; a URL without a login has none.
 fn holds_secret(secrecy: Secrecy, text: &str) -> bool {
     match secrecy {
         Secrecy::Open => false,
@@ -65,12 +65,13 @@ fn holds_secret(secrecy: Secrecy, text: &str) -> bool {
     }
 }
 
+/// Warns of settings of servers that are not used.
 fn without_effect(all: &Resolved) -> Result<Vec<String>, ConfigError> {
     let mut found = Vec::new();
     if !all.get("kafka-brokers")?.0.is_empty() {
         return Ok(found);
     }
-    for name in OF_SERVERS {
+    for name in SERVER_SETTINGS {
         if *all.get(name)?.1 != Source::Default {
             found.push(format!(
                 "{name} has no effect without database-url, valkey-url and kafka-brokers"
@@ -80,8 +81,8 @@ fn without_effect(all: &Resolved) -> Result<Vec<String>, ConfigError> {
     Ok(found)
 }
 
-/// Connections that leave this machine unencrypted.
-fn clear_ways(all: &Resolved) -> Result<Vec<String>, ConfigError> {
+/// Warns of connections that leave this machine unencrypted.
+fn unencrypted_connections(all: &Resolved) -> Result<Vec<String>, ConfigError> {
     let mut clear = Vec::new();
     let database = all.get("database-url")?.0;
     if leaves_this_machine(database) && !database.contains("require_ssl=true") {
@@ -109,18 +110,18 @@ fn clear_ways(all: &Resolved) -> Result<Vec<String>, ConfigError> {
     }
     let smtp = all.get("smtp-url")?.0;
     let is_clear = smtp.starts_with("smtp://") && !smtp.contains("tls=required");
-    // With a password TLS is required, unless it is said otherwise.
+    // With a password TLS is required by default, unless the URL sets `tls`.
     let may_be_clear = !smtp.contains('@') || smtp.contains("tls=");
     if is_clear && may_be_clear && leaves_this_machine(smtp) {
         clear.push(("smtp-url", "use smtps:// or ?tls=required"));
     }
-    let say = |(name, how)| {
+    let warning = |(name, how)| {
         format!("{name} lets data go to another machine unencrypted, passwords included: {how}")
     };
-    Ok(clear.into_iter().map(say).collect())
+    Ok(clear.into_iter().map(warning).collect())
 }
 
-/// Whether the host of a URL is another machine; a path to a socket is none.
+/// Returns whether the host of a URL is another machine; with a socket it is not.
 fn leaves_this_machine(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else {
         return false;
@@ -130,7 +131,7 @@ fn leaves_this_machine(url: &str) -> bool {
     !host.is_empty() && !by_socket && !is_loopback(host)
 }
 
-/// Whether a host, or an address with or without brackets, is this machine.
+/// Returns whether a host name, or an address with or without brackets, is this machine.
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_ways_to_other_machines_are_warned_of() {
+    fn unencrypted_connections_to_other_machines_are_warned_of() {
         let servers = |database, valkey, brokers, options| {
             let all = [
                 ("database-url", database),
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_servers_is_named_where_there_are_none() {
+    fn a_setting_of_servers_without_servers_is_warned_of() {
         let found = of(&[("kafka-topic", "coupons")], None);
         assert!(
             found[0].starts_with("kafka-topic has no effect"),

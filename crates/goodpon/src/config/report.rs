@@ -1,4 +1,4 @@
-//! What `goodpon config` shows: every setting, its value and its source.
+//! The output of `goodpon config`: every setting, its value and its source.
 
 use std::fmt::Write;
 
@@ -6,8 +6,8 @@ use super::{ConfigError, Resolved, SPECS, Secrecy, Source, Spec};
 
 const MASK: &str = "********";
 
-/// A value as it may be shown.
-fn shown(spec: &Spec, value: &str) -> String {
+/// Masks the secret part of a value.
+fn masked(spec: &Spec, value: &str) -> String {
     match spec.secrecy {
         _ if value.is_empty() => String::new(),
         Secrecy::Open => value.to_owned(),
@@ -16,23 +16,23 @@ fn shown(spec: &Spec, value: &str) -> String {
     }
 }
 
-/// A setting's value as it is in force and may be shown, and its source.
-fn in_force<'a>(all: &'a Resolved, spec: &Spec) -> Result<(String, &'a Source), ConfigError> {
+/// Returns a setting's effective value, with secrets masked, and its source.
+fn effective<'a>(all: &'a Resolved, spec: &Spec) -> Result<(String, &'a Source), ConfigError> {
     let (value, source) = all.get(spec.name)?;
     if spec.name == "verify-link-base" && value.is_empty() {
         let (address, _) = all.get("dashboard-addr")?;
         let base = match address.rsplit_once(':') {
-            // Any free one, chosen at the start.
+            // The port is chosen at the start.
             Some((_, "0")) | None => "http://localhost:<dashboard port>".to_owned(),
             Some((_, port)) => format!("http://localhost:{port}"),
         };
         return Ok((base, source));
     }
-    Ok((shown(spec, value), source))
+    Ok((masked(spec, value), source))
 }
 
-/// `scheme://user:password@host` with the password masked; what stands alone before the `@` may be one, too. An URL
-/// without a readable form is masked whole.
+/// Masks the password in `scheme://user:password@host`. A word alone before the `@` may be a password and is masked too. A
+/// text that is not a URL is masked whole.
 fn mask_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return MASK.to_owned();
@@ -46,10 +46,10 @@ fn mask_password(url: &str) -> String {
     }
 }
 
-/// For people.
+/// Returns a table for people.
 ///
 /// # Errors
-/// None that a build with consistent settings has.
+/// Never in a build whose settings are consistent.
 pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
     let mut rows = vec![[
         "SETTING".to_owned(),
@@ -57,7 +57,7 @@ pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
         "SOURCE".to_owned(),
     ]];
     for spec in &SPECS {
-        let (value, source) = in_force(all, spec)?;
+        let (value, source) = effective(all, spec)?;
         let value = match value {
             empty if empty.is_empty() => "-".to_owned(),
             value => value,
@@ -79,14 +79,14 @@ pub fn as_table(all: &Resolved) -> Result<String, ConfigError> {
     Ok(table)
 }
 
-/// For programs: an object of `{"value", "source"}` by setting name.
+/// Returns an object for programs: `{"value", "source"}` by setting name.
 ///
 /// # Errors
-/// None that a build with consistent settings has.
+/// Never in a build whose settings are consistent.
 pub fn as_json(all: &Resolved) -> Result<serde_json::Value, ConfigError> {
     let mut object = serde_json::Map::new();
     for spec in &SPECS {
-        let (value, source) = in_force(all, spec)?;
+        let (value, source) = effective(all, spec)?;
         let entry = serde_json::json!({"value": value, "source": source.to_string()});
         object.insert(spec.name.to_owned(), entry);
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_link_base_in_force_is_shown() {
+    fn the_effective_link_base_is_shown() {
         for (flags, expected) in [
             (vec![], "http://localhost:8080"),
             (vec![("dashboard-addr", "[::]:80")], "http://localhost:80"),
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_url_of_no_form_is_masked_whole() {
+    fn a_text_that_is_not_a_url_is_masked_whole() {
         assert_eq!(mask_password("me:hunter2"), MASK);
         assert_eq!(mask_password("smtp://mail.example"), "smtp://mail.example");
     }
 
     #[test]
-    fn what_may_be_a_password_is_masked_and_none_is_made_up() {
+    fn a_word_that_may_be_a_password_is_masked() {
         for (url, shown) in [
             ("valkey://hunter2@cache", "valkey://********@cache"),
             ("valkey://:hunter2@cache", "valkey://:********@cache"),

@@ -7,23 +7,23 @@ use super::{ConfigError, Resolved};
 
 /// The servers of a scaled-out set.
 pub struct Servers {
-    /// MySQL or MariaDB.
+    /// The URL of MySQL or MariaDB.
     pub database_url: String,
-    /// Connections to it at the most.
+    /// The most connections to it.
     pub database_connections: usize,
-    /// Valkey.
+    /// The URL of Valkey.
     pub valkey_url: String,
-    /// Kafka, and the topic there.
+    /// Kafka's brokers and topic.
     pub cluster: Cluster,
-    /// How many partitions `migrate` makes.
+    /// The number of partitions that `migrate` creates.
     pub partitions: i32,
-    /// How many replicas it makes of each.
+    /// The number of replicas of each.
     pub replication: i32,
-    /// Whether a topic is used that may lose what it acknowledged.
+    /// True to use a topic that may lose events that it acknowledged.
     pub accept_risks: bool,
 }
 
-/// All three servers, or none.
+/// Reads the settings of all three servers; `None` if none is given.
 pub(super) fn servers(all: &Resolved) -> Result<Option<Servers>, ConfigError> {
     let names = ["database-url", "valkey-url", "kafka-brokers"];
     let mut missing = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn servers(all: &Resolved) -> Result<Option<Servers>, ConfigError> {
     }))
 }
 
-/// A list of `HOST:PORT`. What else it holds may be a password, so its error does not show it.
+/// Reads a list of `HOST:PORT`. Its error does not show the value, which may have a password in it.
 fn brokers(all: &Resolved) -> Result<String, ConfigError> {
     let (text, source) = all.get("kafka-brokers")?;
     let mut words = text
@@ -85,7 +85,7 @@ fn topic(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Where Kafka is, its properties tried on the client library.
+/// Reads the settings of Kafka, and checks its properties with the client library.
 fn cluster(all: &Resolved) -> Result<Cluster, ConfigError> {
     let cluster = Cluster {
         brokers: brokers(all)?,
@@ -96,14 +96,13 @@ fn cluster(all: &Resolved) -> Result<Cluster, ConfigError> {
         None => Ok(cluster),
         Some(key) => {
             let (_, source) = all.get("kafka-options")?;
-            let why =
-                format!("{key} is no property of librdkafka, or has a value that it does not take");
+            let why = format!("{key} is not a property of librdkafka, or its value is not allowed");
             Err(bad_value("", "kafka-options", source, &why))
         }
     }
 }
 
-/// Properties that Goodpon sets itself, whatever is given.
+/// The properties that Goodpon sets itself and that must not be given.
 const OUR_PROPERTIES: [&str; 25] = [
     "acks",
     "allow.auto.create.topics",
@@ -145,15 +144,15 @@ fn properties(text: &str) -> Result<Vec<(String, String)>, String> {
         let (key, value) = (key.trim(), value.trim());
         if OUR_PROPERTIES.contains(&key) {
             return Err(format!(
-                "{key} has no effect, or would keep goodpon from its work: goodpon sees to it itself"
+                "{key} has no effect, or would keep goodpon from working: goodpon sets it itself"
             ));
         }
         if found.iter().any(|(other, _)| other == key) {
-            return Err(format!("{key} stands twice"));
+            return Err(format!("{key} is given twice"));
         }
         if needs_tls(key, value) && !goodpon_kafka::HAS_TLS {
             return Err(format!(
-                "{key} asks for TLS, which this build has not for Kafka: build with `cargo build --release --features kafka-ssl` (needs OpenSSL's headers, such as Debian's libssl-dev)"
+                "{key} asks for TLS, which this build does not have for Kafka: build with `cargo build --release --features kafka-ssl` (needs OpenSSL's headers, such as Debian's libssl-dev)"
             ));
         }
         found.push((key.to_owned(), value.to_owned()));
@@ -161,7 +160,7 @@ fn properties(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(found)
 }
 
-/// Whether librdkafka needs OpenSSL for it: SCRAM takes its digests from there.
+/// Returns whether librdkafka needs OpenSSL for a property: for TLS, and for the digests of SCRAM.
 fn needs_tls(key: &str, value: &str) -> bool {
     let value = value.to_ascii_uppercase();
     match key {
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn brokers_are_hosts_and_ports_and_nothing_else_is_shown() {
+    fn brokers_are_hosts_and_ports_and_a_bad_list_is_not_shown() {
         for brokers in ["a", "a:9092, b:9093", "[::1]:9092"] {
             let servers = with("kafka-brokers", brokers).map(|all| all.servers.unwrap());
             assert_eq!(servers.unwrap().cluster.brokers, brokers);
@@ -219,7 +218,7 @@ mod tests {
             ("socket.timeout.ms=hunter2", "socket.timeout.ms"),
             ("acks=1", "acks has no effect"),
             ("transactional.id=x", "transactional.id has no effect"),
-            ("client.id=a,client.id=hunter2", "client.id stands twice"),
+            ("client.id=a,client.id=hunter2", "client.id is given twice"),
             ("hunter2", "must be properties"),
         ] {
             let error = with("kafka-options", options).err().expect(options);

@@ -17,16 +17,16 @@ use super::values::{not_empty, read, read_given, whole, yes_or_no};
 use super::web::{link_base, origins};
 use super::{ConfigError, Resolved, Source};
 
-/// The fewest different bytes of a key: one drawn at random, in hex, has fewer in one of billions.
-const LEAST_DIFFERENT_BYTES: usize = 8;
+/// The fewest different bytes of a key. A random one in hex has fewer with a probability of one in billions.
+const MIN_DIFFERENT_BYTES: usize = 8;
 
 /// The fewest bytes of a key for HS256 (contract §2).
-const MIN_JWT_SECRET: usize = 32;
+const MIN_JWT_SECRET_BYTES: usize = 32;
 
-/// Ten years, in seconds.
-const LONGEST_HSTS: u32 = 10 * 365 * 24 * 3600;
+/// The largest max-age of HSTS: ten years.
+const MAX_HSTS_SECS: u32 = 10 * 365 * 24 * 3600;
 
-/// `HOST:PORT` to listen at.
+/// An address to listen at: `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddr(String);
 
@@ -37,7 +37,7 @@ impl FromStr for ListenAddr {
         let host_and_port = text
             .rsplit_once(':')
             .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        // An IPv6 address without brackets would lose its last group to the port.
+        // The last group of an IPv6 address without brackets would be taken for the port.
         let bare_v6 = host_and_port.is_some_and(|(host, _)| {
             host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))
         });
@@ -49,20 +49,20 @@ impl FromStr for ListenAddr {
 }
 
 impl ListenAddr {
-    /// As it was written.
+    /// Returns it as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether only this machine can reach it.
+    /// Returns whether only this machine can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
         super::is_loopback(host)
     }
 
-    /// Looks its host up.
+    /// Resolves its host.
     ///
     /// # Errors
     /// The name does not resolve.
@@ -74,75 +74,75 @@ impl ListenAddr {
 
 /// All settings.
 pub struct Settings {
-    /// Holds the database and generated secrets.
+    /// The folder of the database and of generated secrets.
     pub data_dir: PathBuf,
-    /// The scaled-out set, where it is used instead of the embedded database.
+    /// The servers of the scaled-out set; `None` for the embedded database.
     pub servers: Option<Servers>,
-    /// Of the dashboard API.
+    /// The address of the dashboard API.
     pub dashboard_addr: ListenAddr,
-    /// Of the partner API.
+    /// The address of the partner API.
     pub partner_addr: ListenAddr,
-    /// Of the admin port.
+    /// The address of the admin port.
     pub admin_addr: ListenAddr,
-    /// Further names under which that is asked.
+    /// Further host names by which the admin port may be called.
     pub admin_hosts: Vec<String>,
-    /// Whether the documentation is served.
+    /// True to serve the documentation.
     pub docs: bool,
-    /// How long browsers shall come by HTTPS only, in seconds; 0 is not to tell.
+    /// The max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
     pub hsts_max_age_secs: u32,
-    /// The business zone.
+    /// The business time zone.
     pub zone: BusinessZone,
-    /// Signs access tokens, where one is given.
+    /// The key that signs access tokens; `None` to use a generated one.
     pub jwt_secret: Option<Vec<u8>>,
-    /// `scheme://host[:port]` each.
+    /// The browser origins that may call the dashboard API, `scheme://host[:port]` each.
     pub cors_origins: Vec<String>,
-    /// What `/verify?token=…` is appended to, where given.
+    /// The URL to which `/verify?token=…` is appended; `None` for the dashboard's own address.
     pub verify_link_base: Option<String>,
-    /// Where mails go, if anywhere.
+    /// The mail server; `None` to keep mails in the mailbox.
     pub smtp: Option<Smtp>,
-    /// Per port.
+    /// The most connections per port.
     pub max_connections: usize,
-    /// Of those, for one client address, where given.
+    /// The most of them from one client address; `None` for a share of them.
     pub max_connections_per_address: Option<usize>,
-    /// For a whole request.
+    /// The longest time for a whole request.
     pub request_timeout: Duration,
-    /// For its body.
+    /// The longest time for a request's body to arrive.
     pub body_timeout: Duration,
-    /// For its head.
+    /// The longest time for a request's head to arrive.
     pub header_timeout: Duration,
-    /// Between two requests of a connection.
+    /// The longest time between two requests of a connection.
     pub keep_alive: Duration,
-    /// Between the signal to stop and the close of the ports.
+    /// The time between the signal to stop and the close of the ports.
     pub drain: Duration,
-    /// For running requests at shutdown.
+    /// The longest time for running requests to finish at shutdown.
     pub shutdown_timeout: Duration,
     /// Partner requests a second per client id; 0 is unlimited.
     pub rate_partner_per_sec: u32,
-    /// Sign-ups a minute.
+    /// Sign-ups a minute per address and per e-mail; 0 is unlimited.
     pub rate_sign_up_per_min: u32,
-    /// Failed logins a minute.
+    /// Failed logins a minute per address and e-mail together; 0 is unlimited.
     pub rate_login_per_min: u32,
-    /// Verifications a minute.
+    /// Verifications a minute per address; 0 is unlimited.
     pub rate_verify_per_min: u32,
-    /// Resent mails a minute.
+    /// Resent mails a minute per address and per e-mail; 0 is unlimited.
     pub rate_resend_per_min: u32,
     /// Dashboard calls a minute per account; 0 is unlimited.
     pub rate_dashboard_per_min: u32,
     /// Refused credentials a minute per address; 0 is unlimited.
     pub rate_auth_failures_per_min: u32,
-    /// Whether something in front speaks TLS with the clients.
+    /// True if a proxy in front terminates TLS.
     pub tls_in_front: bool,
-    /// How much tenants may make.
+    /// The bounds on what tenants may create.
     pub quotas: Quotas,
-    /// Whether a proxy's word on the client's address is taken.
+    /// True to use `X-Forwarded-For` as the client's address.
     pub trust_forwarded_for: bool,
-    /// What is logged.
+    /// The levels of log lines that are written.
     pub log_level: logs::Filter,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: logs::Format,
-    /// Between two sweeps.
+    /// The time between two sweeps.
     pub sweep_interval: Duration,
-    /// What is allowed and should not be: one line each.
+    /// Warnings about allowed but unsafe settings, one line each.
     pub cautions: Vec<String>,
 }
 
@@ -161,7 +161,7 @@ impl Settings {
             admin_hosts: read(all, "admin-hosts", hosts)?,
             docs: read(all, "docs", yes_or_no)?,
             hsts_max_age_secs: read(all, "hsts-max-age-secs", |text| {
-                whole(text, 0..=LONGEST_HSTS)
+                whole(text, 0..=MAX_HSTS_SECS)
             })?,
             zone: read(all, "time-zone", zone)?,
             jwt_secret: read_given(all, "jwt-secret", jwt_secret)?,
@@ -203,7 +203,7 @@ fn zone(text: &str) -> Result<BusinessZone, String> {
         .map_err(|_| "must be an IANA time zone such as Asia/Seoul".into())
 }
 
-/// A folder's name. What begins with `~/` was meant for a shell, which has not seen it.
+/// Reads a folder's name. One that begins with `~/` is refused, because the shell that should have replaced it did not.
 fn folder(text: &str) -> Result<String, &'static str> {
     match text {
         "~" => Err("write the folder out: ~ is not replaced here"),
@@ -212,18 +212,18 @@ fn folder(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// The key of access tokens, wherever it comes from.
+/// Checks the key of access tokens, of a setting or of the generated file.
 ///
 /// # Errors
-/// It is short, or of so few different bytes that nobody can have drawn it.
+/// It is too short, or has so few different bytes that it cannot be random.
 pub fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
-    if text.len() < MIN_JWT_SECRET {
-        return Err(format!("must have at least {MIN_JWT_SECRET} bytes"));
+    if text.len() < MIN_JWT_SECRET_BYTES {
+        return Err(format!("must have at least {MIN_JWT_SECRET_BYTES} bytes"));
     }
     let mut different = text.as_bytes().to_vec();
     different.sort_unstable();
     different.dedup();
-    if different.len() < LEAST_DIFFERENT_BYTES {
+    if different.len() < MIN_DIFFERENT_BYTES {
         return Err(format!(
             "has only {} different letters and can be guessed: draw one, such as with `openssl rand -hex 32`",
             different.len()
@@ -232,7 +232,7 @@ pub fn jwt_secret(text: &str) -> Result<Vec<u8>, String> {
     Ok(text.as_bytes().to_vec())
 }
 
-/// Names as they stand in a `Host` header, without a port.
+/// Reads host names as a `Host` header has them, without a port.
 fn hosts(text: &str) -> Result<Vec<String>, String> {
     let words = text
         .split(',')
@@ -258,11 +258,11 @@ fn quotas(all: &Resolved) -> Result<Quotas, ConfigError> {
     })
 }
 
-/// Both settings of it are checked together; its errors name the one at fault themselves.
+/// Reads the mail server and the sender, which are checked together. The errors name the setting at fault themselves.
 fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     let (url, url_source) = all.get("smtp-url")?;
     let (from, from_source) = all.get("mail-from")?;
-    // The sender is checked even where nothing is sent.
+    // Checks the sender even without a mail server.
     let checked = match url {
         "" => "smtp://localhost",
         url => url,
@@ -289,7 +289,7 @@ fn smtp(all: &Resolved) -> Result<Option<Smtp>, ConfigError> {
     match missing.is_empty() {
         true => Ok(Some(smtp)),
         false => Err(ConfigError(format!(
-            "{} must be set where smtp-url is: mails would carry a sender or a link that only this machine knows",
+            "{} must be set if smtp-url is: mails would have a sender or a link that only this machine knows",
             missing.join(" and ")
         ))),
     }
@@ -299,7 +299,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     whole(text, 1..=3600).map(|count| Duration::from_secs(count.into()))
 }
 
-/// Connections of one address; 0 is not to say.
+/// Reads the most connections of one address; 0 is the default share.
 fn share(text: &str) -> Result<Option<usize>, String> {
     whole(text, 0..=1_000_000).map(|count| (count > 0).then_some(count as usize))
 }

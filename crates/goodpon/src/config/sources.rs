@@ -1,4 +1,4 @@
-//! Gathers the values of settings from flags, environment, file and defaults.
+//! Collects the values of settings from flags, environment, file and defaults.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -9,13 +9,13 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::{ConfigError, SPECS, Secrecy, Source, Spec};
 
-/// Names the TOML file; itself no setting.
+/// The variable that names the TOML file; not a setting itself.
 const FILE_VARIABLE: &str = "GOODPON_CONFIG";
 
-/// `GOODPON_*` variables that are none of ours: test harnesses find this program by it.
+/// A `GOODPON_*` variable that is not a setting: test harnesses find this program by it.
 const IGNORED_VARIABLE: &str = "GOODPON_BIN";
 
-/// What was given on the command line.
+/// The settings of the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// Values by setting name.
@@ -75,19 +75,19 @@ impl clap::FromArgMatches for Flags {
     }
 }
 
-/// The value that is in force for each setting, as text, and its source.
+/// The effective value of each setting, as text, and its source.
 #[derive(Debug)]
 pub struct Resolved(HashMap<&'static str, (String, Source)>);
 
 impl Resolved {
-    /// Sets what a setting is where nobody gave it.
+    /// Replaces the default of a setting; does nothing if a value was given.
     pub fn set_default(&mut self, name: &'static str, value: &str) {
         if let Some((text, Source::Default)) = self.0.get_mut(name) {
             value.clone_into(text);
         }
     }
 
-    /// A setting's text and source.
+    /// Returns a setting's text and source.
     ///
     /// # Errors
     /// There is no setting of that name.
@@ -99,15 +99,15 @@ impl Resolved {
     }
 }
 
-/// Gathers all settings.
+/// Collects all settings.
 ///
 /// # Errors
-/// An unknown key or variable, a file that cannot be read, a secret given twice.
+/// There is an unknown key or variable, a file that cannot be read, or a secret that is empty or given twice.
 pub fn resolve(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Resolved, ConfigError> {
-    let mut variables = Variables::gather(environment)?;
+    let mut variables = Variables::collect(environment)?;
     let file = flags.file.clone().or_else(|| variables.file.take());
     let mut keys = match &file {
         Some(path) => read_file(path)?,
@@ -140,8 +140,8 @@ pub fn resolve(
     Ok(Resolved(all))
 }
 
-/// A secret without the byte order mark and the blanks that editors and shells put around it. One that is given and
-/// empty is an error: nobody means that.
+/// Trims a secret of the byte order mark and the blanks that editors and shells put around it. An empty secret that was
+/// given is an error.
 fn cleaned(spec: &Spec, (text, source): (String, Source)) -> Result<(String, Source), ConfigError> {
     if spec.secrecy == Secrecy::Open || source == Source::Default {
         return Ok((text, source));
@@ -155,12 +155,12 @@ fn cleaned(spec: &Spec, (text, source): (String, Source)) -> Result<(String, Sou
     }
 }
 
-/// A text without a byte order mark in front and blanks around.
+/// Trims a text of a byte order mark and of blanks.
 pub fn without_surroundings(text: &str) -> &str {
     text.trim_start_matches('\u{feff}').trim()
 }
 
-/// Whether Kubernetes made it, for a Service whose name is `goodpon` or begins with `goodpon-`.
+/// Returns whether Kubernetes made a variable, for a Service whose name is `goodpon` or begins with `goodpon-`.
 fn is_kubernetes_link(name: &str, value: &OsStr) -> bool {
     let is_url = || {
         let value = value.to_string_lossy();
@@ -181,14 +181,14 @@ fn is_kubernetes_link(name: &str, value: &OsStr) -> bool {
         || ["_TCP", "_UDP", "_SCTP"].into_iter().any(of_port)
 }
 
-/// The `GOODPON_*` variables that were not taken yet.
+/// The `GOODPON_*` variables that no setting has taken yet.
 struct Variables {
     values: BTreeMap<String, String>,
     file: Option<PathBuf>,
 }
 
 impl Variables {
-    fn gather(
+    fn collect(
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let (mut values, mut file) = (BTreeMap::new(), None);
@@ -200,7 +200,7 @@ impl Variables {
             {
                 continue;
             }
-            // That is how compose files and scripts leave one out.
+            // Compose files and scripts set a variable to nothing when they leave it out.
             if value.is_empty() {
                 continue;
             }
@@ -216,7 +216,7 @@ impl Variables {
         Ok(Self { values, file })
     }
 
-    /// Takes a setting's value and the name of the variable that it came by.
+    /// Takes a setting's value, and the name of the variable that it came from.
     fn value(&mut self, spec: &Spec) -> Result<Option<(String, String)>, ConfigError> {
         let name = spec.variable();
         let plain = self.values.remove(&name);
@@ -242,7 +242,7 @@ impl Variables {
     }
 }
 
-/// The keys of a TOML file, their values written as flags would be.
+/// Reads the keys of a TOML file, with their values as flags would have them.
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let wrong = |what: String| ConfigError(format!("file {}: {what}", path.display()));
     let text =

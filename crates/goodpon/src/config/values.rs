@@ -1,4 +1,4 @@
-//! How single values are read.
+//! Parsers of single values.
 
 use std::fmt::Display;
 
@@ -29,15 +29,17 @@ pub(super) fn bad_value(
     source: &Source,
     error: &dyn Display,
 ) -> ConfigError {
-    let place = match source {
-        // As it is written there.
+    let shown_source = match source {
+        // With the key as the file has it.
         Source::File(_) => format!("{} in {source}", name.replace('-', "_")),
         _ => source.to_string(),
     };
-    ConfigError(format!("bad value{shown} for {name} ({place}): {error}"))
+    ConfigError(format!(
+        "bad value{shown} for {name} ({shown_source}): {error}"
+    ))
 }
 
-/// As [`read`], for settings whose default is not to be there.
+/// Like [`read`], for optional settings: the empty text is `None`.
 pub(super) fn read_given<T>(
     all: &Resolved,
     name: &str,

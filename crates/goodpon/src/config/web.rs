@@ -1,9 +1,9 @@
-//! Origins and addresses of the web, in the one form in which browsers write them.
+//! Origins and URLs, in the one form in which browsers write them.
 
 use url::Url;
 
-/// `scheme://host[:port]` each, as a browser sends it in `Origin`: in lower case, without the scheme's own port,
-/// international names in their ASCII form.
+/// Reads origins, `scheme://host[:port]` each, and brings them into the form of a browser's `Origin` header: in lower
+/// case, without the scheme's default port, and with international names in ASCII.
 pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
     let words = text
         .split(',')
@@ -24,7 +24,7 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
     Ok(found)
 }
 
-/// What `/verify?token=…` is appended to.
+/// Reads the URL to which `/verify?token=…` is appended.
 pub(super) fn link_base(text: &str) -> Result<String, String> {
     web_url(text)
         .filter(|_| !after_scheme(text).contains(['?', '#', '@']))
@@ -32,7 +32,7 @@ pub(super) fn link_base(text: &str) -> Result<String, String> {
         .ok_or_else(|| "must be a URL such as https://console.example.com".into())
 }
 
-/// An address of the web with a host, written without blanks.
+/// Parses an http or https URL that has a host and no blanks.
 fn web_url(text: &str) -> Option<Url> {
     let is_clean = !text.contains(|c: char| c.is_whitespace() || c.is_control());
     let has_host = !after_scheme(text).starts_with(['/', '\\', ':']);
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_takes_the_form_in_which_browsers_send_it() {
+    fn an_origin_is_brought_into_the_form_that_browsers_send() {
         for (given, sent) in [
             ("https://Console.Example", "https://console.example"),
             ("HTTPS://a.example:443", "https://a.example"),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_refused() {
+    fn an_origin_that_no_browser_sends_is_refused() {
         for given in [
             "https://a.example/",
             "https://a.example/x",

@@ -1,4 +1,4 @@
-//! The commands that `serve --demo` prints: for any POSIX shell with curl, as a whole or line by line.
+//! The commands that `serve --demo` prints, for a POSIX shell with curl. They can be run all together or one by one.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,20 +8,20 @@ use serde_json::{Value, json};
 use super::Demo;
 use crate::healthcheck::reachable;
 
-/// Where the demo's server listens.
+/// The addresses at which the demo's server listens.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// Of the dashboard API.
+    /// The address of the dashboard API.
     pub dashboard: SocketAddr,
-    /// Of the partner API.
+    /// The address of the partner API.
     pub partner: SocketAddr,
 }
 
-/// Its answers end without a newline of their own.
+/// Calls curl, and adds the newline that answers end without.
 const CURL: &str = "curl -sS -w '\\n'";
 const JSON: &str = "-H 'Content-Type: application/json'";
 
-/// What to paste into a shell: every line that is no comment is a command that works by itself.
+/// Returns the text to paste into a shell. Every line that is not a comment is a whole command.
 #[must_use]
 pub fn commands(demo: &Demo, addresses: Addresses) -> String {
     let dashboard = format!("http://{}", reachable(addresses.dashboard));
@@ -119,9 +119,9 @@ mod tests {
         commands(&demo, addresses)
     }
 
-    /// With a curl that writes down what it was asked.
+    /// The `curl` of this test prints its arguments.
     #[test]
-    fn a_posix_shell_takes_every_line_by_itself() {
+    fn a_posix_shell_runs_every_line_by_itself() {
         let folder = tempfile::tempdir().unwrap();
         let curl = folder.path().join("curl");
         std::fs::write(&curl, "#!/bin/sh\nprintf '%s\\n' \"$*\"\n").unwrap();
@@ -132,7 +132,7 @@ mod tests {
             std::env::var("PATH").unwrap()
         );
         let script = script();
-        let asked = script.lines().map(|line| {
+        let calls = script.lines().map(|line| {
             let shell = Command::new("sh")
                 .args(["-eu", "-c", line])
                 .env("PATH", &path)
@@ -141,18 +141,18 @@ mod tests {
             assert!(shell.status.success(), "{line}: {shell:?}");
             String::from_utf8(shell.stdout).unwrap()
         });
-        let asked: Vec<String> = asked.filter(|asked| !asked.is_empty()).collect();
+        let calls: Vec<String> = calls.filter(|call| !call.is_empty()).collect();
         let coupon = "ab".repeat(16);
-        for (asked, part) in asked.iter().zip([
+        for (call, part) in calls.iter().zip([
             r#"-d {"userId":"shopper-cafe"} http://127.0.0.1:8081/v1/coupon-templates/7/issue"#,
             "http://127.0.0.1:8081/v1/user-coupons?userId=shopper-cafe",
             &format!("http://127.0.0.1:8081/v1/user-coupons/{coupon}/redeem"),
             &format!("http://127.0.0.1:8081/v1/user-coupons/{coupon}/cancel"),
             "http://127.0.0.1:8080/v1/auth/login",
         ]) {
-            assert!(asked.trim_end().ends_with(part), "{part} is not in {asked}");
+            assert!(call.trim_end().ends_with(part), "{part} is not in {call}");
         }
-        assert_eq!(asked.len(), 5);
-        assert!(asked[3].contains("주문 취소"));
+        assert_eq!(calls.len(), 5);
+        assert!(calls[3].contains("주문 취소"));
     }
 }

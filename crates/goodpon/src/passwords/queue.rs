@@ -1,4 +1,4 @@
-//! One queue of passwords that wait to be hashed, shared out evenly among the networks that ask.
+//! A queue of passwords that wait to be hashed, in which networks take turns.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,54 +7,56 @@ use goodpon_application::network::Network;
 use goodpon_application::ports::{StoreError, StoreResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many passwords of one network may wait for its place.
-const WAITING_PER_NETWORK: usize = 32;
+/// The most passwords of one network that wait.
+const MAX_WAITING_PER_NETWORK: usize = 32;
 
-/// Each network has one place; its further passwords wait for that. Of several queues that wait for the same permits
-/// each has one password in line, so that they take turns whatever their length.
+/// A queue. At most one password of each network waits for the head of the queue, the others of that network wait for it.
+/// Only the head waits for a permit to run, so that several queues with the same permits take turns, whatever their
+/// length.
 pub struct Queue {
-    most_networks: usize,
+    max_networks: usize,
     lines: Mutex<HashMap<Network, Line>>,
-    first: Semaphore,
+    head: Semaphore,
 }
 
-/// What waits of one network.
+/// The waiting passwords of one network.
 struct Line {
     waiting: usize,
-    place: Arc<Semaphore>,
+    /// Held by the password that waits for the head of the queue.
+    front: Arc<Semaphore>,
 }
 
 impl Queue {
-    /// A queue in which up to `most_networks` may stand at a time.
-    pub fn for_networks(most_networks: usize) -> Self {
+    /// Makes a queue in which up to `max_networks` networks may wait at a time.
+    pub fn for_networks(max_networks: usize) -> Self {
         Self {
-            most_networks,
+            max_networks,
             lines: Mutex::default(),
-            first: Semaphore::new(1),
+            head: Semaphore::new(1),
         }
     }
 
     /// Waits for one of the permits of `running`.
     ///
     /// # Errors
-    /// Unavailable at once, where too many networks wait already, or too many passwords of this one.
+    /// [`StoreError::Unavailable`] at once, if the most networks, or the most passwords of this network, wait already.
     pub async fn wait(
         &self,
         network: Network,
         running: &Arc<Semaphore>,
     ) -> StoreResult<OwnedSemaphorePermit> {
-        let (_waiting, place) = self.join(network)?;
+        let (_waiting, front) = self.join(network)?;
         let closed = |_| StoreError::Unexpected("password hashing has ended".into());
-        let _place = place.acquire().await.map_err(closed)?;
-        let _first = self.first.acquire().await.map_err(closed)?;
+        let _front_of_line = front.acquire().await.map_err(closed)?;
+        let _head_of_queue = self.head.acquire().await.map_err(closed)?;
         Arc::clone(running).acquire_owned().await.map_err(closed)
     }
 
     fn join(&self, network: Network) -> StoreResult<(Waiting<'_>, Arc<Semaphore>)> {
         let mut lines = self.lines();
         let is_full = match lines.get(&network) {
-            Some(line) => line.waiting >= WAITING_PER_NETWORK,
-            None => lines.len() >= self.most_networks,
+            Some(line) => line.waiting >= MAX_WAITING_PER_NETWORK,
+            None => lines.len() >= self.max_networks,
         };
         if is_full {
             return Err(StoreError::Unavailable {
@@ -64,12 +66,12 @@ impl Queue {
         }
         let line = lines.entry(network).or_insert_with(|| Line {
             waiting: 0,
-            place: Arc::new(Semaphore::new(1)),
+            front: Arc::new(Semaphore::new(1)),
         });
         line.waiting += 1;
-        let place = Arc::clone(&line.place);
+        let front = Arc::clone(&line.front);
         let queue = self;
-        Ok((Waiting { queue, network }, place))
+        Ok((Waiting { queue, network }, front))
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<Network, Line>> {
@@ -77,8 +79,8 @@ impl Queue {
     }
 }
 
-/// One password in its network's line, which it leaves when this is dropped: once its turn has come, or its caller
-/// has gone away.
+/// A password in its network's line. It leaves the line when this is dropped: once it may run, or when its caller is
+/// dropped.
 struct Waiting<'a> {
     queue: &'a Queue,
     network: Network,
@@ -110,7 +112,7 @@ mod tests {
         Network::of([192, 0, 2, last].into())
     }
 
-    /// The place of who is next.
+    /// Waits for the password that is next; fails the test if it is not.
     async fn within_a_minute<T, E: std::fmt::Debug>(
         waiting: impl Future<Output = Result<T, E>>,
     ) -> T {
@@ -123,7 +125,7 @@ mod tests {
         let queue = Queue::for_networks(2);
         let running = Arc::new(Semaphore::new(1));
         let held = Arc::clone(&running).acquire_owned().await.unwrap();
-        let mut flood: Vec<_> = (0..WAITING_PER_NETWORK)
+        let mut flood: Vec<_> = (0..MAX_WAITING_PER_NETWORK)
             .map(|_| Box::pin(queue.wait(network(1), &running)))
             .collect();
         for waiting in &mut flood {
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_away_while_waiting_gives_the_place_back() {
+    async fn a_dropped_waiter_leaves_its_line() {
         let queue = Queue::for_networks(1);
         let running = Arc::new(Semaphore::new(1));
         let held = Arc::clone(&running).acquire_owned().await.unwrap();

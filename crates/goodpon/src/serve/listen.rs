@@ -1,4 +1,4 @@
-//! Listeners: bound, served on tasks of their own, and ended.
+//! Binds listeners, and serves each in a supervised task.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use crate::config::ListenAddr;
 use crate::failed::Failed;
 
-/// Binds a setting's address.
+/// Binds the address of a setting.
 ///
 /// # Errors
-/// It is taken, or not this machine's.
+/// The address is in use, is not one of this machine, or its port needs permissions.
 pub(super) async fn bind(
     setting: &str,
     address: &ListenAddr,
@@ -37,7 +37,7 @@ pub(super) async fn bind(
     Ok((listener, bound))
 }
 
-/// Serves one port until the supervisor's stop and the end of what runs there.
+/// Serves one port until the supervisor stops and the requests there have ended.
 pub(super) fn start(
     supervisor: &Supervisor,
     task: Task,
@@ -57,7 +57,7 @@ pub(super) fn start(
     )
 }
 
-/// Serves one port until `stop` is true and what runs there has ended.
+/// Serves one port until `stop` is true and the requests there have ended.
 pub(super) fn start_until(
     supervisor: &Supervisor,
     task: Task,
@@ -68,7 +68,7 @@ pub(super) fn start_until(
 ) -> Loop {
     supervisor.spawn_once(task, move |_, _| async move {
         let stopped = async move {
-            // An error means that nobody is left to say stop.
+            // An error means that the sender was dropped, which is a stop too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let dropped = serve(listener, service, limits, draining, stopped).await;
@@ -83,7 +83,7 @@ pub(super) fn start_until(
     })
 }
 
-/// Results go to stdout; a reader that has gone is no reason not to serve.
+/// Writes results to stdout. Errors are ignored: a closed pipe must not stop the server.
 pub(super) fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout

@@ -1,4 +1,4 @@
-//! How a process is told to end.
+//! The signals that stop the process.
 
 use crate::failed::Failed;
 
@@ -10,7 +10,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on they are noted.
+    /// Starts to listen: signals from now on are not lost.
     pub(super) fn listen() -> Result<Self, Failed> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).map_err(Failed::new);
@@ -21,7 +21,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

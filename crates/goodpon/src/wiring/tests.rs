@@ -1,4 +1,4 @@
-//! What only shows with the adapters in place: what becomes of mails, and of a demo that lost its file.
+//! Tests that need the real adapters: the delivery of mails, and a demo that lost its file.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -18,8 +18,8 @@ use crate::backends;
 use crate::config::{Flags, resolve};
 use crate::demo;
 
-/// A store in a folder of its own and the use cases over it.
-struct Place {
+/// The use cases over a store in its own folder.
+struct Fixture {
     app: App,
     folder: tempfile::TempDir,
 }
@@ -31,16 +31,16 @@ fn settings_in(folder: &Path) -> Settings {
     Settings::check(&resolve(&flags, []).unwrap()).unwrap()
 }
 
-fn place() -> Place {
+fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings_in(folder.path());
     let store = backends::open_embedded(&settings, &Supervisor::new()).unwrap();
     let backends = Backends::Embedded(store);
     let app = app(&backends, &settings, Some(([127, 0, 0, 1], 8080).into())).unwrap();
-    Place { app, folder }
+    Fixture { app, folder }
 }
 
-impl Place {
+impl Fixture {
     async fn sign_up(&self, email: &str) {
         let input = account::SignUp {
             email: email.to_owned(),
@@ -51,7 +51,7 @@ impl Place {
         assert!(account::sign_up(&self.app, input).await.is_ok(), "{email}");
     }
 
-    /// Tries all that is due, and tells how much that was.
+    /// Tries to deliver all mails that are due, and returns their number.
     async fn deliver(&self, transport: &dyn MailTransport) -> usize {
         let due = self.app.stores.outbox.due(10).await.unwrap();
         for mail in &due {
@@ -76,73 +76,73 @@ impl Clock for Ahead {
     }
 }
 
-/// A mail server that says no, and whom it was asked to write to.
+/// A mail server that refuses every mail and records the recipients.
 struct Refusing {
     error: MailError,
-    asked: Mutex<Vec<String>>,
+    recipients: Mutex<Vec<String>>,
 }
 
 impl Refusing {
     fn with(error: MailError) -> Self {
-        let asked = Mutex::default();
-        Self { error, asked }
+        let recipients = Mutex::default();
+        Self { error, recipients }
     }
 }
 
 #[async_trait]
 impl MailTransport for Refusing {
     async fn send(&self, mail: &QueuedMail) -> Result<(), MailError> {
-        self.asked.lock().unwrap().push(mail.to.clone());
+        self.recipients.lock().unwrap().push(mail.to.clone());
         Err(self.error.clone())
     }
 }
 
-fn told(mail: &StoredMail) -> (MailState, u32, Option<&str>) {
+fn state_of(mail: &StoredMail) -> (MailState, u32, Option<&str>) {
     (mail.state(), mail.attempts, mail.error.as_deref())
 }
 
 #[tokio::test]
 async fn a_server_that_is_down_is_tried_for_a_day() {
-    let mut place = place();
-    place.sign_up("a@x.kr").await;
+    let mut fixture = fixture();
+    fixture.sign_up("a@x.kr").await;
     let down = Refusing::with(MailError::Transient("down".into()));
-    let tried = place.deliver(&down).await;
-    let kept = place.mail_to("a@x.kr").await;
+    let tried = fixture.deliver(&down).await;
+    let kept = fixture.mail_to("a@x.kr").await;
     assert_eq!(
-        (tried, told(&kept)),
+        (tried, state_of(&kept)),
         (1, (MailState::Waiting, 1, Some("down")))
     );
 
-    // The last try: there is no time for another.
-    place.sign_up("b@x.kr").await;
-    place.app.clock = Arc::new(Ahead(mail::MAX_DELIVERY_AGE - SignedDuration::from_secs(1)));
-    place.deliver(&down).await;
-    let kept = place.mail_to("b@x.kr").await;
-    assert_eq!(told(&kept), (MailState::GivenUp, 1, Some("down")));
+    // The last attempt: there is no time for another.
+    fixture.sign_up("b@x.kr").await;
+    fixture.app.clock = Arc::new(Ahead(mail::MAX_DELIVERY_AGE - SignedDuration::from_secs(1)));
+    fixture.deliver(&down).await;
+    let kept = fixture.mail_to("b@x.kr").await;
+    assert_eq!(state_of(&kept), (MailState::GivenUp, 1, Some("down")));
 
-    // Not tried for a day, such as with the program switched off: its link is long dead.
-    place.sign_up("c@x.kr").await;
-    place.app.clock = Arc::new(Ahead(mail::MAX_DELIVERY_AGE));
-    place.deliver(&down).await;
-    let kept = place.mail_to("c@x.kr").await;
-    let (state, attempts, error) = told(&kept);
+    // Not tried for a day, because the program was not running: its link is dead.
+    fixture.sign_up("c@x.kr").await;
+    fixture.app.clock = Arc::new(Ahead(mail::MAX_DELIVERY_AGE));
+    fixture.deliver(&down).await;
+    let kept = fixture.mail_to("c@x.kr").await;
+    let (state, attempts, error) = state_of(&kept);
     assert_eq!((state, attempts), (MailState::GivenUp, 1));
     assert!(error.unwrap().contains("too old"));
-    assert_eq!(*down.asked.lock().unwrap(), ["a@x.kr", "b@x.kr"]);
+    assert_eq!(*down.recipients.lock().unwrap(), ["a@x.kr", "b@x.kr"]);
 }
 
 #[tokio::test]
 async fn a_refusal_for_good_shows_in_the_mailbox() {
-    let place = place();
-    place.sign_up("gone@x.kr").await;
+    let fixture = fixture();
+    fixture.sign_up("gone@x.kr").await;
     let refusing = Refusing::with(MailError::Permanent("550 no".into()));
-    place.deliver(&refusing).await;
+    fixture.deliver(&refusing).await;
     assert_eq!(
-        told(&place.mail_to("gone@x.kr").await),
+        state_of(&fixture.mail_to("gone@x.kr").await),
         (MailState::GivenUp, 1, Some("550 no"))
     );
     let shown = tokio::task::spawn_blocking({
-        let settings = settings_in(place.folder.path());
+        let settings = settings_in(fixture.folder.path());
         move || {
             let shown = |as_json| crate::maintenance::mailbox(&settings, None, as_json).unwrap();
             (shown(false), shown(true))
@@ -162,24 +162,24 @@ async fn a_refusal_for_good_shows_in_the_mailbox() {
 
 #[tokio::test]
 async fn a_mail_server_that_comes_later_does_not_send_the_old_mailbox() {
-    let place = place();
-    place.sign_up("a@x.kr").await;
-    assert_eq!(mail::leave_to_mailbox(&place.app, 10).await.unwrap(), 1);
+    let fixture = fixture();
+    fixture.sign_up("a@x.kr").await;
+    assert_eq!(mail::leave_to_mailbox(&fixture.app, 10).await.unwrap(), 1);
     let server = Refusing::with(MailError::Transient("down".into()));
-    assert_eq!(place.deliver(&server).await, 0);
-    let kept = place.mail_to("a@x.kr").await;
-    let (state, attempts, error) = told(&kept);
+    assert_eq!(fixture.deliver(&server).await, 0);
+    let kept = fixture.mail_to("a@x.kr").await;
+    let (state, attempts, error) = state_of(&kept);
     assert_eq!((state, attempts), (MailState::GivenUp, 1));
     assert!(error.unwrap().contains("smtp-url"));
 }
 
 #[tokio::test]
-async fn a_demo_that_lost_its_file_is_told_so() {
-    let place = place();
-    let folder = place.folder.path();
-    demo::prepare(&place.app, folder).await.unwrap();
+async fn a_demo_that_lost_its_file_is_refused() {
+    let fixture = fixture();
+    let folder = fixture.folder.path();
+    demo::prepare(&fixture.app, folder).await.unwrap();
     fs::remove_file(folder.join("demo.json")).unwrap();
-    let refused = demo::prepare(&place.app, folder).await.err().unwrap();
+    let refused = demo::prepare(&fixture.app, folder).await.err().unwrap();
     assert!(
         refused.to_string().contains("demo.json is missing"),
         "{refused}"

@@ -11,7 +11,7 @@ fn with(name: &'static str, value: &str) -> Result<Settings, String> {
 }
 
 #[test]
-fn the_defaults_are_good() {
+fn the_defaults_are_valid() {
     let settings = with("log-format", "auto").unwrap();
     assert_eq!(settings.partner_addr.as_str(), "0.0.0.0:8081");
     assert!(settings.smtp.is_none() && settings.jwt_secret.is_none());
@@ -82,7 +82,7 @@ fn lists_are_split_and_links_trimmed() {
 }
 
 #[test]
-fn mails_that_leave_need_a_sender_and_a_link_that_others_know() {
+fn a_mail_server_needs_a_sender_and_a_link_base() {
     let mut flags = Flags::default();
     let mut check = |name: &'static str, value: &str| {
         flags.values.insert(name, value.to_owned());
@@ -90,7 +90,7 @@ fn mails_that_leave_need_a_sender_and_a_link_that_others_know() {
     };
     let error = check("smtp-url", "smtps://mail.example").err().unwrap();
     assert!(
-        error.starts_with("mail-from and verify-link-base must be set where smtp-url is"),
+        error.starts_with("mail-from and verify-link-base must be set if smtp-url is"),
         "{error}"
     );
     let error = check("mail-from", "Shop <shop@a.example>").err().unwrap();
@@ -102,7 +102,7 @@ fn mails_that_leave_need_a_sender_and_a_link_that_others_know() {
 }
 
 #[test]
-fn a_key_that_nobody_can_have_drawn_is_refused_and_not_shown() {
+fn a_key_that_cannot_be_random_is_refused_and_not_shown() {
     for guessable in ["a".repeat(32), "abcdefg".repeat(9)] {
         let error = with("jwt-secret", &guessable).err().unwrap();
         assert!(error.contains("can be guessed"), "{error}");
@@ -123,7 +123,7 @@ fn a_zone_may_be_written_in_any_case() {
 }
 
 #[test]
-fn a_folder_that_a_shell_was_to_replace_is_refused() {
+fn a_folder_with_a_tilde_is_refused() {
     for name in ["~", "~/data"] {
         let error = with("data-dir", name).err().unwrap();
         assert!(error.ends_with("~ is not replaced here"), "{error}");

@@ -42,23 +42,26 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
         ("GOODPON_RATE_LOGIN_PER_MIN", "2"),
     ];
     let all = given(&["--log-level", "flag"], &variables, file).unwrap();
-    let told = |name| {
+    let resolved = |name| {
         let (text, source) = all.get(name).unwrap();
         let source = source.to_string();
         let source = source.split('/').next().unwrap().trim_end().to_owned();
         (text.to_owned(), source)
     };
-    assert_eq!(told("log-level"), ("flag".into(), "flag".into()));
+    assert_eq!(resolved("log-level"), ("flag".into(), "flag".into()));
     assert_eq!(
-        told("rate-login-per-min"),
+        resolved("rate-login-per-min"),
         ("2".into(), "env GOODPON_RATE_LOGIN_PER_MIN".into())
     );
-    assert_eq!(told("max-connections"), ("7".into(), "file".into()));
-    assert_eq!(told("time-zone"), ("Asia/Seoul".into(), "default".into()));
+    assert_eq!(resolved("max-connections"), ("7".into(), "file".into()));
+    assert_eq!(
+        resolved("time-zone"),
+        ("Asia/Seoul".into(), "default".into())
+    );
 }
 
 #[test]
-fn what_is_unknown_is_named_with_its_place() {
+fn an_unknown_name_is_reported_with_its_source() {
     let error = given(&[], &[("GOODPON_LOGLEVEL", "info")], None).unwrap_err();
     assert!(
         error.0.contains("environment variable GOODPON_LOGLEVEL"),
@@ -81,13 +84,13 @@ fn what_is_unknown_is_named_with_its_place() {
 }
 
 #[test]
-fn what_is_not_ours_is_ignored() {
+fn other_variables_are_ignored() {
     let variables = [("GOODPON_BIN", "/x"), ("PATH", "/bin"), ("goodpon_x", "1")];
     assert!(given(&[], &variables, None).is_ok());
 }
 
 #[test]
-fn what_kubernetes_injects_is_ignored_and_nothing_like_it() {
+fn variables_of_kubernetes_are_ignored_but_similar_ones_are_not() {
     let injected = [
         ("GOODPON_SERVICE_HOST", "10.0.0.1"),
         ("GOODPON_SERVICE_PORT", "8080"),
@@ -150,7 +153,7 @@ fn a_secret_may_come_from_a_file_and_only_once() {
 }
 
 #[test]
-fn what_stands_around_a_secret_is_no_part_of_it() {
+fn blanks_around_a_secret_are_trimmed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     fs::write(&path, "\u{feff} two words\t\r\n\n").unwrap();
@@ -169,7 +172,7 @@ fn what_stands_around_a_secret_is_no_part_of_it() {
 }
 
 #[test]
-fn a_secret_that_is_given_and_empty_is_named_with_its_place() {
+fn an_empty_secret_is_reported_with_its_source() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     for nothing in ["", "\u{feff}", " \r\n"] {
@@ -196,7 +199,7 @@ fn a_secret_that_is_given_and_empty_is_named_with_its_place() {
 }
 
 #[test]
-fn an_empty_variable_is_none() {
+fn an_empty_variable_is_ignored() {
     let mut empty: Vec<_> = SPECS.iter().map(Spec::variable).collect();
     empty.extend(SPECS.iter().map(|spec| format!("{}_FILE", spec.variable())));
     empty.push("GOODPON_CONFIG".into());
