@@ -11,12 +11,9 @@ use crate::ports::Difference;
 /// redeemed state. Returns the differences.
 pub fn of_template(template: &Template, issued: i64, redeemed: i64) -> Vec<Difference> {
     let mut differences = Vec::new();
-    let mut differ = |what: &str, expected: String, found: i64| {
-        differences.push(Difference {
-            subject: format!("template {} {what}", template.id),
-            expected,
-            found: found.to_string(),
-        });
+    let mut differ = |value: &str, expected: String, found: i64| {
+        let subject = format!("template {} {value}", template.id);
+        differences.push(Difference::new(subject, expected, found));
     };
     if template.issue_count != issued {
         differ("issue_count", issued.to_string(), template.issue_count);

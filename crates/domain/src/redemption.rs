@@ -75,32 +75,7 @@ pub fn redeem(
 ) -> Result<Decided<Redemption>, RedeemRefusal> {
     let coupon = coupon.ok_or(RedeemRefusal::CouponNotFound)?;
     let template = template.ok_or(RedeemRefusal::TemplateNotFound)?;
-    if template.merchant_id != merchant || coupon.merchant_id != merchant {
-        return Err(RedeemRefusal::NotOwnedByMerchant);
-    }
-    if coupon.user_id != order.user_id {
-        return Err(RedeemRefusal::NotOwnedByUser);
-    }
-    if matches!(
-        template.status,
-        TemplateStatus::Draft | TemplateStatus::Discarded
-    ) {
-        return Err(RedeemRefusal::NotRedeemable);
-    }
-    let minimum = template.terms.min_order_amount;
-    if minimum.is_some_and(|minimum| order.amount < minimum) {
-        return Err(RedeemRefusal::ConditionNotMet);
-    }
-    match coupon.status {
-        CouponStatus::Redeemed => return Err(RedeemRefusal::AlreadyRedeemed),
-        CouponStatus::Discarded => return Err(RedeemRefusal::NotRedeemable),
-        CouponStatus::Expired => return Err(RedeemRefusal::Expired),
-        CouponStatus::Issued if coupon.is_past_expiry(now) => return Err(RedeemRefusal::Expired),
-        CouponStatus::Issued => {}
-    }
-    if template.is_redeemed_out() {
-        return Err(RedeemRefusal::RedeemLimitReached);
-    }
+    check_redemption(coupon, template, merchant, order, now)?;
     let discount_amount = template.terms.discount.amount_off(order.amount);
     let amounts = Amounts {
         order: Some(order.amount),
@@ -128,6 +103,43 @@ pub fn redeem(
             counts: CountDelta { redeemed: 1 },
         },
     })
+}
+
+/// Refuses a redemption of a coupon that exists, for the first reason in the contract's order.
+fn check_redemption(
+    coupon: &Coupon,
+    template: &Template,
+    merchant: MerchantId,
+    order: &Order,
+    now: Timestamp,
+) -> Result<(), RedeemRefusal> {
+    if template.merchant_id != merchant || coupon.merchant_id != merchant {
+        return Err(RedeemRefusal::NotOwnedByMerchant);
+    }
+    if coupon.user_id != order.user_id {
+        return Err(RedeemRefusal::NotOwnedByUser);
+    }
+    if matches!(
+        template.status,
+        TemplateStatus::Draft | TemplateStatus::Discarded
+    ) {
+        return Err(RedeemRefusal::NotRedeemable);
+    }
+    let minimum = template.terms.min_order_amount;
+    if minimum.is_some_and(|minimum| order.amount < minimum) {
+        return Err(RedeemRefusal::ConditionNotMet);
+    }
+    match coupon.status {
+        CouponStatus::Redeemed => return Err(RedeemRefusal::AlreadyRedeemed),
+        CouponStatus::Discarded => return Err(RedeemRefusal::NotRedeemable),
+        CouponStatus::Expired => return Err(RedeemRefusal::Expired),
+        CouponStatus::Issued if coupon.is_past_expiry(now) => return Err(RedeemRefusal::Expired),
+        CouponStatus::Issued => {}
+    }
+    if template.is_redeemed_out() {
+        return Err(RedeemRefusal::RedeemLimitReached);
+    }
+    Ok(())
 }
 
 /// The input of a cancellation.

@@ -27,7 +27,7 @@ fn first<R: Copy>(faults: &[(bool, R)]) -> Option<R> {
     faults
         .iter()
         .find(|(there, _)| *there)
-        .map(|(_, told)| *told)
+        .map(|(_, outcome)| *outcome)
 }
 
 fn wish<'a>(order_id: &'a str, reason: &'a str) -> CancelWish<'a> {
@@ -74,8 +74,9 @@ fn an_issue_is_refused_for_the_first_reason() {
                             (has_one, IssueRefusal::AlreadyIssued),
                             (count >= 3, IssueRefusal::SoldOut),
                         ]);
-                        let told = issue(Owned::Mine(&template), has_one, count, minute(now)).err();
-                        assert_eq!(told, expected, "{template:?} {now} {has_one} {count}");
+                        let outcome =
+                            issue(Owned::Mine(&template), has_one, count, minute(now)).err();
+                        assert_eq!(outcome, expected, "{template:?} {now} {has_one} {count}");
                     }
                 }
             }
@@ -86,23 +87,26 @@ fn an_issue_is_refused_for_the_first_reason() {
 #[test]
 fn an_absent_or_foreign_template_is_refused_before_all_else() {
     for now in [9, 10, 20] {
-        let told = |owned| issue(owned, true, 9, minute(now)).err();
-        assert_eq!(told(Owned::Absent), Some(IssueRefusal::TemplateNotFound));
-        assert_eq!(told(Owned::Foreign), Some(IssueRefusal::NotOwnedByMerchant));
+        let outcome = |owned| issue(owned, true, 9, minute(now)).err();
+        assert_eq!(outcome(Owned::Absent), Some(IssueRefusal::TemplateNotFound));
+        assert_eq!(
+            outcome(Owned::Foreign),
+            Some(IssueRefusal::NotOwnedByMerchant)
+        );
     }
 }
 
 #[test]
 fn the_issue_period_includes_its_start_and_excludes_its_end() {
     let template = limited_template();
-    let told = |now| issue(Owned::Mine(&template), false, 0, now);
+    let outcome = |now| issue(Owned::Mine(&template), false, 0, now);
     let refused = Err(IssueRefusal::NotIssuablePeriod);
-    assert_eq!(told(minute(10) - MICRO), refused);
-    assert_eq!(told(minute(10)), Ok(()));
-    assert_eq!(told(minute(10) + MICRO), Ok(()));
-    assert_eq!(told(minute(20) - MICRO), Ok(()));
-    assert_eq!(told(minute(20)), refused);
-    assert_eq!(told(minute(20) + MICRO), refused);
+    assert_eq!(outcome(minute(10) - MICRO), refused);
+    assert_eq!(outcome(minute(10)), Ok(()));
+    assert_eq!(outcome(minute(10) + MICRO), Ok(()));
+    assert_eq!(outcome(minute(20) - MICRO), Ok(()));
+    assert_eq!(outcome(minute(20)), refused);
+    assert_eq!(outcome(minute(20) + MICRO), refused);
 
     let mut endless = template.clone();
     endless.terms.period.issue_end_at = None;
@@ -155,8 +159,12 @@ fn the_issuance_status_is_the_first_that_holds() {
                             (redeemed_out, IssuanceStatus::MaxRedeemCountExceeded),
                             (true, IssuanceStatus::Available),
                         ]);
-                        let told = issuance_status(&template, has_one, count, now);
-                        assert_eq!(Some(told), expected, "{template:?} {now} {has_one} {count}");
+                        let outcome = issuance_status(&template, has_one, count, now);
+                        assert_eq!(
+                            Some(outcome),
+                            expected,
+                            "{template:?} {now} {has_one} {count}"
+                        );
                     }
                 }
             }
@@ -252,8 +260,12 @@ fn a_redemption_is_refused_for_the_first_reason() {
                                 (redeemed >= 2, RedeemRefusal::RedeemLimitReached),
                             ]);
                             let order = order(user, amount);
-                            let told = redeem(Some(&coupon), Some(&template), MINE, &order, now);
-                            assert_eq!(told.err(), expected, "{coupon:?} {template:?} {order:?}");
+                            let outcome = redeem(Some(&coupon), Some(&template), MINE, &order, now);
+                            assert_eq!(
+                                outcome.err(),
+                                expected,
+                                "{coupon:?} {template:?} {order:?}"
+                            );
                         }
                     }
                 }
@@ -333,7 +345,7 @@ fn user_ids_are_compared_byte_for_byte() {
     let mut held = coupon();
     held.user_id = "Ünï".into();
     for stranger in ["ünï", "Ünï ", " Ünï", "U\u{308}nï", "Uni", "Ünï", ""] {
-        let told = redeem(
+        let outcome = redeem(
             Some(&held),
             Some(&template()),
             MINE,
@@ -341,7 +353,7 @@ fn user_ids_are_compared_byte_for_byte() {
             minute(1),
         );
         let expected = (stranger != "Ünï").then_some(RedeemRefusal::NotOwnedByUser);
-        assert_eq!(told.err(), expected, "{stranger:?}");
+        assert_eq!(outcome.err(), expected, "{stranger:?}");
     }
 }
 
@@ -351,14 +363,14 @@ fn an_expired_template_does_not_refuse_a_redemption_by_itself() {
     template.terms.period.absolute_expires_at = Some(minute(1));
     for status in [TemplateStatus::Issuable, TemplateStatus::Expired] {
         template.status = status;
-        let told = redeem(
+        let outcome = redeem(
             Some(&coupon()),
             Some(&template),
             MINE,
             &order("u1", 0),
             minute(9),
         );
-        assert!(told.is_ok(), "{status:?}");
+        assert!(outcome.is_ok(), "{status:?}");
     }
 }
 
@@ -368,10 +380,10 @@ fn a_coupon_can_be_redeemed_until_the_instant_of_its_expiry() {
         expires_at: Some(minute(100)),
         ..coupon()
     };
-    let told = |now| redeem(Some(&held), Some(&template()), MINE, &order("u1", 0), now).err();
-    assert_eq!(told(minute(100) - MICRO), None);
-    assert_eq!(told(minute(100)), Some(RedeemRefusal::Expired));
-    assert_eq!(told(minute(100) + MICRO), Some(RedeemRefusal::Expired));
+    let outcome = |now| redeem(Some(&held), Some(&template()), MINE, &order("u1", 0), now).err();
+    assert_eq!(outcome(minute(100) - MICRO), None);
+    assert_eq!(outcome(minute(100)), Some(RedeemRefusal::Expired));
+    assert_eq!(outcome(minute(100) + MICRO), Some(RedeemRefusal::Expired));
     assert!(!coupon().is_past_expiry(Timestamp::MAX));
 }
 
@@ -395,8 +407,12 @@ fn a_cancellation_is_refused_for_the_first_reason() {
                     ]);
                     let wish = wish(order_id, "why");
                     let amounts = Amounts::default();
-                    let told = cancel(Some(&coupon), Some(&template), MINE, wish, amounts, now);
-                    assert_eq!(told.err(), expected, "{coupon:?} {template:?} {order_id}");
+                    let outcome = cancel(Some(&coupon), Some(&template), MINE, wish, amounts, now);
+                    assert_eq!(
+                        outcome.err(),
+                        expected,
+                        "{coupon:?} {template:?} {order_id}"
+                    );
                 }
             }
         }

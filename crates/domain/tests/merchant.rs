@@ -88,9 +88,9 @@ fn rotation_keeps_an_endless_secret_and_at_most_five_unexpired() {
                 match step {
                     Step::Pass(minutes) => now += minutes,
                     Step::Add => {
-                        let told = add_secret(&secrets, minute(now));
-                        prop_assert_eq!(told, expected_add(&ends, now));
-                        if told.is_ok() {
+                        let result = add_secret(&secrets, minute(now));
+                        prop_assert_eq!(result, expected_add(&ends, now));
+                        if result.is_ok() {
                             secrets.push(secret(secrets.len(), now));
                             ends.push(None);
                         }
@@ -98,10 +98,10 @@ fn rotation_keeps_an_endless_secret_and_at_most_five_unexpired() {
                     Step::Expire(which, at) => {
                         let at = at.map(|offset| now + offset);
                         let id = SecretId(i64::try_from(which).unwrap() + 1);
-                        let told = expire_secret(&secrets, id, at.map(minute), minute(now));
+                        let result = expire_secret(&secrets, id, at.map(minute), minute(now));
                         let expected = expected_end(&ends, which, at, now);
-                        prop_assert_eq!(told, expected.map(minute));
-                        if let Ok(end) = told {
+                        prop_assert_eq!(result, expected.map(minute));
+                        if let Ok(end) = result {
                             let was_expired = secrets[which].is_expired(minute(now));
                             secrets[which].expired_at = Some(end);
                             ends[which] = expected.ok();

@@ -216,8 +216,11 @@ fn each_rule_is_reported_alone() {
             "{broken:?}"
         );
     }
-    let told: HashSet<_> = rows.iter().map(|(violation, _)| *violation).collect();
-    assert_eq!(told, RULES.iter().map(|rule| rule.violation).collect());
+    let violations: HashSet<_> = rows.iter().map(|(violation, _)| *violation).collect();
+    assert_eq!(
+        violations,
+        RULES.iter().map(|rule| rule.violation).collect()
+    );
 }
 
 #[test]
@@ -310,7 +313,7 @@ fn every_combination_of_fields_breaks_the_rules_of_the_table() {
                     };
                     let expected = expected(&draft);
                     match validate(draft.clone(), &seoul) {
-                        Err(told) => assert_eq!(told, expected, "{draft:?}"),
+                        Err(violations) => assert_eq!(violations, expected, "{draft:?}"),
                         Ok(_) => {
                             assert!(expected.is_empty(), "{draft:?}");
                             valid += 1;

@@ -77,7 +77,7 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
         /// If the topic was created anew, or has lost accepted issues that were not written yet, continue with what it
-        /// has: customers who were told that they have those coupons do not get them
+        /// has: customers whose issue of those coupons was answered 200 do not get them
         #[arg(long)]
         skip_lost: bool,
     },

@@ -110,7 +110,7 @@ async fn audit(settings: &Settings) -> Result<Audited, Failed> {
 pub fn migrate(settings: &Settings, skip_lost: bool) -> Result<String, Failed> {
     let Some(servers) = &settings.servers else {
         return Err(Failed::new(
-            "there is nothing to migrate: the embedded database is brought up to date by `goodpon serve`",
+            "there is nothing to migrate: `goodpon serve` migrates the embedded database",
         ));
     };
     wait_for(async {

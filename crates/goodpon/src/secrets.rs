@@ -93,7 +93,7 @@ fn warn_if_readable_by_others(path: &Path) {
     if let Ok(file) = fs::metadata(path)
         && file.permissions().mode() & 0o077 != 0
     {
-        tracing::warn!(path = %path.display(), "others than the owner can read this secret: chmod 600 it");
+        tracing::warn!(path = %path.display(), "other users can read this secret: chmod 600 it");
     }
 }
 

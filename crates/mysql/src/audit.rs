@@ -192,11 +192,8 @@ impl Audit {
         expected: impl ToString,
         found: impl ToString,
     ) {
-        self.differences.push(Difference {
-            subject: subject.into(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        });
+        self.differences
+            .push(Difference::new(subject, expected, found));
     }
 
     /// Counts coupons per user. The issue path relies on a unique index, and this finds out if that is missing.
@@ -396,7 +393,7 @@ impl Audit {
         if status == CouponStatus::Discarded && template_status != TemplateStatus::Discarded {
             self.differ(
                 format!("{subject} status"),
-                "not discarded, as its template is not",
+                "not discarded, because its template is not",
                 "Discarded",
             );
         }
@@ -419,7 +416,7 @@ impl Audit {
             self.differ(subject, coupon.merchant_id, entry.merchant);
         }
         if entry.action == HistoryAction::Issue && !is_its_issue {
-            let expected = "no second ISSUE of its coupon, nor one at another time";
+            let expected = "one ISSUE of its coupon, at the time of the coupon's issue";
             let found = format!("Issue of {}", coupon.id);
             self.differ(format!("history entry {id} action"), expected, found);
         }

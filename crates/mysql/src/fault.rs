@@ -15,19 +15,19 @@ pub(crate) enum Fault {
     #[error("the database did not answer in time")]
     TimedOut,
     /// All connections are in use, or none could be opened in time.
-    #[error("no connection to the database could be had in time")]
+    #[error("no connection to the database was free in time")]
     NoConnection,
     /// A stored value that no version of this program writes.
-    #[error("the database holds what goodpon did not write: {0}")]
+    #[error("the database has a value that goodpon did not write: {0}")]
     Corrupt(&'static str),
     /// A mistake in our own statements. Their transaction is rolled back.
-    #[error("goodpon is wrong about its own statements: {0}")]
+    #[error("goodpon's own statements are wrong: {0}")]
     Script(&'static str),
     /// Another transaction was first: this one is to be run again from the start.
-    #[error("overtaken by another transaction, again and again")]
+    #[error("other transactions were first, at every try")]
     Overtaken,
     /// The connection was lost during the COMMIT.
-    #[error("the connection was lost at the commit: {0}")]
+    #[error("the connection was lost during the commit: {0}")]
     Commit(Box<Fault>),
 }
 

@@ -81,7 +81,7 @@ pub enum OpenError {
         known: usize,
     },
     /// There is no schema, or an older one.
-    #[error("the database has not been brought up to date: run `goodpon migrate`")]
+    #[error("the database has not been migrated: run `goodpon migrate`")]
     NotMigrated,
     /// Another process has held the migration lock for longer than this one waits.
     #[error("another process has been migrating the database for minutes: look at its log")]

@@ -132,7 +132,7 @@ impl Session<'_> {
         self.end(ended)
     }
 
-    /// Sends the statements of a script in one message, within the transaction; begins one first if there is none.
+    /// Sends the statements of a script in one message, within the transaction; begins one first if none is open.
     ///
     /// # Errors
     /// [`Fault::Overtaken`] if a statement that must change a row changed none, or a row existed already.
@@ -141,7 +141,7 @@ impl Session<'_> {
             return Ok(());
         }
         if script.is_malformed() {
-            return Err(Fault::Script("a place without a value, or the reverse"));
+            return Err(Fault::Script("more or fewer values than question marks"));
         }
         let begin = match std::mem::replace(&mut self.in_transaction, true) {
             true => "",

@@ -52,7 +52,7 @@ pub(crate) const OPEN_WALKS: &str = "SELECT STRAIGHT_JOIN t.id, w.template_id IS
      LEFT JOIN discard_walks w ON w.template_id = t.id
      WHERE t.status = ? AND (w.finished IS NULL OR w.finished = 0) LIMIT ?";
 
-/// Selects the coupons that a walk comes to next. Parameters: the template, the last user that it passed, the number of
+/// Selects the coupons that a walk reads next. Parameters: the template, the last user that it passed, the number of
 /// rows.
 pub(crate) fn walk_sql() -> String {
     format!(

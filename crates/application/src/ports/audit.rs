@@ -17,6 +17,17 @@ pub struct Difference {
     pub found: String,
 }
 
+impl Difference {
+    /// Makes a difference.
+    pub fn new(subject: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
+        Self {
+            subject: subject.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

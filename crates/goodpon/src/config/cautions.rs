@@ -45,7 +45,7 @@ fn readable_secrets(all: &Resolved) -> Result<Vec<String>, ConfigError> {
                 let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
                 if mode & 0o077 != 0 {
                     found.push(format!(
-                        "others than its owner can read {}, which holds secrets: chmod 600 it",
+                        "other users can read {}, which holds secrets: chmod 600 it",
                         path.display()
                     ));
                 }

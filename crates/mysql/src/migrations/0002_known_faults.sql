@@ -14,7 +14,7 @@ ALTER TABLE verification_tokens
     ADD COLUMN tries INT NOT NULL DEFAULT 0;
 
 -- kind is 1 for a verification mail that was requested again, or by another sign-up with the address; 0 for the first.
--- token_ends_at is the time from which the token in the mail is surely void; null if there is none or it was blanked.
+-- token_ends_at is the time from which the token in the mail is surely void; null without a token, or once it was blanked.
 -- origin is the network of the request that caused the mail; null if that is not known.
 ALTER TABLE mails
     ADD COLUMN kind TINYINT NOT NULL DEFAULT 0,
