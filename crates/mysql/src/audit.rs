@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     codec::row_limit,
     columns::Columns,
-    coupon_state::{self, Stored},
+    coupon_state::{self, StoredCoupon},
     fault::{Fault, Result},
     replay::{self, EntryRow, Replay},
     session::Session,
@@ -32,7 +32,7 @@ type Keyed<K, T> = (K, Result<T>);
 
 /// Reads coupons in the order of their ids.
 struct CouponReader {
-    page: VecDeque<Keyed<CouponId, Stored>>,
+    page: VecDeque<Keyed<CouponId, StoredCoupon>>,
     after: CouponId,
 }
 
@@ -44,7 +44,10 @@ pub(crate) fn coupons_sql() -> String {
 }
 
 impl CouponReader {
-    async fn next(&mut self, session: &mut Session<'_>) -> Result<Option<Keyed<CouponId, Stored>>> {
+    async fn next(
+        &mut self,
+        session: &mut Session<'_>,
+    ) -> Result<Option<Keyed<CouponId, StoredCoupon>>> {
         if self.page.is_empty() {
             let read = |row: &mut Columns| Ok((row.coupon_id()?, coupon_state::read(row)));
             let values = (self.after.to_bytes(), row_limit(PAGE_ROWS));
@@ -147,7 +150,7 @@ impl WalkProgress {
 }
 
 #[derive(Default)]
-struct Audit {
+struct Auditor {
     templates: HashMap<TemplateId, (Template, CouponCounts)>,
     differences: Vec<Difference>,
     /// Entries recorded before this time may lack amounts, because a release that recorded none may have written them.
@@ -156,15 +159,15 @@ struct Audit {
 
 /// Returns every difference between stored values and the ledger, by the session's snapshot.
 pub(crate) async fn run(session: &mut Session<'_>) -> Result<Vec<Difference>> {
-    let mut audit = Audit::default();
-    audit.check_uniqueness(session).await?;
-    audit.read_templates(session).await?;
-    audit.read_walks(session).await?;
-    audit.check_slots(session).await?;
-    audit.amounts_lack_before = amounts_lack_before(session).await?;
-    audit.check_coupons(session).await?;
-    audit.check_templates();
-    Ok(audit.differences)
+    let mut auditor = Auditor::default();
+    auditor.check_uniqueness(session).await?;
+    auditor.read_templates(session).await?;
+    auditor.read_walks(session).await?;
+    auditor.check_slots(session).await?;
+    auditor.amounts_lack_before = amounts_lack_before(session).await?;
+    auditor.check_coupons(session).await?;
+    auditor.check_templates();
+    Ok(auditor.differences)
 }
 
 /// The longest time for which processes of the release before may run beside this one.
@@ -185,7 +188,7 @@ async fn amounts_lack_before(session: &mut Session<'_>) -> Result<Timestamp> {
     })
 }
 
-impl Audit {
+impl Auditor {
     fn differ(
         &mut self,
         subject: impl Into<String>,
@@ -344,7 +347,7 @@ impl Audit {
     async fn check_coupon(
         &mut self,
         session: &mut Session<'_>,
-        stored: &Stored,
+        stored: &StoredCoupon,
         entries: &mut EntryReader,
     ) -> Result<()> {
         let coupon = &stored.coupon;

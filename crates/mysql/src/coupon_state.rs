@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{codec::coupon_status, columns::Columns, fault::Result};
 
 /// A coupon as it is stored.
-pub(crate) struct Stored {
+pub(crate) struct StoredCoupon {
     pub(crate) coupon: Coupon,
     /// The time at which its last entry was recorded.
     pub(crate) changed_at: Timestamp,
@@ -21,7 +21,7 @@ pub(crate) const COLUMNS: &str =
     c.order_id, c.changed_at";
 
 /// Reads [`COLUMNS`].
-pub(crate) fn read(row: &mut Columns) -> Result<Stored> {
+pub(crate) fn read(row: &mut Columns) -> Result<StoredCoupon> {
     let coupon = Coupon {
         id: row.coupon_id()?,
         merchant_id: MerchantId(row.read()?),
@@ -33,10 +33,10 @@ pub(crate) fn read(row: &mut Columns) -> Result<Stored> {
         order_id: row.read()?,
     };
     let changed_at = row.timestamp()?;
-    Ok(Stored { coupon, changed_at })
+    Ok(StoredCoupon { coupon, changed_at })
 }
 
-impl Stored {
+impl StoredCoupon {
     /// Returns the time of the coupon's next entry: `now`, or a microsecond after the last entry if that is later. The
     /// clocks of processes differ, but a coupon's entries must be in the order in which they happened.
     pub(crate) fn next_entry_at(&self, now: Timestamp) -> Timestamp {

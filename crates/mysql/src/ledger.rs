@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     codec::{coupon_status, history_action, micros},
-    coupon_state::Stored,
+    coupon_state::StoredCoupon,
     script::Script,
 };
 
@@ -14,12 +14,12 @@ use crate::{
 /// [`crate::fault::Fault::Overtaken`] if the coupon was changed since it was read.
 pub(crate) fn post(
     script: &mut Script,
-    stored: &Stored,
+    stored: &StoredCoupon,
     at: Timestamp,
     id: HistoryId,
     posting: &Posting,
 ) {
-    let Stored { coupon, changed_at } = stored;
+    let StoredCoupon { coupon, changed_at } = stored;
     let (coupon_id, at) = (coupon.id.to_bytes(), micros(at));
     script.add_must_change(
         "UPDATE coupons SET status = ?, changed_at = ?, order_id = ? WHERE id = ? AND changed_at = ?",

@@ -21,7 +21,7 @@ use goodpon_domain::{
 use crate::{
     codec::{history_action, limit_type, micros, template_status},
     columns::Columns,
-    coupon_state::{COLUMNS, Stored, read},
+    coupon_state::{COLUMNS, StoredCoupon, read},
     fault::Result,
     idempotency::{self, StoredAnswer},
     ledger,
@@ -34,7 +34,7 @@ use crate::{
 /// The rows that a request about a coupon needs, as they were committed last.
 struct Loaded {
     answer: Option<StoredAnswer>,
-    stored: Option<Stored>,
+    stored: Option<StoredCoupon>,
     /// The coupon's template; its count leaves out redemptions that are counted in slots.
     template: Option<Template>,
 }
@@ -198,7 +198,7 @@ pub(crate) fn redeemed_sql() -> String {
 }
 
 /// Returns the amounts of a redeemed coupon's last entry, which is its REDEEM.
-async fn redeemed_amounts(session: &mut Session<'_>, stored: &Stored) -> Result<Amounts> {
+async fn redeemed_amounts(session: &mut Session<'_>, stored: &StoredCoupon) -> Result<Amounts> {
     static SQL: LazyLock<String> = LazyLock::new(redeemed_sql);
     let values = (stored.coupon.id.to_bytes(), micros(stored.changed_at));
     let read = |row: &mut Columns| row.amounts();

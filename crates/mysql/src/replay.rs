@@ -8,7 +8,7 @@ use goodpon_domain::{
     ledger::{Amounts, CouponState, HistoryAction},
 };
 
-use crate::{codec::history_action, columns::Columns, coupon_state::Stored, fault::Result};
+use crate::{codec::history_action, columns::Columns, coupon_state::StoredCoupon, fault::Result};
 
 /// An entry as it is stored, without its coupon's id.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub(crate) type Difference = (&'static str, String, String);
 
 /// Computes a coupon's state from its entries, one after another.
 pub(crate) struct Replay<'a> {
-    stored: &'a Stored,
+    stored: &'a StoredCoupon,
     state: CouponState,
     /// The amounts of the last REDEEM.
     redeemed: Amounts,
@@ -59,7 +59,7 @@ pub(crate) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub(crate) fn new(stored: &'a Stored) -> Self {
+    pub(crate) fn new(stored: &'a StoredCoupon) -> Self {
         Self {
             stored,
             state: CouponState::ISSUED,

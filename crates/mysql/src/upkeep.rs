@@ -21,7 +21,7 @@ use crate::{
     account::delete_unverified,
     codec::{coupon_status, micros, row_limit, template_status},
     columns::Columns,
-    coupon_state::{self, Stored},
+    coupon_state::{self, StoredCoupon},
     fault::{Fault, Result},
     ledger,
     lock::Lock,
@@ -139,7 +139,7 @@ async fn expire_templates(session: &mut Session<'_>, limit: usize) -> Result<usi
 /// Writes the postings of these coupons, which are locked, and returns their number.
 async fn write_postings<'a>(
     session: &mut Session<'_>,
-    decided: impl IntoIterator<Item = (&'a Stored, Posting)>,
+    decided: impl IntoIterator<Item = (&'a StoredCoupon, Posting)>,
 ) -> Result<usize> {
     let (mut script, mut count) = (Script::default(), 0);
     for (stored, posting) in decided {
@@ -198,7 +198,7 @@ async fn advance(session: &mut Session<'_>, walk: Walk, limit: usize) -> Result<
     let next = (walk.template.0, &walk.passed_user_id, row_limit(window));
     let mut found = session.rows(&walk_sql(), next, coupon_state::read).await?;
     let is_end = found.len() < window;
-    let is_issued = |stored: &Stored| stored.coupon.status == CouponStatus::Issued;
+    let is_issued = |stored: &StoredCoupon| stored.coupon.status == CouponStatus::Issued;
     let first_beyond_limit = found
         .iter()
         .enumerate()

@@ -12,9 +12,9 @@ pub const TOKEN_RETENTION: SignedDuration = SignedDuration::from_mins(24 * 60 + 
 /// The time for which a mail stays in the mailbox, counted from when it was sent, or else written.
 pub const MAIL_RETENTION: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Work that is due by the clock. Each call handles one batch of at most `limit` rows; it may be repeated, and may be
-/// cut short at any point. It returns the number of rows that it changed, or 1 if it changed none but has more rows to
-/// look at: 0 alone means that nothing more is due.
+/// Work that is due by the clock. Each call changes at most `limit` rows; it may be repeated, and may be cut short at any
+/// point. It returns the number of rows that it changed, or 1 if it changed none but has more rows to look at: 0 alone means
+/// that nothing more is due.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
     /// Sets ISSUABLE templates that are past their end to EXPIRED.
