@@ -14,18 +14,18 @@ use goodpon_domain::{
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
-enum Step {
+enum SecretChange {
     Add,
     /// The index of the secret, and its end in minutes from now; `None` sends no end.
     Expire(usize, Option<i64>),
     Pass(i64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn secret_change() -> impl Strategy<Value = SecretChange> {
     prop_oneof![
-        3 => Just(Step::Add),
-        4 => (0..12usize, prop::option::of(-5..=9i64)).prop_map(|(which, at)| Step::Expire(which, at)),
-        2 => (1..=4i64).prop_map(Step::Pass),
+        3 => Just(SecretChange::Add),
+        4 => (0..12usize, prop::option::of(-5..=9i64)).prop_map(|(which, at)| SecretChange::Expire(which, at)),
+        2 => (1..=4i64).prop_map(SecretChange::Pass),
     ]
 }
 
@@ -82,12 +82,12 @@ fn expected_end(
 #[test]
 fn rotation_keeps_an_endless_secret_and_at_most_five_unexpired() {
     runner(2_000)
-        .run(&prop::collection::vec(step(), 1..50), |steps| {
+        .run(&prop::collection::vec(secret_change(), 1..50), |steps| {
             let (mut now, mut secrets, mut ends) = (0, vec![secret(0, 0)], vec![None]);
             for step in steps {
                 match step {
-                    Step::Pass(minutes) => now += minutes,
-                    Step::Add => {
+                    SecretChange::Pass(minutes) => now += minutes,
+                    SecretChange::Add => {
                         let result = add_secret(&secrets, minute(now));
                         prop_assert_eq!(result, expected_add(&ends, now));
                         if result.is_ok() {
@@ -95,7 +95,7 @@ fn rotation_keeps_an_endless_secret_and_at_most_five_unexpired() {
                             ends.push(None);
                         }
                     }
-                    Step::Expire(which, at) => {
+                    SecretChange::Expire(which, at) => {
                         let at = at.map(|offset| now + offset);
                         let id = SecretId(i64::try_from(which).unwrap() + 1);
                         let result = expire_secret(&secrets, id, at.map(minute), minute(now));

@@ -291,7 +291,7 @@ fn limits() -> Vec<(LimitType, Option<i64>, Option<i64>)> {
 }
 
 #[test]
-fn every_combination_of_fields_breaks_the_rules_of_the_table() {
+fn every_combination_of_fields_is_validated_by_the_table() {
     let seoul = zone("Asia/Seoul");
     let mut valid = 0;
     for min_order_amount in [None, Some(0), Some(1)] {
@@ -323,7 +323,7 @@ fn every_combination_of_fields_breaks_the_rules_of_the_table() {
             }
         }
     }
-    // 2 least amounts × (3 fixed amounts + 2 percentages) × 2 validities × (no end, or one of 2 ends
+    // 2 minimum amounts × (3 fixed amounts + 2 percentages) × 2 validities × (no end, or one of 2 ends
     // with its 1 + 3 or 1 + 2 expiries) × 3 limits.
     assert_eq!(valid, 2 * (3 + 2) * 2 * (1 + 4 + 3) * 3);
 }
