@@ -17,7 +17,7 @@ use crate::{
     codec::{micros, row_limit, timestamp},
     mail::{self, Kind},
     store::Store,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 const COLUMNS: &str = "id, email, name, verified, created_at, generation, is_first_generation";

@@ -19,8 +19,10 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::{
     codec::{self, coupon_id, history_action, history_id, micros},
-    coupon_state::{self, States},
-    late_index,
+    late::{
+        coupon_state::{self, States},
+        index::stored_mark,
+    },
     replay::{self, Replays},
     schema::{self, Schema},
     template_row,
@@ -164,7 +166,7 @@ impl Audit {
             "SELECT count(*) FROM coupon_histories
              WHERE template_id = ?1 AND recorded_at = ?2 AND id = ?3 AND coupon_id = ?3 AND action = ?4 AND number = 0",
         )?;
-        let entered_below = late_index::entered_below::<States>(connection)?;
+        let entered_below = stored_mark::<States>(connection)?;
         let mut steps = connection.prepare(replay::STEPS)?;
         let mut replays = Replays::new(&mut steps, entered_below, self.amounts_lack_until)?;
         let mut rows = coupons.query([])?;

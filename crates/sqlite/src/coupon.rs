@@ -16,10 +16,8 @@ use goodpon_domain::{
 use rusqlite::Connection;
 
 use crate::{
-    coupon_state::Stored,
-    idempotency::Answers,
-    redemption,
-    store::{Inner, Store},
+    idempotency::Answers, late::coupon_state::Stored, redemption, store::Store,
+    write::published::Published,
 };
 
 /// So many coupons are looked up in a few hundred microseconds at the most, if their pages are in memory.
@@ -77,13 +75,11 @@ impl Store {
         merchant: MerchantId,
         user_id: &str,
     ) -> rusqlite::Result<Vec<Stored>> {
-        let Inner {
-            waiting_holders,
-            waiting_states,
-            ..
-        } = &*self.inner;
-        let ids = waiting_holders.all_of_user(connection, merchant, user_id)?;
-        waiting_states.load_all(connection, ids.into_iter().map(CouponId::from_bytes))
+        let Published {
+            holders, states, ..
+        } = &*self.inner.published;
+        let ids = holders.all_of_user(connection, merchant, user_id)?;
+        states.load_all(connection, ids.into_iter().map(CouponId::from_bytes))
     }
 
     /// See [`Coupons::held`].
@@ -94,19 +90,16 @@ impl Store {
         user_id: &str,
         most: usize,
     ) -> rusqlite::Result<Option<Vec<HeldCoupon>>> {
-        let Inner {
-            waiting_holders,
-            waiting_states,
-            ..
-        } = &*self.inner;
-        let ids =
-            waiting_holders.some_of_user(connection, merchant, user_id, most.saturating_add(1))?;
+        let Published {
+            holders, states, ..
+        } = &*self.inner.published;
+        let ids = holders.some_of_user(connection, merchant, user_id, most.saturating_add(1))?;
         if ids.len() > most {
             return Ok(None);
         }
         let ids = ids.into_iter().map(CouponId::from_bytes);
         let mut held = Vec::with_capacity(ids.len());
-        for Stored { coupon, .. } in waiting_states.load_all(connection, ids)? {
+        for Stored { coupon, .. } in states.load_all(connection, ids)? {
             if coupon.status != CouponStatus::Issued {
                 continue;
             }
@@ -124,7 +117,7 @@ impl Store {
         connection: &Connection,
         id: TemplateId,
     ) -> rusqlite::Result<Option<Arc<Template>>> {
-        let cache = &self.inner.templates;
+        let cache = &self.inner.published.templates;
         if let Some(template) = cache.get(id) {
             return Ok(Some(template));
         }
@@ -142,7 +135,7 @@ impl Store {
         merchant: MerchantId,
         id: TemplateId,
     ) -> StoreResult<Owned<Arc<Template>>> {
-        let found = match self.inner.templates.get(id) {
+        let found = match self.inner.published.templates.get(id) {
             Some(template) => Some(template),
             None => {
                 let store = self.clone();

@@ -18,11 +18,11 @@ use goodpon_domain::{
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 
 use crate::{
-    activity,
     codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
-    coupon_state::Stored,
+    late::coupon_state::Stored,
     position::LedgerPosition,
     store::Store,
+    write::activity,
 };
 
 /// So many entries of a stream are read at once, after its first one.
@@ -491,7 +491,7 @@ impl Histories for Store {
         self.scan(move |connection| {
             // A user's coupons are looked up one by one, so one may be seen with a later change than another: what is
             // behind this position is left to another page. The snapshot comes last, and thus has all that they tell of.
-            let published = store.inner.waiting_states.published();
+            let published = store.inner.published.states.published();
             let coupons = match &filter.user_id {
                 Some(user) => Some(store.all_coupons(connection, merchant, user)?),
                 None => None,

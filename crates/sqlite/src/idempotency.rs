@@ -10,10 +10,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     codec::micros,
-    key_index::Key,
-    key_round::{DELETE_STALE, stale_keys},
+    late::{
+        key::Key,
+        key_round::{DELETE_STALE, stale_keys},
+    },
     store::Store,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 struct Record {
@@ -54,11 +56,11 @@ fn remember(
     is_common: bool,
 ) -> rusqlite::Result<()> {
     let common_answer = match is_common {
-        true => tx.answers.id(tx.connection, answer)?,
+        true => tx.memory.answers.id(tx.connection, answer)?,
         false => None,
     };
     let own = Some(answer).filter(|_| common_answer.is_none());
-    let seq = tx.keys.add_record(key);
+    let seq = tx.memory.keys.add_record(key);
     tx.connection
         .prepare_cached(
             "INSERT INTO idempotency_records (seq, key, body, stored_at, common_answer, own_status, own_answer)
@@ -102,7 +104,7 @@ fn once<S, R>(
         return run(tx).map(Outcome::Ran);
     };
     let (key, body) = (idempotency.key, idempotency.body);
-    let record = match tx.keys.find(tx.connection, &key)? {
+    let record = match tx.memory.keys.find(tx.connection, &key)? {
         Some(seq) => find(tx.connection, seq, key, tx.now)?,
         None => None,
     };
@@ -165,11 +167,15 @@ impl Store {
         }
         let now = self.inner.clock.now();
         let store = self.clone();
-        let look_up =
-            move |connection: &Connection| match store.inner.waiting_keys.find(connection, &key)? {
-                Some(seq) => find(connection, seq, key, now),
-                None => Ok(None),
-            };
+        let look_up = move |connection: &Connection| match store
+            .inner
+            .published
+            .keys
+            .find(connection, &key)?
+        {
+            Some(seq) => find(connection, seq, key, now),
+            None => Ok(None),
+        };
         let record = self.glance(look_up).await?;
         Ok(match record {
             None => Peek::Free,

@@ -17,11 +17,11 @@ use rusqlite::{Connection, params};
 
 use crate::{
     codec::{coupon_status, micros},
-    holder::Holder,
     idempotency::Answers,
+    late::holder::Holder,
     ledger,
     store::Store,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// Decides and writes an issue within the running transaction.
@@ -30,7 +30,7 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     let holder = Holder::new(merchant, &request.user_id, template_id);
     let surely_none = tx.filter().surely_has_none(template_id, &request.user_id);
     let is_looked_up = !surely_none || tx.filter().is_to_be_tried();
-    let has_one = is_looked_up && tx.holders.find(tx.connection, &holder)?.is_some();
+    let has_one = is_looked_up && tx.memory.holders.find(tx.connection, &holder)?.is_some();
     if has_one && surely_none {
         return Err(refute_filter(tx, template_id));
     }
@@ -63,12 +63,12 @@ fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutco
     };
     insert(tx.connection, &coupon)?;
     tx.filter().add(template_id, &request.user_id);
-    tx.holders.add(holder, coupon.id.to_bytes());
+    tx.memory.holders.add(holder, coupon.id.to_bytes());
     // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
     let issued = Transition::bare(HistoryAction::Issue);
     let issued = ledger::write(tx, &coupon, &issued, entry_id, None)?;
-    tx.states.pass(issued.position);
+    tx.memory.states.pass(issued.position);
     if let Some(template) = tx.template(template_id)? {
         template.issue_count += 1;
     }
@@ -118,7 +118,7 @@ impl Store {
         if let Err(refusal) = admitted {
             return Ok(Some(refusal));
         }
-        let (filter, user_id) = (&self.inner.filter, &request.user_id);
+        let (filter, user_id) = (&self.inner.published.filter, &request.user_id);
         let has_one = if filter.surely_has_none(id, user_id) {
             // Exact: everybody whose coupon is in the count that was just read is in the filter already.
             false
@@ -146,7 +146,7 @@ impl Store {
         let holder = Holder::new(merchant, user_id, template);
         let store = self.clone();
         let find =
-            move |connection: &Connection| store.inner.waiting_holders.find(connection, &holder);
+            move |connection: &Connection| store.inner.published.holders.find(connection, &holder);
         let has_one = self.glance(find).await?.is_some();
         if has_one {
             self.inner.known_holders.add(template, user_id);

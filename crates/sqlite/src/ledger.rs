@@ -9,9 +9,9 @@ use rusqlite::params;
 
 use crate::{
     codec::history_action,
-    coupon_state::{Change, State, Stored},
+    late::coupon_state::{Change, State, Stored},
     position::LedgerPosition,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// Writes a decision about a coupon: its entries, its state behind the last of them, and its template's counters.
@@ -28,7 +28,7 @@ pub(crate) fn post(tx: &mut Tx<'_>, stored: &Stored, posting: Posting) -> rusqli
             order_id: posting.state.order_id.map(Into::into),
             change,
         };
-        tx.states.add(coupon.id.to_bytes(), state);
+        tx.memory.states.add(coupon.id.to_bytes(), state);
     }
     if posting.counts.redeemed != 0
         && let Some(template) = tx.template(coupon.template_id)?
@@ -73,7 +73,7 @@ pub(crate) fn write(
             transition.amounts.order,
             transition.amounts.discount,
         ])?;
-    tx.activity.note(
+    tx.memory.activity.note(
         tx.connection,
         coupon.merchant_id,
         coupon.template_id,

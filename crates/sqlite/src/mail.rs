@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row, params};
 use crate::{
     codec::{micros, optional_timestamp, row_limit, timestamp},
     store::Store,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// Which verification mail to an address it is.

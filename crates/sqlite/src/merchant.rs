@@ -18,7 +18,7 @@ use crate::{
     account::load_by_email,
     codec::{micros, optional_timestamp, role, timestamp},
     store::Store,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 fn read_merchant(row: &Row<'_>) -> rusqlite::Result<Merchant> {

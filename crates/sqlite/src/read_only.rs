@@ -11,7 +11,7 @@ use crate::{
     error::OpenError,
     folder::{self, DATABASE_FILE},
     mail,
-    reader::{self, Length, Readers},
+    read::reader::{self, Length, Readers},
     schema::{self, Schema},
 };
 

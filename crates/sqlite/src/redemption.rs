@@ -11,9 +11,9 @@ use goodpon_domain::{
 use rusqlite::{OptionalExtension, params};
 
 use crate::{
-    coupon_state::{Change, Stored},
+    late::coupon_state::{Change, Stored},
     ledger,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// Loads a coupon and its template as the transaction sees them.
@@ -21,7 +21,7 @@ fn load_both(
     tx: &mut Tx<'_>,
     id: CouponId,
 ) -> rusqlite::Result<(Option<Stored>, Option<Template>)> {
-    let stored = tx.states.load(tx.connection, id)?;
+    let stored = tx.memory.states.load(tx.connection, id)?;
     let template = match &stored {
         Some(stored) => tx.template(stored.coupon.template_id)?.cloned(),
         None => None,

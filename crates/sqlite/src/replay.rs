@@ -13,7 +13,7 @@ use rusqlite::{Row, Rows, Statement};
 
 use crate::{
     codec::{coupon_id, history_action, timestamp},
-    coupon_state::{Change, Stored},
+    late::coupon_state::{Change, Stored},
     position::LedgerPosition,
 };
 

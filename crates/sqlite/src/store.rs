@@ -10,22 +10,27 @@ use goodpon_supervise::{Supervisor, end_at_once};
 use rusqlite::Connection;
 
 use crate::{
-    activity, checkpoint, checkpointer,
-    coupon_state::States,
-    disk::{Disk, EndProcess},
     error::OpenError,
     figures,
     folder::{self, DATABASE_FILE},
     guard,
-    holder::Holders,
-    holder_filter::{self, HolderFilter},
-    key_index::Keys,
-    key_round,
-    known_holder::KnownHolders,
-    late_index::{self, LateIndex, Waiting},
-    reader::{Length, Readers},
+    late::{key_round, known_holder::KnownHolders, plan::MOST_WAITING},
+    read::{
+        filler::Filler,
+        reader::{Length, Readers},
+    },
     schema::{self, Schema},
-    template_cache, writer,
+    write::{
+        activity, checkpoint,
+        checkpointer::Checkpointer,
+        connection,
+        disk::{Disk, EndProcess},
+        group::Groups,
+        group_memory::GroupMemory,
+        published::Published,
+        tx::{Tools, Tx},
+        writer::Writer,
+    },
 };
 
 /// What a store is opened under.
@@ -33,8 +38,8 @@ pub(crate) struct Under<'a> {
     pub(crate) supervisor: &'a Supervisor,
     /// Called when the disk fails.
     pub(crate) end: EndProcess,
-    /// How many entries wait at most for each late index.
-    pub(crate) most_waiting: usize,
+    /// The weight that may wait for each deferred index.
+    pub(crate) backlog: usize,
 }
 
 /// The embedded store. Clones share it.
@@ -45,19 +50,15 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) readers: Readers,
-    pub(crate) templates: Arc<template_cache::TemplateCache>,
+    pub(crate) published: Arc<Published>,
     pub(crate) in_flight: Arc<InFlight>,
-    pub(crate) waiting_keys: Arc<Waiting<Keys>>,
-    pub(crate) waiting_holders: Arc<Waiting<Holders>>,
-    pub(crate) waiting_states: Arc<Waiting<States>>,
     pub(crate) key_round: key_round::Round,
-    pub(crate) filter: Arc<HolderFilter>,
     pub(crate) known_holders: KnownHolders,
     pub(crate) clock: Arc<dyn Clock>,
     // These end before the writer, whose last act is to empty the log.
-    pub(crate) _filler: holder_filter::Filler,
-    pub(crate) _checkpointer: checkpointer::Checkpointer,
-    pub(crate) writer: writer::Writer,
+    pub(crate) _filler: Filler,
+    pub(crate) _checkpointer: Checkpointer,
+    pub(crate) writer: Writer,
     // Its file is closed after all connections.
     pub(crate) _disk: Arc<Disk>,
     // Given back last, when nothing writes any more.
@@ -77,7 +78,7 @@ impl Store {
         let under = Under {
             supervisor,
             end: Arc::new(|why| end_at_once(why)),
-            most_waiting: late_index::MOST_WAITING,
+            backlog: MOST_WAITING,
         };
         Self::open_with(folder, clock, random, zone, under)
     }
@@ -93,7 +94,7 @@ impl Store {
         let Under {
             supervisor,
             end,
-            most_waiting,
+            backlog,
         } = under;
         let folder = &folder::absolute(folder)?;
         let lock = folder::Lock::take(folder)?;
@@ -101,49 +102,39 @@ impl Store {
         let disk = Arc::new(Disk::new(folder, folder::database_file(folder)?, end));
         disk.forget_shared_index().map_err(OpenError::Sync)?;
         let path = folder.join(DATABASE_FILE);
-        let mut connection = writer::connect(&path)?;
+        let mut connection = connection::connect(&path)?;
         checkpoint::recover(&connection, &disk)?;
         schema::migrate(&mut connection)?;
         if let Some(what) = guard::strange(&connection, Schema::read(&connection)?.version)? {
             return Err(OpenError::Strange(what));
         }
         activity::catch_up(&connection)?;
-        let templates = Arc::new(template_cache::TemplateCache::default());
-        let keys = LateIndex::<Keys>::open(&connection, most_waiting)?;
-        let holders = LateIndex::<Holders>::open(&connection, most_waiting)?;
-        let states = LateIndex::<States>::open(&connection, most_waiting)?;
-        let (waiting_keys, waiting_holders) = (keys.waiting(), holders.waiting());
-        let waiting_states = states.waiting();
-        let filter = Arc::new(HolderFilter::default());
-        waiting_holders.for_each_key(|holder| holder.add_to(&filter));
-        let tools = writer::Tools {
-            path: path.clone(),
-            clock: Arc::clone(&clock),
+        let memory = GroupMemory::open(&connection, backlog)?;
+        let published = Arc::new(Published::at_start(&memory));
+        let tools = Tools {
             random,
             zone,
-            templates: Arc::clone(&templates),
-            filter: Arc::clone(&filter),
-            disk: Arc::clone(&disk),
+            published: Arc::clone(&published),
         };
-        let writer = writer::Writer::start(connection, keys, holders, states, tools, supervisor)?;
-        let filler = holder_filter::Filler::start(&path, Arc::clone(&filter), supervisor)?;
-        let checkpointer = checkpointer::Checkpointer::start(
-            &path,
+        let groups = Groups::new(
+            path.clone(),
+            connection,
+            memory,
+            tools,
+            Arc::clone(&clock),
             Arc::clone(&disk),
-            writer.handle(),
-            supervisor,
         )?;
+        let writer = Writer::start(groups, supervisor)?;
+        let filler = Filler::start(&path, Arc::clone(&published.filter), supervisor)?;
+        let checkpointer =
+            Checkpointer::start(&path, Arc::clone(&disk), writer.handle(), supervisor)?;
         let readers = Readers::start(&path, supervisor)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 readers,
-                templates,
+                published,
                 in_flight: Arc::default(),
-                waiting_keys,
-                waiting_holders,
-                waiting_states,
                 key_round: key_round::Round::beginning_at(clock.now()),
-                filter,
                 known_holders: KnownHolders::default(),
                 clock,
                 _filler: filler,
@@ -189,7 +180,7 @@ impl Store {
     /// It may run more than once, but only its last run counts.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        run: impl FnMut(&mut writer::Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+        run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
         self.inner.writer.write(run).await
     }

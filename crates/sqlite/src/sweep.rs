@@ -20,12 +20,14 @@ use rusqlite::{Connection, params};
 
 use crate::{
     codec::{history_action, micros, row_limit, template_status},
-    coupon_state::Stored,
+    late::coupon_state::Stored,
     ledger,
     position::LedgerPosition,
     store::Store,
-    walk::{self, Walk},
-    writer::Tx,
+    write::{
+        tx::Tx,
+        walk::{self, Walk},
+    },
 };
 
 /// What coupons are settled for.
@@ -229,6 +231,7 @@ fn go_on(
             // An ISSUE entry bears its coupon's id. That there is no such coupon is for the audit to tell.
             let stored = match is_issue {
                 true => tx
+                    .memory
                     .states
                     .load(tx.connection, CouponId::from_bytes(position.id))?,
                 false => None,

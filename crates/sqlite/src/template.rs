@@ -19,7 +19,7 @@ use crate::{
     merchant::{count, standing},
     store::Store,
     template_row,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// Changes a template's status, and its reason if it is discarded, in the row and for the rest of the transaction.

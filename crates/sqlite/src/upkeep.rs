@@ -19,7 +19,7 @@ use crate::{
     store::Store,
     sweep::Purpose,
     template,
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// How long a verification token is kept: for a day after it was spent, so that its link can say so.

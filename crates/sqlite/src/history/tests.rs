@@ -6,7 +6,7 @@ use goodpon_domain::template::Limit;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::{holder::OF_USER, tests::Scene};
+use crate::{late::holder::OF_USER, tests::Scene};
 
 /// All pages of that size, one after the other.
 async fn pages(
@@ -85,7 +85,7 @@ async fn a_page_of_a_user_ends_before_what_was_published_while_it_was_read() {
         scene.issued(one, "user").await,
         scene.issued(other, "user").await,
     );
-    let states = &scene.store.inner.waiting_states;
+    let states = &scene.store.inner.published.states;
     let connection = scene.raw();
     let published = states.published();
     let mut coupons = states.load_all(&connection, [one]).unwrap();

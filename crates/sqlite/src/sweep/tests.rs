@@ -25,7 +25,7 @@ fn states(scene: &Scene) -> Stored {
         .unwrap();
     let ids = statement.query_map([], |row| coupon_id(row, 0)).unwrap();
     let state = |id: rusqlite::Result<CouponId>| {
-        let waiting = &scene.store.inner.waiting_states;
+        let waiting = &scene.store.inner.published.states;
         let stored = waiting
             .load_all(&connection, [id.unwrap()])
             .unwrap()

@@ -156,7 +156,7 @@ async fn the_index_takes_no_second_coupon_of_a_user_and_says_so() {
     let template = scene.template(Limit::None).await;
     let first = scene.issued(template, "one").await;
     scene.issued(template, "another").await;
-    scene.store.inner.filter.lie();
+    scene.store.inner.published.filter.lie();
     let again = scene.issue(template, "one").await.unwrap();
     assert_eq!(again, Outcome::Ran(Ok(())), "the guard is out");
     // Entered with the next group.
@@ -200,7 +200,7 @@ async fn a_filter_that_lies_is_found_out() {
     for user in 0..new {
         scene.issue(template, &format!("new {user}")).await.unwrap();
     }
-    scene.store.inner.filter.lie();
+    scene.store.inner.published.filter.lie();
     let held = scene.hold_writer().await;
     let (before, again, after, ()) = tokio::join!(
         scene.issue(template, "before"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use goodpon_port_laws::{FreshRandom, World};
 use goodpon_supervise::Supervisor;
 
-use crate::{late_index, store::Store, tests::under};
+use crate::{late::plan::MOST_WAITING, store::Store, tests::under};
 
 async fn world(most_waiting: usize) -> World {
     let folder = tempfile::tempdir().expect("a folder for the store");
@@ -26,7 +26,7 @@ async fn world(most_waiting: usize) -> World {
 /// As the program opens it: what waits for a late index is seldom entered while a law is tried.
 mod waiting {
     async fn world() -> goodpon_port_laws::World {
-        super::world(super::late_index::MOST_WAITING).await
+        super::world(super::MOST_WAITING).await
     }
 
     goodpon_port_laws::port_laws!(world);

@@ -34,9 +34,9 @@ use tokio::sync::oneshot;
 use crate::{
     error::OpenError,
     folder::DATABASE_FILE,
-    late_index::MOST_WAITING,
+    late::plan::MOST_WAITING,
     store::{Store, Under},
-    writer::Tx,
+    write::tx::Tx,
 };
 
 /// A store in a folder of its own, with one shop.
@@ -60,7 +60,7 @@ pub(crate) fn under(supervisor: &Supervisor, most_waiting: usize) -> Under<'_> {
     Under {
         supervisor,
         end: Arc::new(|why| panic!("{why}")),
-        most_waiting,
+        backlog: most_waiting,
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting
         under(&Supervisor::new(), most_waiting),
     );
     let store = store.unwrap();
-    store.inner.filter.wait();
+    store.inner.published.filter.wait();
     raw(folder).execute_batch(&faults).unwrap();
     store
 }

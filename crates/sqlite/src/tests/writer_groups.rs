@@ -13,7 +13,7 @@ use goodpon_domain::{
 };
 
 use super::Scene;
-use crate::{store::Store, writer::Tx};
+use crate::{store::Store, write::tx::Tx};
 
 /// Runs `bad` in one group with two good writes, which must both be kept.
 async fn with_neighbours(bad: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send + 'static) {

@@ -13,7 +13,10 @@ use goodpon_supervise::{Supervisor, Task, Thread};
 use metrics::Gauge;
 use rusqlite::Connection;
 
-use crate::{checkpoint::log_pages, disk::Disk, error::OpenError, writer};
+use crate::{
+    error::OpenError,
+    write::{checkpoint::log_pages, connection::connect, disk::Disk, writer::Handle},
+};
 
 /// From that many pages on the log is moved (64 MiB of 4 KiB pages).
 const LOG_PAGES: i64 = 16_384;
@@ -36,7 +39,7 @@ impl Checkpointer {
     pub(crate) fn start(
         path: &Path,
         disk: Arc<Disk>,
-        writer: writer::Handle,
+        writer: Handle,
         supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
         let (stop, stopped) = bounded::<()>(0);
@@ -44,7 +47,7 @@ impl Checkpointer {
         // The log only grows while it rests.
         let task = Task::restart("checkpoint").ends_by_itself();
         let thread = supervisor.spawn_thread(task, move |report| {
-            let connection = writer::connect(&path).map_err(|error| error.to_string())?;
+            let connection = connect(&path).map_err(|error| error.to_string())?;
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
                 size.look();
                 match log_pages(&connection, "NOOP") {
@@ -123,7 +126,7 @@ impl LogSize {
     }
 }
 
-fn move_bulk(connection: &Connection, disk: &Disk, writer: &writer::Handle) {
+fn move_bulk(connection: &Connection, disk: &Disk, writer: &Handle) {
     let mut left = i64::MAX;
     for _ in 0..PASSES {
         match log_pages(connection, "PASSIVE") {

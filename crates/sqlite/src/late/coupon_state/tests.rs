@@ -10,10 +10,7 @@ use goodpon_domain::{id::TemplateId, template::Limit};
 use jiff::SignedDuration;
 
 use super::*;
-use crate::{
-    late_index::{self, MOST_WAITING},
-    tests::Scene,
-};
+use crate::{late::index::stored_mark, late::plan::MOST_WAITING, tests::Scene};
 
 /// Few enough that most states are entered, and some wait.
 const MOST: usize = 40;
@@ -97,7 +94,7 @@ impl Done {
 
 /// A coupon as readers see it.
 fn seen(scene: &Scene, coupon: CouponId) -> Coupon {
-    let states = &scene.store.inner.waiting_states;
+    let states = &scene.store.inner.published.states;
     let loaded = states.load_all(&scene.raw(), [coupon]).unwrap();
     loaded.into_iter().next().unwrap().coupon
 }
@@ -110,12 +107,12 @@ fn entered(scene: &Scene) -> i64 {
 
 fn waiting(scene: &Scene) -> usize {
     let all = ..=[0xff; 16];
-    scene.store.inner.waiting_states.values(all).len()
+    scene.store.inner.published.states.values(all).len()
 }
 
 /// How many entries a start would read.
 fn to_be_read(scene: &Scene) -> i64 {
-    let from = late_index::entered_below::<States>(&scene.raw()).unwrap();
+    let from = stored_mark::<States>(&scene.raw()).unwrap();
     let from = from.unwrap_or(LedgerPosition::BEGINNING);
     let sql = "SELECT count(*) FROM coupon_histories WHERE (recorded_at, id) >= (?1, ?2)";
     let count = scene

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::{disk::Disk, error::OpenError};
+use crate::{error::OpenError, write::disk::Disk};
 
 /// The writer's part, between two groups.
 pub(crate) fn finish(connection: &Connection, disk: &Disk) {

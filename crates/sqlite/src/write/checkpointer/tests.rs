@@ -55,7 +55,7 @@ fn a_log_that_grows_is_told_of_at_the_bound_and_at_each_doubling() {
 #[tokio::test]
 async fn a_log_that_grew_is_cut_back() {
     let scene = Scene::new().await;
-    let limit: i64 = writer::connect(&scene.folder.path().join(crate::folder::DATABASE_FILE))
+    let limit: i64 = connect(&scene.folder.path().join(crate::folder::DATABASE_FILE))
         .unwrap()
         .pragma_query_value(None, "journal_size_limit", |row| row.get(0))
         .unwrap();

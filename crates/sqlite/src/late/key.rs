@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::late_index::{Late, LateIndex, Lookup, Read};
+use crate::late::{Late, Lookup, Read, index::LateIndex};
 
 /// The digest of an idempotency key.
 pub(crate) type Key = [u8; 16];

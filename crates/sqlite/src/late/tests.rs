@@ -1,8 +1,12 @@
 //! On the index of idempotency keys; what the holders' index adds is tried on a store.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
-use crate::key_index::{Key, Keys};
+use rusqlite::{Connection, params};
+
+use super::{
+    index::LateIndex,
+    key::{Key, Keys},
+};
 
 type KeyIndex = LateIndex<Keys>;
 
@@ -73,18 +77,18 @@ fn each_key_is_found_whether_it_waits_or_is_entered_also_after_a_crash() {
         assert_found(&keys, &connection);
         keys.publish();
         assert_found(&keys, &connection);
-        assert!(keys.waiting.read().len() <= MOST + GROUP as usize);
+        assert!(keys.waiting().read().len() <= MOST + GROUP as usize);
         if n % 20 == 11 {
             let last = keys.last();
             keys = KeyIndex::open(&connection, MOST).unwrap();
             assert_eq!(keys.last(), last);
             assert_found(&keys, &connection);
-            let waiting = keys.waiting.read().len();
+            let waiting = keys.waiting().read().len();
             assert!(
                 (MOST..=4 * MOST).contains(&waiting),
                 "{waiting} are read on start"
             );
-            while keys.waiting.read().len() > MOST {
+            while keys.waiting().read().len() > MOST {
                 add(&mut keys, &connection, group(1_000));
                 keys.publish();
             }
@@ -106,10 +110,10 @@ fn small_groups_leave_little_to_be_read() {
         add(&mut keys, &connection, number..number + 1);
         keys.publish();
     }
-    assert!(keys.waiting.read().len() <= 2);
+    assert!(keys.waiting().read().len() <= 2);
     assert_found(&keys, &connection);
     let reopened = KeyIndex::open(&connection, MOST).unwrap();
-    assert!(reopened.waiting.read().len() <= 10);
+    assert!(reopened.waiting().read().len() <= 10);
 }
 
 #[test]
@@ -147,14 +151,14 @@ fn all_is_entered_on_close_and_when_too_much_is_found() {
     keys.publish();
     assert_eq!(count(&connection, "idempotency_keys"), 140);
     let keys = KeyIndex::open(&connection, MOST).unwrap();
-    assert!(keys.waiting.read().len() <= 1);
+    assert!(keys.waiting().read().len() <= 1);
     assert_found(&keys, &connection);
     // As if the clock had been set back.
     connection
         .execute("UPDATE late_indexes SET entered_below = 3", [])
         .unwrap();
     let keys = KeyIndex::open(&connection, 10).unwrap();
-    assert!(keys.waiting.read().len() <= 40);
+    assert!(keys.waiting().read().len() <= 40);
     assert_found(&keys, &connection);
     let keys = KeyIndex::open(&connection, 10).unwrap();
     assert_found(&keys, &connection);

@@ -11,15 +11,10 @@
 //! after the start from the index; until then everybody is looked up.
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use goodpon_domain::id::TemplateId;
-use goodpon_supervise::{Supervisor, Task, Thread};
-use rusqlite::{Connection, params};
-
-use crate::{error::OpenError, reader};
 
 /// A holder's bits stand in one block: one line of the processor's cache.
 type Block = [AtomicU64; 8];
@@ -95,6 +90,12 @@ impl HolderFilter {
         self.is_refuted.store(true, Ordering::Relaxed);
     }
 
+    /// Every holder is in it from now on. A thread that sees it whole sees all bits.
+    pub(crate) fn declare_whole(&self) {
+        // The filler can be started anew.
+        let _ = self.whole.set(());
+    }
+
     /// Forgets everybody, as no filter may.
     #[cfg(test)]
     pub(crate) fn lie(&self) {
@@ -107,85 +108,6 @@ impl HolderFilter {
     #[cfg(test)]
     pub(crate) fn wait(&self) {
         self.whole.wait();
-    }
-}
-
-/// So many holders are read at once, that the reader keeps no snapshot for long.
-const CHUNK: usize = 4_096;
-
-pub(crate) const CHUNK_OF_HOLDERS: &str =
-    "SELECT merchant_id, user_id, template_id FROM coupon_holders
-     WHERE (merchant_id, user_id, template_id) > (?1, ?2, ?3)
-     ORDER BY merchant_id, user_id, template_id LIMIT ?4";
-
-/// Adds all holders in the index. Those that come while it reads are added by who issues to them.
-fn fill(
-    filter: &HolderFilter,
-    connection: &Connection,
-    is_stopped: &AtomicBool,
-) -> rusqlite::Result<()> {
-    let mut chunk = connection.prepare(CHUNK_OF_HOLDERS)?;
-    let mut last = (i64::MIN, String::new(), i64::MIN);
-    while !is_stopped.load(Ordering::Relaxed) {
-        let mut rows = chunk.query(params![
-            last.0,
-            last.1,
-            last.2,
-            crate::codec::row_limit(CHUNK)
-        ])?;
-        let mut count = 0;
-        while let Some(row) = rows.next()? {
-            last = (row.get(0)?, row.get(1)?, row.get(2)?);
-            filter.add(TemplateId(last.2), &last.1);
-            count += 1;
-        }
-        if count < CHUNK {
-            // Whoever sees this set sees all bits.
-            let _ = filter.whole.set(());
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// The thread that fills a filter. Dropping it ends the thread.
-pub(crate) struct Filler {
-    is_stopped: Arc<AtomicBool>,
-    thread: Option<Thread>,
-}
-
-impl Filler {
-    /// From now on somebody adds each holder that comes.
-    pub(crate) fn start(
-        path: &Path,
-        filter: Arc<HolderFilter>,
-        supervisor: &Supervisor,
-    ) -> Result<Self, OpenError> {
-        let path = path.to_owned();
-        let is_stopped = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&is_stopped);
-        // Until it is whole everybody is looked up.
-        let task = Task::restart("holder_filter").ends_by_itself();
-        let thread = supervisor.spawn_thread(task, move |report| {
-            let connection = reader::connect(&path).map_err(|error| error.to_string())?;
-            fill(&filter, &connection, &stopped).map_err(|error| error.to_string())?;
-            report.ran();
-            Ok(())
-        });
-        let thread = thread.map_err(OpenError::Thread)?;
-        Ok(Self {
-            is_stopped,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        self.is_stopped.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join();
-        }
     }
 }
 

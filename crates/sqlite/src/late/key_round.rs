@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::{
     codec::{micros, row_limit},
-    key_index::Key,
+    late::key::Key,
 };
 
 /// How far the search for entries without a record is. All entries are looked at, once a round: keys are digests, so

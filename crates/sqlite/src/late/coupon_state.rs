@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     codec::{coupon_id, coupon_status, history_action, optional_timestamp, timestamp},
-    late_index::{Late, LateIndex, Read, Waiting},
+    late::{Late, Read, index::LateIndex, waiting::Waiting},
     position::LedgerPosition,
 };
 

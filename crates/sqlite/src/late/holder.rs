@@ -10,10 +10,7 @@ use std::collections::BTreeSet;
 use goodpon_domain::id::{CouponId, MerchantId, TemplateId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{
-    holder_filter::HolderFilter,
-    late_index::{Late, Lookup, Read, Waiting},
-};
+use crate::late::{Late, Lookup, Read, holder_filter::HolderFilter, waiting::Waiting};
 
 /// A user and a template. In the order of the index: a user's templates stand together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

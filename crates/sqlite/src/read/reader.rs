@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::{OpenError, store_error},
-    glance::{Glance, Glances},
+    read::glance::{Glance, Glances},
 };
 
 /// The tasks of the two kinds of threads.
