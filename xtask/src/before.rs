@@ -1,4 +1,4 @@
-//! The program of the release before, for the test that both serve side by side.
+//! Builds the program of the release before, for the test in which it serves beside this one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, target_folder};
 
-/// Its commit: the last one with schema version 1.
+/// The commit of that release: the last one with schema version 1.
 const COMMIT: &str = "70a0108a2b74322759c3c7d99e985bff6a2bcd49";
 
-/// Builds it, unless that was done before, and tells where it is.
+/// Builds the program, unless that was done before, and returns its path.
 pub fn program() -> Result<PathBuf> {
     let folder = target_folder()?.join("before");
     let program = folder.join(format!("goodpon-{COMMIT}"));
@@ -32,7 +32,7 @@ pub fn program() -> Result<PathBuf> {
             .arg(&target)
             .current_dir(&source),
     )?;
-    // Under another name first: a copy that is cut off is none.
+    // Under another name first: a copy that was cut off is not taken for the program.
     let copy = folder.join("goodpon.copy");
     fs::copy(target.join("debug/goodpon"), &copy)?;
     fs::rename(&copy, &program)?;
@@ -41,7 +41,7 @@ pub fn program() -> Result<PathBuf> {
 }
 
 /// Gives its crates a version of their own. To cargo, crates of two trees that agree in name and version are the same,
-/// and it would take what it built of the one for the other.
+/// and it would take the build of the one for that of the other.
 fn rename(source: &Path) -> Result<()> {
     let manifest = source.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)?;

@@ -1,5 +1,5 @@
-//! Licences and duplicate versions of what we depend on, held against `deny.toml` (the format of cargo-deny, so that either tool can be used;
-//! this one needs no build of some minutes).
+//! Checks licences and duplicate versions of dependencies by `deny.toml` (the format of cargo-deny, so that either tool
+//! can be used; this one needs no build of some minutes).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -32,7 +32,7 @@ struct Bans {
     skip: Vec<Skip>,
 }
 
-/// A version that may stand beside another one, and why.
+/// A version that may stand beside another one, and the reason.
 #[derive(Deserialize)]
 struct Skip {
     #[serde(rename = "crate")]
@@ -80,8 +80,8 @@ pub fn check() -> Result<()> {
     advisories()
 }
 
-/// Holds the dependencies against the database of known holes, by cargo-deny. Where that or its database cannot be had
-/// this says so and fails nothing: it is not the change's fault.
+/// Compares the dependencies with the database of known holes, by cargo-deny. Where that or its database cannot be had
+/// this prints so and fails nothing: it is not the change's fault.
 fn advisories() -> Result<()> {
     let asked = process::cargo()
         .args(["deny", "--color", "never", "check", "advisories"])
@@ -106,7 +106,7 @@ enum Advisories {
     Found,
 }
 
-/// What cargo-deny came to. It fails the same for a finding as for a database that it cannot fetch.
+/// Reads the outcome of cargo-deny, which fails the same for a finding as for a database that it cannot fetch.
 fn verdict(succeeded: bool, said: &str) -> Advisories {
     if succeeded {
         return Advisories::None;
@@ -129,7 +129,7 @@ fn verdict(succeeded: bool, said: &str) -> Advisories {
     }
 }
 
-/// The packages of a listing by `cargo tree`, which knows better than `cargo metadata` what is really built.
+/// Reads the packages of a listing by `cargo tree`, which names those that are built; `cargo metadata` names more.
 fn used(tree: &str) -> BTreeSet<Package> {
     tree.lines()
         .filter_map(|line| {
@@ -201,7 +201,7 @@ fn duplicate_faults(graph: &BTreeSet<Package>, accepted: &[Skip]) -> Vec<String>
     faults
 }
 
-/// Whether `version` is the wanted one, of which trailing parts may be left out.
+/// Says that `version` is the wanted one, of which trailing parts may be left out.
 fn matches(version: &str, wanted: &str) -> bool {
     version == wanted
         || version

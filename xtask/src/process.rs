@@ -1,4 +1,4 @@
-//! Commands that xtask runs, and the children that must not outlive it.
+//! Runs commands, and ends the children that must not outlive xtask.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// The root folder of the workspace.
+/// Returns the root folder of the workspace.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// The cargo that runs xtask, at the root of the workspace.
+/// Returns a command of the cargo that runs xtask, at the root of the workspace.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
@@ -34,7 +34,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command prints on stdout; a status other than 0 is an error.
+/// Runs a command to its end and returns its stdout; a status other than 0 is an error.
 pub fn output_of(command: &mut Command) -> Result<String> {
     let output = command
         .output()
@@ -50,7 +50,7 @@ pub fn output_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).context("output is not UTF-8")
 }
 
-/// What `cargo metadata` says, with the given further arguments.
+/// Runs `cargo metadata` with further arguments and returns its JSON.
 pub fn metadata(arguments: &[&str]) -> Result<Value> {
     let text = output_of(
         cargo()
@@ -68,7 +68,7 @@ fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// The folder into which cargo builds.
+/// Returns the folder into which cargo builds.
 pub fn target_folder() -> Result<PathBuf> {
     let metadata = metadata(&["--no-deps"])?;
     let folder = metadata["target_directory"].as_str();
@@ -85,7 +85,7 @@ static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 impl Guarded {
     /// Starts the command under guard.
     pub fn spawn(command: &mut Command) -> Result<Self> {
-        // Held over the start, so that an interrupt cannot fall between start and note.
+        // Locked over the start, so that an interrupt cannot come before the child is in the list.
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command
             .spawn()
@@ -94,12 +94,12 @@ impl Guarded {
         Ok(Self(child))
     }
 
-    /// The child itself.
+    /// Returns the child itself.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
 
-    /// Sends the child a signal; one that has ended already is none of our worry.
+    /// Sends the child a signal; it may have ended already.
     pub fn signal(&self, signal: Signal) {
         send(self.0.id(), signal);
     }
@@ -121,7 +121,7 @@ fn send(id: u32, signal: Signal) {
     }
 }
 
-/// From now on an interrupt or a termination kills all guarded children, removes `scratch` and ends xtask with status 130.
+/// Makes an interrupt or a termination kill all guarded children, remove `scratch` and end xtask with status 130.
 pub fn clean_up_when_interrupted(scratch: PathBuf) -> Result<()> {
     static ONCE: Once = Once::new();
     let mut outcome = Ok(());

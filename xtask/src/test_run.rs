@@ -1,4 +1,4 @@
-//! `cargo xtask test` and `cargo xtask torture`: the suites, run with the program they drive.
+//! `cargo xtask test` and `cargo xtask torture`: runs the suites with the program that they drive.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,19 +16,19 @@ use crate::{
     services,
 };
 
-/// The environment variable that tells the end-to-end tests which program to drive.
+/// Names the program that the end-to-end tests drive.
 const PROGRAM_VARIABLE: &str = "GOODPON_BIN";
 
-/// The environment variable that tells them where this program is: they have servers killed by it.
+/// Names this program, by which the end-to-end tests kill servers.
 const XTASK_VARIABLE: &str = "GOODPON_XTASK";
 
-/// The environment variable that tells them where the program of the release before is.
+/// Names the program of the release before.
 const BEFORE_VARIABLE: &str = "GOODPON_BEFORE_BIN";
 
-/// The environment variable that tells the end-to-end tests which back ends to try.
+/// Names the back ends that the end-to-end tests run on.
 const BACKEND_VARIABLE: &str = "GOODPON_E2E_BACKEND";
 
-/// Which set of back ends.
+/// A set of back ends.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Backend {
     /// The embedded database: the server is killed.
@@ -37,30 +37,30 @@ enum Backend {
     Scaled,
 }
 
-/// How a round on the embedded database ends.
+/// The end of a round on the embedded database.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Cut {
     /// The process is killed.
     Kill,
-    /// The power fails: what was not synced is lost, all of it or a part.
+    /// The power fails: bytes that were not synced are lost, all of them or a part.
     Power,
     /// One or the other, by chance.
     Mix,
 }
 
-/// How hard to torture.
+/// The options of the torture.
 #[derive(Args)]
 pub struct Torture {
-    /// What to torture.
+    /// The set of back ends to torture.
     #[arg(long, value_enum, default_value = "embedded")]
     backend: Backend,
-    /// How often something is broken and mended.
+    /// The number of rounds, in each of which something is broken and mended.
     #[arg(long, default_value_t = 10)]
     rounds: u32,
     /// Repeats the random choices of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
-    /// How each round on the embedded database ends.
+    /// The end of each round on the embedded database.
     #[arg(long, value_enum, default_value = "mix")]
     cut: Cut,
     /// Writes every call with its times and its answer into this file, as JSON lines.
@@ -72,7 +72,7 @@ pub struct Torture {
     abuse: bool,
 }
 
-/// The program to drive: the one in `GOODPON_BIN`, or the release build, made now.
+/// Returns the program to drive: the one in `GOODPON_BIN`, or the release build, made now.
 pub fn release_program() -> Result<OsString> {
     if let Some(program) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(program);
@@ -83,7 +83,7 @@ pub fn release_program() -> Result<OsString> {
         .into_os_string())
 }
 
-/// Breaks things under load, again and again, and checks what was kept.
+/// Breaks things under load, again and again, and checks that nothing answered is lost.
 pub fn torture(options: &Torture) -> Result<()> {
     let me = std::env::current_exe()?;
     let program = release_program()?;
@@ -126,7 +126,7 @@ pub fn torture(options: &Torture) -> Result<()> {
 pub fn test() -> Result<()> {
     let began = Instant::now();
     let mut variables = services::up_with_settings()?;
-    // Asked for now: it may be built anew.
+    // Read now: the build below may replace this program, and the path then names a deleted file.
     let me = std::env::current_exe()?;
     let me = me.to_str().context("this program's path is no UTF-8")?;
     variables.push((XTASK_VARIABLE, me.to_owned()));
@@ -167,7 +167,7 @@ pub fn simulate() -> Result<()> {
     )
 }
 
-/// The arguments that choose the end-to-end tests. Their package alone would be built with other features.
+/// Returns the arguments that choose the end-to-end tests. Their package alone would be built with other features.
 fn end_to_end() -> Result<Vec<String>> {
     let mut args = Vec::new();
     for entry in fs::read_dir(process::root().join("e2e/tests"))? {
@@ -181,7 +181,7 @@ fn end_to_end() -> Result<Vec<String>> {
     Ok(args)
 }
 
-/// Runs `cargo test` on one set of back ends: all of it, or what `args` choose.
+/// Runs `cargo test` on one set of back ends: all tests, or those that `args` choose.
 fn cargo_test(
     args: &[String],
     backend: &str,
@@ -212,7 +212,7 @@ fn cargo_test(
     }
 }
 
-/// What the lines of the test programs add up to.
+/// Counts of the tests by outcome, from the lines of the test programs.
 #[derive(Default)]
 struct Tally {
     passed: usize,

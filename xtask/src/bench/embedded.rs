@@ -16,13 +16,13 @@ use super::work::Work;
 use super::wrk::{self, Figures, Load, Script, Target, Wrk};
 use crate::{process, test_run};
 
-/// More redemptions a second than there are, with one connection and with more.
+/// Redemptions a second that no server reaches, with one connection and with more.
 const REDEMPTIONS: (u64, u64) = (15_000, 50_000);
 
-/// Measures all that is wanted.
+/// Measures all works that the options name.
 pub fn run(options: &Options) -> Result<Report> {
     let target = process::target_folder()?;
-    // One cargo run for each: together they would be built with each other's features.
+    // Built one after the other: together they would be built with each other's features.
     let program = test_run::release_program()?;
     process::run(process::cargo().args([
         "build",
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<Report> {
     Ok(bench.report)
 }
 
-/// More coupons than can be redeemed in so many seconds.
+/// Returns more coupons than can be redeemed in `seconds`.
 fn redeemed(connections: u32, seconds: u64) -> u64 {
     let (alone, together) = REDEMPTIONS;
     seconds * if connections == 1 { alone } else { together }
@@ -69,12 +69,12 @@ struct Bench<'a> {
     floor: Server,
     scratch: PathBuf,
     report: Report,
-    /// How many stores were made so far.
+    /// The number of stores made so far.
     stores: u32,
 }
 
 impl Bench<'_> {
-    /// The rows of the floor.
+    /// Measures the rows of the floor.
     fn floor(&mut self) -> Result<()> {
         for connections in CONNECTIONS {
             self.floor_at(connections, FLOOR_SECONDS)?;
@@ -91,7 +91,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The same request as for an issue, to the server without a store.
+    /// Sends the requests of issues to the server without a store.
     fn floor_at(&mut self, connections: u32, seconds: u64) -> Result<Figures> {
         let target = Target {
             address: self.floor.address("partner_addr")?,
@@ -110,7 +110,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Issues to new users, each row on an empty store.
+    /// Measures issues to new users, each row on an empty store.
     fn issues(&mut self, work: Work) -> Result<()> {
         if !self.options.wants(work) {
             return Ok(());
@@ -126,7 +126,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// All that needs a store with coupons: users with five each, and a template that is sold out.
+    /// Measures the works that need a store with coupons: users with five each, and a template that is sold out.
     fn shelf(&mut self) -> Result<()> {
         let works = [
             Work::SoldOut,
@@ -192,7 +192,7 @@ impl Bench<'_> {
         self.close(stage)
     }
 
-    /// How many users get five coupons each: enough for the redemptions of all rows and their warm-ups.
+    /// Counts the users who get five coupons each: enough for the redemptions of all rows and their warm-ups.
     fn users(&self) -> u64 {
         let seconds = self.options.seconds + stage::warm_up(self.options.seconds);
         let coupons: u64 = CONNECTIONS
@@ -205,7 +205,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Start-up on a million coupons, and issues to new users of the same template on 1 and 5 million.
+    /// Measures the start-up on a million coupons, and issues to new users of the same template on 1 and 5 million.
     fn large(&mut self) -> Result<()> {
         let works = [(Work::IssueAt1m, 1_000_000), (Work::IssueAt5m, 5_000_000)];
         if !works.iter().any(|(work, _)| self.options.wants(*work)) {
@@ -227,7 +227,7 @@ impl Bench<'_> {
         self.close(stage)
     }
 
-    /// Stops and starts the server three times; the middle one of the times to ready stands.
+    /// Stops and starts the server three times, and keeps the middle one of the times to ready.
     fn start_up_time(&mut self, mut stage: Stage) -> Result<Stage> {
         eprintln!("starting on a million coupons");
         let mut times = Vec::new();
@@ -255,7 +255,7 @@ impl Bench<'_> {
         Ok(stage)
     }
 
-    /// A server on a new, empty store, with a shop.
+    /// Starts a server on a new, empty store, with a shop.
     fn stage(&mut self) -> Result<Stage> {
         self.stores += 1;
         let data = self.scratch.join(format!("store-{}", self.stores));
@@ -289,7 +289,7 @@ impl Bench<'_> {
         Server::start(&mut command, &data.with_extension("log"))
     }
 
-    /// Stops the server, notes what it needed and throws its store away.
+    /// Stops the server, records its memory and deletes its store.
     fn close(&mut self, mut stage: Stage) -> Result<()> {
         self.note_memory(&mut stage)?;
         for server in stage.servers {
@@ -305,14 +305,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// One row, between two looks at the floor: the machine's speed changes within a run.
+    /// Measures one row, between two measurements of the floor: the machine's speed changes within a run.
     fn measure(&mut self, work: Work, stage: &mut Stage, run: &Run) -> Result<()> {
         let before = self.floor_at(run.connections, FLOOR_SECONDS)?.rate();
         let measured = stage.measure(&self.wrk, run)?;
         self.note_measured(work, run, &measured, before)
     }
 
-    /// One row of details of a template that is issued beside.
+    /// Measures one row of details of a template that is issued meanwhile.
     fn measure_in_sale(&mut self, stage: &mut Stage, run: &Run, template: i64) -> Result<()> {
         let before = self.floor_at(run.connections, FLOOR_SECONDS)?.rate();
         let first = stage::new_users_of_sale(run.connections);
@@ -351,7 +351,7 @@ impl Bench<'_> {
         floor: f64,
     ) {
         let row = Row::new(work, connections, &figures, unexpected, floor);
-        row.tell();
+        row.print_progress();
         self.report.rows.push(row);
     }
 }

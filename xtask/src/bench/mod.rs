@@ -34,19 +34,19 @@ pub fn run(options: &Options) -> Result<()> {
     match options.backend {
         Backend::Embedded => {
             let report = embedded::run(options)?;
-            tell(options, &report.table(), &report)?;
+            publish(options, &report.table(), &report)?;
             fail_if_spoilt(report.unexpected())
         }
         Backend::Scaled => {
             let report = scaled::run(options)?;
-            tell(options, &report.table(), &report)?;
+            publish(options, &report.table(), &report)?;
             fail_if_spoilt(report.unexpected())
         }
     }
 }
 
 /// Prints the table and writes the files asked for.
-fn tell(options: &Options, table: &str, report: &impl Serialize) -> Result<()> {
+fn publish(options: &Options, table: &str, report: &impl Serialize) -> Result<()> {
     let table = format!("{table}\n{}\n", conditions(options));
     println!("{table}");
     if let Some(file) = &options.markdown {
@@ -66,7 +66,7 @@ fn fail_if_spoilt(rows: usize) -> Result<()> {
     }
 }
 
-/// Under what the figures were had.
+/// Describes the machine and the settings behind the figures.
 fn conditions(options: &Options) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = cpu.matches("model name").count();

@@ -9,13 +9,13 @@ use super::work::{Backend, Work};
 /// Connections that each row is measured with, one after the other.
 pub const CONNECTIONS: [u32; 3] = [1, 64, 256];
 
-/// How long the floor is measured before and after each row.
+/// The time for which the floor is measured before and after each row.
 pub const FLOOR_SECONDS: u64 = 2;
 
-/// What to measure and where to tell it.
+/// The works to measure, and the files for the report.
 #[derive(Args)]
 pub struct Options {
-    /// What stands behind the product's ports.
+    /// The product's back ends.
     #[arg(long, value_enum, default_value_t = Backend::Embedded)]
     pub backend: Backend,
     /// Writes the table as Markdown.
@@ -24,7 +24,7 @@ pub struct Options {
     /// Writes the rows as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// How long each row is measured.
+    /// The seconds for which each row is measured.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=120))]
     pub seconds: u64,
     /// Measures only these works, beside the floor.

@@ -1,4 +1,4 @@
-//! The rows of a benchmark and the forms they are told in.
+//! The rows of a benchmark, as a table and as JSON.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row with its floor's requests a second.
+    /// Makes a row, compared with its floor's requests a second.
     pub fn new(
         work: Work,
         connections: u32,
@@ -46,8 +46,8 @@ impl Row {
         }
     }
 
-    /// Tells how the bench gets on.
-    pub fn tell(&self) {
+    /// Prints the row on stderr while the bench goes on.
+    pub fn print_progress(&self) {
         eprintln!(
             "{:<16} {:>3} connections {:>7.0}/s  p50 {:.2} ms  p99 {:.2} ms  {:.2} of the floor",
             self.work.name(),
@@ -60,23 +60,23 @@ impl Row {
     }
 }
 
-/// All that a benchmark found. What was not measured is null.
+/// The findings of a benchmark. A figure that was not measured is null.
 #[derive(Serialize, Default)]
 pub struct Report {
     pub rows: Vec<Row>,
-    /// The most memory a server held under load.
+    /// The most memory that a server held under load.
     pub memory_mb: Option<f64>,
-    /// From start to ready on a store of a million coupons.
+    /// The time from start to ready on a store of a million coupons.
     pub ready_ms: Option<u64>,
 }
 
 impl Report {
-    /// How many rows had unexpected answers.
+    /// Counts the rows that had unexpected answers.
     pub fn unexpected(&self) -> usize {
         spoilt(&self.rows)
     }
 
-    /// The table, as Markdown that reads well on a terminal too.
+    /// Writes the table, as Markdown that reads well on a terminal too.
     pub fn table(&self) -> String {
         let mut table = table_of(&self.rows);
         table.push('\n');
@@ -90,12 +90,12 @@ impl Report {
     }
 }
 
-/// How many rows had unexpected answers.
+/// Counts the rows that had unexpected answers.
 pub fn spoilt(rows: &[Row]) -> usize {
     rows.iter().filter(|row| row.unexpected > 0).count()
 }
 
-/// The rows, as a table in Markdown.
+/// Writes the rows as a table in Markdown.
 pub fn table_of(rows: &[Row]) -> String {
     let mut table = String::from(
         "| work             | connections |  ok/s | p50 ms | p99 ms | unexpected | of the floor |\n\
@@ -118,7 +118,7 @@ pub fn table_of(rows: &[Row]) -> String {
     table
 }
 
-/// Three digits behind the point will do.
+/// Writes a number with three digits behind the point.
 pub fn rounded<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((number * 1000.0).round() / 1000.0)
 }

@@ -59,7 +59,7 @@ impl Server {
         }
     }
 
-    /// A field of the `ready` line, such as `partner_addr`.
+    /// Returns a field of the `ready` line, such as `partner_addr`.
     pub fn address(&self, field: &str) -> Result<String> {
         let value = self.ready[field].as_str();
         Ok(value
@@ -67,7 +67,7 @@ impl Server {
             .to_owned())
     }
 
-    /// The most memory that it ever held, in MB (VmHWM: anonymous and mapped pages).
+    /// Reads the most memory that it ever held, in MB (VmHWM: anonymous and mapped pages).
     pub fn memory_mb(&mut self) -> Result<f64> {
         let path = format!("/proc/{}/status", self.process.child().id());
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -80,12 +80,12 @@ impl Server {
         Ok(kilobytes * 1024.0 / 1e6)
     }
 
-    /// Empties the log: one line a request adds up.
+    /// Empties the log, which grows by one line a request.
     pub fn empty_log(&self) -> Result<()> {
         Ok(OpenOptions::new().write(true).open(&self.log)?.set_len(0)?)
     }
 
-    /// Ends it the way an operator does, and waits for it.
+    /// Ends it by SIGTERM as an operator does, and waits for it.
     pub fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::TERM);
         let deadline = Instant::now() + LONGEST_STOP;
@@ -102,7 +102,7 @@ impl Server {
     }
 }
 
-/// The `ready` line of a log, wherever its formatter puts the fields.
+/// Finds the `ready` line of a log, wherever its formatter puts the fields.
 fn ready_line(log: &str) -> Option<Value> {
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())

@@ -1,4 +1,4 @@
-//! A shop to measure with, made through the product's own APIs, and what these tell about a run afterwards.
+//! A shop to measure with, made through the product's own APIs, and the counts that these show after a run.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -15,37 +15,37 @@ use crate::process;
 const EMAIL: &str = "bench@example.com";
 const PASSWORD: &str = "bench-password";
 
-/// More than any run takes.
+/// A limit that no run reaches.
 const MANY: u64 = 1_000_000_000;
 
-/// How many a template may give out.
+/// The limit of a template.
 #[derive(Clone, Copy)]
 pub enum Limit {
     /// First come, first served, with more places than any run takes.
     Plenty,
-    /// First come, first served, with so many places.
+    /// First come, first served, with this number of places.
     Issues(u64),
-    /// Neither of issues nor of redemptions.
+    /// No limit, neither of issues nor of redemptions.
     None,
-    /// Of redemptions, more than any run makes.
+    /// A limit of redemptions that no run reaches.
     Redemptions,
 }
 
-/// Where the parts of a server listen.
+/// The addresses of the parts of a server.
 pub struct Addresses {
     pub dashboard: String,
     pub partner: String,
-    /// Of the process that serves partners.
+    /// The admin port of the process that serves partners.
     pub admin: String,
 }
 
 impl Addresses {
-    /// Of a server in one process.
+    /// Reads the addresses of a server in one process.
     pub fn of(server: &Server) -> Result<Self> {
         Self::of_parts(server, server)
     }
 
-    /// Of one in two.
+    /// Reads the addresses of a server in two processes.
     pub fn of_parts(dashboard: &Server, partner: &Server) -> Result<Self> {
         Ok(Self {
             dashboard: dashboard.address("dashboard_addr")?,
@@ -59,7 +59,7 @@ impl Addresses {
 pub struct Shop {
     agent: Agent,
     dashboard: String,
-    /// Of each process that serves partners.
+    /// The admin port of each process that serves partners.
     admins: Vec<String>,
     token: String,
     merchant: i64,
@@ -105,7 +105,7 @@ impl Shop {
         Ok(shop)
     }
 
-    /// The same shop on a server that was started again.
+    /// Returns the same shop on a server that was started again.
     pub fn moved_to(mut self, addresses: Addresses) -> Self {
         self.dashboard = addresses.dashboard;
         self.admins = vec![addresses.admin];
@@ -113,14 +113,14 @@ impl Shop {
         self
     }
 
-    /// Takes in a second process that serves partners: half of the load goes to it from now on.
+    /// Adds a second process that serves partners: half of the load goes to it from now on.
     pub fn add_partner(&mut self, server: &Server) -> Result<()> {
         self.admins.push(server.address("admin_addr")?);
         self.target.second = Some(server.address("partner_addr")?);
         Ok(())
     }
 
-    /// Makes and publishes a template; gives its id.
+    /// Makes and publishes a template; returns its id.
     pub fn publish(&self, limit: Limit) -> Result<i64> {
         let (limit, issues, redemptions) = match limit {
             Limit::Plenty => ("ISSUE_COUNT", Some(MANY), None),
@@ -142,7 +142,7 @@ impl Shop {
         Ok(id)
     }
 
-    /// A count of a template as the partner API shows it: `currentIssueCount` or `currentRedeemCount`.
+    /// Reads a count of a template from the partner API: `currentIssueCount` or `currentRedeemCount`.
     pub fn count(&self, template: i64, field: &str) -> Result<u64> {
         let (status, answer) =
             self.partner("GET", &format!("/v1/coupon-templates/{template}"), None)?;
@@ -151,7 +151,7 @@ impl Shop {
             .with_context(|| format!("no {field}: {status} {answer}"))
     }
 
-    /// The sum of a count over templates.
+    /// Sums a count up over templates.
     pub fn counts(&self, templates: &[i64], field: &str) -> Result<u64> {
         templates
             .iter()
@@ -159,7 +159,7 @@ impl Shop {
             .sum()
     }
 
-    /// Waits until the sum of a count over templates reaches `wanted`; gives the last sum seen.
+    /// Waits until the sum of a count over templates reaches `wanted`; returns the last sum read.
     pub fn wait_for_count(&self, templates: &[i64], field: &str, wanted: u64) -> Result<u64> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
@@ -171,7 +171,7 @@ impl Shop {
         }
     }
 
-    /// One request to the partner API; status and answer.
+    /// Sends one request to the partner API; returns status and answer.
     pub fn partner(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
         let url = format!("http://{}{path}", self.target.address);
         let sent = if method == "GET" {
@@ -191,7 +191,7 @@ impl Shop {
         Ok((answer.status().as_u16(), answer.body_mut().read_json()?))
     }
 
-    /// How many requests were answered by status, from the servers' own metrics.
+    /// Reads the number of answers by status, from the servers' own metrics.
     pub fn answers(&self) -> Result<Answers> {
         let mut sum = Answers::new();
         for admin in &self.admins {
@@ -233,7 +233,7 @@ fn text(value: &Value) -> Result<String> {
     Ok(value.as_str().context("a text is missing")?.to_owned())
 }
 
-/// The token of the verification mail in the mailbox of a running server.
+/// Finds the token of the verification mail in the mailbox of a running server.
 fn mailed_token(mailbox: impl Fn() -> Command) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

@@ -1,4 +1,4 @@
-//! A server with a shop on it, and the runs made against it.
+//! A server with a shop, and the runs made against it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use super::wrk::{self, Figures, Load, Script, Wrk};
 /// The user of counter 0, whom every fill serves.
 const FIRST_USER: &str = "user-00000000";
 
-/// Where the counters of users begin that have never been seen: filled users are counted from 0.
+/// The first number of users who are new to the store: users of a fill are counted from 0.
 pub const NEW_USERS: u64 = 1_000_000_000;
-/// And of those of the warm-ups.
+/// The first number of the users of warm-ups.
 const WARM_UP_USERS: u64 = 2_000_000_000;
-/// And of those who get what is sold out.
+/// The first number of the users who get the coupons of the sold-out template.
 const QUICK_USERS: u64 = 3_000_000_000;
 
-/// A slow server that fills 5 million still ends within this.
-const LONGEST_FILL_SECONDS: u64 = 1800;
+/// The time for a fill: a slow server needs less for 5 million coupons.
+const MAX_FILL_SECONDS: u64 = 1800;
 
 const COLLECTORS: u32 = 16;
 
-/// At how many connections a paced sale is asked for, and how long each waits after an answer: some 2,000 a second at
-/// the most, which an issuer can write beside.
+/// Connections of a paced sale.
 pub const PACED_CONNECTIONS: u32 = 64;
+/// The pause of each such connection after an answer: some 2,000 issues a second at most, with which an issuer keeps up.
 const PACED_PAUSE_MILLIS: u32 = 32;
 
 /// A running server, its shop and its data folder. Its parts may be processes of their own.
@@ -39,13 +39,13 @@ pub struct Stage {
     pub data: PathBuf,
 }
 
-/// What answers a run expects.
+/// The answers that a run expects.
 enum Expected {
-    /// 200 to each, and so many more in this counter of these templates.
+    /// 200 to each, and as many more in this counter of these templates.
     Counted(&'static str, Vec<i64>),
     /// 200 to each.
     Success,
-    /// 200 to each, sampled by a list of the first user that has so many coupons.
+    /// 200 to each, sampled by a list of the first user with this number of coupons.
     Coupons(usize),
     /// 400 to each with this code, sampled by an issue of this template to this user.
     Refusal(&'static str, i64, String),
@@ -58,28 +58,28 @@ pub struct Run {
     warm_up_arguments: Vec<String>,
     pub connections: u32,
     pub seconds: u64,
-    /// Whether each issue bears a fresh `Idempotency-Key`.
+    /// Sends a fresh `Idempotency-Key` with each issue.
     pub idempotent: bool,
     expected: Expected,
-    /// How many requests there is material for.
+    /// Requests for which there are coupons, if they bound the run.
     most_requests: Option<u64>,
 }
 
-/// What a row came to.
+/// The measurement of a row.
 pub struct Measured {
     pub figures: Figures,
     /// Requests that were not answered as expected, or at least 1 if the server's own counts disagree.
     pub unexpected: u64,
-    /// What was unexpected.
+    /// The first thing that was unexpected.
     pub fault: Option<String>,
 }
 
-/// How long to warm up for a row of so many seconds.
+/// Returns the seconds of the warm-up before a row of `seconds`.
 pub fn warm_up(seconds: u64) -> u64 {
     seconds.min(2)
 }
 
-/// The arguments of the issue script.
+/// Returns the arguments of the issue script.
 pub fn issue_arguments(template: i64, first: u64, count: u64, idempotent: bool) -> Vec<String> {
     vec![
         template.to_string(),
@@ -89,12 +89,12 @@ pub fn issue_arguments(template: i64, first: u64, count: u64, idempotent: bool) 
     ]
 }
 
-/// Where the counters of users begin who get a template while it is looked at over so many connections.
+/// Returns the first number of the users who get a template while its detail is read over `connections`.
 pub fn new_users_of_sale(connections: u32) -> u64 {
     NEW_USERS + u64::from(connections) * 1_000_000
 }
 
-/// The arguments of the issue script that paces itself.
+/// Returns the arguments of the issue script that paces itself.
 pub fn paced_arguments(template: i64, first: u64) -> Vec<String> {
     let mut arguments = issue_arguments(template, first, 0, false);
     arguments.push(PACED_PAUSE_MILLIS.to_string());
@@ -115,7 +115,7 @@ impl Run {
         }
     }
 
-    /// Issues to new users, the first of them `behind` the first there are: for runs on the same template.
+    /// Issues to new users, beginning `behind` numbers later: for further runs on the same template.
     pub fn issue(template: i64, behind: u64, connections: u32, seconds: u64) -> Self {
         let arguments = issue_arguments(template, NEW_USERS + behind, 0, false);
         let mut run = Self::new(Script::Issue, arguments, connections, seconds);
@@ -124,7 +124,7 @@ impl Run {
         run
     }
 
-    /// New users who come too late.
+    /// Issues to new users who come too late.
     pub fn sold_out(template: i64, connections: u32, seconds: u64) -> Self {
         let arguments = issue_arguments(template, NEW_USERS, 0, false);
         let mut run = Self::new(Script::Issue, arguments, connections, seconds);
@@ -133,7 +133,7 @@ impl Run {
         run
     }
 
-    /// Users who have the coupon already.
+    /// Issues to users who have the coupon already.
     pub fn already_issued(template: i64, users: u64, connections: u32, seconds: u64) -> Self {
         let arguments = issue_arguments(template, 0, users, false);
         let mut run = Self::new(Script::Issue, arguments, connections, seconds);
@@ -182,8 +182,8 @@ impl Run {
         run
     }
 
-    /// The same with a short warm-up, ending before so many requests are made, were they made half as quickly again as
-    /// in the warm-up.
+    /// Returns the same run with a short warm-up. It ends before `requests` requests are made, even if they are made half
+    /// as quickly again as in the warm-up.
     pub fn of_at_most(mut self, requests: u64) -> Self {
         self.most_requests = Some(requests);
         self
@@ -214,7 +214,7 @@ pub struct Coupons {
 }
 
 impl Coupons {
-    /// Those, in no order. Files with them are put into the folder.
+    /// Takes the lines, and shuffles them. Files with them are put into the folder.
     pub fn new(mut lines: Vec<String>, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         // The tail of an id is random, so that this is a shuffle.
@@ -226,7 +226,7 @@ impl Coupons {
         })
     }
 
-    /// Moves so many into files of their own, one for each thread of the load; gives their name without the number.
+    /// Moves `count` coupons into files, one for each thread of the load; returns the files' name without the number.
     pub fn take(&mut self, connections: u32, count: u64) -> Result<String> {
         let count = usize::try_from(count)?;
         let left = self.lines.len().checked_sub(count);
@@ -249,7 +249,7 @@ impl Stage {
         self.servers.iter().try_for_each(Server::empty_log)
     }
 
-    /// The most memory that one of the servers ever held, in MB.
+    /// Reads the most memory that one of the servers ever held, in MB.
     pub fn memory_mb(&mut self) -> Result<f64> {
         let mut most = 0.0_f64;
         for server in &mut self.servers {
@@ -258,12 +258,12 @@ impl Stage {
         Ok(most)
     }
 
-    /// Gives the template's coupon to so many users from the first on; whoever has it keeps it.
+    /// Issues the template's coupon to the first `users` users; those who have it keep it.
     pub fn fill(&self, generator: &Wrk, template: i64, users: u64) -> Result<()> {
         self.fill_from(generator, template, 0, users)
     }
 
-    /// Gives the only coupons of a template to users who have no other.
+    /// Issues all coupons of a template to users who have no other.
     pub fn sell_out(&self, generator: &Wrk, template: i64, places: u64) -> Result<()> {
         self.fill_from(generator, template, QUICK_USERS, places)
     }
@@ -276,14 +276,14 @@ impl Stage {
             arguments: issue_arguments(template, first, users, false),
             connections: 256,
             threads: wrk::THREADS,
-            seconds: LONGEST_FILL_SECONDS,
+            seconds: MAX_FILL_SECONDS,
         };
-        let mut told = 0;
+        let mut reported = 0;
         generator.run_until(&load, Duration::from_millis(500), || {
             self.empty_logs()?;
             let count = self.shop.count(template, "currentIssueCount")?;
-            if count >= told + 500_000 {
-                told = count;
+            if count >= reported + 500_000 {
+                reported = count;
                 eprintln!("  {count} coupons");
             }
             Ok(count >= users)
@@ -311,7 +311,7 @@ impl Stage {
             arguments: vec![users.to_string(), folder.display().to_string()],
             connections: COLLECTORS,
             threads: COLLECTORS,
-            seconds: LONGEST_FILL_SECONDS,
+            seconds: MAX_FILL_SECONDS,
         };
         generator.run_until(&load, Duration::from_millis(200), || {
             self.empty_logs()?;
@@ -329,7 +329,7 @@ impl Stage {
         Coupons::new(lines, &folder)
     }
 
-    /// Warms up, measures, and holds the run against the server's own counts.
+    /// Warms up, measures, and compares the run with the server's own counts.
     pub fn measure(&mut self, generator: &Wrk, run: &Run) -> Result<Measured> {
         let mut load = Load {
             target: &self.shop.target,
@@ -360,7 +360,7 @@ impl Stage {
         })
     }
 
-    /// As [`Self::measure`], while the template is issued to new users at the pace of [`paced_arguments`].
+    /// Measures as [`Self::measure`], while the template is issued to new users at the pace of [`paced_arguments`].
     pub fn measure_in_sale(
         &mut self,
         generator: &Wrk,
@@ -378,7 +378,7 @@ impl Stage {
                     arguments: paced_arguments(template, first),
                     connections: PACED_CONNECTIONS,
                     threads: wrk::THREADS,
-                    seconds: LONGEST_FILL_SECONDS,
+                    seconds: MAX_FILL_SECONDS,
                 };
                 let pause = Duration::from_millis(100);
                 generator.run_until(&load, pause, || Ok(is_over.load(Ordering::Relaxed)))
@@ -398,7 +398,7 @@ impl Stage {
         })
     }
 
-    /// The counts that a run changes, once the requests that the warm-up left behind have ended.
+    /// Reads the counts that a run changes, once the requests that the warm-up left behind have ended.
     fn state(&self, run: &Run) -> Result<(Answers, u64)> {
         let mut answers = self.shop.answers()?;
         for _ in 0..20 {
@@ -413,11 +413,11 @@ impl Stage {
             Expected::Counted(field, templates) => self.shop.counts(templates, field)?,
             Expected::Success | Expected::Coupons(_) | Expected::Refusal(..) => 0,
         };
-        // Asking for counts is answered 200 and counted itself.
+        // The request for counts is answered 200 and counted, too.
         Ok((self.shop.answers()?, count))
     }
 
-    /// What the server's counts say against the run, if anything.
+    /// Compares the run with the server's counts, and describes the difference, if any.
     fn fault(
         &self,
         run: &Run,
@@ -456,7 +456,7 @@ impl Stage {
             Expected::Counted(field, templates) => {
                 let wanted = count + figures.requests;
                 let sum = self.shop.wait_for_count(templates, field, wanted)?;
-                // wrk drops what is on its way when its time is up, and the server still does it.
+                // wrk drops requests under way when its time is up, and the server still answers them.
                 let most = wanted + 2 * u64::from(run.connections);
                 if !(wanted..=most).contains(&sum) {
                     return Ok(Some(format!("{field} is {sum}, not {wanted} to {most}")));

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// What stands behind the product's ports.
+/// A set of back ends of the product.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
     /// The embedded store.
@@ -12,7 +12,7 @@ pub enum Backend {
     Scaled,
 }
 
-/// What is measured.
+/// A kind of requests that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -45,12 +45,12 @@ pub enum Work {
     Issue2Partners,
     /// Redemptions of a template with a limit of them.
     RedeemLimited,
-    /// What an issuer writes: it has figures of its own.
+    /// Coupons that an issuer writes: they have figures of their own.
     Issuer,
 }
 
 impl Work {
-    /// The name in reports and on the command line.
+    /// Returns the name in reports and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",

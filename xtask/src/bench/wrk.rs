@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::process::{self, Guarded};
 
-/// With two threads the floor came out higher than with one, also on the two cores that the server shares.
+/// Threads of the load. With two the floor is higher than with one, also on the two cores that the server shares.
 pub const THREADS: u32 = 2;
 
 const COMMON: &str = include_str!("scripts/common.lua");
 
-/// What the load consists of; the texts are the scripts.
+/// The requests of a load, each kind by its script.
 #[derive(Clone, Copy)]
 pub enum Script {
     Issue,
@@ -46,7 +46,7 @@ impl Script {
     }
 }
 
-/// What one run came to. `refused` are answers of status 400 or more, `broken` requests without an answer.
+/// The figures of one run. `refused` are answers of status 400 or more, `broken` requests without an answer.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Figures {
     pub requests: u64,
@@ -73,18 +73,18 @@ impl Figures {
     }
 }
 
-/// Where the load goes, and as whom.
+/// The server that gets the load, and the merchant who sends it.
 #[derive(Clone)]
 pub struct Target {
     /// `ip:port` of the partner API.
     pub address: String,
     pub client_id: String,
     pub client_secret: String,
-    /// The same of a second process, where every other thread goes.
+    /// The address of a second process, which gets the load of every other thread.
     pub second: Option<String>,
 }
 
-/// One run.
+/// The load of one run.
 pub struct Load<'a> {
     pub target: &'a Target,
     pub script: Script,
@@ -136,16 +136,16 @@ impl Wrk {
         let mut wrk = Guarded::spawn(&mut self.command(load))?;
         let deadline = Instant::now() + Duration::from_secs(load.seconds + 30);
         let mut ask_at = Instant::now().checked_add(pause);
-        let mut told = false;
+        let mut is_enough = false;
         while wrk.child().try_wait()?.is_none() {
             if Instant::now() > deadline {
                 bail!("wrk does not end");
             }
-            if !told && ask_at.is_some_and(|at| Instant::now() >= at) {
+            if !is_enough && ask_at.is_some_and(|at| Instant::now() >= at) {
                 ask_at = Instant::now().checked_add(pause);
                 if enough()? {
                     wrk.signal(Signal::INT);
-                    told = true;
+                    is_enough = true;
                 }
             }
             std::thread::sleep(Duration::from_millis(20));

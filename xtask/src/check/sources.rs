@@ -39,7 +39,7 @@ impl Source {
         })
     }
 
-    /// The folder of its crate, such as `crates/sqlite`.
+    /// Returns the folder of its crate, such as `crates/sqlite`.
     pub fn folder(&self) -> &str {
         folder_of(&self.name)
     }
@@ -50,7 +50,7 @@ impl Source {
     }
 }
 
-/// The folder of the crate that a file belongs to.
+/// Returns the folder of the crate that a file belongs to.
 pub fn folder_of(name: &str) -> &str {
     let depth = if name.starts_with("crates/") { 2 } else { 1 };
     let end = name.match_indices('/').nth(depth - 1);
@@ -69,18 +69,18 @@ pub fn read(root: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// A file's text.
+/// Reads a file's text.
 pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A path as findings name it.
+/// Returns a path as findings name it.
 pub fn name_below(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
     below.to_string_lossy().replace('\\', "/")
 }
 
-/// All files below a folder with a certain ending, sorted.
+/// Finds all files below a folder with a certain ending, sorted.
 pub fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -185,7 +185,7 @@ fn move_declared_tests(sources: &mut [Source]) {
     }
 }
 
-/// The folder in which the modules stand that a file declares.
+/// Returns the folder of the modules that a file declares.
 pub fn children(name: &str) -> &str {
     let path = name.trim_end_matches(".rs");
     ["/lib", "/main", "/mod"]
@@ -212,12 +212,12 @@ pub fn walk(tokens: TokenStream, see: &mut dyn FnMut(&TokenTree, &[TokenTree])) 
     }
 }
 
-/// Says for a token that it is a certain punctuation character.
+/// Says that a token is a certain punctuation character.
 pub fn is_char(tree: &TokenTree, wanted: char) -> bool {
     matches!(tree, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
 
-/// The text of a string literal.
+/// Returns the text of a string literal.
 pub fn string(tree: &TokenTree) -> Option<String> {
     let TokenTree::Literal(literal) = tree else {
         return None;
@@ -229,7 +229,7 @@ pub fn string(tree: &TokenTree) -> Option<String> {
     }
 }
 
-/// The line of a token, from 1.
+/// Returns the line of a token, from 1.
 pub fn line(tree: &TokenTree) -> usize {
     tree.span().start().line
 }

@@ -58,7 +58,7 @@ const BANNED_IN_NAMES: &[&str] = &["whoever", "tells", "so_many", "bears"];
 /// First words of a doc comment that make its first sentence no sentence.
 const OPENINGS: &[&str] = &["what", "how", "whether", "who", "that"];
 
-/// How far behind a word its exception may stand, in words.
+/// The distance in words within which an exception may stand behind a word.
 const EXCEPTION_WITHIN: usize = 8;
 
 /// Crates whose words are not checked yet.

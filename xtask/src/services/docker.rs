@@ -1,17 +1,17 @@
-//! Servers as containers, by the Compose file beside this one.
+//! Runs servers as containers, by the Compose file beside this one.
 
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::place::{Place, Set};
+use super::location::{Location, Set};
 use super::server::{Data, Server};
 use crate::process;
 
 /// The services of the Compose file, each named after its server.
 const SERVICES: [&str; 3] = ["mariadb", "valkey", "kafka"];
 
-/// Whether there is a daemon and Compose.
+/// Says that there is a daemon and Compose.
 pub fn answers() -> bool {
     let works = |arguments: &[&str]| {
         let mut command = Command::new("docker");
@@ -26,7 +26,7 @@ pub fn answers() -> bool {
     works(&["info"]) && works(&["compose", "version"])
 }
 
-/// The Compose command, with the ports of each server in its environment.
+/// Makes a Compose command, with the ports of each server in its environment.
 fn compose(set: &Set) -> Result<Command> {
     let mut command = Command::new("docker");
     command
@@ -38,12 +38,12 @@ fn compose(set: &Set) -> Result<Command> {
         .arg("--file")
         .arg(process::root().join("xtask/src/services/compose.yaml"));
     for server in SERVICES {
-        // A port that somebody holds is most likely the container's own.
-        let place = Place::of(set, server, |_| true)?;
+        // A port that is in use is most likely the container's own.
+        let location = Location::of(set, server, |_| true)?;
         let ports = [
-            ("PORT", place.port),
-            ("BEHIND_PORT", place.behind),
-            ("FRONT_PORT", place.front),
+            ("PORT", location.port),
+            ("BEHIND_PORT", location.behind),
+            ("FRONT_PORT", location.front),
         ];
         for (which, port) in ports {
             let name = format!("{}_{which}", server.to_uppercase());
@@ -74,7 +74,7 @@ pub fn kill(set: &Set, server: &dyn Server) -> Result<()> {
     process::run(compose(set)?.args(["kill", server.name()]))
 }
 
-/// Starts one that was up before, with this in its data folder.
+/// Starts a server that was up before, with such data.
 pub fn start(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
     let name = server.name();
     if data != Data::Kept {
@@ -92,7 +92,7 @@ pub fn start(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
     process::run(compose(set)?.args(["up", "--detach", "--wait", name]))
 }
 
-/// Copies the data of one, whether or not it runs.
+/// Copies the data of a server, whether or not it runs.
 pub fn snapshot(set: &Set, server: &dyn Server) -> Result<()> {
     let folder = set.folder(server.name())?.join("snapshot");
     if folder.exists() {

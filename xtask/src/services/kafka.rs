@@ -1,4 +1,4 @@
-//! Kafka as one node that is broker and controller, from its jars.
+//! Runs Kafka from its jars, as one node that is broker and controller.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::local;
-use super::place::Place;
+use super::location::Location;
 use super::server::Server;
 
 pub struct Kafka;
 
-/// 16 bytes in base64: the node's, for ever.
-const CLUSTER: &str = "Z29vZHBvbi1zZXJ2aWNlcw";
+/// The id of the cluster: 16 bytes in base64, which never change.
+const CLUSTER_ID: &str = "Z29vZHBvbi1zZXJ2aWNlcw";
 
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -28,10 +28,15 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 "#;
 
-/// With the last two a broker that was killed is taken back after some seconds rather than 15. Clients that come by
-/// the listener PROXIED are told to go on by the proxy, too.
-fn configuration(folder: &str, place: &Place) -> String {
-    let (port, controller, behind, front) = (place.port, place.inner, place.behind, place.front);
+/// Writes the configuration. With its last two lines a broker that was killed is taken back after some seconds rather
+/// than 15. Clients of the listener PROXIED get the proxy's address for all further connections.
+fn configuration(folder: &str, location: &Location) -> String {
+    let (port, controller, behind, front) = (
+        location.port,
+        location.inner,
+        location.behind,
+        location.front,
+    );
     format!(
         "process.roles=broker,controller
 node.id=1
@@ -53,7 +58,7 @@ broker.heartbeat.interval.ms=500
     )
 }
 
-/// A command that runs a class of Kafka's.
+/// Makes a command that runs a class of Kafka's.
 fn java(programs: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
     command
@@ -85,7 +90,7 @@ impl Server for Kafka {
         if local::program("java").is_none() {
             local::install_packages(&["openjdk-17-jre-headless"], "Java")?;
         }
-        // Written last, so that what was broken off is done again.
+        // Written last, so that a download that was cut off is repeated.
         let done = programs.join("libs/done");
         if done.is_file() {
             return Ok(());
@@ -110,14 +115,14 @@ impl Server for Kafka {
         fs::write(done, "").map_err(Into::into)
     }
 
-    fn prepare(&self, place: &Place, programs: &Path) -> Result<Command> {
-        let file = place.folder.join("server.properties");
-        let path = place.folder.to_str();
+    fn prepare(&self, location: &Location, programs: &Path) -> Result<Command> {
+        let file = location.folder.join("server.properties");
+        let path = location.folder.to_str();
         let path = path.context("the target folder's path is no UTF-8")?;
-        fs::write(&file, configuration(path, place))?;
-        if !place.data().join("meta.properties").is_file() {
+        fs::write(&file, configuration(path, location))?;
+        if !location.data().join("meta.properties").is_file() {
             let mut format = java(programs, "kafka.tools.StorageTool");
-            local::quietly(format.args(["format", "-t", CLUSTER, "-c"]).arg(&file))?;
+            local::quietly(format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&file))?;
         }
         let mut command = java(programs, "kafka.Kafka");
         command.arg(file);
@@ -128,13 +133,13 @@ impl Server for Kafka {
         "/var/lib/kafka/data"
     }
 
-    /// Ready is who tells of a broker: the port is open before the controller has taken it in.
+    /// Asks for the brokers: the port is open before the controller has taken the broker in.
     fn is_ready(&self, port: u16) -> bool {
         brokers(port).is_ok_and(|count| count > 0)
     }
 }
 
-/// How many brokers a server tells of (Metadata request of version 0, for no certain topic).
+/// Counts the brokers that a server lists (Metadata request of version 0, for all topics).
 fn brokers(port: u16) -> Result<i32> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;

@@ -1,4 +1,4 @@
-//! Servers as plain processes, which go on when xtask ends.
+//! Runs servers as plain processes, which go on when xtask ends.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
@@ -9,57 +9,61 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::place::{self, Place, Set};
+use super::location::{self, Location, Set};
 use super::server::{Data, Server};
 
-/// A start takes no longer, also on a slow machine.
+/// The longest time of a start, also on a slow machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
-/// Whoever has not stopped by then is killed.
+/// The time after which a server that has not stopped is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Starts those that do not run, all at once, and waits for each.
+/// Starts the servers that do not run, all at once, and waits for each.
 pub fn up(set: &Set, servers: &[&dyn Server]) -> Result<()> {
-    let mut places = Vec::new();
+    let mut locations = Vec::new();
     for server in servers {
-        let place = Place::of(set, server.name(), |folder| running(folder).is_some())?;
+        let location = Location::of(set, server.name(), |folder| running(folder).is_some())?;
         let mut started = None;
-        if running(&place.folder).is_none() {
-            let programs = place::programs(server.name())?;
+        if running(&location.folder).is_none() {
+            let programs = location::programs(server.name())?;
             server.install(&programs)?;
-            started = Some(start(*server, &place, &programs)?);
+            started = Some(start(*server, &location, &programs)?);
         }
-        places.push((server, place, started));
+        locations.push((server, location, started));
     }
-    for (server, place, started) in places {
-        wait(*server, &place, started)?;
-        server.set_up(&place)?;
-        eprintln!("{} is ready at {}", server.name(), server.url(place.port));
+    for (server, location, started) in locations {
+        wait(*server, &location, started)?;
+        server.set_up(&location)?;
+        eprintln!(
+            "{} is ready at {}",
+            server.name(),
+            server.url(location.port)
+        );
     }
     Ok(())
 }
 
-/// Starts one that was up before, with this in its data folder.
+/// Starts a server that was up before, with such data.
 pub fn start_with(set: &Set, server: &dyn Server, data: Data) -> Result<()> {
-    let place = known(set, server)?;
-    if running(&place.folder).is_some() {
+    let location = known(set, server)?;
+    if running(&location.folder).is_some() {
         bail!("{} runs", server.name());
     }
-    if data != Data::Kept && place.data().exists() {
-        fs::remove_dir_all(place.data())?;
+    if data != Data::Kept && location.data().exists() {
+        fs::remove_dir_all(location.data())?;
     }
     if data == Data::FromSnapshot {
-        copy(&place.folder.join("snapshot"), &place.data())?;
+        copy(&location.folder.join("snapshot"), &location.data())?;
     }
-    let started = start(server, &place, &place::programs(server.name())?)?;
-    wait(server, &place, Some(started))?;
-    server.set_up(&place)
+    let started = start(server, &location, &location::programs(server.name())?)?;
+    wait(server, &location, Some(started))?;
+    server.set_up(&location)
 }
 
-/// Kills one, and waits until it is gone.
+/// Kills a server, and waits until it is gone.
 pub fn kill(set: &Set, server: &dyn Server) -> Result<()> {
-    let place = known(set, server)?;
-    while let Some(pid) = running(&place.folder) {
+    let location = known(set, server)?;
+    while let Some(pid) = running(&location.folder) {
         // It may have ended between the two.
         let _ = kill_process(pid, Signal::KILL);
         std::thread::sleep(Duration::from_millis(2));
@@ -67,22 +71,22 @@ pub fn kill(set: &Set, server: &dyn Server) -> Result<()> {
     Ok(())
 }
 
-/// Copies the data of one, whether or not it runs.
+/// Copies the data of a server, whether or not it runs.
 pub fn snapshot(set: &Set, server: &dyn Server) -> Result<()> {
-    let place = known(set, server)?;
-    let snapshot = place.folder.join("snapshot");
+    let location = known(set, server)?;
+    let snapshot = location.folder.join("snapshot");
     if snapshot.exists() {
         fs::remove_dir_all(&snapshot)?;
     }
-    copy(&place.data(), &snapshot)
+    copy(&location.data(), &snapshot)
 }
 
-/// Deletes the data of one that does not run.
+/// Deletes the data of a server that does not run.
 pub fn remove_data(set: &Set, server: &dyn Server) -> Result<()> {
-    let Some(place) = Place::known(set, server.name())? else {
+    let Some(location) = Location::known(set, server.name())? else {
         return Ok(());
     };
-    for folder in [place.data(), place.folder.join("snapshot")] {
+    for folder in [location.data(), location.folder.join("snapshot")] {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
@@ -90,9 +94,9 @@ pub fn remove_data(set: &Set, server: &dyn Server) -> Result<()> {
     Ok(())
 }
 
-fn known(set: &Set, server: &dyn Server) -> Result<Place> {
-    let place = Place::known(set, server.name())?;
-    place.with_context(|| format!("{} was never up", server.name()))
+fn known(set: &Set, server: &dyn Server) -> Result<Location> {
+    let location = Location::known(set, server.name())?;
+    location.with_context(|| format!("{} was never up", server.name()))
 }
 
 /// Copies a folder with all that is in it.
@@ -109,14 +113,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn start(server: &dyn Server, place: &Place, programs: &Path) -> Result<Child> {
-    let mut command = server.prepare(place, programs)?;
+fn start(server: &dyn Server, location: &Location, programs: &Path) -> Result<Child> {
+    let mut command = server.prepare(location, programs)?;
     let mut log = OpenOptions::new();
     let log = log
         .create(true)
         .append(true)
-        .open(place.folder.join("log"))?;
-    // Of its own group: an interrupt in the terminal is not meant for it.
+        .open(location.folder.join("log"))?;
+    // In a group of its own, so that an interrupt in the terminal does not reach it.
     let child = command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -124,20 +128,20 @@ fn start(server: &dyn Server, place: &Place, programs: &Path) -> Result<Child> {
         .process_group(0)
         .spawn()
         .with_context(|| format!("{} cannot be started", server.name()))?;
-    fs::write(place.folder.join("pid"), child.id().to_string())?;
+    fs::write(location.folder.join("pid"), child.id().to_string())?;
     Ok(child)
 }
 
-fn wait(server: &dyn Server, place: &Place, mut started: Option<Child>) -> Result<()> {
+fn wait(server: &dyn Server, location: &Location, mut started: Option<Child>) -> Result<()> {
     let began = Instant::now();
-    while !server.is_ready(place.port) {
+    while !server.is_ready(location.port) {
         // A process that was started just now may have no command line yet.
         let ended = match &mut started {
             Some(child) => child.try_wait()?.is_some(),
-            None => running(&place.folder).is_none(),
+            None => running(&location.folder).is_none(),
         };
         if ended || began.elapsed() > START_LIMIT {
-            let log = place.folder.join("log");
+            let log = location.folder.join("log");
             let text = fs::read(&log).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             let lines: Vec<_> = text.lines().collect();
@@ -174,8 +178,8 @@ pub fn stop(set: &Set, server: &dyn Server) -> Result<()> {
     Ok(())
 }
 
-/// The process of the server in a folder. One that has got its number since then does not have the folder in its
-/// command line.
+/// Finds the process of the server in a folder. Another process that got its number since does not have the folder in
+/// its command line.
 fn running(folder: &Path) -> Option<Pid> {
     let pid = fs::read_to_string(folder.join("pid")).ok()?;
     let pid = Pid::from_raw(pid.trim().parse().ok()?)?;
@@ -184,7 +188,7 @@ fn running(folder: &Path) -> Option<Pid> {
     (is_ours && test_kill_process(pid).is_ok()).then_some(pid)
 }
 
-/// Where a program is, if it is installed.
+/// Finds a program, if it is installed.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let system = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -194,7 +198,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Installs Debian packages, quietly; `wanted` is what they are for.
+/// Installs Debian packages, quietly. `wanted` is the name of the program that they bring.
 pub fn install_packages(packages: &[&str], wanted: &str) -> Result<()> {
     eprintln!("installing {} ...", packages.join(" "));
     let apt = |arguments: &[&str]| {
@@ -216,7 +220,7 @@ pub fn install_packages(packages: &[&str], wanted: &str) -> Result<()> {
         })
 }
 
-/// Runs a command to its end and tells what it said only if it fails.
+/// Runs a command to its end and shows its output only if it fails.
 pub fn quietly(command: &mut Command) -> Result<()> {
     crate::process::output_of(command.stdin(Stdio::null())).map(drop)
 }

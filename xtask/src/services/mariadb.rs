@@ -1,4 +1,4 @@
-//! MariaDB, in the place of MySQL.
+//! Runs MariaDB, in the place of MySQL.
 
 use std::fs;
 use std::io::Read;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::local;
-use super::place::Place;
+use super::location::Location;
 use super::server::Server;
 
 pub struct MariaDb;
@@ -18,7 +18,8 @@ pub struct MariaDb;
 /// The user, its password and the database.
 const NAME: &str = "goodpon";
 
-/// As MySQL's containers are set up: strings compare byte for byte, every commit is on the disk.
+/// Writes the configuration, which equals that of MySQL's containers: strings compare byte for byte, every commit is
+/// synced.
 fn configuration(folder: &str, port: u16, user: &str) -> String {
     format!(
         "[mysqld]
@@ -40,7 +41,7 @@ max_connections=500
     )
 }
 
-/// It refuses to run as root unless it is told to.
+/// Returns the option by which it runs as root, where it must: it refuses without.
 fn as_root(prefix: &str) -> String {
     match rustix::process::geteuid().is_root() {
         true => format!("{prefix}user=root"),
@@ -71,15 +72,15 @@ impl Server for MariaDb {
         }
     }
 
-    fn prepare(&self, place: &Place, _programs: &Path) -> Result<Command> {
-        let file = place.folder.join("my.cnf");
-        let path = place.folder.to_str();
+    fn prepare(&self, location: &Location, _programs: &Path) -> Result<Command> {
+        let file = location.folder.join("my.cnf");
+        let path = location.folder.to_str();
         let path = path.context("the target folder's path is no UTF-8")?;
-        fs::write(&file, configuration(path, place.port, &as_root("")))?;
-        // A server that starts throws away the temporary tables that it finds: each has a folder of its own for them.
-        let temporary = place.folder.join("tmp");
+        fs::write(&file, configuration(path, location.port, &as_root("")))?;
+        // A server deletes the temporary tables that it finds at its start, so each has a folder of its own for them.
+        let temporary = location.folder.join("tmp");
         fs::create_dir_all(&temporary)?;
-        if !place.data().join("mysql").is_dir() {
+        if !location.data().join("mysql").is_dir() {
             let program = local::program("mariadb-install-db").context("no mariadb-install-db")?;
             let mut install = Command::new(program);
             install
@@ -105,7 +106,7 @@ impl Server for MariaDb {
         "/var/lib/mysql"
     }
 
-    /// A server that takes connections greets first.
+    /// Waits for the greeting, which a server sends first on each connection that it takes.
     fn is_ready(&self, port: u16) -> bool {
         let greeting = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
             stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -114,14 +115,14 @@ impl Server for MariaDb {
         greeting.is_ok()
     }
 
-    fn set_up(&self, place: &Place) -> Result<()> {
+    fn set_up(&self, location: &Location) -> Result<()> {
         let sql = format!(
             "CREATE DATABASE IF NOT EXISTS {NAME};
              CREATE USER IF NOT EXISTS '{NAME}'@'%' IDENTIFIED BY '{NAME}';
              GRANT ALL ON *.* TO '{NAME}'@'%'"
         );
         let program = local::program("mariadb").context("no mariadb")?;
-        let socket = format!("--socket={}", place.folder.join("socket").display());
+        let socket = format!("--socket={}", location.folder.join("socket").display());
         local::quietly(Command::new(program).args(["--no-defaults", "-uroot", &socket, "-e", &sql]))
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Where a Docker daemon answers, they are containers; else plain processes, whose programs are installed where they
 //! are missing. They run on ports of their own until `down`, and keep their data in the folder `services` of the
-//! target folder: who wants to begin anew stops them and deletes it. A URL that the environment gives is used as it is.
-//! With `--set NAME` they are others, of a folder `services-NAME`, which tests may kill and rob of their data.
+//! target folder; to begin anew, stop them and delete it. A URL that the environment gives is used as it is. With
+//! `--set NAME` they are others, of a folder `services-NAME`, which tests may kill and whose data they may delete.
 
 mod docker;
 mod kafka;
 mod local;
+mod location;
 mod mariadb;
-mod place;
 mod server;
 mod valkey;
 
@@ -17,10 +17,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use place::{Place, Set};
+use location::{Location, Set};
 use server::{Data, Server};
 
-/// What to do with the servers.
+/// An order for the servers.
 #[derive(Args)]
 pub struct Options {
     /// Servers of that name, apart from the usual ones: for tests that break them.
@@ -32,7 +32,7 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Starts what does not run yet, and waits until all are ready.
+    /// Starts the servers that do not run yet, and waits until all are ready.
     Up {
         /// Prints the settings of goodpon for them, as `export` lines.
         #[arg(long)]
@@ -44,12 +44,12 @@ enum Action {
         #[arg(long)]
         lose_data: bool,
     },
-    /// Tells which of them run; fails unless all do.
+    /// Prints which of them run; fails unless all do.
     Status {
         /// Prints the settings of goodpon for them instead, as `export` lines.
         #[arg(long, conflicts_with = "json")]
         env: bool,
-        /// Prints where they are instead, and where a proxy before Kafka belongs, as a JSON object.
+        /// Prints their addresses instead, and that of a proxy before Kafka, as a JSON object.
         #[arg(long)]
         json: bool,
     },
@@ -62,10 +62,10 @@ enum Action {
     Start {
         /// mariadb, valkey or kafka.
         server: String,
-        /// Without what it had.
+        /// Starts it without data.
         #[arg(long)]
         lose_data: bool,
-        /// With what it had when `snapshot` was called last.
+        /// Starts it with the data of the last `snapshot`.
         #[arg(long, conflicts_with = "lose_data")]
         from_snapshot: bool,
     },
@@ -76,7 +76,7 @@ enum Action {
     },
 }
 
-/// Further settings that goodpon needs to serve on these servers: there is one broker.
+/// Further settings that goodpon needs on these servers, for they have one broker only.
 pub const FOR_ONE_BROKER: [(&str, &str); 2] = [
     ("GOODPON_KAFKA_REPLICATION", "1"),
     ("GOODPON_KAFKA_ACCEPT_RISKS", "true"),
@@ -84,14 +84,14 @@ pub const FOR_ONE_BROKER: [(&str, &str); 2] = [
 
 const SERVERS: [&dyn Server; 3] = [&mariadb::MariaDb, &valkey::Valkey, &kafka::Kafka];
 
-/// The servers that the environment does not give.
+/// Returns the servers that the environment does not give.
 fn ours(set: &Set) -> Vec<&'static dyn Server> {
     let all = SERVERS.into_iter();
     all.filter(|server| set.given(server.variable()).is_none())
         .collect()
 }
 
-/// Does what the options say.
+/// Carries out the order.
 pub fn run(options: &Options) -> Result<()> {
     let set = Set::named(options.set.as_deref())?;
     match &options.action {
@@ -104,7 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         Action::Down { lose_data } => down(&set, *lose_data),
         Action::Status { env: true, .. } => print_settings(&set),
-        Action::Status { json: true, .. } => print_places(&set),
+        Action::Status { json: true, .. } => print_locations(&set),
         Action::Status { .. } => status(&set),
         Action::Kill { server } => {
             let server = breakable(&set, server)?;
@@ -139,7 +139,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// A server that may be broken, by its name.
+/// Finds a server that may be broken, by its name.
 fn breakable(set: &Set, name: &str) -> Result<&'static dyn Server> {
     if set.is_shared() {
         bail!("only servers of a named set may be broken: give --set NAME");
@@ -148,7 +148,7 @@ fn breakable(set: &Set, name: &str) -> Result<&'static dyn Server> {
     found.with_context(|| format!("{name} is none of mariadb, valkey and kafka"))
 }
 
-/// Starts what does not run yet, waits until all are ready, and gives the settings of goodpon for them.
+/// Starts the servers that do not run yet, waits until all are ready, and returns the settings of goodpon for them.
 pub fn up_with_settings() -> Result<Vec<(&'static str, String)>> {
     let set = Set::default();
     up(&set)?;
@@ -160,7 +160,7 @@ pub fn up_with_settings() -> Result<Vec<(&'static str, String)>> {
     settings.collect()
 }
 
-/// Starts what does not run yet, and waits until all are ready.
+/// Starts the servers that do not run yet, and waits until all are ready.
 fn up(set: &Set) -> Result<()> {
     let servers = ours(set);
     match docker::answers() {
@@ -185,13 +185,13 @@ fn down(set: &Set, lose_data: bool) -> Result<()> {
     Ok(())
 }
 
-/// The value of a server's setting, if it is given or has a place already.
+/// Returns the value of a server's setting, if the environment gives it or the server has ports already.
 fn setting(set: &Set, server: &dyn Server) -> Result<Option<String>> {
     if let Some(given) = set.given(server.variable()) {
         return Ok(Some(given));
     }
-    let place = Place::known(set, server.name())?;
-    Ok(place.map(|place| server.url(place.port)))
+    let location = Location::known(set, server.name())?;
+    Ok(location.map(|location| server.url(location.port)))
 }
 
 fn print_settings(set: &Set) -> Result<()> {
@@ -206,7 +206,7 @@ fn print_settings(set: &Set) -> Result<()> {
         print_export(server.variable(), &value);
     }
     for (variable, value) in FOR_ONE_BROKER {
-        // What the environment gives already stays as it is.
+        // A setting that the environment gives already stays as it is.
         if std::env::var_os(variable).is_none() {
             print_export(variable, value);
         }
@@ -218,19 +218,19 @@ fn print_export(variable: &str, value: &str) {
     println!("export {variable}='{}'", value.replace('\'', r"'\''"));
 }
 
-fn print_places(set: &Set) -> Result<()> {
-    let mut places = serde_json::Map::new();
+fn print_locations(set: &Set) -> Result<()> {
+    let mut locations = serde_json::Map::new();
     for server in SERVERS {
-        let place = Place::known(set, server.name())?.context("a server without a place")?;
+        let location = Location::known(set, server.name())?.context("a server without ports")?;
         let value = json!({
-            "url": server.url(place.port),
-            "port": place.port,
-            "behind": place.behind,
-            "front": place.front,
+            "url": server.url(location.port),
+            "port": location.port,
+            "behind": location.behind,
+            "front": location.front,
         });
-        places.insert(server.name().into(), value);
+        locations.insert(server.name().into(), value);
     }
-    println!("{}", serde_json::Value::Object(places));
+    println!("{}", serde_json::Value::Object(locations));
     Ok(())
 }
 
@@ -240,9 +240,9 @@ fn status(set: &Set) -> Result<()> {
         let state = if let Some(given) = set.given(server.variable()) {
             format!("given as {given}")
         } else {
-            match Place::known(set, server.name())? {
-                Some(place) if server.is_ready(place.port) => {
-                    format!("ready at {}", server.url(place.port))
+            match Location::known(set, server.name())? {
+                Some(location) if server.is_ready(location.port) => {
+                    format!("ready at {}", server.url(location.port))
                 }
                 _ => {
                     away.push(server.name());

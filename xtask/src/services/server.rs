@@ -1,13 +1,13 @@
-//! A kind of server: how it is installed, configured, started and asked.
+//! Kinds of servers: their installation, configuration, start and the question whether they are ready.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::place::Place;
+use super::location::Location;
 
-/// What a server has in its data folder when it starts.
+/// The data with which a server starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
     Kept,
@@ -17,30 +17,30 @@ pub enum Data {
 
 /// A kind of server.
 pub trait Server {
-    /// Also its folder's name, and its service's in the Compose file.
+    /// Returns its name, which is also that of its folder and of its service in the Compose file.
     fn name(&self) -> &'static str;
 
-    /// The setting of goodpon that tells where it is.
+    /// Returns the name of goodpon's setting for its address.
     fn variable(&self) -> &'static str;
 
-    /// That setting's value.
+    /// Returns that setting's value.
     fn url(&self, port: u16) -> String;
 
-    /// Sees to it that its programs are there, in `programs` if they have no place of their own.
+    /// Installs its programs where they are missing, in `programs` if the system has no place for them.
     fn install(&self, programs: &Path) -> Result<()>;
 
-    /// Writes its configuration, prepares its data where there is none, and tells how it is started. Its command line
-    /// has the folder's path in it.
-    fn prepare(&self, place: &Place, programs: &Path) -> Result<Command>;
+    /// Writes its configuration, prepares its data where there is none, and returns the command that starts it. The
+    /// command line has the folder's path in it.
+    fn prepare(&self, location: &Location, programs: &Path) -> Result<Command>;
 
-    /// Where its container has its data.
+    /// Returns the folder of its data within its container.
     fn data_in_container(&self) -> &'static str;
 
-    /// Whether it answers.
+    /// Says that it answers.
     fn is_ready(&self, port: u16) -> bool;
 
-    /// What is to be done once it answers; may be done again.
-    fn set_up(&self, _place: &Place) -> Result<()> {
+    /// Completes its set-up once it answers; may be called again.
+    fn set_up(&self, _location: &Location) -> Result<()> {
         Ok(())
     }
 }

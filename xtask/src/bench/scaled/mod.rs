@@ -25,7 +25,7 @@ pub use report::Report;
 use room::Servers;
 use set::Set;
 
-/// How long the floors without HTTP are measured.
+/// The time for which the floors without HTTP are measured.
 const BARE_FLOOR_SECONDS: u64 = 3;
 
 /// Users with five coupons each.
@@ -34,10 +34,10 @@ const USERS: u64 = 4_000;
 /// Coupons of the sale that an issuer writes all of, if nothing else wants as many.
 const SALE: u64 = 60_000;
 
-/// A look at the floor counts for the next row too, if that comes so soon.
+/// The time for which a measurement of the floor counts for the next row, too.
 const LOOK_HOLDS: Duration = Duration::from_secs(3);
 
-/// How many coupons there are for a row of redemptions: of its warm-up, and of itself.
+/// Counts the coupons for a row of redemptions: of its warm-up, and of itself.
 fn redeemable(connections: u32) -> (u64, u64) {
     match connections {
         1 => (1_500, 5_000),
@@ -45,7 +45,7 @@ fn redeemable(connections: u32) -> (u64, u64) {
     }
 }
 
-/// Measures all that is wanted.
+/// Measures all works that the options name.
 pub fn run(options: &Options) -> Result<Report> {
     let target = process::target_folder()?;
     let program = test_run::release_program()?;
@@ -79,7 +79,7 @@ pub fn run(options: &Options) -> Result<Report> {
     bench.issues()?;
     bench.beside()?;
     bench.shelf()?;
-    // It clears away what it has on the servers.
+    // At its end it deletes its keys and its topic on the servers.
     bench.floor.stop()?;
     bench.report.finish();
     Ok(bench.report)
@@ -90,20 +90,20 @@ struct Bench<'a> {
     wrk: Wrk,
     servers: &'a Servers,
     floor_program: PathBuf,
-    /// The one behind HTTP.
+    /// The floor behind HTTP.
     floor: Server,
     scratch: PathBuf,
     report: Report,
-    /// How many sets were made so far.
+    /// The number of sets made so far.
     sets: u32,
-    /// How often the floor was looked at: each time it opens another gate.
+    /// The number of measurements of the floor, each of which opens another gate.
     looks: i64,
-    /// The latest: at how many connections, when it ended, requests a second.
+    /// The last one: its connections, when it ended, and its requests a second.
     last_look: Option<(u32, Instant, f64)>,
 }
 
 impl<'a> Bench<'a> {
-    /// The rows of the floors: with HTTP always, for all is held against it.
+    /// Measures the rows of the floors: with HTTP always, for all rows are compared with it.
     fn floors(&mut self) -> Result<()> {
         for connections in CONNECTIONS {
             self.floor_at(connections, FLOOR_SECONDS)?;
@@ -123,7 +123,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// The floor without HTTP, with as many tasks as there are connections otherwise.
+    /// Measures the floor without HTTP, with as many tasks as there are connections otherwise.
     fn bare_floor(&self, mode: &str, tasks: u32) -> Result<Figures> {
         let mut command = Command::new(&self.floor_program);
         let seconds = self.options.seconds.min(BARE_FLOOR_SECONDS);
@@ -133,7 +133,7 @@ impl<'a> Bench<'a> {
         Figures::read_from(&process::output_of(&mut command)?)
     }
 
-    /// The same request as for an issue, to the floor.
+    /// Sends the requests of issues to the floor.
     fn floor_at(&mut self, connections: u32, seconds: u64) -> Result<Figures> {
         let target = Target {
             address: self.floor.address("partner_addr")?,
@@ -152,7 +152,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// The floor's requests a second now, or as seen a moment ago.
+    /// Measures the floor's requests a second, or returns those of a moment ago.
     fn look(&mut self, connections: u32) -> Result<f64> {
         match self.last_look {
             Some((at, ended, found)) if at == connections && ended.elapsed() < LOOK_HOLDS => {
@@ -168,7 +168,7 @@ impl<'a> Bench<'a> {
         Ok(found)
     }
 
-    /// Issues to new users while no issuer writes, each row on a template of its own.
+    /// Measures issues to new users while no issuer writes, each row on a template of its own.
     fn issues(&mut self) -> Result<()> {
         let works = [Work::Issue, Work::IssueIdempotent, Work::Issue2Partners];
         if !works.iter().any(|work| self.options.wants(*work)) {
@@ -189,7 +189,7 @@ impl<'a> Bench<'a> {
         self.close(set)
     }
 
-    /// A sale that an issuer keeps pace with, and issues while one writes what it can.
+    /// Measures a sale with which an issuer keeps pace, and issues while an issuer writes at full speed.
     fn beside(&mut self) -> Result<()> {
         let (paced, written) = (
             self.options.wants(Work::Issuer),
@@ -211,7 +211,7 @@ impl<'a> Bench<'a> {
         self.close(set)
     }
 
-    /// One row of issues.
+    /// Measures one row of issues.
     fn issue(
         &mut self,
         work: Work,
@@ -225,7 +225,7 @@ impl<'a> Bench<'a> {
         if !is_written {
             return self.measure(work, set, &run);
         }
-        // The floor is looked at while no issuer writes.
+        // Before the issuer starts: the floor is measured while none writes.
         let before = self.look(connections)?;
         set.start_issuer()?;
         let (rows, began) = (set.room.written(0)?.rows, Instant::now());
@@ -239,7 +239,7 @@ impl<'a> Bench<'a> {
         self.note_measured(work, &run, &measured, before)
     }
 
-    /// All that needs coupons: users with five each, a template that is sold out, coupons to redeem.
+    /// Measures the works that need coupons: users with five each, a template that is sold out, coupons to redeem.
     fn shelf(&mut self) -> Result<()> {
         let reads = [
             Work::SoldOut,
@@ -278,7 +278,7 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        // Redemptions come last: what is redeemed is listed no more.
+        // Redemptions come last: a redeemed coupon is listed no more.
         let [without, with, ..] = shelf.templates;
         for (work, template) in [(Work::Redeem, without), (Work::RedeemLimited, with)] {
             if self.options.wants(work) {
@@ -288,7 +288,7 @@ impl<'a> Bench<'a> {
         self.close(set)
     }
 
-    /// Sells what is on the shelf while no issuer writes, and then has it written.
+    /// Issues the coupons of the shelf while no issuer writes, and then has an issuer write them.
     fn fill(&mut self, set: &mut Set<'a>) -> Result<Shelf> {
         let shop = &set.stage.shop;
         let shelf = Shelf {
@@ -321,7 +321,7 @@ impl<'a> Bench<'a> {
         Ok(shelf)
     }
 
-    /// The rows of redemptions of one template.
+    /// Measures the rows of redemptions of one template.
     fn redeem(&mut self, work: Work, set: &mut Set<'a>, template: i64) -> Result<()> {
         let folder = set.room.folder().join(work.name());
         let mut coupons = Coupons::new(set.room.coupons(template)?, &folder)?;
@@ -344,21 +344,21 @@ impl<'a> Bench<'a> {
         Set::start(self.servers, self.sets, &self.scratch)
     }
 
-    /// Notes what a set needed, stops it and takes all of it away.
+    /// Records the memory of a set, stops it and deletes all of it.
     fn close(&mut self, mut set: Set<'a>) -> Result<()> {
         let memory = set.stage.memory_mb()?.round();
         self.report.memory_mb = Some(self.report.memory_mb.unwrap_or(0.0).max(memory));
         set.stop()
     }
 
-    /// One row, between two looks at the floor: the machine's speed changes within a run.
+    /// Measures one row, between two measurements of the floor: the machine's speed changes within a run.
     fn measure(&mut self, work: Work, set: &mut Set<'a>, run: &Run) -> Result<()> {
         let before = self.look(run.connections)?;
         let measured = set.stage.measure(&self.wrk, run)?;
         self.note_measured(work, run, &measured, before)
     }
 
-    /// One row of details of a template that is issued beside.
+    /// Measures one row of details of a template that is issued meanwhile.
     fn measure_in_sale(&mut self, set: &mut Set<'a>, run: &Run, template: i64) -> Result<()> {
         let before = self.look(run.connections)?;
         let first = stage::new_users_of_sale(run.connections);
@@ -392,15 +392,15 @@ impl<'a> Bench<'a> {
         floor: f64,
     ) {
         let row = Row::new(work, connections, figures, unexpected, floor);
-        row.tell();
+        row.print_progress();
         self.report.rows.push(row);
     }
 }
 
 /// Templates with coupons.
 struct Shelf {
-    /// Without a limit, with one of redemptions, and three with one of issues.
+    /// One without a limit, one with a limit of redemptions, and three with a limit of issues.
     templates: [i64; 5],
-    /// And one that is sold out.
+    /// A template that is sold out.
     sold_out: i64,
 }

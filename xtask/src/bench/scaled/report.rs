@@ -1,4 +1,4 @@
-//! What a run on the scaled-out set found, and what is aimed at.
+//! The findings of a run on the scaled-out set, and the aims.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::bench::report::{Row, rounded, spoilt, table_of};
 use crate::bench::work::Work;
 
-/// All that was found. What was not measured is null, or not there.
+/// The findings. A figure that was not measured is null, or absent.
 #[derive(Serialize, Default)]
 pub struct Report {
     pub rows: Vec<Row>,
@@ -15,26 +15,26 @@ pub struct Report {
     pub memory_mb: Option<f64>,
     /// A sale that was accepted while no issuer ran.
     pub sale: Option<Sale>,
-    /// What an issuer wrote beside the rows of `issue_written`.
+    /// The coupons that an issuer wrote beside the rows of `issue_written`.
     pub beside: Vec<Beside>,
-    /// A sale with an issuer beside that can keep pace.
+    /// A sale with which an issuer can keep pace.
     pub paced: Option<Paced>,
     pub aims: Vec<Aim>,
 }
 
-/// Written by one issuer, started when all was accepted.
+/// Coupons written by one issuer, which started when all were accepted.
 #[derive(Serialize)]
 pub struct Sale {
     pub coupons: u64,
-    /// From the first that was seen to be written to the last.
+    /// The time from the first coupon that was seen to be written to the last.
     #[serde(serialize_with = "rounded")]
     pub per_s: f64,
-    /// From the issuer's start to the last.
+    /// The time from the issuer's start to the last coupon.
     #[serde(serialize_with = "rounded")]
     pub all_s: f64,
 }
 
-/// Written while others were issued.
+/// Coupons written while others were issued.
 #[derive(Serialize)]
 pub struct Beside {
     pub connections: u32,
@@ -45,20 +45,20 @@ pub struct Beside {
 /// A sale at a pace that one issuer can keep.
 #[derive(Serialize)]
 pub struct Paced {
-    /// The pace.
+    /// The pace, in issues a second.
     #[serde(serialize_with = "rounded")]
     pub issues_per_s: f64,
-    /// From the last answered success until the partner API lists its coupon.
+    /// The time from the last answered success until the partner API lists its coupon.
     #[serde(serialize_with = "rounded")]
     pub listed_ms: f64,
-    /// And until all coupons are written.
+    /// The time from there until all coupons are written.
     #[serde(serialize_with = "rounded")]
     pub written_ms: f64,
     /// Answers that were not expected.
     pub unexpected: u64,
 }
 
-/// Something aimed at, and what came of it.
+/// An aim, and whether it was reached.
 #[derive(Serialize)]
 pub struct Aim {
     pub aim: &'static str,
@@ -67,7 +67,7 @@ pub struct Aim {
 }
 
 impl Report {
-    /// Puts the rows in order, works one after the other, and holds what was found against the aims.
+    /// Puts the rows in order, works one after the other, and compares the findings with the aims.
     pub fn finish(&mut self) {
         let mut order: Vec<Work> = vec![Work::Floor, Work::FloorPublish, Work::FloorScript];
         for row in &self.rows {
@@ -80,7 +80,7 @@ impl Report {
         self.aims = self.judged();
     }
 
-    /// How many rows had unexpected answers.
+    /// Counts the rows that had unexpected answers.
     pub fn unexpected(&self) -> usize {
         let paced = self
             .paced
@@ -142,11 +142,11 @@ impl Report {
         aims
     }
 
-    /// All of it, as Markdown that reads well on a terminal too.
+    /// Writes all of it, as Markdown that reads well on a terminal too.
     pub fn table(&self) -> String {
         let mut text = table_of(&self.rows);
         text.push('\n');
-        self.tell_issuer(&mut text);
+        self.add_issuer(&mut text);
         // Writing to a String cannot fail.
         if let (Some(one), Some(two)) = (
             self.row(Work::Issue, 256),
@@ -175,7 +175,7 @@ impl Report {
         text
     }
 
-    fn tell_issuer(&self, text: &mut String) {
+    fn add_issuer(&self, text: &mut String) {
         if let Some(sale) = &self.sale {
             let _ = writeln!(
                 text,

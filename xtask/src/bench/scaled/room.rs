@@ -11,16 +11,16 @@ use serde::Deserialize;
 use crate::bench::server::Server;
 use crate::{process, services};
 
-/// So many issuers could write at a time.
+/// Partitions of the topic, which is also the number of issuers that could write at a time.
 const PARTITIONS: &str = "4";
 
-/// A dashboard apart must be given one.
+/// The secret of tokens, which a dashboard in a process of its own must be given.
 const JWT_SECRET: &str = "measured, and for nothing else: 32 bytes";
 
 /// The servers, and the programs that work on them.
 pub struct Servers {
     pub program: OsString,
-    /// `bench_room` of goodpon.
+    /// The program `bench_room` of goodpon.
     pub helper: PathBuf,
     /// The settings of goodpon that name the servers.
     pub settings: Vec<(&'static str, String)>,
@@ -34,28 +34,28 @@ impl Servers {
     }
 }
 
-/// The rooms of a set. They are cleared away when dropped, which its processes should be before.
+/// The database and the topic of a set. They are deleted when dropped, before which the set's processes should end.
 pub struct Room<'a> {
     servers: &'a Servers,
     name: String,
-    /// For logs and the like.
+    /// Holds logs and other files.
     folder: PathBuf,
     processes: u32,
 }
 
-/// What was written while it was waited for.
+/// The coupons that were written while the helper waited.
 #[derive(Clone, Copy, Deserialize)]
 pub struct Written {
-    /// How many coupons there are.
+    /// Coupons that there are.
     pub rows: u64,
-    /// How many of them came from the first that was seen to come on.
+    /// Coupons that came from the first that was seen to come on.
     pub came: u64,
-    /// In which time they did.
+    /// The time in which they came, in microseconds.
     pub came_us: u64,
 }
 
 impl<'a> Room<'a> {
-    /// New rooms, migrated. Of those of the same number that an earlier run left nothing stays.
+    /// Makes a database and a topic, migrated. Deletes those of the same number that an earlier run left.
     pub fn make(servers: &'a Servers, number: u32, scratch: &Path) -> Result<Self> {
         let name = format!("goodpon_bench_{number}");
         servers.help(&["make", &name])?;
@@ -71,7 +71,7 @@ impl<'a> Room<'a> {
         Ok(room)
     }
 
-    /// A command of goodpon with the settings for these rooms.
+    /// Makes a command of goodpon with the settings for this database and topic.
     pub fn goodpon(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.servers.program);
         command.arg(subcommand);
@@ -112,25 +112,27 @@ impl<'a> Room<'a> {
         Server::start(&mut command, &self.folder.join(log))
     }
 
-    /// Waits until so many coupons are written. The helper looks, every 20 ms.
+    /// Waits until `count` coupons are written, at which the helper looks every 20 ms.
     pub fn written(&self, count: u64) -> Result<Written> {
-        let told = self
+        let output = self
             .servers
             .help(&["rows", &self.name, &count.to_string()])?;
-        let line = told.lines().find_map(|line| line.strip_prefix("WRITTEN "));
-        serde_json::from_str(line.context("nothing is told of what was written")?)
+        let line = output
+            .lines()
+            .find_map(|line| line.strip_prefix("WRITTEN "));
+        serde_json::from_str(line.context("no line of what was written")?)
             .context("what was written")
     }
 
-    /// The coupons of a template, as lines `user coupon`.
+    /// Reads the coupons of a template, as lines `user coupon`.
     pub fn coupons(&self, template: i64) -> Result<Vec<String>> {
-        let told = self
+        let output = self
             .servers
             .help(&["coupons", &self.name, &template.to_string()])?;
-        Ok(told.lines().map(str::to_owned).collect())
+        Ok(output.lines().map(str::to_owned).collect())
     }
 
-    /// For files of the run.
+    /// Returns the folder for files of the run.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -141,7 +143,7 @@ impl Drop for Room<'_> {
         if let Err(error) = self.servers.help(&["clear", &self.name]) {
             eprintln!("{} is left on the servers: {error:#}", self.name);
         }
-        // The scratch folder goes anyhow.
+        // The whole scratch folder is deleted at the end in any case.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

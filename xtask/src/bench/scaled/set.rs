@@ -12,14 +12,14 @@ use crate::bench::shop::{Addresses, Limit, Shop};
 use crate::bench::stage::{self, Stage};
 use crate::bench::wrk::{self, Load, Script, Wrk};
 
-/// Whoever comes last to the paced sale, and first.
+/// The users who come last and first to the paced sale.
 const LAST_USER: &str = "user-last";
 const FIRST_USER: &str = "user-first";
 
-/// A coupon that is not listed by then never will be.
-const LONGEST_UNTIL_LISTED: Duration = Duration::from_secs(60);
+/// The time after which a coupon that is not listed counts as lost.
+const LISTED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The set. Its fields are dropped in their order: processes before what they work on.
+/// The set. Its fields are dropped in their order: processes before their database and topic.
 pub struct Set<'a> {
     /// Dashboard and partners, and the shop.
     pub stage: Stage,
@@ -28,7 +28,7 @@ pub struct Set<'a> {
 }
 
 impl<'a> Set<'a> {
-    /// A set in new rooms, with one partner and no issuer.
+    /// Starts a set on a new database and topic, with one partner and no issuer.
     pub fn start(servers: &'a Servers, number: u32, scratch: &std::path::Path) -> Result<Self> {
         let mut room = Room::make(servers, number, scratch)?;
         let dashboard = room.start("dashboard")?;
@@ -75,7 +75,7 @@ impl<'a> Set<'a> {
         servers.into_iter().try_for_each(Server::stop)
     }
 
-    /// Has an issuer write what was accepted so far, and stops it again.
+    /// Has an issuer write the coupons accepted so far, and stops it again.
     pub fn write_all(&mut self, accepted: u64) -> Result<Sale> {
         eprintln!("writing {accepted} coupons");
         let began = Instant::now();
@@ -90,7 +90,7 @@ impl<'a> Set<'a> {
         })
     }
 
-    /// A sale at a pace that an issuer beside can keep, and how long after it the coupons are there.
+    /// Holds a sale at a pace that an issuer can keep meanwhile, and measures how long after it the coupons are there.
     pub fn sell_at_a_pace(&mut self, generator: &Wrk, seconds: u64) -> Result<Paced> {
         let template = self.stage.shop.publish(Limit::Plenty)?;
         self.start_issuer()?;
@@ -108,7 +108,7 @@ impl<'a> Set<'a> {
         self.issue(template, LAST_USER)?;
         let answered = Instant::now();
         while self.coupons_of(LAST_USER)? == 0 {
-            if answered.elapsed() > LONGEST_UNTIL_LISTED {
+            if answered.elapsed() > LISTED_WITHIN {
                 bail!("the coupon of {LAST_USER} was answered and never listed");
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -118,7 +118,7 @@ impl<'a> Set<'a> {
         self.room.written(accepted)?;
         let written_ms = answered.elapsed().as_secs_f64() * 1000.0;
         self.stop_issuer()?;
-        // wrk drops what is on its way when its time is up, and the first and the last are not its own.
+        // wrk drops requests under way when its time is up; the first and the last issue are not its own.
         let wanted = figures.requests + 2;
         let most = wanted + 2 * u64::from(stage::PACED_CONNECTIONS);
         let miscounted = !(wanted..=most).contains(&accepted);
@@ -142,7 +142,7 @@ impl<'a> Set<'a> {
         }
     }
 
-    /// How many coupons the partner API lists for a user.
+    /// Counts the coupons that the partner API lists for a user.
     fn coupons_of(&self, user: &str) -> Result<usize> {
         let path = format!("/v1/user-coupons?userId={user}");
         let (_, answer) = self.stage.shop.partner("GET", &path, None)?;

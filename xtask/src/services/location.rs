@@ -1,4 +1,4 @@
-//! Where servers are: sets of them, and each one's folder and ports.
+//! Sets of servers, and each server's folder and ports.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,18 +10,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::target_folder;
 
-/// Below those that systems give to outgoing connections: such a one would keep a server from coming back.
+/// Ports below those that systems give to outgoing connections, which could keep a server from coming back.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// A set of servers: the usual one, or one with a name, which nobody shares and which may be broken.
+/// A set of servers: the usual one, which all share, or one with a name, which may be broken.
 #[derive(Debug, Clone, Default)]
 pub struct Set(Option<String>);
 
 impl Set {
-    /// The set of that name, or the usual one.
+    /// Returns the set of that name, or the usual one.
     ///
     /// # Errors
-    /// It could not be a folder's name.
+    /// The name has other characters than letters and digits.
     pub fn named(name: Option<&str>) -> Result<Self> {
         let is_fine = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match name {
@@ -32,7 +32,7 @@ impl Set {
         }
     }
 
-    /// What its folder, its containers and the like are called.
+    /// Returns the name of its folder and of its containers.
     pub fn title(&self) -> String {
         match &self.0 {
             None => "services".into(),
@@ -40,12 +40,12 @@ impl Set {
         }
     }
 
-    /// Whether this is the usual one, which others may be using.
+    /// Says that this is the usual set, which others may be using.
     pub fn is_shared(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The address of a server that the environment gives in the stead of ours, for the usual set.
+    /// Returns the address that the environment gives for a server of the usual set.
     pub fn given(&self, variable: &str) -> Option<String> {
         match self.0 {
             None => std::env::var(variable).ok(),
@@ -53,35 +53,35 @@ impl Set {
         }
     }
 
-    /// A server's folder.
+    /// Returns a server's folder.
     pub fn folder(&self, server: &str) -> Result<PathBuf> {
         Ok(target_folder()?.join(self.title()).join(server))
     }
 }
 
-/// Where the programs of a server are put that must be fetched: all sets share them.
+/// Makes the folder for programs of a server that must be fetched, which all sets share.
 pub fn programs(server: &str) -> Result<PathBuf> {
     let folder = Set::default().folder(server)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
 }
 
-/// A server's place: its folder, and the ports that it keeps from one start to the next.
-pub struct Place {
-    /// For its data, its configuration and its log.
+/// A server's folder, and the ports that it keeps from one start to the next.
+pub struct Location {
+    /// Holds its data, its configuration and its log.
     pub folder: PathBuf,
-    /// Where it listens.
+    /// The port for clients.
     pub port: u16,
-    /// Where it listens for itself.
+    /// The port for its own connections.
     pub inner: u16,
-    /// Where it listens for a proxy, if it tells clients where to go on.
+    /// The port for a proxy, if it gives clients an address for further connections.
     pub behind: u16,
-    /// Where it then tells them to go on: the proxy's.
+    /// The proxy's port, which is in the address that such clients get.
     pub front: u16,
 }
 
-impl Place {
-    /// The place of a server, which gets ports if it has none, or if others have taken them while it did not run.
+impl Location {
+    /// Reads a server's folder and ports. It gets new ports if it has none, or if others took them while it did not run.
     pub fn of(set: &Set, server: &str, runs: impl Fn(&Path) -> bool) -> Result<Self> {
         let folder = set.folder(server)?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -98,7 +98,7 @@ impl Place {
         Self::with(folder, &ports).context("a server without ports")
     }
 
-    /// The place of a server that has one.
+    /// Reads a server's folder and ports, if it has ports.
     pub fn known(set: &Set, server: &str) -> Result<Option<Self>> {
         let folder = set.folder(server)?;
         let ports = known_ports(&folder);
@@ -119,7 +119,7 @@ impl Place {
         }
     }
 
-    /// Its data.
+    /// Returns the folder of its data.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -132,7 +132,7 @@ fn known_ports(folder: &Path) -> Vec<u16> {
         .collect()
 }
 
-/// Ports that nobody listens at, from a number on that is the folder's own.
+/// Finds unused ports, from a number on that is the folder's own.
 fn free_ports(folder: &Path, count: usize) -> Result<Vec<u16>> {
     let mut hasher = DefaultHasher::new();
     folder.hash(&mut hasher);
