@@ -1,5 +1,5 @@
-//! Attacks on a running server: what one client, tenant or stranger does must not harm the others. CI runs them small;
-//! `cargo xtask torture --abuse` runs them large.
+//! Attacks on a running server: no client, tenant or stranger may harm the others. CI runs them small; `cargo xtask
+//! torture --abuse` runs them large.
 
 mod accounts;
 mod caches;
@@ -19,7 +19,7 @@ pub use floods::logins_and_sign_ups;
 pub use noisy_tenant::widest_requests;
 pub use slow_readers::{places_for_others, slow_readers_are_cut_off};
 
-/// How large the attacks are.
+/// The size of the attacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// Connections of clients that do not read.
@@ -30,18 +30,18 @@ pub struct Size {
     pub logins: usize,
     /// Templates of the tenant that reads as widely as can be: 1,000 are its quota by default.
     pub wide_templates: usize,
-    /// How long a sale is measured, each time.
+    /// The time for which a sale is measured, each time.
     pub sale: Duration,
     /// Addresses that a thief signs up with before or beside their owners.
     pub addresses: usize,
-    /// Accounts whose tokens come back to a database that does not know them.
+    /// Accounts whose tokens are sent to a database that does not know them.
     pub accounts: usize,
     /// Requests with credentials that nobody has.
     pub unknown_credentials: usize,
 }
 
 impl Size {
-    /// For every run of the tests.
+    /// The size for every run of the tests.
     pub const SMALL: Self = Self {
         slow_readers: 60,
         networks: 64,
@@ -53,7 +53,7 @@ impl Size {
         unknown_credentials: 4_000,
     };
 
-    /// For an hour in which nothing else happens.
+    /// The size for an hour in which nothing else runs.
     pub const LARGE: Self = Self {
         slow_readers: 600,
         networks: 512,
@@ -66,10 +66,10 @@ impl Size {
     };
 }
 
-/// Runs every attack, one after the other, and says how long each took.
+/// Runs every attack, one after the other, and reports the time that each took.
 ///
 /// # Errors
-/// The first attack that did harm, and what it did.
+/// The first attack that did harm, with its name.
 pub async fn run(size: Size, mut progress: impl FnMut(&str)) -> Result<(), String> {
     let attacks: [(&str, BoxFuture<()>); 9] = [
         (
@@ -108,7 +108,7 @@ pub async fn run(size: Size, mut progress: impl FnMut(&str)) -> Result<(), Strin
     ];
     for (name, attack) in attacks {
         let began = Instant::now();
-        // A panic has been printed by now, with its place.
+        // The hook has printed a panic by now, with its line.
         let outcome = AssertUnwindSafe(attack).catch_unwind().await;
         outcome.map_err(|_| format!("{name}: it did harm"))?;
         progress(&format!("{name}: {:.1} s", began.elapsed().as_secs_f64()));
@@ -116,7 +116,7 @@ pub async fn run(size: Size, mut progress: impl FnMut(&str)) -> Result<(), Strin
     Ok(())
 }
 
-/// Resident memory of a server, in KiB, as the kernel counts it.
+/// Reads the resident memory of a server, in KiB, as the kernel counts it.
 ///
 /// # Panics
 /// The process is not there.

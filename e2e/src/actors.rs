@@ -1,4 +1,4 @@
-//! Who calls: one type per kind of caller, one method per call of the contract.
+//! The callers: one type per kind of caller, one method per call of the contract.
 
 use std::ops::Deref;
 
@@ -9,7 +9,7 @@ use crate::client::{Answer, Api, Call, Client};
 /// A caller of the dashboard without any token.
 #[derive(Clone)]
 pub struct Anonymous {
-    /// How it reaches the server.
+    /// The client by which it calls.
     pub client: Client,
 }
 
@@ -40,7 +40,7 @@ impl Anonymous {
             .await
     }
 
-    /// Any POST to the dashboard with a JSON body.
+    /// Sends any POST to the dashboard, with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.client
             .call(Api::Dashboard, "POST", path)
@@ -53,7 +53,7 @@ impl Anonymous {
 /// A caller of the dashboard with a token; the roles below wrap it.
 #[derive(Clone)]
 pub struct Account {
-    /// How it reaches the server.
+    /// The client by which it calls.
     pub client: Client,
     /// The access token sent, if any.
     pub token: Option<String>,
@@ -74,12 +74,12 @@ impl Account {
             .bearer(self.token.as_deref())
     }
 
-    /// Any GET.
+    /// Sends any GET.
     pub async fn get(&self, path: &str) -> Answer {
         self.call("GET", path).send().await
     }
 
-    /// Any POST with a JSON body.
+    /// Sends any POST with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path).json(body).send().await
     }
@@ -204,7 +204,7 @@ macro_rules! role {
 }
 
 role!(
-    /// Signed up and logged in, but not verified.
+    /// An account that signed up and logged in, but is not verified.
     Unverified
 );
 role!(
@@ -223,7 +223,7 @@ role!(
 /// The server of a shop: a caller of the partner API.
 #[derive(Clone)]
 pub struct Shop {
-    /// How it reaches the server.
+    /// The client by which it calls.
     pub client: Client,
     /// `X-Goodpon-Client-Id`
     pub client_id: String,
@@ -241,7 +241,7 @@ impl Shop {
             .header("X-Goodpon-Client-Secret", &self.secret)
     }
 
-    /// Any POST with a JSON body, with a key where there is one.
+    /// Sends any POST with a JSON body, with a key where there is one.
     pub async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Answer {
         self.call("POST", path)
             .header_if("Idempotency-Key", key.map(str::as_bytes))
@@ -265,7 +265,7 @@ impl Shop {
             .await
     }
 
-    /// As [`Shop::issue`], with an idempotency key.
+    /// Issues as [`Shop::issue`], with an idempotency key.
     pub async fn issue_with_key(&self, template: i64, user: &str, key: &str) -> Answer {
         self.post(&issue_path(template), &json!({"userId": user}), Some(key))
             .await
@@ -298,7 +298,7 @@ impl Shop {
         .await
     }
 
-    /// As [`Shop::redeem`], with an idempotency key.
+    /// Redeems as [`Shop::redeem`], with an idempotency key.
     pub async fn redeem_with_key(
         &self,
         coupon: &str,
@@ -321,7 +321,7 @@ impl Shop {
             .await
     }
 
-    /// As [`Shop::cancel`], with an idempotency key.
+    /// Cancels as [`Shop::cancel`], with an idempotency key.
     pub async fn cancel_with_key(
         &self,
         coupon: &str,
@@ -333,19 +333,19 @@ impl Shop {
             .await
     }
 
-    /// Issues a coupon and returns its id, as the list of the user tells it.
+    /// Issues a coupon and returns its id from the list of the user.
     ///
     /// # Panics
-    /// When it is not issued.
+    /// It is not issued.
     pub async fn issued(&self, template: i64, user: &str) -> String {
         self.issue(template, user).await.ok();
         self.coupon_of(template, user).await
     }
 
-    /// The id of a user's listed coupon of a template.
+    /// Finds the id of a user's listed coupon of a template.
     ///
     /// # Panics
-    /// When the list has none.
+    /// The list has none.
     pub async fn coupon_of(&self, template: i64, user: &str) -> String {
         let answer = self.coupons(user).await;
         let coupons = answer.ok()["coupons"].as_array().expect("a list").clone();
@@ -358,31 +358,31 @@ impl Shop {
     }
 }
 
-/// Path of the issue call.
+/// Returns the path of the issue call.
 #[must_use]
 pub fn issue_path(template: i64) -> String {
     format!("/v1/coupon-templates/{template}/issue")
 }
 
-/// Path of the redeem call.
+/// Returns the path of the redeem call.
 #[must_use]
 pub fn redeem_path(coupon: &str) -> String {
     format!("/v1/user-coupons/{coupon}/redeem")
 }
 
-/// Path of the cancel call.
+/// Returns the path of the cancel call.
 #[must_use]
 pub fn cancel_path(coupon: &str) -> String {
     format!("/v1/user-coupons/{coupon}/cancel")
 }
 
-/// Body of the redeem call.
+/// Makes the body of the redeem call.
 #[must_use]
 pub fn redeem_body(user: &str, amount: i64, order: &str) -> Value {
     json!({"userId": user, "orderAmount": amount, "orderId": order})
 }
 
-/// Body of the cancel call.
+/// Makes the body of the cancel call.
 #[must_use]
 pub fn cancel_body(order: &str, reason: &str) -> Value {
     json!({"orderId": order, "cancelReason": reason})

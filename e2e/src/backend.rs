@@ -1,4 +1,4 @@
-//! Which back ends the suite runs on, and a set of servers' rooms for each server under test.
+//! The back ends that the suite runs on, and a database and a topic for each server under test.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use tokio::sync::oneshot;
 
-/// How long an answered issue may take to be written.
+/// The time within which an answered issue must be written.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A set of back ends.
@@ -26,10 +26,10 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The one that this run is about: `GOODPON_E2E_BACKEND` is `embedded` (also if it is not set) or `scaled`.
+    /// Returns the set of this run: `GOODPON_E2E_BACKEND` is `embedded` (also if it is not set) or `scaled`.
     ///
     /// # Panics
-    /// It is anything else.
+    /// The variable is anything else.
     #[must_use]
     pub fn of_this_run() -> Self {
         match std::env::var("GOODPON_E2E_BACKEND").as_deref() {
@@ -40,10 +40,10 @@ impl Backend {
     }
 }
 
-/// What the environment says of a server.
+/// Returns the address of a server that the environment gives.
 ///
 /// # Panics
-/// It says nothing.
+/// The environment gives none.
 #[must_use]
 pub fn given(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -51,7 +51,7 @@ pub fn given(name: &str) -> String {
     })
 }
 
-/// A database and a topic of a test's own on shared servers. They go with it.
+/// A database and a topic of a test's own on shared servers. Dropping this deletes them.
 pub struct Rooms {
     database_url: String,
     env: Vec<(String, String)>,
@@ -59,7 +59,7 @@ pub struct Rooms {
     _thread: thread::JoinHandle<()>,
 }
 
-/// Whether a user's coupon of a template is written yet.
+/// Asks whether a user's coupon of a template is written yet.
 struct Question {
     template: i64,
     user: String,
@@ -67,19 +67,19 @@ struct Question {
 }
 
 impl Rooms {
-    /// New rooms, migrated.
+    /// Makes a database and a topic, migrated.
     ///
     /// # Panics
-    /// The servers do not do it.
+    /// A server refuses.
     #[must_use]
     pub fn make() -> Self {
         Self::make_by(&crate::program::binary())
     }
 
-    /// New rooms, migrated by that program.
+    /// Makes a database and a topic, migrated by that program.
     ///
     /// # Panics
-    /// The servers do not do it.
+    /// A server refuses.
     #[must_use]
     pub fn make_by(program: &Path) -> Self {
         let server = given("GOODPON_DATABASE_URL");
@@ -115,10 +115,10 @@ impl Rooms {
         rooms
     }
 
-    /// Has that program bring the database up to date.
+    /// Migrates the database by that program.
     ///
     /// # Panics
-    /// It does not.
+    /// It fails.
     pub fn migrate(&self, program: &Path) {
         let migrated = crate::program::command_of(program)
             .arg("migrate")
@@ -126,17 +126,17 @@ impl Rooms {
             .stdin(Stdio::null())
             .output()
             .expect("goodpon can be run");
-        let told = String::from_utf8_lossy(&migrated.stderr);
-        assert!(migrated.status.success(), "goodpon migrate: {told}");
+        let errors = String::from_utf8_lossy(&migrated.stderr);
+        assert!(migrated.status.success(), "goodpon migrate: {errors}");
     }
 
-    /// The settings of goodpon for them.
+    /// Returns the settings of goodpon for them.
     #[must_use]
     pub fn env(&self) -> &[(String, String)] {
         &self.env
     }
 
-    /// Where the database is.
+    /// Returns the URL of the database.
     #[must_use]
     pub fn database_url(&self) -> &str {
         &self.database_url
@@ -145,7 +145,7 @@ impl Rooms {
     /// Runs a statement in the database.
     ///
     /// # Panics
-    /// The database does not do it.
+    /// The statement fails.
     pub fn execute(&self, sql: &str) {
         let (url, sql) = (self.database_url.clone(), sql.to_owned());
         let done = thread::spawn(move || {
@@ -164,7 +164,7 @@ impl Rooms {
     /// Waits until a user's coupon is written.
     ///
     /// # Panics
-    /// It is not, within a minute.
+    /// It is not written within a minute.
     pub async fn written(&self, template: i64, user: &str) {
         let (answer, answered) = oneshot::channel();
         let question = Question {
@@ -181,8 +181,8 @@ impl Rooms {
     }
 }
 
-/// Makes the database, answers questions, and clears all away when nobody can ask any more. On a runtime of its own,
-/// for tests that share a server have runtimes that come and go.
+/// Makes the database, answers questions, and deletes all when the last sender of questions is gone. Runs on a runtime of
+/// its own: tests that share a server have runtimes that end before it.
 fn keep(
     server: &str,
     url: &str,
@@ -204,7 +204,7 @@ fn keep(
         let database = pool(url);
         let mut waiting: Vec<(Question, Instant)> = Vec::new();
         loop {
-            // Nothing else runs here, so this may block while nobody waits.
+            // This may block while no question waits, for nothing else runs on this runtime.
             let next = match waiting.is_empty() {
                 true => asked.recv().map_err(|_| mpsc::TryRecvError::Disconnected),
                 false => asked.try_recv(),
@@ -225,7 +225,7 @@ fn keep(
             .set("bootstrap.servers", brokers)
             .create();
         if let Ok(admin) = admin {
-            // What it leaves behind does not matter.
+            // A topic that is left behind does no harm.
             let _ = admin.delete_topics(&[topic], &AdminOptions::new()).await;
         }
     });
@@ -236,7 +236,8 @@ fn runtime() -> tokio::runtime::Runtime {
     builder.enable_all().build().expect("a runtime")
 }
 
-/// Answers those whose coupon is there, and those who have waited too long. A database that is away is asked again.
+/// Answers the questions whose coupon is there, and those that have waited too long. Tries again later if the database is
+/// away.
 async fn look(database: &Pool, waiting: &mut Vec<(Question, Instant)>) {
     let Ok(mut conn) = database.get_conn().await else {
         return;

@@ -1,4 +1,4 @@
-//! One HTTP call and its answer.
+//! HTTP calls and their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of this server.
+    /// Makes a client of this server.
     #[must_use]
     pub fn new(server: &Arc<Server>) -> Self {
         let http = reqwest::Client::builder()
@@ -32,13 +32,13 @@ impl Client {
         }
     }
 
-    /// The server it talks to.
+    /// Returns the server that it calls.
     #[must_use]
     pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
-    /// The HTTP client itself, for what is no API call (admin port, web page).
+    /// Returns the HTTP client itself, for requests that are no API calls (admin port, web page).
     #[must_use]
     pub fn http(&self) -> &reqwest::Client {
         &self.http
@@ -123,11 +123,11 @@ impl Call {
         self.header("Content-Type", "application/json")
     }
 
-    /// Sends it. Scaled out, a success of an issue comes back only once its coupon is written, so that what follows
-    /// finds the same on both sets of back ends.
+    /// Sends it. Scaled out, returns the success of an issue only once its coupon is written, so that later calls find the
+    /// same on both sets of back ends.
     ///
     /// # Panics
-    /// When there is no HTTP answer.
+    /// There is no HTTP answer.
     pub async fn send(self) -> Answer {
         let (name, server, issue) = (
             self.name.clone(),
@@ -150,10 +150,10 @@ impl Call {
         answer
     }
 
-    /// Sends it and throws the body away unread: for load, where reading it would cost more than the server's part.
+    /// Sends it and drops the body unread: for load, where reading it would cost more than the server's part.
     ///
     /// # Errors
-    /// Whatever kept the whole answer from coming.
+    /// The answer did not come, or not whole.
     pub async fn drain(self) -> Result<(StatusCode, HeaderMap), reqwest::Error> {
         let mut response = self.request.send().await?;
         while response.chunk().await?.is_some() {}
@@ -163,7 +163,7 @@ impl Call {
     /// Sends it; a broken connection is an error.
     ///
     /// # Errors
-    /// Whatever kept the whole answer from coming.
+    /// The answer did not come, or not whole.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let response = self.request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -198,7 +198,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header as text, where it is there.
+    /// Returns a header as text, if the answer has it.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers
@@ -206,13 +206,13 @@ impl Answer {
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
-    /// The code of a refusal, where it is one.
+    /// Returns the code of a refusal, if the answer is one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.json["error"]["code"].as_str()
     }
 
-    /// Whether it came out of the idempotency store.
+    /// Says that it came out of the idempotency store.
     #[must_use]
     pub fn replayed(&self) -> bool {
         self.header("Idempotent-Replayed").as_deref() == Some("true")

@@ -1,4 +1,4 @@
-//! What an answer must look like: the envelope, the headers, and the whole table of codes and messages (contract §1 and §6).
+//! The form of answers: the envelope, the headers, and the whole table of codes and messages (contract §1 and §6).
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ pub const INVALID_VALUE: &str = "유효하지 않은 값입니다.";
 
 use Api::{Dashboard, Partner};
 
-/// Every code of contract §6 with the APIs that use it, its status and its message.
+/// All codes of contract §6, with the APIs that use each, its status and its message.
 pub const CODES: &[(&[Api], &str, u16, &str)] = &[
     (BOTH, "BAD_REQUEST", 400, "잘못된 요청입니다."),
     (BOTH, "UNAUTHORIZED", 401, "인증이 필요합니다."),
@@ -285,10 +285,10 @@ const BOTH: &[Api] = &[Dashboard, Partner];
 const D: &[Api] = &[Dashboard];
 const P: &[Api] = &[Partner];
 
-/// Status and message of a code in an API.
+/// Returns status and message of a code in an API.
 ///
 /// # Panics
-/// When the contract has no such code there.
+/// The contract has no such code there.
 #[must_use]
 pub fn code(api: Api, code: &str) -> (u16, &'static str) {
     let row = CODES
@@ -299,10 +299,10 @@ pub fn code(api: Api, code: &str) -> (u16, &'static str) {
 }
 
 impl Answer {
-    /// Asserts what holds for every answer of both APIs: trace id, content type, all keys of the envelope and no others.
+    /// Asserts the form of every answer of both APIs: trace id, content type, all keys of the envelope and no others.
     ///
     /// # Panics
-    /// When something of it does not hold.
+    /// The answer has another form.
     pub fn assert_envelope(&self) {
         let trace = self.header("X-Goodpon-Trace-Id").unwrap_or_default();
         assert!(is_lower_hex(&trace, 32), "{self}: trace id {trace:?}");
@@ -339,7 +339,7 @@ impl Answer {
     /// Asserts a success and returns its data.
     ///
     /// # Panics
-    /// When it is none.
+    /// It is none.
     #[track_caller]
     pub fn ok(&self) -> &Value {
         self.assert_envelope();
@@ -350,7 +350,7 @@ impl Answer {
     /// Asserts a refusal with the status and message of its code, and returns `error.data`.
     ///
     /// # Panics
-    /// When it is another answer.
+    /// It is another answer.
     #[track_caller]
     pub fn refused(&self, code: &str) -> &Value {
         let (status, message) = self::code(self.api, code);
@@ -364,7 +364,7 @@ impl Answer {
     /// Asserts BAD_REQUEST with exactly these fields at fault, in any order, each with the usual message.
     ///
     /// # Panics
-    /// When it is another answer.
+    /// It is another answer.
     #[track_caller]
     pub fn bad_fields(&self, fields: &[&str]) {
         let mut expected: Vec<_> = fields.iter().map(|field| (*field, INVALID_VALUE)).collect();
@@ -375,14 +375,14 @@ impl Answer {
     /// Asserts BAD_REQUEST with exactly these `(field, message)` entries, in any order.
     ///
     /// # Panics
-    /// When it is another answer.
+    /// It is another answer.
     #[track_caller]
     pub fn bad_entries(&self, entries: &[(&str, &str)]) {
         let data = self.refused("BAD_REQUEST");
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
         let found = data
             .as_array()
-            .unwrap_or_else(|| panic!("{self}: no fields told"));
+            .unwrap_or_else(|| panic!("{self}: no fields in it"));
         let mut found: Vec<_> = found
             .iter()
             .map(|entry| (text(entry, "field"), text(entry, "message")))
@@ -399,7 +399,7 @@ impl Answer {
     /// Asserts the BAD_REQUEST of a body that is no JSON object: `error.data` null.
     ///
     /// # Panics
-    /// When it is another answer.
+    /// It is another answer.
     #[track_caller]
     pub fn bad_body(&self) {
         assert!(self.refused("BAD_REQUEST").is_null(), "{self}");
@@ -408,7 +408,7 @@ impl Answer {
     /// Asserts COUPON_TEMPLATE_VALIDATION_FAILED with exactly these entries in this order.
     ///
     /// # Panics
-    /// When it is another answer.
+    /// It is another answer.
     #[track_caller]
     pub fn validation_failed(&self, entries: &[(&str, &str)]) {
         let expected: Vec<_> = entries
@@ -422,10 +422,10 @@ impl Answer {
         );
     }
 
-    /// Asserts that no cache may keep it, as with every answer that bears a secret.
+    /// Asserts that no cache may keep it, as with every answer that has a secret.
     ///
     /// # Panics
-    /// When one may.
+    /// A cache may keep it.
     #[track_caller]
     pub fn no_store(&self) -> &Self {
         let cache = self.header("Cache-Control").unwrap_or_default();
@@ -449,7 +449,7 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// The keys of an object, sorted.
+/// Returns the keys of an object, sorted.
 #[must_use]
 pub fn keys(value: &Value) -> Vec<String> {
     let mut keys: Vec<_> = value
@@ -464,7 +464,7 @@ pub fn keys(value: &Value) -> Vec<String> {
 /// Asserts that an object has exactly these keys.
 ///
 /// # Panics
-/// When it has others.
+/// It has others.
 #[track_caller]
 pub fn exact_keys(value: &Value, expected: &[&str]) {
     let mut expected: Vec<_> = expected.iter().map(|key| (*key).to_owned()).collect();
@@ -472,7 +472,7 @@ pub fn exact_keys(value: &Value, expected: &[&str]) {
     assert_eq!(keys(value), expected, "{value}");
 }
 
-/// Whether a text is so many lowercase hex digits.
+/// Says that a text consists of `digits` lowercase hex digits.
 #[must_use]
 pub fn is_lower_hex(text: &str, digits: usize) -> bool {
     text.len() == digits
@@ -481,7 +481,7 @@ pub fn is_lower_hex(text: &str, digits: usize) -> bool {
             .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// Whether a text is a date-time as contract §1 writes it: no offset, 0 to 6 fraction digits, no trailing zero.
+/// Says that a text is a date-time as contract §1 writes it: no offset, 0 to 6 fraction digits, no trailing zero.
 #[must_use]
 pub fn is_local_date_time(text: &str) -> bool {
     let (whole, fraction) = text

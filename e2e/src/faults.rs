@@ -1,4 +1,4 @@
-//! Faults that are really provoked: a clock that runs ahead, a disk that cannot sync, a power cut, a disk that is full.
+//! Provokes real faults: a clock that runs ahead, a disk that cannot sync, a power cut, a disk that is full.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +19,7 @@ impl Shim {
     /// Compiles the shim with the C compiler.
     ///
     /// # Panics
-    /// When there is no `cc` or it fails.
+    /// There is no `cc`, or it fails.
     #[must_use]
     pub fn build() -> Self {
         let folder = tempfile::Builder::new()
@@ -45,7 +45,7 @@ impl Shim {
         Self { folder, library }
     }
 
-    /// Options of a server that runs under this shim.
+    /// Returns options of a server that runs under this shim.
     #[must_use]
     pub fn options(&self) -> Options {
         let text = |path: &Path| path.to_str().expect("a UTF-8 path").to_owned();
@@ -56,7 +56,7 @@ impl Shim {
             .expect_log("set it right")
     }
 
-    /// Options of a server whose data folder lies on a disk that keeps for sure only what was synced.
+    /// Returns options of a server whose data folder lies on a disk that is sure to keep synced bytes only.
     #[must_use]
     pub fn disk_options(&self) -> Options {
         let disk = self.disk();
@@ -69,31 +69,32 @@ impl Shim {
         folder.expect("the folder of the shim").join("data")
     }
 
-    /// Ends the server and cuts the power of its disk: what was not synced is lost, or a part of it. Tells how many bytes were not synced, and how many of those were lost.
+    /// Ends the server and cuts the power of its disk: the bytes that were not synced are lost, or a part of them. Returns
+    /// the number of bytes that were not synced, and the number of those that were lost.
     ///
     /// # Panics
-    /// When the disk cannot be written.
+    /// The disk cannot be written.
     pub fn cut_power(&self, server: &Server, loss: Loss) -> (u64, u64) {
         server.kill9();
         power::cut(self.folder.path(), &self.disk(), loss).expect("the disk")
     }
 
-    /// Lets every sync to disk fail with EIO, or succeed again.
+    /// Makes every sync to disk fail with EIO, or succeed again.
     pub fn fsync_fails(&self, fails: bool) {
         self.switch("fsync-fails", fails.then_some(""));
     }
 
-    /// Lets the next sync of the file of that name fail with EIO, and no other one.
+    /// Makes the next sync of the file of that name fail with EIO, and no other one.
     pub fn next_fsync_fails(&self, file: &str) {
         self.switch("fsync-fails", Some(file));
     }
 
-    /// Lets every sync wait, or go on.
+    /// Makes every sync wait, or go on.
     pub fn fsync_hangs(&self, hangs: bool) {
         self.switch("fsync-hangs", hangs.then_some(""));
     }
 
-    /// Lets every write to the disk fail with an error number, or succeed again.
+    /// Makes every write to the disk fail with an error number, or succeed again.
     pub fn writes_fail(&self, number: Option<i32>) {
         self.switch(
             "writes-fail",
@@ -101,7 +102,7 @@ impl Shim {
         );
     }
 
-    /// Switches a fault on, with what it is about, or off.
+    /// Switches a fault on, with the text that it reads, or off.
     fn switch(&self, name: &str, text: Option<&str>) {
         let (fresh, path) = (
             self.folder.path().join("fresh"),
@@ -115,7 +116,7 @@ impl Shim {
         done.expect("the switch");
     }
 
-    /// Sets the wall clock of the server so many seconds ahead of the machine's.
+    /// Sets the wall clock of the server `seconds` ahead of the machine's.
     pub fn clock_ahead(&self, seconds: i64) {
         self.switch("clock-offset", Some(&seconds.to_string()));
     }
@@ -137,9 +138,9 @@ impl SmallDisk {
         Self { mount }
     }
 
-    /// Options of a server whose data folder lies on a disk of so many MiB.
+    /// Returns options of a server whose data folder lies on a disk of `mebibytes` MiB.
     ///
-    /// Without root the mount needs user namespaces that the system lets anybody make.
+    /// Without root the mount needs user namespaces that every user may make.
     #[must_use]
     pub fn options(&self, mebibytes: u32) -> Options {
         let flags = if is_root() { "-m" } else { "-rm" };
@@ -151,7 +152,7 @@ impl SmallDisk {
             .own_mounts()
     }
 
-    /// The mount as the rest of the system reaches it: through the process that has it mounted.
+    /// Returns the path of the mount for the rest of the system: through the process that has it mounted.
     #[must_use]
     pub fn seen_from_outside(&self, pid: u32) -> PathBuf {
         let inside = self

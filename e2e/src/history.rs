@@ -1,4 +1,4 @@
-//! Histories of torture: every call with its times, as a checker for linearizability reads them, and a small checker.
+//! Histories of torture: every call with its times, for a checker of linearizability, and a small checker.
 //!
 //! One JSON object a line; `CONTRIBUTING.md` describes the fields.
 
@@ -13,31 +13,31 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// What was asked.
+/// The input of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Who asked, for people: calls of one client may overlap.
+    /// The client, for people: calls of one client may overlap.
     pub client: &'a str,
     /// `issue`, `redeem` or `cancel`.
     pub action: &'a str,
-    /// Of which template.
+    /// The template of the coupon.
     pub template: i64,
-    /// For whom.
+    /// The user of the coupon.
     pub user: &'a str,
-    /// For which order; empty for an issue.
+    /// The order; empty for an issue.
     pub order: &'a str,
     /// The idempotency key.
     pub key: Option<&'a str>,
 }
 
-/// What was answered.
+/// The answer to a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
     /// HTTP status.
     pub status: u16,
-    /// Of a refusal.
+    /// The code of a refusal.
     pub code: Option<&'a str>,
-    /// Whether it was told to be the answer of before.
+    /// The answer was marked as a replay.
     pub replayed: bool,
 }
 
@@ -62,7 +62,7 @@ impl History {
         })
     }
 
-    /// Microseconds since the file was made.
+    /// Returns the microseconds since the file was made.
     #[must_use]
     pub fn now(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
@@ -81,7 +81,7 @@ impl History {
         self.lines.lock().unwrap().flush()
     }
 
-    /// A template with its limits.
+    /// Writes a template with its limits.
     pub fn template(&self, id: i64, issue_limit: Option<usize>, redeem_limit: Option<usize>) {
         self.write(&json!({
             "type": "template",
@@ -92,13 +92,13 @@ impl History {
         }));
     }
 
-    /// Something is broken.
+    /// Writes that something is broken.
     pub fn fault(&self, what: &str) {
         self.write(&json!({"type": "fault", "at": self.now(), "what": what}));
     }
 
-    /// A call that began at `start` and ended now. What happened to one without an answer, or with one that leaves it
-    /// open, is unknown.
+    /// Writes a call that began at `start` and ended now. The outcome of a call without an answer, or with one that leaves
+    /// it open, is unknown.
     pub fn call(&self, input: Input<'_>, start: u64, answered: Option<Answered<'_>>) {
         let outcome = match answered {
             Some(answer) if answer.status == 200 => "ok",
@@ -124,8 +124,8 @@ impl History {
     }
 }
 
-/// Reads a history back and checks what needs no search: limits, one coupon for a user, and that what was told to be
-/// over is over for who asks later. Tells how many calls there are.
+/// Reads a history back and checks the rules that need no search: limits, one coupon for a user, and that a template that
+/// was answered as sold out stays so for later calls. Returns the number of calls.
 ///
 /// # Errors
 /// Every violation, one a line, or a line that cannot be read.
@@ -160,7 +160,7 @@ fn of<'a>(calls: &'a [&Value], action: &'a str) -> impl Iterator<Item = &'a Valu
     calls.iter().filter(is_one).copied()
 }
 
-/// Successes that are no replay: each is an effect of its own, unless two calls share a key.
+/// Finds successes that are no replay: each is an effect of its own, unless two calls share a key.
 fn effects<'a>(calls: &'a [&Value], action: &'a str) -> impl Iterator<Item = &'a Value> {
     of(calls, action).filter(|call| call["outcome"] == "ok" && call["replayed"] == false)
 }
@@ -191,7 +191,7 @@ fn check_issues(template: &Value, calls: &[&Value], wrong: &mut String) {
     let sold_out = refused("COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED");
     if let Some(over) = sold_out.filter_map(|call| call["end"].as_u64()).min() {
         for call in effects(calls, "issue") {
-            // One that was asked for before, without an answer, may have got its place then.
+            // A coupon that was asked for before, without an answer, may have got its place then.
             let same = of(calls, "issue").filter(|other| other["user"] == call["user"]);
             if same.filter_map(|other| other["start"].as_u64()).min() > Some(over) {
                 let _ = writeln!(wrong, "template {id}: issued after it was sold out: {call}");
@@ -257,7 +257,7 @@ mod tests {
         })
     }
 
-    /// The verdict on calls that follow one another.
+    /// Checks calls that follow one another.
     fn verdict(calls: &[(&str, Option<Answered<'_>>)]) -> Result<usize, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history");

@@ -1,21 +1,21 @@
-//! The coupon histories of a merchant, read whole.
+//! Reads the coupon histories of a merchant, whole.
 
 use serde_json::Value;
 
 use crate::actors::Account;
 
-/// All entries that match, oldest first, read page by page.
+/// Reads all entries that match, oldest first, page by page.
 ///
 /// # Panics
-/// When a page is refused or does not hold together.
+/// A page is refused, or does not continue the one before.
 pub async fn read(reader: &Account, merchant: i64, filters: &[(&str, &str)]) -> Vec<Value> {
     pages(reader, merchant, filters, 100).await
 }
 
-/// As [`read`], with pages of this size.
+/// Reads as [`read`], with pages of this size.
 ///
 /// # Panics
-/// When a page is refused or does not hold together.
+/// A page is refused, or does not continue the one before.
 pub async fn pages(
     reader: &Account,
     merchant: i64,
@@ -54,13 +54,13 @@ pub async fn pages(
     }
 }
 
-/// A text field of an entry, empty where it is null.
+/// Returns a text field of an entry, empty where it is null.
 #[must_use]
 pub fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
     entry[field].as_str().unwrap_or_default()
 }
 
-/// The entries of one action.
+/// Returns the entries of one action.
 #[must_use]
 pub fn actions<'a>(entries: &'a [Value], action: &str) -> Vec<&'a Value> {
     entries

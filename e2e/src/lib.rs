@@ -1,7 +1,7 @@
 //! The end-to-end suite of Goodpon: drives the real binary over HTTP and its command line.
 //!
-//! Nothing here knows how the product is built: it knows the published contract, the command line and the names of the settings.
-//! What a test cannot run (no binary, no `cc`, no `curl`) fails; nothing skips.
+//! The suite knows the published contract, the command line and the names of the settings, and nothing of the product's
+//! code. A test that cannot run (no binary, no `cc`, no `curl`) fails; none is skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 pub mod abuse;

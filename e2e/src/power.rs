@@ -1,5 +1,5 @@
-//! A power cut on the disk that `faults/disk.c` remembers: of what was written since the last successful sync of a file
-//! any part may be there, sector by sector, and any part may not.
+//! A power cut on the disk that `faults/disk.c` remembers: of the writes since the last successful sync of a file any
+//! part may be there, sector by sector, and any part may not.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,26 +11,27 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// What a journal is called, before the name of its file.
+/// The name of a journal, before the name of its file.
 const JOURNAL: &str = "journal-";
 
-/// A record's head: offset, length, length of what stood there, size of the file.
+/// Bytes of a record's head: offset, length, length of the old bytes, size of the file.
 const HEAD: usize = 4 * 8;
 
-/// How much of what is not synced is lost.
+/// The loss at a power cut, of bytes that are not synced.
 #[derive(Clone, Copy, Debug)]
 pub enum Loss {
     /// All of it.
     All,
-    /// A part, of a seed's choice.
+    /// A part, chosen by a seed.
     Part(u64),
 }
 
-/// Cuts the power of the disk under `data`, whose journals lie in `journals`: loses what is not synced, or a part of it,
-/// and all that is memory only. Tells how many bytes were not synced and how many of them were lost.
+/// Cuts the power of the disk under `data`, whose journals lie in `journals`: loses bytes that are not synced, or a part
+/// of them, and all shared memory. Returns the number of bytes that were not synced, and the number of those that were
+/// lost.
 ///
 /// # Errors
-/// A file cannot be read or written, or a journal is none.
+/// A file cannot be read or written, or a journal cannot be parsed.
 pub(crate) fn cut(journals: &Path, data: &Path, loss: Loss) -> io::Result<(u64, u64)> {
     let mut rng = match loss {
         Loss::All => None,
@@ -58,7 +59,7 @@ pub(crate) fn cut(journals: &Path, data: &Path, loss: Loss) -> io::Result<(u64, 
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // What is there now is on the disk.
+        // The file counts as synced from now on.
         fs::remove_file(journal)?;
     }
     for entry in fs::read_dir(data)? {
@@ -73,7 +74,7 @@ pub(crate) fn cut(journals: &Path, data: &Path, loss: Loss) -> io::Result<(u64, 
 /// A write, or a change of the size, that is not synced.
 struct Write {
     range: Range<u64>,
-    /// What stood there, as far as the file reached.
+    /// The bytes that the write replaced, as far as the file reached.
     old: Range<usize>,
     old_size: u64,
 }
@@ -83,7 +84,8 @@ fn number(bytes: &[u8], at: usize) -> Option<u64> {
     u64::try_from(i64::from_ne_bytes(bytes)).ok()
 }
 
-/// All writes that are not synced, in their order. One that a kill has torn had not begun.
+/// Reads all writes that are not synced, in their order. A record that a kill cut off belongs to a write that had not
+/// begun.
 fn read(journal: &[u8]) -> Vec<Write> {
     let mut writes = Vec::new();
     let mut at =
@@ -105,17 +107,18 @@ fn read(journal: &[u8]) -> Vec<Write> {
     writes
 }
 
-/// What becomes of a file.
+/// Draws the state of a file after the cut.
 struct Fate<'a> {
-    /// What is written as a whole or not at all.
+    /// Bytes that are written as a whole or not at all.
     sector: u64,
     size: u64,
-    /// How likely a sector is on the disk as it was written last; else any of its versions may be. Without, nothing is.
+    /// The probability that a sector is on the disk as it was written last; else it is in any of its versions. Without it
+    /// no write is on the disk.
     chance: Option<(&'a mut StdRng, f64)>,
 }
 
 impl<'a> Fate<'a> {
-    /// `sizes`: those that the file had, the synced one first.
+    /// Draws for a file that had these sizes, the synced one first.
     fn draw(rng: Option<&'a mut StdRng>, sizes: Vec<u64>) -> Self {
         let nothing = Self {
             sector: 512,
@@ -141,7 +144,7 @@ impl<'a> Fate<'a> {
         }
     }
 
-    /// How many of the writes to a sector came onto the disk.
+    /// Draws the number of writes to a sector that are on the disk.
     fn kept(&mut self, count: u32) -> u32 {
         let Some((rng, likely)) = &mut self.chance else {
             return 0;
@@ -201,7 +204,7 @@ fn lose(file: &File, journal: &[u8], rng: Option<&mut StdRng>) -> io::Result<(u6
     Ok((unsynced, lost))
 }
 
-/// Writes what stood in a part of a write before it; beyond the end of the file there were zeros.
+/// Writes the old bytes of a part of a write back; beyond the end of the file they were zeros.
 fn undo(file: &File, write: &Write, journal: &[u8], part: Range<u64>) -> io::Result<()> {
     let within = |at: u64| usize::try_from(at - write.range.start).unwrap_or(usize::MAX);
     let old = &journal[write.old.clone()];
@@ -225,7 +228,7 @@ mod tests {
         journal.extend(old);
     }
 
-    /// A file of `a`s that were synced, then all `b`s and then all `c`s, 4 KiB longer.
+    /// Makes a file of synced `a`s that was overwritten with `b`s and then with `c`s, 4 KiB longer; cuts its power.
     fn scene(loss: Loss) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let (journals, data) = (folder.path().join("faults"), folder.path().join("data"));
@@ -234,7 +237,7 @@ mod tests {
         let mut journal = 8_i64.to_ne_bytes().to_vec();
         record(&mut journal, 0, 8192, &[b'a'; 8192], 8192);
         record(&mut journal, 0, 12288, &[b'b'; 8192], 8192);
-        // A kill came while this one was noted.
+        // A kill came while this record was written.
         journal.extend(77_i64.to_ne_bytes());
         fs::write(journals.join("journal-f"), &journal).unwrap();
         fs::write(data.join("f"), [b'c'; 12288]).unwrap();

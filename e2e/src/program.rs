@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Path of the binary under test: `GOODPON_BIN`, else `goodpon` beside the test executable.
+/// Returns the path of the binary under test: `GOODPON_BIN`, else `goodpon` beside the test executable.
 ///
 /// # Panics
-/// When there is none.
+/// There is none.
 #[must_use]
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("GOODPON_BIN") {
@@ -24,7 +24,7 @@ pub fn binary() -> PathBuf {
     })
 }
 
-/// Path of the program of the release before: `GOODPON_BEFORE_BIN`.
+/// Returns the path of the program of the release before: `GOODPON_BEFORE_BIN`.
 ///
 /// # Panics
 /// It is not set, or names no file.
@@ -42,13 +42,13 @@ pub fn binary_before() -> PathBuf {
     path
 }
 
-/// A command for the binary with an environment that holds none of the caller's settings.
+/// Makes a command of the binary with an environment that holds none of the caller's settings.
 #[must_use]
 pub fn command() -> Command {
     command_of(&binary())
 }
 
-/// Likewise, for another program.
+/// Makes such a command of another program.
 #[must_use]
 pub fn command_of(program: &Path) -> Command {
     clean(Command::new(program))

@@ -1,4 +1,4 @@
-//! HTTP by hand, for what no decent client sends.
+//! HTTP by hand, for bytes that no HTTP client sends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a peer may keep silent before the exchange counts as failed.
+/// The time for which a peer may be silent before the exchange counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came back over a bare connection.
+/// The answer over a bare connection.
 pub struct RawAnswer {
     /// HTTP status, 0 where the connection ended without an answer.
     pub status: u16,
@@ -28,7 +28,7 @@ impl RawAnswer {
         Self { status, text }
     }
 
-    /// The value of a header of the first answer, if it is there; its name in lowercase.
+    /// Returns the value of a header of the first answer, if it is there; takes its name in lowercase.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let head = self.text.split("\r\n\r\n").next()?;
@@ -38,7 +38,7 @@ impl RawAnswer {
         })
     }
 
-    /// The code in the envelope, empty where there is none.
+    /// Returns the code in the envelope, empty where there is none.
     #[must_use]
     pub fn code(&self) -> &str {
         let after = self.text.split_once(r#""code":""#);
@@ -51,7 +51,7 @@ impl RawAnswer {
 /// Writes bytes to a fresh connection and reads until the peer closes or one whole answer is there.
 ///
 /// # Panics
-/// When nothing happens for a minute.
+/// Nothing happens for a minute.
 pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     // A peer that refuses early may close while we still write: the answer counts, not the write.
@@ -59,10 +59,10 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
     read_answer(&mut stream).await
 }
 
-/// As [`exchange`], but the sending side is closed before the answer is read, and the connection is read to its end.
+/// Writes as [`exchange`], but closes the sending side before it reads, and reads the connection to its end.
 ///
 /// # Panics
-/// When nothing happens for a minute.
+/// Nothing happens for a minute.
 pub async fn last_words(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(bytes).await.expect("room to write");
@@ -78,7 +78,7 @@ pub async fn last_words(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
 /// Reads one answer from an open connection.
 ///
 /// # Panics
-/// When nothing happens for a minute.
+/// Nothing happens for a minute.
 pub async fn read_answer(stream: &mut TcpStream) -> RawAnswer {
     let mut all = Vec::new();
     let mut chunk = [0_u8; 8192];

@@ -1,4 +1,4 @@
-//! The real binary as a child process: started, killed, restarted, and asked over its command line.
+//! The real binary as a child process: starts, kills and restarts it, and runs its command line.
 
 mod options;
 
@@ -19,17 +19,17 @@ use crate::program::{clean, is_root, run};
 
 pub use options::Options;
 
-/// How long a start may take before it counts as failed.
+/// The time after which a start counts as failed.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// How long an ordered stop may take before it counts as failed.
+/// The time after which an ordered stop counts as failed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// One of the two published APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
-    /// For merchants, default port 8080.
+    /// The API for merchants, default port 8080.
     Dashboard,
-    /// For shops' servers, default port 8081.
+    /// The API for shops' servers, default port 8081.
     Partner,
 }
 
@@ -50,7 +50,7 @@ pub struct Server {
     log: Arc<Mutex<Vec<String>>>,
     /// Ends with the stderr of the process.
     log_reader: Mutex<Option<JoinHandle<()>>>,
-    /// What lines of WARN and ERROR may hold.
+    /// Words by which lines of WARN and ERROR are expected.
     expected: Mutex<Vec<String>>,
     stdout: Arc<Mutex<String>>,
     _temp: Option<TempDir>,
@@ -60,13 +60,13 @@ impl Server {
     /// Starts a server on ports of the system's choice and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not become ready; the message carries its stderr.
+    /// It does not become ready; the message has its stderr.
     #[must_use]
     pub fn start(options: Options) -> Self {
         Self::try_start(options).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// As [`Server::start`], but a server that ends before it is ready is an error with its stderr.
+    /// Starts as [`Server::start`], but a server that ends before it is ready is an error with its stderr.
     ///
     /// # Errors
     /// The stderr of the process that did not become ready.
@@ -92,7 +92,7 @@ impl Server {
         };
         let mut expected = options.expected.clone();
         if rooms.is_some() {
-            // Of the one broker that tests have.
+            // Logged for the one broker that tests have.
             expected.push("acknowledged events may be lost: a partition has 1 replica".into());
         }
         let launched = launch(&options, &data_dir, rooms.as_deref(), &log, &stdout)?;
@@ -111,13 +111,13 @@ impl Server {
         })
     }
 
-    /// `http://host:port` of one of the two APIs.
+    /// Returns `http://host:port` of one of the two APIs.
     #[must_use]
     pub fn base(&self, api: Api) -> String {
         format!("http://{}", self.addr(api))
     }
 
-    /// Where one of the two APIs listens.
+    /// Returns the address of one of the two APIs.
     #[must_use]
     pub fn addr(&self, api: Api) -> SocketAddr {
         let addresses = *self.addresses.lock().unwrap();
@@ -127,25 +127,25 @@ impl Server {
         }
     }
 
-    /// Where the admin port listens.
+    /// Returns the address of the admin port.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.addresses.lock().unwrap().admin
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// Its rooms on servers, where it is scaled out.
+    /// Returns its database and topic, if it is scaled out.
     #[must_use]
     pub fn rooms(&self) -> Option<&Rooms> {
         self.rooms.as_deref()
     }
 
-    /// Process id of the running child.
+    /// Returns the process id of the running child.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child
@@ -156,7 +156,7 @@ impl Server {
             .id()
     }
 
-    /// All lines of stderr so far, over all starts.
+    /// Returns all lines of stderr so far, over all starts.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
@@ -167,7 +167,7 @@ impl Server {
         self.expected.lock().unwrap().push(words.to_owned());
     }
 
-    /// Fails where the log has a line of WARN or ERROR that nobody announced.
+    /// Asserts that the log has no line of WARN or ERROR that the test did not announce.
     ///
     /// # Panics
     /// There is one.
@@ -185,13 +185,13 @@ impl Server {
         );
     }
 
-    /// All of stdout so far.
+    /// Returns all of stdout so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()
     }
 
-    /// The power cut: SIGKILL, then the corpse is collected.
+    /// Kills the process by SIGKILL and waits for its end.
     pub fn kill9(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             let _ = child.kill();
@@ -216,7 +216,7 @@ impl Server {
     /// Waits for the process to end by itself.
     ///
     /// # Panics
-    /// When it does not end within a minute.
+    /// It does not end within a minute.
     #[must_use]
     pub fn wait(&self) -> ExitStatus {
         let mut child = self.child.lock().unwrap().take().expect("the server runs");
@@ -238,14 +238,14 @@ impl Server {
         }
     }
 
-    /// Waits for what an ended process wrote last.
+    /// Reads the last lines of an ended process.
     fn read_log_to_its_end(&self) {
         if let Some(reader) = self.log_reader.lock().unwrap().take() {
             let _ = reader.join();
         }
     }
 
-    /// SIGTERM, then waits for the end.
+    /// Sends SIGTERM and waits for the end.
     pub fn terminate(&self) -> ExitStatus {
         self.signal_term();
         self.wait()
@@ -254,7 +254,7 @@ impl Server {
     /// Starts the server anew on the same data folder (killing it first if it still runs); the ports change.
     ///
     /// # Panics
-    /// When it does not become ready.
+    /// It does not become ready.
     pub fn restart(&self) {
         self.kill9();
         let rooms = self.rooms.as_deref();
@@ -299,10 +299,10 @@ impl Server {
             .expect("the nsenter program")
     }
 
-    /// Changes the database behind the server's back.
+    /// Changes the database past the server.
     ///
     /// # Panics
-    /// The database does not do it.
+    /// The statement fails.
     pub fn damage(&self, sql: &str) {
         match &self.rooms {
             Some(rooms) => rooms.execute(sql),
@@ -314,7 +314,7 @@ impl Server {
         }
     }
 
-    /// The newest mails to an address, as `goodpon mailbox --json` tells them.
+    /// Reads the newest mails to an address by `goodpon mailbox --json`.
     #[must_use]
     pub fn mailbox(&self, to: &str) -> Vec<Value> {
         let output = self.run_cli(&["mailbox", "--to", to, "--json"]);
@@ -326,7 +326,7 @@ impl Server {
         serde_json::from_slice(&output.stdout).expect("mailbox prints a JSON array")
     }
 
-    /// The verification token in the newest mail to an address.
+    /// Finds the verification token in the newest mail to an address.
     #[must_use]
     pub fn verification_token(&self, to: &str) -> String {
         let mails = self.mailbox(to);
@@ -334,7 +334,7 @@ impl Server {
         token_in(mail["text"].as_str().expect("a text part"))
     }
 
-    /// The last lines of stderr, for failure messages.
+    /// Returns the last lines of stderr, for failure messages.
     #[must_use]
     pub fn last_lines(&self) -> String {
         let log = self.log.lock().unwrap();
@@ -353,10 +353,10 @@ impl Drop for Server {
     }
 }
 
-/// The 32 hex digits after `/verify?token=` in a text.
+/// Finds the 32 hex digits after `/verify?token=` in a text.
 ///
 /// # Panics
-/// When the text has no such link.
+/// The text has no such link.
 #[must_use]
 pub fn token_in(text: &str) -> String {
     let (_, after) = text
@@ -371,7 +371,7 @@ pub fn token_in(text: &str) -> String {
     token
 }
 
-/// The arguments that switch off every rate limit which the program knows and the test does not set.
+/// Returns the arguments that switch off every rate limit which the program knows and the test does not set.
 fn no_rate_limits(options: &Options) -> Vec<String> {
     let kinds = [
         "sign-up",
@@ -384,7 +384,7 @@ fn no_rate_limits(options: &Options) -> Vec<String> {
     let mut flags: Vec<String> = kinds.map(|kind| format!("--rate-{kind}-per-min")).into();
     flags.push("--rate-partner-per-sec".to_owned());
     if let Some(program) = &options.program {
-        // One of another release.
+        // A program of another release may not know all flags.
         let help = run(program, &["serve", "--help"], &[]).stdout;
         let help = String::from_utf8_lossy(&help);
         flags.retain(|flag| help.contains(flag.as_str()));
@@ -463,7 +463,7 @@ fn launch(
     }
 }
 
-/// Whether a line is of the level WARN or ERROR, or no line of the log at all.
+/// Says that a line is of the level WARN or ERROR, or no line of the log at all.
 fn is_alarming(line: &str) -> bool {
     match serde_json::from_str::<Value>(line) {
         Ok(json) => json["level"] == "WARN" || json["level"] == "ERROR",

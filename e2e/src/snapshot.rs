@@ -1,11 +1,11 @@
-//! Answers made comparable from run to run, for snapshot tests.
+//! Makes answers comparable from run to run, for snapshot tests.
 
 use serde_json::{Map, Value};
 
 use crate::client::Answer;
 use crate::expect::{is_local_date_time, is_lower_hex};
 
-/// Replaces what differs from run to run, checking that it has the form it must have; keys come out sorted.
+/// Replaces values that differ from run to run, once their form is checked; sorts the keys.
 fn blotted(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -44,10 +44,10 @@ fn blot(key: &str, value: &Value) -> Value {
     placeholder.into()
 }
 
-/// A success answer with everything that differs from run to run blotted out.
+/// Returns a success answer with all values replaced that differ from run to run.
 ///
 /// # Panics
-/// When it is no success.
+/// It is no success.
 #[must_use]
 pub fn success(answer: &Answer) -> Value {
     answer.ok();

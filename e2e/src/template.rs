@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 /// The business time zone that the suite runs in.
 pub const ZONE: &str = "Asia/Seoul";
 
-/// Today in the business time zone plus some days, as `yyyy-MM-dd`.
+/// Returns today in the business time zone plus `offset` days, as `yyyy-MM-dd`.
 ///
 /// # Panics
-/// When the zone is unknown or the date leaves the calendar.
+/// The zone is unknown, or the date beyond the calendar.
 #[must_use]
 pub fn day(offset: i64) -> String {
     date(offset).to_string()
 }
 
-/// Start of today plus some days, as a body writes it.
+/// Returns the start of today plus `offset` days, as a body writes it.
 #[must_use]
 pub fn midnight(offset: i64) -> String {
     format!("{}T00:00:00", date(offset))
@@ -52,13 +52,13 @@ impl Default for Template {
 }
 
 impl Template {
-    /// A fixed discount.
+    /// Makes a template with a fixed discount.
     #[must_use]
     pub fn fixed(amount: i64) -> Self {
         Self::default().set("discountValue", amount)
     }
 
-    /// A discount in per cent with its ceiling.
+    /// Makes a template with a discount in per cent and its ceiling.
     #[must_use]
     pub fn percentage(percent: i64, ceiling: i64) -> Self {
         let template = Self::default()
@@ -83,57 +83,57 @@ impl Template {
         self
     }
 
-    /// Its name.
+    /// Sets its name.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.set("name", name)
     }
 
-    /// The least order that it can be redeemed for.
+    /// Sets the least order that it can be redeemed for.
     #[must_use]
     pub fn min_order(self, amount: i64) -> Self {
         self.set("minOrderAmount", amount)
     }
 
-    /// At most so many coupons.
+    /// Limits the coupons to `count`.
     #[must_use]
     pub fn issue_limit(self, count: i64) -> Self {
         self.set("limitType", "ISSUE_COUNT")
             .set("maxIssueCount", count)
     }
 
-    /// At most so many coupons redeemed at once.
+    /// Limits the coupons that are redeemed at one time to `count`.
     #[must_use]
     pub fn redeem_limit(self, count: i64) -> Self {
         self.set("limitType", "REDEEM_COUNT")
             .set("maxRedeemCount", count)
     }
 
-    /// Issued from so many days after today on.
+    /// Issues from `days` days after today on.
     #[must_use]
     pub fn starts(self, days: i64) -> Self {
         self.set("issueStartDate", day(days))
     }
 
-    /// Issued until the end of the day so many days after today.
+    /// Issues until the end of the day `days` days after today.
     #[must_use]
     pub fn ends(self, days: i64) -> Self {
         self.set("issueEndDate", day(days))
     }
 
-    /// Valid for so many days after the day of issue.
+    /// Makes coupons valid for `days` days after the day of issue.
     #[must_use]
     pub fn validity(self, days: i64) -> Self {
         self.set("validityDays", days)
     }
 
-    /// Valid until the end of the day so many days after today.
+    /// Makes coupons valid until the end of the day `days` days after today.
     #[must_use]
     pub fn expires(self, days: i64) -> Self {
         self.set("absoluteExpiryDate", day(days))
     }
 
-    /// The body.
+    /// Returns the body.
     #[must_use]
     pub fn body(&self) -> &Value {
         &self.0

@@ -1,5 +1,5 @@
-//! Crash rounds: load from many clients, `kill -9` or a power cut at a random moment, restart, and a full account of what
-//! was answered.
+//! Crash rounds: load from many clients, `kill -9` or a power cut at a random moment, restart, and an audit of all
+//! answers.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -24,23 +24,23 @@ mod audit;
 
 use attempt::{Attempt, Door, Kind, Stage};
 
-/// How a round ends.
+/// The end of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The process is killed; what it wrote stays.
+    /// The process is killed; its writes stay.
     Kill,
-    /// The power fails: of what was not synced a random part is lost.
+    /// The power fails: of the bytes that were not synced a random part is lost.
     Power,
     /// One or the other, by chance: after a kill there may be more that is not synced.
     Mix,
 }
 
-/// How hard to torture.
+/// The plan of a torture.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How each round ends.
+    /// The end of each round.
     pub cut: Cut,
-    /// Takes every call down.
+    /// The file that every call is written into.
     pub history: Option<Arc<History>>,
     /// Crashes, each with its own templates, all on one data folder.
     pub rounds: u32,
@@ -55,7 +55,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// So many rounds with the usual load.
+    /// Plans rounds with the usual load.
     #[must_use]
     pub fn rounds(rounds: u32, seed: u64, cut: Cut) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Plan {
     }
 }
 
-/// Runs all rounds and tells a progress line a round.
+/// Runs all rounds, and calls `progress` with a line after each.
 ///
 /// # Errors
 /// Every violation of the first round that has one.
@@ -87,7 +87,7 @@ pub async fn run(
     let options = shim.as_ref().map_or(options, Shim::disk_options);
     let server = Arc::new(Server::start(options));
     if shim.is_some() {
-        // Syncs that fail are a part of it.
+        // A power cut may begin with syncs that fail.
         server.expects("check the disk; the next start recovers");
     }
     let world = World::on(&server).await;
@@ -146,7 +146,7 @@ async fn one_round(
     verify(world, "while serving", &mut violations);
     let _ = world.server().terminate();
     if let Some(shim) = shim {
-        // An ordered stop leaves nothing that a power cut could take.
+        // After an ordered stop a power cut loses nothing.
         shim.cut_power(world.server(), Loss::Part(rng.random()));
     }
     verify(world, "stopped", &mut violations);
@@ -161,10 +161,10 @@ async fn one_round(
     }
 }
 
-/// How likely the disk fails before its power does.
+/// The probability that the disk fails before its power does.
 const FAILING_DISK: f64 = 0.25;
 
-/// Ends the server by force. Tells how.
+/// Ends the server by force. Returns the way in words.
 async fn cut(world: &World, plan: &Plan, shim: Option<&Shim>, rng: &mut StdRng) -> String {
     let is_kill = match plan.cut {
         Cut::Kill => true,
@@ -175,7 +175,7 @@ async fn cut(world: &World, plan: &Plan, shim: Option<&Shim>, rng: &mut StdRng) 
         Some(shim) if !is_kill => {
             let fails = rng.random_bool(FAILING_DISK);
             if fails {
-                // What is under way is answered or not; the next sync drops what it should have stored.
+                // Requests under way are answered or not; the next sync drops the bytes that it should have stored.
                 shim.fsync_fails(true);
                 let moment = rng.random_range(0..100);
                 tokio::time::sleep(Duration::from_millis(moment)).await;
@@ -232,7 +232,8 @@ async fn set_stage(world: &World, rng: &mut StdRng) -> Stage {
     }
 }
 
-/// One client: sends until its connection breaks. Its users and orders are its own, so it knows what to expect.
+/// A client that sends until its connection breaks. No other client has its users and orders, so it knows the answers to
+/// expect.
 struct LoadClient {
     door: Door,
     stage: Stage,
@@ -247,7 +248,7 @@ impl LoadClient {
         while self.life_of_a_coupon().await.is_some() {}
     }
 
-    /// Issues a coupon and perhaps redeems and cancels it; `None` once an answer failed to come.
+    /// Issues a coupon and perhaps redeems and cancels it. Returns `None` once an answer fails to come.
     async fn life_of_a_coupon(&mut self) -> Option<()> {
         self.serial += 1;
         let template = self.stage.ids()[self.rng.random_range(0..3)];
@@ -316,7 +317,7 @@ impl LoadClient {
         self.rng.random_bool(0.7).then_some(key)
     }
 
-    /// Sends a request, sometimes twice at once, and writes down what came of it.
+    /// Sends a request, sometimes twice at once, and records the answers.
     async fn send(&mut self, attempt: Attempt) -> Option<Answer> {
         let copies = if attempt.key.is_some() && self.rng.random_bool(0.2) {
             2
@@ -331,7 +332,7 @@ impl LoadClient {
                 ..attempt.clone()
             });
         }
-        // A duplicate may have been turned away with a 409: any answer that settles it will do.
+        // One of two may have been refused with a 409: any answer that settles the request will do.
         answers.into_iter().flatten().next()
     }
 }

@@ -1,4 +1,4 @@
-//! A ready stage for a test: one server per test file, one merchant per test.
+//! The world of a test: one server per test file, one merchant per test.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,7 +14,7 @@ use crate::template::Template;
 /// The password of every account that the suite makes.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// What the tests of one file share: a server and accounts that are dear to make. Ends with its last user.
+/// The server that the tests of one file share, and accounts that take long to make. Ends with its last user.
 #[derive(Default)]
 struct Site {
     server: OnceCell<Arc<Server>>,
@@ -24,7 +24,7 @@ struct Site {
     stranger: OnceCell<Identity>,
 }
 
-/// An account apart from any client, so that tests on different runtimes can share it.
+/// An account without a client, so that tests on different runtimes can share it.
 #[derive(Clone)]
 struct Identity {
     token: String,
@@ -49,13 +49,13 @@ impl Identity {
 pub struct Shared(Mutex<Weak<Site>>);
 
 impl Shared {
-    /// Nothing started yet.
+    /// Makes it; no server runs yet.
     #[must_use]
     pub const fn new() -> Self {
         Self(Mutex::const_new(Weak::new()))
     }
 
-    /// A world on the shared server, which is started where none runs.
+    /// Makes a world on the shared server, which is started if none runs.
     pub async fn world(&self) -> World {
         let mut shared = self.0.lock().await;
         let site = shared.upgrade().unwrap_or_default();
@@ -78,9 +78,9 @@ impl Default for Shared {
 
 /// A verified owner with a merchant of this test's own, and its shop.
 pub struct World {
-    /// How everybody reaches the server.
+    /// The client by which all callers call.
     pub client: Client,
-    /// Nobody.
+    /// A caller without a token.
     pub anonymous: Anonymous,
     /// The owner of the merchant.
     pub owner: Owner,
@@ -94,7 +94,7 @@ pub struct World {
 }
 
 impl World {
-    /// A world on a server of its own.
+    /// Makes a world on a server of its own.
     pub async fn on(server: &Arc<Server>) -> Self {
         let site = Arc::new(Site {
             server: OnceCell::new_with(Some(Arc::clone(server))),
@@ -103,7 +103,7 @@ impl World {
         Self::build(site, Client::new(server)).await
     }
 
-    /// A world on a fresh server with these options.
+    /// Makes a world on a fresh server with these options.
     pub async fn with(options: Options) -> Self {
         Self::on(&Arc::new(Server::start(options))).await
     }
@@ -130,13 +130,13 @@ impl World {
         }
     }
 
-    /// The server.
+    /// Returns the server.
     #[must_use]
     pub fn server(&self) -> &Arc<Server> {
         self.client.server()
     }
 
-    /// An account that is staff of this world's merchant.
+    /// Returns an account that is staff of this world's merchant.
     pub async fn staff(&self) -> Staff {
         let staff = self
             .site
@@ -152,7 +152,7 @@ impl World {
         Staff(staff)
     }
 
-    /// An account that never verified its address.
+    /// Returns an account that never verified its address.
     pub async fn unverified(&self) -> Unverified {
         let make = || async {
             let (email, name) = (fresh_email(), "미인증".to_owned());
@@ -173,7 +173,7 @@ impl World {
         )
     }
 
-    /// The owner of other merchants.
+    /// Returns the owner of other merchants.
     pub async fn stranger(&self) -> Stranger {
         Stranger(
             self.site
@@ -184,7 +184,7 @@ impl World {
         )
     }
 
-    /// A fresh merchant of the stranger: its id and its shop.
+    /// Makes a fresh merchant of the stranger, and returns its id and its shop.
     pub async fn other_merchant(&self) -> (i64, OtherShop) {
         let answer = self.stranger().await.create_merchant("이웃 상점").await;
         let created = answer.ok();
@@ -194,7 +194,7 @@ impl World {
         )
     }
 
-    /// A fresh verified account of this test's own.
+    /// Makes a verified account of this test's own.
     pub async fn fresh_account(&self) -> Account {
         verified(&self.client, "새 계정").await.with(&self.client)
     }
@@ -202,7 +202,7 @@ impl World {
     /// Creates a template of this merchant and returns its id.
     ///
     /// # Panics
-    /// When it is refused.
+    /// It is refused.
     pub async fn draft(&self, template: &Template) -> i64 {
         let answer = self
             .owner
@@ -214,26 +214,26 @@ impl World {
     /// Creates and publishes a template of this merchant and returns its id.
     ///
     /// # Panics
-    /// When it is refused.
+    /// It is refused.
     pub async fn publish(&self, template: &Template) -> i64 {
         let id = self.draft(template).await;
         self.owner.publish(self.merchant, id).await.ok();
         id
     }
 
-    /// All history entries of this merchant that match, oldest first, read page by page.
+    /// Reads all history entries of this merchant that match, oldest first, page by page.
     ///
     /// # Panics
-    /// When a page is refused.
+    /// A page is refused.
     pub async fn ledger(&self, filters: &[(&str, &str)]) -> Vec<Value> {
         crate::ledger::read(&self.owner, self.merchant, filters).await
     }
 }
 
-/// The shop of a merchant, from the answer that created it.
+/// Returns the shop of a merchant, from the answer that created it.
 ///
 /// # Panics
-/// When the answer has no credentials.
+/// The answer has no credentials.
 #[must_use]
 pub fn shop(client: &Client, created: &Value) -> Shop {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -244,13 +244,13 @@ pub fn shop(client: &Client, created: &Value) -> Shop {
     }
 }
 
-/// An e-mail address that no other test has.
+/// Makes an e-mail address that no other test has.
 #[must_use]
 pub fn fresh_email() -> String {
     format!("user{}@example.com", fresh_number())
 }
 
-/// A number that this process has not given out before.
+/// Returns a number that this process has not given out before.
 #[must_use]
 pub fn fresh_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);

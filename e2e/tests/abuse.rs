@@ -5,7 +5,7 @@ use goodpon_e2e::abuse::{self, Size};
 const SMALL: Size = Size::SMALL;
 
 #[tokio::test]
-async fn who_does_not_read_loses_the_connection() {
+async fn a_client_that_does_not_read_loses_the_connection() {
     abuse::slow_readers_are_cut_off().await;
 }
 
@@ -29,7 +29,7 @@ async fn an_address_that_was_claimed_first_is_its_owners() {
     abuse::claimed_addresses(SMALL).await;
 }
 
-/// Accounts are numbered anew in a database that is made anew.
+/// A database that is made anew numbers its accounts from the start.
 #[tokio::test]
 async fn tokens_of_a_database_that_is_gone_open_nothing() {
     abuse::tokens_of_another_database(SMALL).await;

@@ -33,7 +33,7 @@ async fn an_e_mail_is_taken_without_regard_to_case_once_it_is_verified() {
     assert!(again.refused("ACCOUNT_EMAIL_ALREADY_EXISTS").is_null());
 }
 
-/// Somebody signs up with an address before its owner does; whatever they have of it is void once the owner signs up.
+/// A stranger signs up with an address before its owner does; their token and password are void once the owner signs up.
 #[tokio::test]
 async fn nobody_claims_an_address_before_its_owner() {
     let world = SHARED.world().await;
@@ -90,7 +90,7 @@ async fn an_address_is_sent_three_further_mails_an_hour() {
     assert_eq!(world.server().mailbox(&email).len(), 4);
     let login = world.anonymous.login(&email, second).await;
     assert_eq!(login.ok()["name"], "둘", "nothing changed");
-    // The last link stays good, and nobody else is held up.
+    // The last link stays good, and no other address is held up.
     let token = world.server().verification_token(&email);
     world.anonymous.verify(&token).await.ok();
     let other = fresh_email();
@@ -120,7 +120,7 @@ async fn a_password_that_is_guessed_first_is_refused() {
     }
     let refused = world.anonymous.login(&email, PASSWORD).await;
     refused.refused("ACCOUNT_NOT_FOUND");
-    // What takes long to judge is not held against anybody.
+    // A password that takes long to judge is accepted.
     let long = "4@8({[<3369&!|10$5+7%2".repeat(5)[..100].to_owned();
     world.anonymous.sign_up(&email, &long, "홍길동").await.ok();
 }
@@ -155,7 +155,7 @@ async fn a_taken_e_mail_comes_before_a_bad_name_or_password() {
 }
 
 #[tokio::test]
-async fn invalid_input_is_told_without_fields() {
+async fn invalid_input_is_refused_without_fields() {
     let world = SHARED.world().await;
     let good = fresh_email;
     let (long_name, long_password) = ("가".repeat(51), "p".repeat(101));
@@ -210,7 +210,7 @@ async fn the_bounds_themselves_are_valid() {
 }
 
 #[tokio::test]
-async fn every_missing_or_mistyped_field_of_sign_up_is_told() {
+async fn every_missing_or_mistyped_field_of_sign_up_is_named() {
     let world = SHARED.world().await;
     let path = "/v1/accounts/sign-up";
     world
@@ -399,7 +399,7 @@ async fn the_mail_says_nothing_that_was_typed_but_the_address() {
         if part != "subject" {
             assert!(text.contains(&email), "{text}");
             assert!(text.contains("/verify?token="), "{text}");
-            // When, in the business time zone.
+            // The time of the sign-up, in the business time zone.
             assert!(text.contains(" (Asia/Seoul)"), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! Being seen: health, metrics and log lines, and no secret in any of them.
+//! Health, metrics and log lines, and no secret in any of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::raw::exchange;
@@ -60,14 +60,14 @@ async fn only_hosts_of_its_own_are_answered() {
             assert!(!answer.text.contains("goodpon_"));
         }
     }
-    // No body, and no word of it: a kept connection would take one for the next answer.
+    // Neither a body nor a Content-Length: on a kept connection a body would be taken for the next answer.
     let answer = ask("HEAD", "localhost", "/nothing").await;
     assert_eq!(answer.status, 404, "{}", answer.text);
     assert!(answer.text.ends_with("\r\n\r\n"), "{}", answer.text);
 }
 
 #[tokio::test]
-async fn metrics_tell_what_runs_and_name_nobody() {
+async fn metrics_show_what_runs_and_name_nobody() {
     let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default().issue_limit(1)).await;
     world.shop.issue(template, "unmistakable-user").await.ok();
@@ -93,10 +93,10 @@ async fn metrics_tell_what_runs_and_name_nobody() {
         Some(_) => ["duration", "issue", "batch", "spare", "queue"],
     };
     for part in parts {
-        let told = samples
+        let is_shown = samples
             .iter()
             .any(|line| line.split(['{', ' ']).next().unwrap().contains(part));
-        assert!(told, "nothing about {part}:\n{text}");
+        assert!(is_shown, "nothing about {part}:\n{text}");
     }
     let durations: Vec<_> = samples
         .iter()
@@ -160,7 +160,7 @@ async fn the_embedded_store_shows_its_log_and_what_waits_for_its_indexes() {
     let world = World::with(Options::default().embedded()).await;
     let template = world.publish(&Template::default()).await;
     world.shop.issue_with_key(template, "u", "key").await.ok();
-    // The log is looked at ten times a second.
+    // The size of the log is read ten times a second.
     eventually("the log has a size", || async {
         let (_, text) = admin(&world, "/metrics").await;
         let size = text
@@ -265,7 +265,7 @@ async fn each_request_is_one_line_and_no_line_has_a_secret() {
 }
 
 #[tokio::test]
-async fn the_debug_level_tells_no_secret_either() {
+async fn the_debug_level_shows_no_secret_either() {
     let world = World::with(Options::default().args(["--log-level", "trace"])).await;
     world.shop.coupons("u").await.ok();
     world.owner.create_secret(world.merchant).await.ok();

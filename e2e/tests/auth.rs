@@ -302,7 +302,7 @@ async fn several_secrets_pass_together_and_an_expired_one_stops() {
         .expire_secret(world.merchant, first_id, None)
         .await
         .ok();
-    // Revoked for at most 5 seconds more.
+    // A revoked secret is taken for at most 5 seconds more.
     eventually("the expired secret is refused", || async {
         world.shop.coupons("a").await.code() == Some("INVALID_CREDENTIALS")
     })

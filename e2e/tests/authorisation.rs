@@ -1,4 +1,4 @@
-//! Who may do what: every merchant-scoped call by every actor (contract §2, §3, §5).
+//! Permissions: every merchant-scoped call by every actor (contract §2, §3, §5).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::actors::{
@@ -13,7 +13,7 @@ static SHARED: Shared = Shared::new();
 /// One merchant-scoped call of the dashboard.
 struct Row {
     method: &'static str,
-    /// Path behind `/v1/merchants/{merchantId}`, with the placeholders of [`Stage`].
+    /// The path behind `/v1/merchants/{merchantId}`, with the placeholders of [`Stage`].
     path: &'static str,
     body: Option<Value>,
     owner_only: bool,
@@ -111,7 +111,7 @@ impl Stage {
     }
 }
 
-/// What outsiders are told at a row.
+/// Returns the code that outsiders get at a row.
 fn outsiders(row: &Row) -> &'static str {
     if row.path.is_empty() {
         "MERCHANT_NOT_FOUND"

@@ -7,7 +7,7 @@ use serde_json::json;
 
 static SHARED: Shared = Shared::new();
 
-/// Bodies that are no JSON object, whatever was wanted.
+/// Bodies that are no JSON object, for any call.
 fn broken_bodies() -> Vec<Vec<u8>> {
     let deep = |open: &str, close: &str, depth: usize| {
         format!("{}{}", open.repeat(depth), close.repeat(depth))
@@ -52,7 +52,7 @@ fn broken_bodies() -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_object_tells_no_fields() {
+async fn a_body_that_is_no_json_object_gets_a_refusal_without_fields() {
     let world = SHARED.world().await;
     let template = world.publish(&Template::default()).await;
     for body in broken_bodies() {

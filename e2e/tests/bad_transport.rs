@@ -160,7 +160,7 @@ async fn absurd_headers_and_requests_are_no_500() {
     world.owner.me().await.ok();
 }
 
-/// What each malformed request is answered, status and code. Much of it hyper decides: where a new version of it reads a
+/// Sends malformed requests; each has its status and code. Hyper decides many of them: where a new version of it reads a
 /// request otherwise, this list shows it.
 const MALFORMED: &[(&str, u16, &str)] = &[
     ("nonsense\r\n\r\n", 400, "BAD_REQUEST"),
@@ -324,8 +324,8 @@ async fn what_malformed_requests_are_answered() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Where a proxy takes a single LF for a part of a value, it sees fewer headers than we do: what it may hide so must not
-/// make us take its one request for two.
+/// Sends headers with a single LF, which a proxy may take for a part of a value: it then sees fewer headers than we do,
+/// and those that it does not see must not make us take its one request for two.
 #[tokio::test]
 async fn what_a_bare_line_feed_hides_makes_no_second_request() {
     let world = SHARED.world().await;
@@ -355,9 +355,9 @@ async fn what_a_bare_line_feed_hides_makes_no_second_request() {
     }
 }
 
-/// Every call, by a client that closes its sending side with its request.
+/// Sends every call as a client that closes its sending side with its request.
 #[tokio::test]
-async fn who_sends_no_more_is_answered() {
+async fn a_client_that_has_closed_its_sending_side_is_answered() {
     let world = SHARED.world().await;
     let template = world.publish(&Template::default()).await;
     let credentials = format!(
@@ -427,7 +427,7 @@ async fn who_sends_no_more_is_answered() {
         let answer = ask(api, &call, body).await;
         assert_eq!(answer.status, 200, "{call}: {}", answer.text);
         let length: usize = answer.header("content-length").unwrap().parse().unwrap();
-        // Not what is in it: a text of ours is whole if its end has come.
+        // The body is not compared: one of our texts is whole if its end has come.
         assert!(answer.text.len() > length, "{call}: cut short");
     }
     for call in ["redeem", "cancel"] {

@@ -174,13 +174,13 @@ async fn user_ids_are_compared_byte_for_byte() {
             "{user:?}"
         );
     }
-    let told: Vec<_> = world
+    let actual: Vec<_> = world
         .ledger(&[])
         .await
         .iter()
         .map(|entry| entry["userId"].clone())
         .collect();
-    assert_eq!(told, users.map(|user| json!(user)));
+    assert_eq!(actual, users.map(|user| json!(user)));
     // A number stands for its decimal text.
     let path = format!("/v1/coupon-templates/{template}/issue");
     world

@@ -1,4 +1,4 @@
-//! No code of the contract without a test: each is asked for somewhere in this suite.
+//! Checks that the suite has a test of each code of the contract.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::expect::CODES;

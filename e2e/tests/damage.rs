@@ -1,11 +1,11 @@
-//! What a damaged database is told as: nothing else brings these answers about.
+//! Answers on a damaged database, which nothing else brings about.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::{Options, Template, World};
 use goodpon_waits::eventually;
 
 #[tokio::test]
-async fn a_coupon_whose_template_is_gone_is_told_as_such() {
+async fn a_coupon_whose_template_is_gone_is_refused_as_such() {
     let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default()).await;
     let redeemed = world.shop.issued(template, "one").await;
@@ -24,7 +24,7 @@ async fn a_coupon_whose_template_is_gone_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn what_nobody_foresaw_is_an_error_that_tells_nothing_of_the_inside() {
+async fn an_unforeseen_failure_is_an_error_that_shows_nothing_of_the_inside() {
     let world = World::with(Options::default().expect_log("coupon_histories")).await;
     let template = world.publish(&Template::default()).await;
     let coupon = world.shop.issued(template, "user").await;
@@ -38,12 +38,12 @@ async fn what_nobody_foresaw_is_an_error_that_tells_nothing_of_the_inside() {
         "{}",
         answer.json
     );
-    let is_told = || async {
+    let is_logged = || async {
         let log = world.server().log();
         log.iter()
             .any(|line| line.contains("no such table") || line.contains("doesn't exist"))
     };
-    eventually("the log tells the cause", is_told).await;
+    eventually("the log has the cause", is_logged).await;
     // Nothing happened, and it goes on as soon as it can.
     world
         .server()

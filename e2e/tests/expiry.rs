@@ -1,5 +1,5 @@
-//! What time does: coupons, templates, verification tokens, access tokens and idempotency keys run out.
-//! The server's wall clock is moved by the preloaded shim of `faults/`.
+//! Coupons, templates, verification tokens, access tokens and idempotency keys run out in time. The preloaded shim of
+//! `faults/` moves the server's wall clock.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::faults::Shim;
@@ -11,12 +11,12 @@ use serde_json::json;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// A world whose sweep practically never runs, so that what counts at once can be told from what is swept.
+/// Makes a world whose sweep practically never runs, so that expiry at once can be told apart from expiry by the sweep.
 async fn unswept(shim: &Shim) -> World {
     World::with(shim.options().args(["--sweep-interval-secs", "3600"])).await
 }
 
-/// Logs the owner in anew, as tokens end with the day too.
+/// Logs the owner in anew, for tokens end with the day, too.
 async fn login_again(world: &mut World) {
     let answer = world.anonymous.login(&world.owner.email, PASSWORD).await;
     world.owner.0.token = answer.ok()["accessToken"].as_str().map(str::to_owned);
@@ -90,11 +90,11 @@ async fn a_late_cancel_expires_the_coupon() {
         .refused("USER_COUPON_EXPIRED");
     login_again(&mut world).await;
     let entries = world.ledger(&[]).await;
-    let told: Vec<_> = entries
+    let actual: Vec<_> = entries
         .iter()
         .map(|entry| text(entry, "actionType"))
         .collect();
-    assert_eq!(told, ["ISSUE", "REDEEM", "CANCEL_REDEMPTION", "EXPIRE"]);
+    assert_eq!(actual, ["ISSUE", "REDEEM", "CANCEL_REDEMPTION", "EXPIRE"]);
     assert_eq!(entries[2]["recordedAt"], entries[3]["recordedAt"]);
     assert!(text(&entries[2], "historyId") < text(&entries[3], "historyId"));
     assert!(entries[3]["orderId"].is_null() && entries[3]["reason"].is_null());
@@ -132,7 +132,7 @@ async fn the_sweep_expires_each_coupon_once() {
     }
     world.server().restart();
     login_again(&mut world).await;
-    // Scaled out, a sale that nobody has asked about for days is being folded just then, which takes some seconds.
+    // Scaled out, a sale that had no request for days is being folded just then, which takes some seconds.
     eventually("coupons are issued again", || async {
         world.shop.issue(lasting, "after").await.status == 200
     })

@@ -18,17 +18,17 @@ use goodpon_e2e::{Shop, Template, World};
 use goodpon_waits::eventually;
 use serde_json::json;
 
-/// How long a load may take to bring about what a test waits for.
+/// The time within which a load must bring about the condition that a test waits for.
 const LOAD_LIMIT: Duration = Duration::from_secs(240);
 
 /// The users whose coupons were answered with a success, and those whose outcome is open: no answer, or a 503.
 #[derive(Default)]
-struct Told {
+struct Outcomes {
     issued: BTreeSet<String>,
     open: BTreeSet<String>,
 }
 
-impl Told {
+impl Outcomes {
     /// Issues to one user; true on success.
     async fn issue(&mut self, shop: &Shop, template: i64, user: String) -> bool {
         let call = shop
@@ -53,14 +53,15 @@ impl Told {
     /// Issues to `count` users, all at once.
     async fn issue_to_all(&mut self, shop: &Shop, template: i64, prefix: &str, count: u32) {
         let asked = (0..count).map(async |number| {
-            let mut told = Self::default();
-            told.issue(shop, template, format!("{prefix}-{number}"))
+            let mut outcomes = Self::default();
+            outcomes
+                .issue(shop, template, format!("{prefix}-{number}"))
                 .await;
-            told
+            outcomes
         });
-        for told in join_all(asked).await {
-            self.issued.extend(told.issued);
-            self.open.extend(told.open);
+        for one in join_all(asked).await {
+            self.issued.extend(one.issued);
+            self.open.extend(one.open);
         }
     }
 
@@ -68,10 +69,10 @@ impl Told {
     async fn load(&mut self, shop: &Shop, template: i64, prefix: &str, is_done: impl Fn() -> bool) {
         let (is_over, deadline) = (AtomicBool::new(false), Instant::now() + LOAD_LIMIT);
         let clients = (0..8).map(async |client| {
-            let mut told = Self::default();
+            let mut outcomes = Self::default();
             for number in 0.. {
                 let user = format!("{prefix}-{client}-{number}");
-                let is_answered = told.issue(shop, template, user).await;
+                let is_answered = outcomes.issue(shop, template, user).await;
                 if !is_answered || is_done() || Instant::now() > deadline {
                     is_over.store(true, Ordering::Relaxed);
                 }
@@ -79,16 +80,16 @@ impl Told {
                     break;
                 }
             }
-            told
+            outcomes
         });
-        for told in join_all(clients).await {
-            self.issued.extend(told.issued);
-            self.open.extend(told.open);
+        for one in join_all(clients).await {
+            self.issued.extend(one.issued);
+            self.open.extend(one.open);
         }
         assert!(Instant::now() < deadline, "the load brought nothing about");
     }
 
-    /// Everything answered is in the ledger, once, and nothing there was neither answered nor open.
+    /// Asserts that everything answered is in the ledger, once, and that everything there was answered or is open.
     async fn check(&self, world: &World) {
         let entries = world.ledger(&[]).await;
         let issued = actions(&entries, "ISSUE");
@@ -108,8 +109,8 @@ impl Told {
     }
 }
 
-/// Once the fault is gone it serves again by itself, and each open request gets its one answer.
-async fn recovers(world: &World, template: i64, told: &mut Told) {
+/// Waits until it serves again by itself, once the fault is gone. Asserts that each open request gets its one answer.
+async fn recovers(world: &World, template: i64, outcomes: &mut Outcomes) {
     let probe = &world.shop;
     eventually("it serves again", || async {
         probe
@@ -119,14 +120,14 @@ async fn recovers(world: &World, template: i64, told: &mut Told) {
             == 200
     })
     .await;
-    told.issued.insert("probe".to_owned());
-    for user in std::mem::take(&mut told.open) {
+    outcomes.issued.insert("probe".to_owned());
+    for user in std::mem::take(&mut outcomes.open) {
         assert!(
-            told.issue(&world.shop, template, user).await,
+            outcomes.issue(&world.shop, template, user).await,
             "a retry after the fault succeeds"
         );
     }
-    told.check(world).await;
+    outcomes.check(world).await;
 }
 
 fn assert_verified(world: &World) {
@@ -138,7 +139,7 @@ fn assert_verified(world: &World) {
     );
 }
 
-/// The process has ended by itself, and said why in one line.
+/// Asserts that the process has ended by itself, and has written the reason in one line.
 fn assert_ended(world: &World, why: &str) {
     let status = world.server().wait();
     assert!(!status.success(), "{status}");
@@ -156,26 +157,26 @@ fn assert_said(world: &World, why: &str) {
     assert!(last[0].contains("ending at once"), "{}", last[0]);
 }
 
-/// A server on a disk that keeps for sure only what was synced, with a template and some coupons.
-async fn on_disk(shim: &Shim, told: &mut Told) -> (World, i64) {
+/// Starts a server on a disk that is sure to keep synced bytes only, with a template and some coupons.
+async fn on_disk(shim: &Shim, outcomes: &mut Outcomes) -> (World, i64) {
     let options = shim
         .disk_options()
         .expect_log("check the disk; the next start recovers")
-        // What is asked between the failure and the end.
+        // Requests between the failure and the end.
         .expect_log("the store is closing");
     let world = World::with(options).await;
     let template = world.publish(&Template::default()).await;
     for number in 0..20 {
         let user = format!("before-{number}");
-        assert!(told.issue(&world.shop, template, user).await);
+        assert!(outcomes.issue(&world.shop, template, user).await);
     }
     (world, template)
 }
 
 #[tokio::test]
 async fn a_commit_whose_sync_fails_ends_the_process_and_loses_nothing() {
-    let (shim, mut told) = (Shim::build(), Told::default());
-    let (world, template) = on_disk(&shim, &mut told).await;
+    let (shim, mut outcomes) = (Shim::build(), Outcomes::default());
+    let (world, template) = on_disk(&shim, &mut outcomes).await;
     let coupon = world.shop.coupon_of(template, "before-0").await;
     world
         .shop
@@ -183,8 +184,10 @@ async fn a_commit_whose_sync_fails_ends_the_process_and_loses_nothing() {
         .await
         .ok();
     shim.fsync_fails(true);
-    told.issue_to_all(&world.shop, template, "during", 20).await;
-    assert_eq!(told.open.len(), 20, "nothing durable, no success");
+    outcomes
+        .issue_to_all(&world.shop, template, "during", 20)
+        .await;
+    assert_eq!(outcomes.open.len(), 20, "nothing durable, no success");
     assert_ended(&world, "the database cannot be written");
     assert!(
         world
@@ -195,34 +198,36 @@ async fn a_commit_whose_sync_fails_ends_the_process_and_loses_nothing() {
     );
     shim.fsync_fails(false);
     world.server().restart();
-    told.check(&world).await;
-    recovers(&world, template, &mut told).await;
+    outcomes.check(&world).await;
+    recovers(&world, template, &mut outcomes).await;
     shim.cut_power(world.server(), Loss::Part(1));
     world.server().restart();
-    told.check(&world).await;
+    outcomes.check(&world).await;
     assert_eq!(world.ledger(&[("orderId", "o")]).await.len(), 1);
     assert_verified(&world);
 }
 
 #[tokio::test]
 async fn a_sync_of_the_database_that_fails_once_loses_nothing() {
-    let (shim, mut told) = (Shim::build(), Told::default());
-    let (world, template) = on_disk(&shim, &mut told).await;
+    let (shim, mut outcomes) = (Shim::build(), Outcomes::default());
+    let (world, template) = on_disk(&shim, &mut outcomes).await;
     shim.next_fsync_fails("goodpon.db");
     let before = log_number(&world);
-    // Until the log is moved, and begun anew if the failure is passed over.
+    // Until the log is moved into the database, and begun anew if the failure is passed over.
     let is_anew = || log_number(&world) != before;
-    told.load(&world.shop, template, "during", is_anew).await;
+    outcomes
+        .load(&world.shop, template, "during", is_anew)
+        .await;
     shim.cut_power(world.server(), Loss::All);
     world.server().restart();
-    told.check(&world).await;
-    // SQLite's sync or ours, as it comes.
+    outcomes.check(&world).await;
+    // Either SQLite's sync or ours fails.
     assert_said(&world, "check the disk");
-    recovers(&world, template, &mut told).await;
+    recovers(&world, template, &mut outcomes).await;
     assert_verified(&world);
 }
 
-/// How often the log was begun anew, by its head; 0 while it has none.
+/// Reads from the log's head how often it was begun anew; 0 while it has none.
 fn log_number(world: &World) -> u32 {
     let log = world.server().data_dir().join("goodpon.db-wal");
     let mut head = [0; 16];
@@ -232,11 +237,11 @@ fn log_number(world: &World) -> u32 {
     })
 }
 
-/// Another process keeps open what SQLite shares of the log, which says that pages are moved that are lost.
+/// Keeps SQLite's shared memory open in another process: it has pages as moved that are lost.
 #[tokio::test]
 async fn a_sync_that_fails_beside_a_reader_loses_nothing() {
-    let (shim, mut told) = (Shim::build(), Told::default());
-    let (world, template) = on_disk(&shim, &mut told).await;
+    let (shim, mut outcomes) = (Shim::build(), Outcomes::default());
+    let (world, template) = on_disk(&shim, &mut outcomes).await;
     let reader = rusqlite::Connection::open(world.server().data_dir().join("goodpon.db")).unwrap();
     let count = || {
         let count = "SELECT count(*) FROM coupons";
@@ -244,27 +249,29 @@ async fn a_sync_that_fails_beside_a_reader_loses_nothing() {
     };
     count().unwrap();
     shim.next_fsync_fails("goodpon.db");
-    told.load(&world.shop, template, "during", || false).await;
-    // SQLite's sync or ours, as it comes.
+    outcomes
+        .load(&world.shop, template, "during", || false)
+        .await;
+    // Either SQLite's sync or ours fails.
     assert_ended(&world, "check the disk");
     world.server().restart();
-    told.check(&world).await;
-    assert!(count().unwrap() >= i64::try_from(told.issued.len()).unwrap());
-    // The log goes, and with it all that stood there only.
+    outcomes.check(&world).await;
+    assert!(count().unwrap() >= i64::try_from(outcomes.issued.len()).unwrap());
+    // The log is deleted, and with it all bytes that were there only.
     let _ = world.server().terminate();
     shim.cut_power(world.server(), Loss::All);
     world.server().restart();
-    recovers(&world, template, &mut told).await;
+    recovers(&world, template, &mut outcomes).await;
     assert_verified(&world);
 }
 
-/// A crash between writing and syncing leaves a commit in the system's memory, from which a start answers.
+/// Crashes between writing and syncing: that leaves a commit in the system's memory, from which a start answers.
 #[tokio::test]
 async fn what_a_start_answers_from_outlives_a_power_cut() {
-    let (shim, mut told) = (Shim::build(), Told::default());
-    let (world, template) = on_disk(&shim, &mut told).await;
-    // Each start notes how far its late indexes are whole, and that syncs the log. The one after the crash must have
-    // nothing to note, so what it finds is a draft, which stands in no such index.
+    let (shim, mut outcomes) = (Shim::build(), Outcomes::default());
+    let (world, template) = on_disk(&shim, &mut outcomes).await;
+    // Each start stores how far its late indexes are whole, and that syncs the log. The start after the crash must have
+    // nothing to store, so the commit that it finds is of a draft, which is in no such index.
     world.server().restart();
     let drafts = async || {
         let listed = world.owner.templates(world.merchant).await;
@@ -296,9 +303,9 @@ async fn what_a_start_answers_from_outlives_a_power_cut() {
     );
     shim.cut_power(world.server(), Loss::All);
     world.server().restart();
-    assert_eq!(drafts().await, before + 1, "told and lost");
-    told.check(&world).await;
-    recovers(&world, template, &mut told).await;
+    assert_eq!(drafts().await, before + 1, "answered and lost");
+    outcomes.check(&world).await;
+    recovers(&world, template, &mut outcomes).await;
     assert_verified(&world);
 }
 
@@ -308,8 +315,8 @@ async fn a_write_that_a_disk_refuses_ends_the_process_unless_it_is_full() {
     const ENOSPC: i32 = 28;
     const EROFS: i32 = 30;
     const EDQUOT: i32 = 122;
-    let (shim, mut told) = (Shim::build(), Told::default());
-    let (world, template) = on_disk(&shim, &mut told).await;
+    let (shim, mut outcomes) = (Shim::build(), Outcomes::default());
+    let (world, template) = on_disk(&shim, &mut outcomes).await;
     for words in ["database or disk is full", "disk I/O error"] {
         world.server().expects(words);
     }
@@ -317,38 +324,38 @@ async fn a_write_that_a_disk_refuses_ends_the_process_unless_it_is_full() {
         let pid = world.server().pid();
         shim.writes_fail(Some(full));
         let user = format!("full-{full}");
-        assert!(!told.issue(&world.shop, template, user.clone()).await);
+        assert!(!outcomes.issue(&world.shop, template, user.clone()).await);
         // Reading goes on.
         assert_eq!(world.shop.template(template, None).await.status, 200);
         shim.writes_fail(None);
-        recovers(&world, template, &mut told).await;
+        recovers(&world, template, &mut outcomes).await;
         assert_eq!(world.server().pid(), pid, "the process lives");
-        assert!(told.issued.contains(&user));
+        assert!(outcomes.issued.contains(&user));
     }
     for broken in [EIO, EROFS] {
         shim.writes_fail(Some(broken));
         let user = format!("broken-{broken}");
-        assert!(!told.issue(&world.shop, template, user).await);
+        assert!(!outcomes.issue(&world.shop, template, user).await);
         let status = world.server().wait();
         assert!(!status.success(), "{status}");
         shim.writes_fail(None);
         world.server().restart();
-        recovers(&world, template, &mut told).await;
+        recovers(&world, template, &mut outcomes).await;
     }
     assert_verified(&world);
 }
 
 #[tokio::test]
 async fn a_stop_whose_sync_fails_says_so_and_loses_nothing() {
-    let (shim, mut told) = (Shim::build(), Told::default());
-    let (world, template) = on_disk(&shim, &mut told).await;
+    let (shim, mut outcomes) = (Shim::build(), Outcomes::default());
+    let (world, template) = on_disk(&shim, &mut outcomes).await;
     shim.fsync_fails(true);
     world.server().signal_term();
     assert_ended(&world, "the database cannot be written");
     shim.fsync_fails(false);
     world.server().restart();
-    told.check(&world).await;
-    recovers(&world, template, &mut told).await;
+    outcomes.check(&world).await;
+    recovers(&world, template, &mut outcomes).await;
     assert_verified(&world);
 }
 
@@ -373,19 +380,20 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
     let pid = world.server().pid();
     let outside = disk.seen_from_outside(pid);
     let template = world.publish(&Template::default()).await;
-    let mut told = Told::default();
+    let mut outcomes = Outcomes::default();
     for number in 0..50 {
         assert!(
-            told.issue(&world.shop, template, format!("before-{number}"))
+            outcomes
+                .issue(&world.shop, template, format!("before-{number}"))
                 .await
         );
     }
     let ballast = outside.join("ballast");
     fill(&ballast);
-    // What the log has room for already may still go through.
+    // Writes for which the log has room already may still succeed.
     let mut refusals = 0;
     for number in 0..20_000 {
-        if !told
+        if !outcomes
             .issue(&world.shop, template, format!("during-{number}"))
             .await
         {
@@ -406,6 +414,6 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
     );
     assert_eq!(world.server().pid(), pid, "the process lives");
     std::fs::remove_file(&ballast).unwrap();
-    recovers(&world, template, &mut told).await;
+    recovers(&world, template, &mut outcomes).await;
     assert_verified(&world);
 }

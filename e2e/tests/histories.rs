@@ -1,4 +1,4 @@
-//! The coupon histories of a merchant: what they hold, filters, paging and cursors (contract 2.2).
+//! The coupon histories of a merchant: entries, filters, paging and cursors (contract 2.2).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use futures::future::join_all;
@@ -82,7 +82,7 @@ async fn each_action_leaves_its_entry() {
             (&json!(template), "이력")
         );
     }
-    let told: Vec<_> = entries
+    let actual: Vec<_> = entries
         .iter()
         .map(|entry| {
             (
@@ -98,7 +98,7 @@ async fn each_action_leaves_its_entry() {
         ("CANCEL_REDEMPTION", json!("주문 1"), json!("변심 😀")),
         ("REDEEM", json!("주문 2"), Value::Null),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
 }
 
 #[tokio::test]
@@ -155,8 +155,8 @@ async fn days_are_inclusive_in_the_business_zone() {
     let world = SHARED.world().await;
     let template = world.publish(&Template::default()).await;
     world.shop.issue(template, "u").await.ok();
-    let told = world.ledger(&[]).await;
-    let today = text(&told[0], "recordedAt")[..10].to_owned();
+    let actual = world.ledger(&[]).await;
+    let today = text(&actual[0], "recordedAt")[..10].to_owned();
     let count = async |start: &str, end: &str| {
         world
             .ledger(&[("startDate", start), ("endDate", end)])
@@ -385,7 +385,7 @@ async fn a_cursor_is_ours_or_refused() {
         assert_eq!(answer.code(), Some("BAD_REQUEST"), "{cursor}: {answer}");
         answer.bad_fields(&["nextCursor"]);
     }
-    // It belongs to the filters, the order and the merchant that it came from.
+    // A cursor belongs to the filters, the order and the merchant that it was made for.
     for other in [
         ("order", "desc"),
         ("userId", "u1"),

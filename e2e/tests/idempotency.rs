@@ -63,7 +63,7 @@ async fn successes_of_all_three_calls_are_replayed_to_the_byte() {
     let first = post(&world, &cancel, b"k-cancel", body).await;
     first.ok();
     assert_replay(&first, &post(&world, &cancel, b"k-cancel", body).await);
-    // The answers stay, whatever happened since.
+    // The answers stay, although the coupon has changed since.
     let again = post(
         &world,
         &redeem,
@@ -176,7 +176,7 @@ async fn the_scope_is_client_method_path_and_key() {
         assert!(!answer.replayed());
         answer.refused("COUPON_ALREADY_ISSUED");
     }
-    // Another secret of the same client is the same scope.
+    // Another secret of the same client has the same keys.
     let mut rotated = world.shop.clone();
     let made = world.owner.create_secret(world.merchant).await;
     rotated.secret = made.ok()["secret"].as_str().unwrap().to_owned();
@@ -236,7 +236,7 @@ async fn a_key_has_1_to_300_bytes() {
         assert_replay(&first, &post(&world, &issue, key, &body).await);
     }
     for key in [b"".as_slice(), too_long.as_bytes(), too_korean.as_bytes()] {
-        // The key is looked at before the body.
+        // The key is checked before the body.
         for body in [r#"{"userId":"z"}"#, "{"] {
             let answer = post(&world, &issue, key, body).await;
             assert!(answer.refused("INVALID_IDEMPOTENCY_KEY").is_null());
@@ -353,7 +353,7 @@ async fn a_key_whose_request_still_runs_is_a_conflict() {
         [second, other_body]
     };
     let (first, conflicts) = {
-        // All three hang on one lock; whichever came first goes on once it is free.
+        // All three wait for one lock; the first of them goes on once it is free.
         let mut conflicts = Box::pin(conflicts);
         let early = tokio::time::timeout(std::time::Duration::from_secs(5), &mut conflicts).await;
         lock.execute_batch("ROLLBACK").unwrap();

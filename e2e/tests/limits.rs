@@ -59,7 +59,7 @@ async fn verify_and_resend_are_limited() {
     world.owner.me().await.ok();
 }
 
-/// A login that comes from `address`.
+/// Logs in from `address`.
 async fn login(world: &World, address: &str, email: &str, password: &str) -> Answer {
     let body = serde_json::json!({"email": email, "password": password});
     world
@@ -78,7 +78,7 @@ async fn failed_logins_of_a_stranger_do_not_lock_the_owner_out() {
     let options = Options::default()
         .args(["--rate-login-per-min", "10"])
         .env("GOODPON_TRUST_FORWARDED_FOR", "true")
-        // On a busy machine some of the storm hears 503.
+        // On a busy machine some of the storm is answered 503.
         .expect_log("the time limit for requests was reached");
     let world = World::with(options).await;
     let (email, home) = (world.owner.email.as_str(), "192.0.2.1");
@@ -95,7 +95,7 @@ async fn failed_logins_of_a_stranger_do_not_lock_the_owner_out() {
     };
     assert_limited(&join_all((0..12).map(one)).await, 10);
     login(&world, "198.51.100.2", email, PASSWORD).await.ok();
-    // That success cleared the e-mail's own bound: 100 failures from wherever.
+    // That success cleared the e-mail's own bound of 100 failures from all addresses.
     let addresses: Vec<String> = (0..11)
         .map(|number| format!("203.0.113.{number}"))
         .collect();
@@ -176,7 +176,7 @@ async fn the_default_limits_are_on() {
     world.shop.coupons("u").await.ok();
 }
 
-/// A partner request with a secret of the right form that nobody has.
+/// Sends a partner request with an unknown secret of the right form.
 async fn wrong_secret(world: &World, client_id: &str) -> Answer {
     world
         .client
@@ -233,7 +233,7 @@ async fn an_address_whose_credentials_fail_is_refused_and_its_shops_pass() {
     for _ in 0..3 {
         world.shop.coupons("u").await.ok();
     }
-    // Of this shop nothing is remembered yet.
+    // The server has no credentials of this shop in memory yet.
     unseen.coupons("u").await.ok();
     // A new secret, too.
     let created = world.owner.create_secret(world.merchant).await.ok().clone();
@@ -279,7 +279,7 @@ async fn client_ids_of_no_form_cost_no_memory() {
     assert!(grown < 20_000, "{grown} KiB for 56 MB of client ids");
 }
 
-/// A keep-alive connection on which one request was answered.
+/// Opens a keep-alive connection on which one request was answered.
 async fn busy_connection(world: &World) -> TcpStream {
     let mut stream = TcpStream::connect(world.server().addr(Api::Dashboard))
         .await
@@ -456,7 +456,7 @@ async fn a_shutdown_finishes_what_runs() {
         rusqlite::Connection::open(world.server().data_dir().join("goodpon.db")).unwrap();
     database.busy_timeout(Duration::from_secs(10)).unwrap();
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // Two with one key: that one is turned away, or waits, proves that the other has begun.
+    // Two with one key: that one of them is refused, or waits, proves that the other has begun.
     let send = || {
         let shop = world.shop.clone();
         tokio::spawn(async move { shop.issue_with_key(template, "u", "key").await })

@@ -15,13 +15,13 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 static SHARED: Shared = Shared::new();
 
-/// What a mail server was handed.
+/// A mail that a mail server received.
 struct Delivery {
     to: String,
     data: String,
 }
 
-/// Serves SMTP on a listener and hands every message over.
+/// Serves SMTP on a listener and sends every message to the test.
 fn serve_smtp(listener: TcpListener) -> mpsc::UnboundedReceiver<Delivery> {
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -34,7 +34,7 @@ fn serve_smtp(listener: TcpListener) -> mpsc::UnboundedReceiver<Delivery> {
 
 const GREETING: &str = "220 peer ESMTP\r\n";
 
-/// From the greeting on, or from behind a STARTTLS, which no greeting follows.
+/// Serves a conversation from the greeting on, or from behind a STARTTLS, which no greeting follows.
 async fn session(
     stream: impl AsyncRead + AsyncWrite,
     greeting: &str,
@@ -80,7 +80,7 @@ async fn session(
     Some(())
 }
 
-/// Takes the time for a mail that its recipient's domain says.
+/// Waits for the time that the recipient's domain names.
 async fn think(to: &str) {
     if to.contains("@slow.") {
         tokio::time::sleep(SLOW).await;
@@ -92,15 +92,15 @@ async fn think(to: &str) {
 
 const SLOW: Duration = Duration::from_millis(400);
 
-/// When a mail server begins to encrypt.
+/// The moment from which a mail server encrypts.
 #[derive(Clone, Copy)]
 enum Encrypted {
     FromTheFirstByte,
     AfterStartTls,
 }
 
-/// As [`serve_smtp`], encrypted with a certificate for localhost that nobody knows. Hands over handshakes that failed
-/// as well.
+/// Serves as [`serve_smtp`], encrypted with a certificate for localhost that no system trusts. Sends handshakes that
+/// failed to the test, too.
 fn serve_encrypted(
     listener: TcpListener,
     encrypted: Encrypted,
@@ -129,7 +129,7 @@ fn serve_encrypted(
             match acceptor.accept(stream).await {
                 Err(error) => drop(sender.send(Err(error))),
                 Ok(stream) => {
-                    // A connection may be kept for further mails: each is handed over as it comes.
+                    // A connection may be kept for further mails: each is sent to the test as it comes.
                     let (delivered, mut deliveries) = mpsc::unbounded_channel();
                     let handed_over = async {
                         while let Some(delivery) = deliveries.recv().await {
@@ -144,7 +144,7 @@ fn serve_encrypted(
     receiver
 }
 
-/// The part before the encryption: in clear nothing is taken.
+/// Serves the part before the encryption, in which it takes no mail.
 async fn start_tls(stream: &mut TcpStream) -> Option<()> {
     let (reading, mut writing) = stream.split();
     let mut lines = BufReader::new(reading).lines();
@@ -163,7 +163,7 @@ async fn start_tls(stream: &mut TcpStream) -> Option<()> {
     }
 }
 
-/// All text parts of a message, decoded.
+/// Decodes all text parts of a message.
 fn decoded(data: &str) -> String {
     let mail = mailparse::parse_mail(data.as_bytes()).unwrap();
     mail.parts()
@@ -272,7 +272,7 @@ async fn mail_goes_encrypted_to_a_server_that_is_trusted_and_to_no_other() {
 
 #[tokio::test]
 async fn a_mail_server_that_is_down_delays_and_loses_none() {
-    // A port that is free for now: taken, and given back.
+    // A port that is unused for now: bound, and given back.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -282,23 +282,23 @@ async fn a_mail_server_that_is_down_delays_and_loses_none() {
     let (first, second) = (fresh_email(), fresh_email());
     anonymous.sign_up(&first, PASSWORD, "하나").await.ok();
     anonymous.sign_up(&second, PASSWORD, "둘").await.ok();
-    // Not even a crash loses one.
+    // Not even a crash loses a mail.
     server.kill9();
     server.restart();
     let mut deliveries = serve_smtp(TcpListener::bind(address).await.unwrap());
-    let mut told = [
+    let mut texts = [
         next(&mut deliveries).await.to,
         next(&mut deliveries).await.to,
     ];
-    told.sort();
+    texts.sort();
     let mut expected = [first, second];
     expected.sort();
-    for (told, expected) in told.iter().zip(&expected) {
-        assert!(told.contains(expected.as_str()), "{told}");
+    for (text, expected) in texts.iter().zip(&expected) {
+        assert!(text.contains(expected.as_str()), "{text}");
     }
 }
 
-/// A sign-up from `address`, as the proxy in front tells it.
+/// Signs up from `address`, as the proxy in front would name it.
 async fn sign_up_from(anonymous: &goodpon_e2e::Anonymous, address: &str, email: &str) {
     let body = serde_json::json!({"email": email, "password": PASSWORD, "name": "이름"});
     let call = anonymous

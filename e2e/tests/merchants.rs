@@ -129,7 +129,7 @@ async fn my_merchants_are_listed_newest_first() {
 }
 
 #[tokio::test]
-async fn the_detail_tells_all_members_and_secrets_newest_first() {
+async fn the_detail_has_all_members_and_secrets_newest_first() {
     let world = SHARED.world().await;
     let staff = world.staff().await;
     let made = world.owner.create_secret(world.merchant).await.ok().clone();
@@ -161,13 +161,13 @@ async fn the_detail_tells_all_members_and_secrets_newest_first() {
             ],
         );
     }
-    let told: Vec<_> = members
+    let actual: Vec<_> = members
         .iter()
         .map(|member| (member["email"].clone(), member["role"].clone()))
         .collect();
     let expected = [(&staff.email, "STAFF"), (&world.owner.email, "OWNER")];
     assert_eq!(
-        told,
+        actual,
         expected.map(|(email, role)| (json!(email), json!(role)))
     );
     let secrets = data["clientSecrets"].as_array().unwrap();
@@ -259,7 +259,7 @@ async fn at_most_five_secrets_are_unexpired() {
         .create_secret(world.merchant)
         .await
         .refused("CLIENT_SECRET_LIMIT_EXCEEDED");
-    // One that ends later still counts.
+    // A secret that ends later still counts.
     let fifth = detail(&world).await["clientSecrets"][0]["merchantClientSecretId"]
         .as_i64()
         .unwrap();
@@ -349,7 +349,7 @@ async fn the_last_secret_without_an_end_cannot_be_expired() {
 }
 
 #[tokio::test]
-async fn an_unknown_secret_is_not_found_and_a_bad_time_is_told() {
+async fn an_unknown_secret_is_not_found_and_a_bad_time_is_named() {
     let world = SHARED.world().await;
     let (other, _) = world.other_merchant().await;
     let theirs = world.stranger().await.merchant(other).await.ok()["clientSecrets"][0]["merchantClientSecretId"].clone();

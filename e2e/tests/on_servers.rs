@@ -8,14 +8,14 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 
-/// How a command ends in these rooms, and what it says.
+/// Runs a command on this database and topic; returns its status and its output.
 fn run(rooms: &Rooms, args: &[&str]) -> (Option<i32>, String) {
     let env = rooms.env().iter();
     let env: Vec<_> = env.map(|(name, value)| (&**name, &**value)).collect();
     let output = goodpon(args, &env);
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    (output.status.code(), told)
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    (output.status.code(), printed)
 }
 
 fn topic(rooms: &Rooms) -> &str {
@@ -26,22 +26,22 @@ fn topic(rooms: &Rooms) -> &str {
 #[test]
 fn verify_takes_no_server_that_is_away_for_a_difference() {
     let rooms = Rooms::make();
-    let (code, told) = run(&rooms, &["verify"]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, printed) = run(&rooms, &["verify"]);
+    assert_eq!(code, Some(0), "{printed}");
     for (flag, nobody) in [
         ("--valkey-url", "valkey://127.0.0.1:1"),
         ("--database-url", "mysql://u:p@127.0.0.1:1/d"),
     ] {
-        let (code, told) = run(&rooms, &["verify", flag, nobody]);
-        assert_eq!(code, Some(2), "{told}");
+        let (code, printed) = run(&rooms, &["verify", flag, nobody]);
+        assert_eq!(code, Some(2), "{printed}");
         let what = ["the gates cannot be", "the database cannot be"];
-        assert!(what.iter().any(|what| told.contains(what)), "{told}");
-        assert!(!told.contains("expected") && !told.contains("restore"));
+        assert!(what.iter().any(|what| printed.contains(what)), "{printed}");
+        assert!(!printed.contains("expected") && !printed.contains("restore"));
     }
 }
 
 #[test]
-fn verify_tells_differences_of_the_records_while_valkey_is_away() {
+fn verify_finds_differences_of_the_records_while_valkey_is_away() {
     let rooms = Rooms::make();
     rooms.execute(
         "INSERT INTO coupon_templates
@@ -50,25 +50,25 @@ fn verify_tells_differences_of_the_records_while_valkey_is_away() {
          VALUES (7, 1, 'n', '', 0, 1000, 0, 0, 1, 5, 0)",
     );
     let expected = "template 7 issue_count: expected 0, found 5";
-    let (code, told) = run(&rooms, &["verify"]);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains(expected) && told.contains("restore a backup"));
+    let (code, printed) = run(&rooms, &["verify"]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains(expected) && printed.contains("restore a backup"));
     let away = ["verify", "--valkey-url", "valkey://127.0.0.1:1"];
-    let (code, told) = run(&rooms, &away);
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains(expected) && told.contains("Valkey at 127.0.0.1:1"));
-    assert!(!told.contains("restore"), "{told}");
+    let (code, printed) = run(&rooms, &away);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains(expected) && printed.contains("Valkey at 127.0.0.1:1"));
+    assert!(!printed.contains("restore"), "{printed}");
 }
 
 #[test]
-fn migrate_tells_how_many_partitions_there_are() {
+fn migrate_prints_the_number_of_partitions() {
     let rooms = Rooms::make();
-    let (code, told) = run(&rooms, &["migrate", "--kafka-partitions", "1"]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, printed) = run(&rooms, &["migrate", "--kafka-partitions", "1"]);
+    assert_eq!(code, Some(0), "{printed}");
     let expected = "has 2 partitions (kafka-partitions is 1, but partitions cannot be taken away)";
-    assert!(told.contains(expected), "{told}");
-    let (_, told) = run(&rooms, &["migrate", "--kafka-partitions", "3"]);
-    assert!(told.ends_with("has 3 partitions.\n"), "{told}");
+    assert!(printed.contains(expected), "{printed}");
+    let (_, printed) = run(&rooms, &["migrate", "--kafka-partitions", "3"]);
+    assert!(printed.ends_with("has 3 partitions.\n"), "{printed}");
 }
 
 #[tokio::test]
@@ -85,20 +85,20 @@ async fn migrate_refuses_the_topic_that_partners_refuse() {
         let change = AlterConfig::new(ResourceSpecifier::Topic(topic(&rooms))).set(key, value);
         let changed = admin.alter_configs([&change], &AdminOptions::new()).await;
         changed.unwrap()[0].as_ref().unwrap();
-        let (code, told) = run(&rooms, &["migrate"]);
-        assert_eq!(code, Some(1), "{told}");
+        let (code, printed) = run(&rooms, &["migrate"]);
+        assert_eq!(code, Some(1), "{printed}");
         assert!(
-            told.contains("cannot be used: ") && told.contains(why),
-            "{told}"
+            printed.contains("cannot be used: ") && printed.contains(why),
+            "{printed}"
         );
     }
 }
 
 #[test]
 fn migrate_asks_for_the_same_consent_as_partners() {
-    let (code, told) = run(&Rooms::make(), &["migrate", "--kafka-accept-risks=false"]);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("kafka-accept-risks"), "{told}");
+    let (code, printed) = run(&Rooms::make(), &["migrate", "--kafka-accept-risks=false"]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("kafka-accept-risks"), "{printed}");
 }
 
 #[test]
@@ -111,19 +111,19 @@ fn parked_events_are_listed_retried_and_discarded() {
              VALUES (1, {offset}, 3, 'u', 'version 9', REPEAT('x', 900000), 0, {offset})"
         ));
     }
-    let (code, told) = run(&rooms, &["parked", "list", "--json"]);
-    assert_eq!(code, Some(0), "{told}");
-    let events: Vec<Value> = serde_json::from_str(&told).unwrap();
+    let (code, printed) = run(&rooms, &["parked", "list", "--json"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let events: Vec<Value> = serde_json::from_str(&printed).unwrap();
     let places: Vec<_> = events.iter().map(|event| &event["event"]).collect();
     assert_eq!(places, ["1:7", "1:8"]);
-    let (code, told) = run(&rooms, &["parked", "retry", "--all"]);
-    assert_eq!(code, Some(1), "{told}");
-    assert_eq!(told.matches("stays parked: ").count(), 2, "{told}");
-    let (code, told) = run(&rooms, &["parked", "discard", "1:7"]);
-    assert_eq!((code, &*told), (Some(0), "1:7 is discarded\n"));
-    let (code, told) = run(&rooms, &["parked", "retry", "1:7"]);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("no event waits at 1:7"), "{told}");
+    let (code, printed) = run(&rooms, &["parked", "retry", "--all"]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert_eq!(printed.matches("stays parked: ").count(), 2, "{printed}");
+    let (code, printed) = run(&rooms, &["parked", "discard", "1:7"]);
+    assert_eq!((code, &*printed), (Some(0), "1:7 is discarded\n"));
+    let (code, printed) = run(&rooms, &["parked", "retry", "1:7"]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("no event waits at 1:7"), "{printed}");
 }
 
 #[test]
@@ -148,10 +148,10 @@ fn what_the_log_has_lost_is_skipped_where_an_operator_says_so() {
     let rooms = Rooms::make();
     rooms.execute("UPDATE issue_progress SET next_offset = 1000 WHERE partition_id = 1");
     let skipped = "Partition 1 goes on at 0 instead of 1000.";
-    let (code, told) = run(&rooms, &["migrate"]);
-    assert!(code == Some(0) && !told.contains("goes on"), "{told}");
-    let (code, told) = run(&rooms, &["migrate", "--skip-lost"]);
-    assert!(code == Some(0) && told.contains(skipped), "{told}");
-    let (code, told) = run(&rooms, &["migrate", "--skip-lost"]);
-    assert!(code == Some(0) && !told.contains("goes on"), "{told}");
+    let (code, printed) = run(&rooms, &["migrate"]);
+    assert!(code == Some(0) && !printed.contains("goes on"), "{printed}");
+    let (code, printed) = run(&rooms, &["migrate", "--skip-lost"]);
+    assert!(code == Some(0) && printed.contains(skipped), "{printed}");
+    let (code, printed) = run(&rooms, &["migrate", "--skip-lost"]);
+    assert!(code == Some(0) && !printed.contains("goes on"), "{printed}");
 }

@@ -1,5 +1,5 @@
-//! Scaled out, with one server away: what does not need it goes on, and it is told what is missing.
-//! On servers and processes of its own, whatever set of back ends the run is about.
+//! Scaled out, with one server away: requests that do not need it go on, and readiness names what is missing. Runs on
+//! servers and processes of its own, on whatever set the suite runs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
@@ -45,8 +45,8 @@ impl Shop<'_> {
 
     async fn coupons(&self, user: &str) -> (u16, Vec<String>) {
         let path = format!("/user-coupons?userId={user}");
-        let (status, told) = self.call("GET", &path, None).await;
-        let coupons = told["data"]["coupons"]
+        let (status, reply) = self.call("GET", &path, None).await;
+        let coupons = reply["data"]["coupons"]
             .as_array()
             .cloned()
             .unwrap_or_default();
@@ -72,7 +72,7 @@ impl Shop<'_> {
         readiness(&self.http, self.partner).await
     }
 
-    /// Issues, and gives the coupon once it is listed.
+    /// Issues, and returns the coupon once it is listed.
     async fn issued(&self, template: i64, user: &str) -> String {
         eventually("a coupon is issued", || async {
             [200, 400].contains(&self.issue(template, user).await.0)
@@ -95,7 +95,7 @@ async fn readiness(http: &reqwest::Client, process: &Process) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
-/// The dashboard makes it, and the partner has known the merchant's secrets for a moment.
+/// Makes a shop by the dashboard, and waits until the partner knows the merchant's secrets.
 async fn a_new_secret_is_good_at_once(shop: &Shop<'_>, template: i64) {
     assert_eq!(shop.template(template).await, 200);
     let renewed = Shop {
@@ -106,7 +106,7 @@ async fn a_new_secret_is_good_at_once(shop: &Shop<'_>, template: i64) {
     assert_eq!(renewed.template(template).await, 200);
 }
 
-/// The database server takes no more prepared statements: too many processes have theirs there.
+/// Makes the database server take no more prepared statements, as when too many processes have theirs there.
 async fn all_goes_on_without_prepared_statements(fleet: &Fleet, shop: &Shop<'_>) {
     let take = async |count: u32| {
         let mut conn = fleet.database.get_conn().await.unwrap();
@@ -139,17 +139,17 @@ async fn what_does_not_need_it_goes_on() {
         let users = [format!("{name}-1"), format!("{name}-2")];
         let coupon = shop.issued(template, &users[0]).await;
         fleet.process("partner1").link(kind).set(Mode::Cut);
-        eventually("it is told", || async {
+        eventually("readiness shows it", || async {
             shop.readiness().await.1["status"] == "degraded"
         })
         .await;
-        let (status, told) = shop.readiness().await;
-        assert_eq!(status, 200, "{told}");
-        assert_ne!(told["dependencies"][name], "ok", "{told}");
-        assert_eq!(told["dependencies"]["mysql"], "ok", "{told}");
-        let (status, told) = shop.issue(template, &users[1]).await;
+        let (status, reply) = shop.readiness().await;
+        assert_eq!(status, 200, "{reply}");
+        assert_ne!(reply["dependencies"][name], "ok", "{reply}");
+        assert_eq!(reply["dependencies"]["mysql"], "ok", "{reply}");
+        let (status, reply) = shop.issue(template, &users[1]).await;
         assert_eq!(
-            (status, &told["error"]["code"]),
+            (status, &reply["error"]["code"]),
             (503, &json!("SERVICE_UNAVAILABLE"))
         );
         assert_eq!(
@@ -174,9 +174,12 @@ async fn what_does_not_need_it_goes_on() {
     }
     let link = fleet.process("partner1").link(Kind::Database);
     link.set(Mode::Cut);
-    eventually("it is told", || async { shop.readiness().await.0 == 503 }).await;
-    let (_, told) = shop.readiness().await;
-    assert_ne!(told["dependencies"]["mysql"], "ok", "{told}");
+    eventually("readiness shows it", || async {
+        shop.readiness().await.0 == 503
+    })
+    .await;
+    let (_, reply) = shop.readiness().await;
+    assert_ne!(reply["dependencies"]["mysql"], "ok", "{reply}");
     eventually("nothing is believed for long", || async {
         shop.issue(template, "nobody").await.0 == 503
     })
@@ -208,10 +211,10 @@ async fn the_order_of_starts_does_not_matter() {
             answer.json::<Value>().await.ok()
         };
         eventually("it says what it waits for", || async {
-            let told = answers().await.unwrap_or_default();
+            let reply = answers().await.unwrap_or_default();
             ["unavailable", "degraded"]
                 .iter()
-                .any(|word| told["status"] == *word)
+                .any(|word| reply["status"] == *word)
         })
         .await;
         assert!(partner.is_lost().is_none(), "it waits for {kind:?}");

@@ -1,4 +1,4 @@
-//! Our OpenAPI documents against the two published files: whatever is published there is in ours (contract, preamble).
+//! Compares our OpenAPI documents with the two published files: everything published there is in ours (contract, preamble).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
@@ -52,7 +52,7 @@ fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     schema
 }
 
-/// The types that a schema allows but null, with all numbers as one.
+/// Returns the types that a schema allows, without null, and with all numbers as one.
 fn types(schema: &Value) -> Vec<String> {
     let named = match &schema["type"] {
         Value::Array(types) => types.clone(),
@@ -193,7 +193,7 @@ impl Comparison {
         }
     }
 
-    /// Whether a header stands in our security schemes, where OpenAPI wants it, rather than among the parameters.
+    /// Says that a header is in our security schemes, where OpenAPI wants it, rather than among the parameters.
     fn is_credential(&self, header: &str) -> bool {
         let schemes = self.ours["components"]["securitySchemes"].as_object();
         schemes.into_iter().flatten().any(|(_, scheme)| {
@@ -324,7 +324,7 @@ fn the_comparison_can_fail() {
     assert_eq!(same, "");
 }
 
-/// Every operation of a document: its place, its path and itself.
+/// Returns every operation of a document: its place, its path and itself.
 fn operations(document: &Value) -> Vec<(String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, item)| {
@@ -401,15 +401,15 @@ fn both_say_whom_to_ask() {
     }
 }
 
-/// Each call of both documents, by a stranger and by who may: whatever is answered, no cache may keep it and no browser
-/// may take it for something else.
+/// Sends each call of both documents, as a stranger and as an allowed caller: no cache may keep any of the answers, and no
+/// browser may take one for another type.
 #[tokio::test]
 async fn no_answer_is_for_a_cache_to_keep() {
     let world = World::with(Options::default()).await;
     let check = |answer: &Answer| {
         answer.no_store();
-        let told = answer.header("X-Content-Type-Options");
-        assert_eq!(told.as_deref(), Some("nosniff"), "{answer}");
+        let sent = answer.header("X-Content-Type-Options");
+        assert_eq!(sent.as_deref(), Some("nosniff"), "{answer}");
     };
     for (api, name) in [(Api::Dashboard, "dashboard"), (Api::Partner, "partner")] {
         let document = ours(name);
@@ -482,8 +482,8 @@ async fn the_documentation_is_small_and_asked_for_once() {
                 ("Referrer-Policy", "no-referrer"),
                 ("X-Content-Type-Options", "nosniff"),
             ] {
-                let told = gzip.header(name).unwrap_or_default();
-                assert!(told.contains(word), "{path}: {name} {told}");
+                let sent = gzip.header(name).unwrap_or_default();
+                assert!(sent.contains(word), "{path}: {name} {sent}");
             }
         }
     }
@@ -497,8 +497,8 @@ async fn the_documentation_can_be_left_out() {
         for path in ["/docs", "/docs/", "/docs/swagger-ui.css", "/openapi.json"] {
             let answer = world.client.call(api, "GET", path).send().await;
             assert!((400..500).contains(&answer.status), "{answer}");
-            let told = answer.header("Strict-Transport-Security");
-            assert_eq!(told.as_deref(), Some("max-age=60"), "{answer}");
+            let sent = answer.header("Strict-Transport-Security");
+            assert_eq!(sent.as_deref(), Some("max-age=60"), "{answer}");
         }
     }
 }

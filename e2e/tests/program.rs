@@ -23,7 +23,7 @@ fn assert_refused(options: Options, words: &[&str]) {
     let Err(message) = Server::try_start(options) else {
         panic!("it started")
     };
-    // A setting is one, however it is spelt: as a flag, a variable or a key.
+    // A setting is the same whether it is given as a flag, a variable or a key.
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     for word in words {
         assert!(
@@ -198,10 +198,10 @@ async fn a_backup_taken_while_serving_is_restored() {
     let output = world.server().run_cli(&["backup", file]);
     assert!(output.status.success(), "{}", text(&output));
     for command in [output, world.server().run_cli(&["verify"])] {
-        let told = String::from_utf8_lossy(&command.stderr);
+        let printed = String::from_utf8_lossy(&command.stderr);
         assert!(
-            told.contains("the log of the database cannot be moved"),
-            "it says that it holds the log: {told}"
+            printed.contains("the log of the database cannot be moved"),
+            "it says that it holds the log: {printed}"
         );
     }
     world.shop.issue(template, "after").await.ok();
@@ -268,7 +268,7 @@ fn a_broken_backup_is_not_restored() {
 }
 
 #[test]
-fn config_tells_values_and_sources_and_masks_secrets() {
+fn config_prints_values_and_sources_and_masks_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("goodpon.toml");
     std::fs::write(
@@ -301,26 +301,29 @@ fn config_tells_values_and_sources_and_masks_secrets() {
             ("GOODPON_VERIFY_LINK_BASE", "https://shop.example.com"),
         ],
     );
-    let told = text(&output);
-    assert!(output.status.success(), "{told}");
+    let printed = text(&output);
+    assert!(output.status.success(), "{printed}");
     let line = |name: &str| {
-        let found = told.lines().find(|line| line.contains(name));
+        let found = printed.lines().find(|line| line.contains(name));
         found
-            .unwrap_or_else(|| panic!("{name} is not in: {told}"))
+            .unwrap_or_else(|| panic!("{name} is not in: {printed}"))
             .to_owned()
     };
-    assert!(line("log-level").contains("warn"), "a flag wins: {told}");
+    assert!(line("log-level").contains("warn"), "a flag wins: {printed}");
     assert!(
         line("max-connections").contains("88"),
-        "the environment comes next: {told}"
+        "the environment comes next: {printed}"
     );
-    assert!(line("time-zone").contains("UTC"), "then the file: {told}");
+    assert!(
+        line("time-zone").contains("UTC"),
+        "then the file: {printed}"
+    );
     assert!(
         line("partner-addr").contains("8081"),
-        "then the default: {told}"
+        "then the default: {printed}"
     );
     for secret in ["a-very-secret", "hidden-word"] {
-        assert!(!told.contains(secret), "{told}");
+        assert!(!printed.contains(secret), "{printed}");
     }
 }
 
@@ -394,7 +397,7 @@ fn the_curl_lines_of_the_demo_work_as_they_stand() {
     let server = Server::start(Options::default().args(["--demo"]));
     assert_script_works(&demo_script(&server, 0));
     assert!(server.run_cli(&["verify"]).status.success());
-    // Made once: a second start uses what is there, and prints lines that are true still.
+    // Made once: a second start uses the same shop, and prints lines that are still true.
     assert!(server.terminate().success());
     let length = server.stdout().len();
     server.restart();
@@ -411,17 +414,17 @@ fn assert_script_works(script: &str) {
         .args(["-e", "-c", script])
         .output()
         .unwrap();
-    let told = text(&output);
+    let printed = text(&output);
     assert!(
         output.status.success(),
         "{script}
-{told}"
+{printed}"
     );
     assert_eq!(
-        told.matches("\"result\":\"SUCCESS\"").count(),
+        printed.matches("\"result\":\"SUCCESS\"").count(),
         calls,
         "{script}
-{told}"
+{printed}"
     );
     for part in [
         "발급되었습니다",
@@ -429,11 +432,11 @@ fn assert_script_works(script: &str) {
         "\"redeemedAt\"",
         "\"canceledAt\"",
     ] {
-        assert!(told.contains(part), "{part} is not in: {told}");
+        assert!(printed.contains(part), "{part} is not in: {printed}");
     }
 }
 
-/// What stdout got since a length, once the last of the lines is there.
+/// Waits for the last of the lines, and returns stdout from a length on.
 fn demo_script(server: &Server, since: usize) -> String {
     // The lines come around the moment of readiness, on a pipe of their own.
     for _ in 0..400 {
@@ -477,7 +480,7 @@ async fn docs_work_on_both_ports() {
 }
 
 #[test]
-fn help_and_version_are_told() {
+fn help_and_version_are_printed() {
     for args in [&["--help"][..], &["serve", "--help"], &["--version"]] {
         let output = goodpon(args, &[]);
         assert!(
@@ -489,7 +492,7 @@ fn help_and_version_are_told() {
     assert!(!goodpon(&["no-such-command"], &[]).status.success());
 }
 
-/// What a part says that is started with these settings besides those of real servers; it must end by itself.
+/// Starts a part with these settings besides those of real servers. It must end by itself; returns its output.
 fn refused_start(role: &str, settings: &[(&str, &str)]) -> String {
     let rooms = goodpon_e2e::backend::Rooms::make();
     let mut env: Vec<_> = rooms
@@ -507,8 +510,8 @@ fn refused_start(role: &str, settings: &[(&str, &str)]) -> String {
     ];
     let output = goodpon(&[&[role], &addresses[..]].concat(), &env);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    let told = String::from_utf8_lossy(&output.stderr);
-    told.lines().last().unwrap_or_default().to_owned()
+    let printed = String::from_utf8_lossy(&output.stderr);
+    printed.lines().last().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -524,7 +527,7 @@ fn what_no_waiting_helps_against_ends_the_start_with_one_line() {
     );
     let numbered = format!("{valkey}/3");
     let guarded = valkey.replacen("://", "://nobody:hunter2@", 1);
-    for (settings, told) in [
+    for (settings, printed) in [
         (
             &[("GOODPON_DATABASE_URL", wrong.as_str())][..],
             "refuses database-url",
@@ -557,7 +560,7 @@ fn what_no_waiting_helps_against_ends_the_start_with_one_line() {
     ] {
         let line = refused_start("partner", settings);
         assert!(
-            line.starts_with("goodpon: ") && line.contains(told),
+            line.starts_with("goodpon: ") && line.contains(printed),
             "{settings:?}: {line}"
         );
         assert!(!line.contains("hunter2"), "{line}");

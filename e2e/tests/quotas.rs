@@ -1,4 +1,4 @@
-//! How much tenants may make.
+//! The quotas of tenants.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use futures::future::join_all;
@@ -17,7 +17,7 @@ fn options() -> Options {
     ])
 }
 
-/// How many of these answers are successes; all others are refused with `code`.
+/// Counts the successes among these answers; all others are refused with `code`.
 fn successes(answers: &[goodpon_e2e::client::Answer], code: &str) -> usize {
     let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|one| one.status == 200);
     for answer in refused {

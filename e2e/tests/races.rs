@@ -250,7 +250,7 @@ async fn a_contested_e_mail_makes_one_account() {
             .sign_up("contested@example.com", "password-of-mine", "이름")
     };
     let answers = join_all((0..8).map(sign_up)).await;
-    // The first, and as many as one address is sent further mails.
+    // The first, and one for each further mail that an address may be sent.
     assert_eq!(
         count(&answers),
         expected(&[("SUCCESS", 4), ("TOO_MANY_REQUESTS", 4)])

@@ -12,7 +12,7 @@ static SHARED: Shared = Shared::new();
 const LARGEST: i64 = 1_000_000_000_000;
 
 #[tokio::test]
-async fn a_redemption_tells_its_figures() {
+async fn a_redemption_returns_its_figures() {
     let world = SHARED.world().await;
     let template = world
         .publish(&Template::fixed(2000).min_order(15_000))
@@ -32,13 +32,13 @@ async fn a_redemption_tells_its_figures() {
         ],
     );
     assert!(is_local_date_time(data["redeemedAt"].as_str().unwrap()));
-    let mut told = data.clone();
-    told["redeemedAt"] = Value::Null;
+    let mut actual = data.clone();
+    actual["redeemedAt"] = Value::Null;
     let expected = json!({
         "userCouponId": coupon, "discountAmount": 2000, "originalPrice": 15_000, "finalPrice": 13_000,
         "orderId": "주문 1", "redeemedAt": null,
     });
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
     let entries = world.ledger(&[("orderId", "주문 1")]).await;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0]["recordedAt"], data["redeemedAt"]);
@@ -75,9 +75,13 @@ async fn discounts_are_exact_to_the_largest_amounts() {
             .shop
             .redeem(&coupon, &user, amount, &format!("order-{number}"))
             .await;
-        let told = ["discountAmount", "originalPrice", "finalPrice"]
+        let actual = ["discountAmount", "originalPrice", "finalPrice"]
             .map(|key| answer.ok()[key].as_i64().unwrap());
-        assert_eq!(told, [discount, amount, amount - discount], "row {number}");
+        assert_eq!(
+            actual,
+            [discount, amount, amount - discount],
+            "row {number}"
+        );
     }
 }
 

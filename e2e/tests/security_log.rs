@@ -1,4 +1,4 @@
-//! What an audit asks for: who did what, from where, and how it ended, without a secret and without a whole address.
+//! The security log: who did what, from where, and how it ended, without a secret and without a whole address.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::world::PASSWORD;
@@ -6,7 +6,7 @@ use goodpon_e2e::{Options, Template, World};
 use goodpon_waits::eventually;
 use serde_json::Value;
 
-/// The lines of a target, parsed.
+/// Parses the lines of a target.
 fn lines(world: &World, target: &str) -> Vec<Value> {
     let log = world.server().log();
     let parsed = log
@@ -15,8 +15,8 @@ fn lines(world: &World, target: &str) -> Vec<Value> {
     parsed.filter(|line| line["target"] == target).collect()
 }
 
-/// Waits for a line of the target with these fields, and gives it.
-async fn told(world: &World, target: &str, fields: &[(&str, &str)]) -> Value {
+/// Waits for a line of the target with these fields, and returns it.
+async fn logged(world: &World, target: &str, fields: &[(&str, &str)]) -> Value {
     let found = || {
         lines(world, target)
             .into_iter()
@@ -47,7 +47,7 @@ async fn the_security_log_says_who_did_what_and_how_it_ended() {
         .await
         .ok();
 
-    let login = told(
+    let login = logged(
         &world,
         "security",
         &[("event", "login"), ("outcome", "done")],
@@ -58,7 +58,7 @@ async fn the_security_log_says_who_did_what_and_how_it_ended() {
         "{login}"
     );
     let refused = [("event", "login"), ("outcome", "PASSWORD_MISMATCH")];
-    let refused = told(&world, "security", &refused).await;
+    let refused = logged(&world, "security", &refused).await;
     let first = world.owner.email.chars().next().unwrap().to_string();
     assert!(
         refused["subject"]
@@ -72,7 +72,7 @@ async fn the_security_log_says_who_did_what_and_how_it_ended() {
         ("event", "client_secret_refused"),
         ("outcome", "INVALID_CREDENTIALS"),
     ];
-    let refused = told(&world, "security", &refused).await;
+    let refused = logged(&world, "security", &refused).await;
     assert_eq!(refused["client_id"], world.shop.client_id, "{refused}");
     for event in [
         "sign_up",
@@ -83,12 +83,12 @@ async fn the_security_log_says_who_did_what_and_how_it_ended() {
         "template_published",
         "template_discarded",
     ] {
-        told(&world, "security", &[("event", event), ("outcome", "done")]).await;
+        logged(&world, "security", &[("event", event), ("outcome", "done")]).await;
     }
-    let added = told(&world, "security", &[("event", "client_secret_added")]).await;
+    let added = logged(&world, "security", &[("event", "client_secret_added")]).await;
     assert_eq!(added["account"], account, "{added}");
     assert_eq!(added["merchant"], world.merchant, "{added}");
-    let discarded = told(&world, "security", &[("event", "template_discarded")]).await;
+    let discarded = logged(&world, "security", &[("event", "template_discarded")]).await;
     let path = format!(
         "/v1/merchants/{}/coupon-templates/{template}/discard",
         world.merchant
@@ -131,7 +131,7 @@ async fn an_access_line_says_from_where_by_whom_and_with_which_code() {
         .await
         .refused("MERCHANT_NOT_FOUND");
 
-    let refused = told(&world, "access", &[("code", "MERCHANT_NOT_FOUND")]).await;
+    let refused = logged(&world, "access", &[("code", "MERCHANT_NOT_FOUND")]).await;
     assert_eq!(refused["client"], "203.0.113.9", "{refused}");
     assert!(refused["account"].is_i64(), "{refused}");
     let issue = "/v1/coupon-templates/{couponTemplateId}/issue";
@@ -141,7 +141,7 @@ async fn an_access_line_says_from_where_by_whom_and_with_which_code() {
         all.iter().filter(|line| line["code"] == sold_out).count() == 2
     })
     .await;
-    let issued = told(&world, "access", &[("route", issue)]).await;
+    let issued = logged(&world, "access", &[("route", issue)]).await;
     assert_eq!(issued["client"], "127.0.0.1", "{issued}");
     assert_eq!(issued["client_id"], world.shop.client_id, "{issued}");
     assert!(issued.get("code").is_none_or(Value::is_null), "{issued}");

@@ -1,4 +1,4 @@
-//! Settings and names that mean nothing, or something else to the next reader: refused, or taken as they stand.
+//! Settings and names that mean nothing, or something else to another program: refused, or taken as they stand.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::process::Output;

@@ -1,4 +1,4 @@
-//! The end of a process: what it says before, whom it still serves, and how it is told.
+//! The end of a process: its readiness before, the requests that it still serves, and the signals that it obeys.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use goodpon_e2e::{Api, Options, Server, World};
 use goodpon_waits::eventually;
 use serde_json::Value;
 
-/// Longer than anything here may take.
+/// The longest time that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn readiness(server: &Server) -> (u16, Value) {
@@ -18,7 +18,7 @@ async fn readiness(server: &Server) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
-/// The status of a request over a connection of its own, and whether the answer says that the connection ends.
+/// Sends a request over a connection of its own. Returns its status, and whether the answer ends the connection.
 async fn asked_anew(server: &Server, api: Api) -> reqwest::Result<(u16, bool)> {
     let url = format!("{}/openapi.json", server.base(api));
     let client = reqwest::Client::builder().timeout(DEADLINE).build()?;
@@ -31,7 +31,7 @@ async fn asked_anew(server: &Server, api: Api) -> reqwest::Result<(u16, bool)> {
 }
 
 #[tokio::test]
-async fn a_drain_keeps_balancers_away_first_and_serves_who_still_comes() {
+async fn a_drain_keeps_balancers_away_first_and_serves_requests_that_still_come() {
     let world = World::with(Options::default().args(["--drain-secs", "3"])).await;
     let server = world.server();
     assert_eq!(readiness(server).await.0, 200);

@@ -70,7 +70,7 @@ fn plain() -> Template {
 }
 
 #[tokio::test]
-async fn each_rule_is_told_by_field_and_message() {
+async fn each_rule_is_named_by_field_and_message() {
     let world = SHARED.world().await;
     let percent = |value: i64| Template::percentage(value, 1000);
     let issue = || plain().issue_limit(1);
@@ -183,7 +183,7 @@ async fn all_groups_are_reported_at_once_in_order() {
 }
 
 #[tokio::test]
-async fn within_a_group_the_first_broken_rule_is_told() {
+async fn within_a_group_the_first_broken_rule_is_named() {
     let world = SHARED.world().await;
     let rows = [
         (Template::fixed(0).set("maxDiscountAmount", 5), FIXED),

@@ -52,15 +52,15 @@ async fn a_full_template_is_given_back_with_its_instants() {
     let answer = create(&world, &template).await;
     let data = answer.ok();
     exact_keys(data, CREATED);
-    let mut told = data.clone();
-    told["id"] = json!(1);
+    let mut actual = data.clone();
+    actual["id"] = json!(1);
     let expected = json!({
         "id": 1, "merchantId": world.merchant, "name": "여름 😀", "description": "길게\n설명", "minOrderAmount": 10_000,
         "discountType": "PERCENTAGE", "discountValue": 15, "maxDiscountAmount": 3000, "status": "DRAFT",
         "issueStartAt": midnight(-3), "issueEndAt": midnight(5), "validityDays": 30,
         "absoluteExpiresAt": midnight(41), "limitType": "ISSUE_COUNT", "maxIssueCount": 7, "maxRedeemCount": null,
     });
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
 
     let shown = world
         .owner
@@ -276,11 +276,11 @@ async fn a_discard_stops_everything_from_its_answer_on() {
     assert_eq!(cancelled.ok()["status"], "DISCARDED");
     let filter = [("userId", "used")];
     let entries = world.ledger(&filter).await;
-    let told: Vec<_> = entries
+    let actual: Vec<_> = entries
         .iter()
         .map(|entry| text(entry, "actionType"))
         .collect();
-    assert_eq!(told, ["ISSUE", "REDEEM", "CANCEL_REDEMPTION", "DISCARD"]);
+    assert_eq!(actual, ["ISSUE", "REDEEM", "CANCEL_REDEMPTION", "DISCARD"]);
     assert_eq!(entries[2]["recordedAt"], entries[3]["recordedAt"]);
     assert!(text(&entries[2], "historyId") < text(&entries[3], "historyId"));
     assert_eq!(
@@ -311,14 +311,14 @@ async fn every_issued_coupon_of_a_discarded_template_gets_one_entry() {
     .await;
     let entries = world.ledger(&[]).await;
     let discards = actions(&entries, "DISCARD");
-    let mut told: Vec<_> = discards
+    let mut actual: Vec<_> = discards
         .iter()
         .map(|entry| text(entry, "userId").to_owned())
         .collect();
-    told.sort();
+    actual.sort();
     let mut expected = users.clone();
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
     assert!(
         discards
             .iter()

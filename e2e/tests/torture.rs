@@ -21,7 +21,7 @@ async fn embedded(cut: Cut, seed: u64, history: Arc<History>) -> Result<(), Stri
     torture::run(plan, Options::default().embedded(), progress).await
 }
 
-/// On the scaled-out set each part is killed or cut off.
+/// Kills or cuts off each part of the scaled-out set.
 async fn scaled(history: Arc<History>) -> Result<(), String> {
     let plan = scaled::Plan {
         history: Some(history),
@@ -30,7 +30,7 @@ async fn scaled(history: Arc<History>) -> Result<(), String> {
     scaled::run(&plan, progress).await
 }
 
-/// The history of all calls is read back and checked.
+/// Reads the history of all calls back and checks it.
 async fn loses_nothing(run: impl AsyncFnOnce(Arc<History>) -> Result<(), String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.jsonl");

@@ -1,5 +1,5 @@
-//! The program of the release before, beside this one and in its place again: nothing stops, and each understands what
-//! the other wrote (docs/upgrades.md).
+//! The program of the release before, beside this one and in its place again: nothing stops, and each understands the
+//! other's records (docs/upgrades.md).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use goodpon_e2e::world::{PASSWORD, World, fresh_email};
 use goodpon_waits::eventually;
 use serde_json::Value;
 
-/// The same people, as they reach another server.
+/// Returns the same people as clients of another server.
 struct Side {
     server: Arc<Server>,
     anonymous: Anonymous,
@@ -46,11 +46,11 @@ impl Side {
     async fn is_ready(&self) -> bool {
         let url = format!("http://{}/readyz", self.server.admin());
         let answer = self.shop.client.http().get(url).send().await.unwrap();
-        let told: Value = answer.json().await.unwrap();
-        told["status"] == "ok"
+        let reply: Value = answer.json().await.unwrap();
+        reply["status"] == "ok"
     }
 
-    /// Whether its issuer made coupons of records.
+    /// Says that its issuer made coupons of records.
     async fn written(&self) -> bool {
         let url = format!("http://{}/metrics", self.server.admin());
         let answer = self.shop.client.http().get(url).send().await.unwrap();
@@ -68,7 +68,7 @@ fn options(rooms: &Arc<Rooms>) -> Options {
     Options::default().rooms(rooms).env(SECRET.0, SECRET.1)
 }
 
-/// Accounts that one side made are known to the other, and so are the tokens that it gives.
+/// Asserts that each side knows the accounts and the tokens of the other.
 async fn logs_in_on_both(sides: [&Side; 2]) {
     for (here, there) in [(0, 1), (1, 0)].map(|(here, there)| (sides[here], sides[there])) {
         let email = fresh_email();
@@ -90,7 +90,7 @@ async fn logs_in_on_both(sides: [&Side; 2]) {
     }
 }
 
-/// More users than places ask both sides at once: as many get one as there are.
+/// Has more users than places ask both sides at once: all places are given out, each once.
 async fn sells_out_through_both(sides: [&Side; 2], template: i64, places: usize) {
     let issues = (0..places + 20).map(|number| {
         let user = format!("user-{number}");
@@ -101,7 +101,7 @@ async fn sells_out_through_both(sides: [&Side; 2], template: i64, places: usize)
                 answer.status != 503
             })
             .await;
-            // What was answered before stays so at the other side.
+            // The other side gives the same answer to the same request.
             let other = sides[(number + 1) % 2];
             let again = other.shop.issue(template, &user).await;
             again.code().unwrap_or("200").to_owned()
@@ -113,7 +113,7 @@ async fn sells_out_through_both(sides: [&Side; 2], template: i64, places: usize)
     assert_eq!(count("COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED"), 20);
 }
 
-/// Partitions go to an issuer that joins within seconds; until then all is written by the other.
+/// Waits until both issuers write: one that joins gets partitions within seconds, until then the other writes all.
 async fn both_issuers_write(sides: [&Side; 2], template: i64) {
     let number = AtomicU32::new(0);
     eventually("both issuers write", || async {
@@ -124,7 +124,7 @@ async fn both_issuers_write(sides: [&Side; 2], template: i64) {
     .await;
 }
 
-/// Keys, lists, redemptions and cancellations go through whichever side.
+/// Sends keys, lists, redemptions and cancellations through either side.
 async fn serves_through_both(sides: [&Side; 2], template: i64, name: &str) {
     for (here, there) in [(0, 1), (1, 0)] {
         let user = format!("{name}-{here}");
@@ -183,7 +183,7 @@ async fn the_program_before_serves_on_beside_this_one() {
     let second = made.await.ok()["id"].as_i64().unwrap();
     let published = sides[0].owner.publish(world.merchant, second).await;
     assert_eq!(published.status, 200, "{published}");
-    // Of the first, one is gone already.
+    // One place of the first template is taken already.
     sells_out_through_both(sides, first, 39).await;
     sells_out_through_both(sides, second, 40).await;
     let open = world.publish(&Template::default()).await;
@@ -197,7 +197,7 @@ async fn the_program_before_serves_on_beside_this_one() {
     }
     verified_clean(&old);
     verified_clean(&new);
-    // The way back: the new one ends, and a program that migrates as it always does is alone again.
+    // Back: the new program ends, and the old one, which migrates as always, is alone again.
     assert!(new.terminate().success());
     rooms.migrate(&before);
     old.restart();
@@ -205,7 +205,7 @@ async fn the_program_before_serves_on_beside_this_one() {
     logs_in_on_both(sides).await;
     serves_through_both(sides, open, "back").await;
     assert!(old.terminate().success());
-    // And forth.
+    // And forward again.
     new.restart();
     let side = Side::of(&world, &new);
     serves_through_both([&side; 2], open, "forth").await;
@@ -240,11 +240,11 @@ async fn a_data_folder_goes_to_this_program_and_back() {
         serves_through_both([&side; 2], template, &format!("round-{round}")).await;
         match round {
             0 => verified_clean(&server),
-            // What the program before redeemed meanwhile lacks its amounts.
+            // Redemptions by the program before lack their amounts.
             2 => {
                 let verify = server.run_cli(&["verify"]);
-                let told = String::from_utf8_lossy(&verify.stdout);
-                let differences = told.lines().filter(|line| line.contains(": expected "));
+                let reply = String::from_utf8_lossy(&verify.stdout);
+                let differences = reply.lines().filter(|line| line.contains(": expected "));
                 let others = differences.filter(|line| !line.contains(" amounts: "));
                 assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
             }

@@ -6,7 +6,7 @@ use goodpon_e2e::{Account, Api, Shared, World};
 
 static SHARED: Shared = Shared::new();
 
-/// Somebody who signed up, and what they do with the link in the mail.
+/// A person who signed up, with the link in the mail.
 struct Visitor {
     world: World,
     email: String,
@@ -76,7 +76,7 @@ async fn the_link_verifies_with_the_password_of_the_sign_up_and_not_on_the_visit
         assert!(!html.contains("<script") && !html.contains("role=\"alert\""));
     }
     assert!(!visitor.is_verified().await, "mail scanners follow links");
-    // The link alone is not enough: somebody else may have signed up.
+    // The link alone is not enough: another person may have signed up with the address.
     for nothing in [&[][..], &[("password", "")]] {
         let (status, html) = visitor.send(nothing).await;
         assert_eq!(status, 400);
@@ -107,7 +107,7 @@ async fn a_link_that_is_opened_again_says_that_the_address_is_verified() {
     spent.refused("INVALID_EMAIL_VERIFICATION_TOKEN");
 }
 
-/// Somebody else signed up with the address; its owner gets the account, and nothing of theirs is left.
+/// Another person signed up with the address; its owner gets the account, and nothing of the other's is left.
 #[tokio::test]
 async fn the_owner_of_the_mailbox_sets_a_password() {
     let visitor = Visitor::signed_up().await;

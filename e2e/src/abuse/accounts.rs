@@ -1,4 +1,4 @@
-//! Addresses claimed before their owners, and tokens that outlive their accounts.
+//! Addresses claimed before their owners do, and tokens that outlive their accounts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const SECRET: &str = "a signing secret of at least 32 bytes, for tests";
 const THEIRS: &str = "the password of a thief";
 const MINE: &str = "the password of the owner";
 
-/// Logs in; without a match for the password there is no account.
+/// Logs in; returns no account if the password does not match.
 async fn logged_in(anonymous: &Anonymous, email: &str, password: &str) -> Option<Account> {
     let login = anonymous.login(email, password).await;
     assert!(matches!(login.status, 200 | 401), "{login}");
@@ -29,11 +29,11 @@ async fn logged_in(anonymous: &Anonymous, email: &str, password: &str) -> Option
     })
 }
 
-/// A thief signs up with an address before its owner does, and again at the same moment as the owner. Who has the
-/// mailbox gets the account, and nothing that the thief has opens it.
+/// Has a thief sign up with an address before its owner does, and again at the same moment as the owner. The one who has
+/// the mailbox gets the account, and neither token nor password of the thief opens it.
 ///
 /// # Panics
-/// The thief keeps something, or the owner gets nothing.
+/// The thief can use the account, or the owner cannot.
 pub async fn claimed_addresses(size: Size) {
     let world = World::with(Options::default()).await;
     for _ in 0..size.addresses {
@@ -58,7 +58,7 @@ async fn claimed_address(world: &World) {
         .await
         .refused("INVALID_EMAIL_VERIFICATION_TOKEN");
     before.me().await.refused("UNAUTHORIZED");
-    // The newest mail goes with the sign-up that counts, whosever it was: so the owner sets a password behind its link.
+    // The newest mail belongs to the sign-up that counts, the owner's or the thief's: so the owner sets a password.
     let token = world.server().verification_token(&email);
     let after = logged_in(anonymous, &email, THEIRS).await;
     let page = format!("{}/verify", world.server().base(Api::Dashboard));
@@ -78,7 +78,7 @@ async fn claimed_address(world: &World) {
     owner.merchants().await.ok();
 }
 
-/// Nothing that an account may ask is answered to a token.
+/// Asserts that every call of an account is refused to its token.
 async fn opens_nothing(account: &Account) {
     account.me().await.refused("UNAUTHORIZED");
     account.merchants().await.refused("UNAUTHORIZED");
@@ -89,11 +89,11 @@ async fn opens_nothing(account: &Account) {
     account.create_secret(1).await.refused("UNAUTHORIZED");
 }
 
-/// Tokens of a database that is gone open nothing in one that was made anew with the same signing secret and has given
-/// out the same numbers.
+/// Tries tokens of a database that is gone on one that was made anew, with the same signing secret and the same account
+/// numbers.
 ///
 /// # Panics
-/// One does.
+/// A token is taken.
 pub async fn tokens_of_another_database(size: Size) {
     let options = || Options::default().env("GOODPON_JWT_SECRET", SECRET);
     let (gone, world) = (World::with(options()).await, World::with(options()).await);
@@ -107,11 +107,11 @@ pub async fn tokens_of_another_database(size: Size) {
     }
 }
 
-/// Tokens of accounts made after a backup open nothing once it was restored and others have got their numbers; those of
-/// accounts that it has go on.
+/// Tries tokens of accounts made after a backup, once it was restored and other accounts have got their numbers. Tokens
+/// of accounts that the backup has are still good.
 ///
 /// # Panics
-/// It is otherwise.
+/// A token of the former is taken, or one of the latter refused.
 pub async fn tokens_that_a_restore_forgot(size: Size) {
     let options = Options::default()
         .embedded()
@@ -129,8 +129,8 @@ pub async fn tokens_that_a_restore_forgot(size: Size) {
     let (place_text, copy_text) = (place.to_str().unwrap(), copy.to_str().unwrap());
     let restored = goodpon(&["restore", "--data-dir", place_text, copy_text], &[]);
     assert!(restored.status.success(), "{restored:?}");
-    let told = String::from_utf8(restored.stdout).unwrap();
-    assert!(told.contains("log in again"), "{told}");
+    let output = String::from_utf8(restored.stdout).unwrap();
+    assert!(output.contains("log in again"), "{output}");
     let client = Client::new(&Arc::new(Server::start(options.data_dir(&place))));
     let anonymous = Anonymous {
         client: client.clone(),

@@ -1,4 +1,4 @@
-//! Caches between shops and the server, and what the server keeps in memory for strangers.
+//! Caches between shops and the server, and the memory that the server spends on strangers.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,14 @@ use super::{Size, resident_kib};
 use crate::template::Template;
 use crate::{Answer, Api, Options, Shop, World};
 
-/// A shared cache as RFC 9111 §3 and §4 permit it: it keeps what nothing forbids, under method and path, and it knows
-/// nothing of headers in which a product puts its credentials.
+/// A shared cache as RFC 9111 §3 and §4 permit it: it keeps every answer that nothing forbids to keep, under method and
+/// path, and knows nothing of the headers with a product's credentials.
 #[derive(Default)]
 struct SharedCache {
     kept: HashMap<String, Answer>,
 }
 
-/// Statuses that may be kept though nothing says for how long (RFC 9110 §15.1).
+/// Statuses whose answers may be kept without a stated time (RFC 9110 §15.1).
 const KEPT_BY_DEFAULT: [u16; 8] = [200, 203, 204, 301, 308, 404, 405, 410];
 
 impl SharedCache {
@@ -33,10 +33,10 @@ impl SharedCache {
     }
 }
 
-/// Behind a shared cache each shop is answered for itself, and no shop gets a refusal of another.
+/// Sends calls of several shops through a shared cache: each gets its own answers, and none gets a refusal of another.
 ///
 /// # Panics
-/// A shop is given what was another's.
+/// A shop gets the answer of another.
 pub async fn caches_in_front() {
     let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default()).await;
@@ -75,10 +75,11 @@ pub async fn caches_in_front() {
     assert!(!control.contains("no-store"), "{control}");
 }
 
-/// Requests with credentials of the right form that nobody has take a bounded part of the memory, and the shop goes on.
+/// Sends requests with unknown credentials of the right form: they take a bounded part of the memory, and the shop goes
+/// on.
 ///
 /// # Panics
-/// It is otherwise.
+/// The memory grows further, or the shop is refused.
 pub async fn unknown_credentials(size: Size) {
     let world = World::with(Options::default().args(["--rate-partner-per-sec", "1000"])).await;
     let pid = world.server().pid();
@@ -99,8 +100,8 @@ pub async fn unknown_credentials(size: Size) {
         }
     }
     let grown = resident_kib(pid).saturating_sub(before);
-    assert!(grown < GROWTH_KIB, "{grown} KiB");
+    assert!(grown < MAX_GROWTH_KIB, "{grown} KiB");
 }
 
-/// What the last three quarters of unknown credentials may add to the memory of the server, in KiB.
-const GROWTH_KIB: u64 = 20_000;
+/// KiB that the last three quarters of unknown credentials may add to the memory of the server.
+const MAX_GROWTH_KIB: u64 = 20_000;

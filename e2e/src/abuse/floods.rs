@@ -9,11 +9,11 @@ use super::Size;
 use crate::world::{PASSWORD, fresh_email};
 use crate::{Answer, Api, Client, Options, World};
 
-/// Between two calls of one network, for each network that attacks: so their rate together is the same, some 6,000
-/// calls a second.
+/// The pause between two calls of one network, per network that attacks: with any number of networks they send some 6,000
+/// calls a second together.
 const PACE: Duration = Duration::from_micros(300);
 
-/// A call that needs no token, from `address` as the proxy in front tells it.
+/// Sends a call that needs no token, with `address` as the proxy in front would name it.
 async fn call(client: &Client, address: &str, path: &str, body: &Value) -> Answer {
     client
         .call(Api::Dashboard, "POST", path)
@@ -23,7 +23,7 @@ async fn call(client: &Client, address: &str, path: &str, body: &Value) -> Answe
         .await
 }
 
-/// While many networks log in as the owner with a wrong password, and others sign up, the owner logs in.
+/// Has the owner log in while many networks log in as the owner with a wrong password, and others sign up.
 ///
 /// # Panics
 /// The owner is refused.

@@ -1,4 +1,4 @@
-//! One tenant who asks for as much as can be had, and another whose sale goes on.
+//! One tenant who sends the most expensive requests, and another whose sale goes on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::template::Template;
 use crate::world::shop;
 use crate::{Options, World};
 
-/// A tenant with many templates, of each of which one user has a coupon.
+/// Makes a tenant with many templates, of each of which one user has a coupon.
 async fn wide_tenant(world: &World, templates: usize) -> (Stranger, i64, Shop) {
     let tenant = world.stranger().await;
     let created = tenant.create_merchant("큰 상점").await.ok().clone();
@@ -27,7 +27,7 @@ async fn wide_tenant(world: &World, templates: usize) -> (Stranger, i64, Shop) {
     (tenant, merchant, shop)
 }
 
-/// How many coupons are issued to new users over 16 connections within a time.
+/// Counts the coupons that are issued to new users over 16 connections within the time `sale`.
 async fn issued(world: &World, template: i64, round: &str, sale: Duration) -> usize {
     let until = Instant::now() + sale;
     let issuers = (0..16).map(|connection| async move {
@@ -42,11 +42,11 @@ async fn issued(world: &World, template: i64, round: &str, sale: Duration) -> us
     join_all(issuers).await.into_iter().sum()
 }
 
-/// The widest requests of one tenant, eight at a time, leave another tenant at least half of its sale. They are answered,
-/// or refused with 503 and told when to come again.
+/// Sends the widest requests of one tenant, eight at a time: another tenant keeps at least half of its rate. They are
+/// answered, or refused with 503 and a Retry-After.
 ///
 /// # Panics
-/// Less is left, or a request is answered otherwise.
+/// The other tenant keeps less, or a request is answered otherwise.
 pub async fn widest_requests(size: Size) {
     let world = World::with(Options::default()).await;
     let template = world.publish(&Template::default()).await;

@@ -1,4 +1,4 @@
-//! Clients that ask and do not read.
+//! Clients that send requests and do not read the answers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use super::{Size, resident_kib};
 use crate::raw::read_answer;
 use crate::{Api, Options, World};
 
-/// No program of ours answers that much of it at once into any buffer.
+/// A request whose answer fits into no buffer on its way.
 const LARGE: &str = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n";
 const ACCOUNTS: &str = "GET /v1/user-coupons HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// How long a server may take to end a connection whose client does not read: its 10 s and as much again, since these
+/// The time that a server may take to end a connection whose client does not read: four times its 10 s, because these
 /// tests share a machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(40);
 
-/// What a connection of a slow reader may hold. Copied whole for each, the file alone would be 1,500 KiB.
+/// KiB that a connection of a slow reader may take. Copied whole for each, the file alone would be 1,500 KiB.
 const KIB_A_READER: u64 = 650;
 
-/// A client with next to no room for what it does not read, which asks so often that the system's room does not do.
+/// Connects a client with a small receive buffer, and sends requests until the answers exceed the system's buffers.
 async fn slow_reader(address: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(2048)?;
@@ -30,7 +30,7 @@ async fn slow_reader(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether the server has ended the connection: a client that does not read learns it when it writes.
+/// Says that the server has ended the connection, which a client that does not read learns when it writes.
 async fn is_ended(stream: &mut TcpStream) -> bool {
     match stream.write_all(b"x").await {
         Ok(()) => {
@@ -41,11 +41,11 @@ async fn is_ended(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Who does not read, or a byte at a time, loses the connection; who reads steadily, though slower than the server
-/// writes, does not.
+/// Connects clients that do not read, or read a byte at a time, and lose the connection; and one that reads steadily,
+/// slower than the server writes, and keeps it.
 ///
 /// # Panics
-/// It is otherwise.
+/// One of the former keeps its connection, or the latter loses it.
 pub async fn slow_readers_are_cut_off() {
     let world = World::with(Options::default()).await;
     let address = world.server().addr(Api::Partner);
@@ -75,7 +75,7 @@ pub async fn slow_readers_are_cut_off() {
     assert!(connections_cut(&world, "slow_reader").await > 0);
 }
 
-/// How many connections of shops the server has ended for that reason.
+/// Counts the connections of shops that the server has ended for that reason.
 async fn connections_cut(world: &World, reason: &str) -> usize {
     let url = format!("http://{}/metrics", world.server().admin());
     let answer = world.client.http().get(url).send().await.unwrap();
@@ -86,7 +86,7 @@ async fn connections_cut(world: &World, reason: &str) -> usize {
     count.map_or(0, |count| count.parse().unwrap())
 }
 
-/// Slow readers of one address take its share of the places and no more, and little memory.
+/// Connects slow readers of one address: they take that address's share of the connections and no more, and little memory.
 ///
 /// # Panics
 /// Another address is not answered, or the server grew too large.
@@ -105,7 +105,7 @@ pub async fn places_for_others(size: Size) {
     for _ in 0..share * 5 / 2 {
         readers.extend(slow_reader(address).await.ok());
     }
-    // An address of its own for everybody else: all of 127.0.0.0/8 is this machine.
+    // A client of another address: all of 127.0.0.0/8 is this machine.
     let other = TcpSocket::new_v4().unwrap();
     other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut other = other.connect(address).await.unwrap();
@@ -113,7 +113,7 @@ pub async fn places_for_others(size: Size) {
     let answer = tokio::time::timeout(Duration::from_secs(20), read_answer(&mut other)).await;
     let answer = answer.expect("an answer for another address");
     assert_eq!(answer.code(), "CLIENT_ID_MISSING", "{}", answer.text);
-    // Else the other address would have come in too, once the slow readers had lost their places.
+    // Else the other address would have been served too, once the slow readers had lost their connections.
     let refused = connections_cut(&world, "address_share").await;
     assert!(
         refused >= share,

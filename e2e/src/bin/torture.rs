@@ -73,7 +73,7 @@ async fn main() -> ExitCode {
     end(tortured, &praise).await
 }
 
-/// Waits for the outcome and prints it. An interrupt leaves no processes behind.
+/// Waits for the outcome and prints it. Ends the child processes at an interrupt.
 async fn end(run: impl Future<Output = Result<(), String>>, praise: &str) -> ExitCode {
     let outcome = tokio::select! {
         outcome = run => outcome,
@@ -144,7 +144,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
     Ok(wish)
 }
 
-/// A seed that differs from run to run; it is printed, so that a run can be repeated.
+/// Makes a seed that differs from run to run; it is printed, so that a run can be repeated.
 #[allow(clippy::disallowed_methods, reason = "a fresh seed is the purpose")]
 fn time_seed() -> u64 {
     let since = SystemTime::now()

@@ -1,5 +1,5 @@
-//! The account after a round: every answered success is there, limits hold, nobody has two, nothing is pending, and
-//! whoever asks again is told the same.
+//! The audit after a round: every answered success is there, limits hold, no user has two coupons, nothing is pending,
+//! and repeated requests get the same answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,15 +19,15 @@ const HAS_ONE: &str = "COUPON_ALREADY_ISSUED";
 const SOLD_OUT: &str = "COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED";
 const ALL_USED: &str = "COUPON_TEMPLATE_MAX_REDEEM_COUNT_EXCEEDED";
 
-/// In a coupon's state.
+/// The code of ISSUED in a coupon's state.
 const ISSUED: i64 = 0;
 const REDEEMED: i64 = 1;
 
-/// In a history's action.
+/// The code of REDEEM in a history's action.
 const REDEEM: i64 = 1;
 const CANCEL: i64 = 2;
 
-/// What is wrong, and whom it is about.
+/// Violations, and the users that they are about.
 #[derive(Debug, Default)]
 pub struct Violations {
     lines: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// Notes something that is wrong.
+    /// Adds a violation.
     pub fn note(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
@@ -50,15 +50,15 @@ impl Violations {
         self.note(line);
     }
 
-    /// Whether nothing is wrong.
+    /// Says that there is no violation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// All of it, with all that those users asked.
+    /// Lists all violations, with all requests of those users.
     #[must_use]
-    pub fn told(&self, stories: &[Story]) -> String {
+    pub fn report(&self, stories: &[Story]) -> String {
         let mut text = String::new();
         for line in self.lines.iter().take(20) {
             let _ = writeln!(text, "* {line}");
@@ -76,7 +76,7 @@ impl Violations {
     }
 }
 
-/// What the books of a round say.
+/// The records of a round, as the servers have them.
 struct Books {
     rows: BTreeMap<i64, BTreeMap<String, Row>>,
     entries: BTreeMap<i64, BTreeMap<(String, i64), usize>>,
@@ -102,7 +102,7 @@ impl Books {
     }
 }
 
-/// Checks a round in which everything has settled; gives its figures for the progress line.
+/// Checks a round in which everything has settled; returns its figures for the progress line.
 pub async fn round(
     fleet: &Fleet,
     sale: &Sale,
@@ -152,7 +152,7 @@ async fn read(fleet: &Fleet, sale: &Sale, wrong: &mut Violations) -> Books {
     books
 }
 
-/// Every answer is true in the end, and is one that can be given.
+/// Checks that every answer is true in the end, and is one of the contract.
 fn check_answers(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Violations) {
     for story in stories {
         let request = &story.request;
@@ -194,7 +194,8 @@ fn check_answers(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Viol
     }
 }
 
-/// As many coupons as places, for all places were asked for until none was left; and only for who asked.
+/// Checks that there are as many coupons as places, for all places were asked for until none was left; and that every
+/// coupon was asked for.
 fn check_limits(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Violations) {
     for (template, limit) in sale.limited() {
         let count = books.count(template);
@@ -222,9 +223,9 @@ fn check_limits(sale: &Sale, books: &Books, stories: &[Story], wrong: &mut Viola
     }
 }
 
-/// Nobody is told a success twice that is not told to be the one of before.
+/// Checks that no user is answered a second success that is not marked as a replay.
 fn check_one_success_each(stories: &[Story], wrong: &mut Violations) {
-    let mut told: BTreeMap<(i64, &str), usize> = BTreeMap::new();
+    let mut successes_of: BTreeMap<(i64, &str), usize> = BTreeMap::new();
     for story in stories {
         let request = &story.request;
         if request.action != Action::Issue {
@@ -240,15 +241,17 @@ fn check_one_success_each(stories: &[Story], wrong: &mut Violations) {
                 }
             )
         });
-        *told.entry((request.template, &request.user)).or_default() += successes.count();
+        *successes_of
+            .entry((request.template, &request.user))
+            .or_default() += successes.count();
     }
-    for ((template, user), count) in told.into_iter().filter(|(_, count)| *count > 1) {
-        let line = format!("{user} was told {count} times of a new coupon of {template}");
+    for ((template, user), count) in successes_of.into_iter().filter(|(_, count)| *count > 1) {
+        let line = format!("{user} was answered {count} times with a new coupon of {template}");
         wrong.about_user(user, line);
     }
 }
 
-/// Redemptions and cancellations are written once if they were answered, and at most once.
+/// Checks that redemptions and cancellations are written once if they were answered, and at most once otherwise.
 fn check_uses(books: &Books, stories: &[Story], wrong: &mut Violations) {
     for story in stories {
         let action = match story.request.action {
@@ -267,7 +270,7 @@ fn check_uses(books: &Books, stories: &[Story], wrong: &mut Violations) {
     }
 }
 
-/// Nothing is pending, and the gates count what is written.
+/// Checks that nothing is pending, and that the gates count the coupons that are written.
 async fn check_gates(fleet: &Fleet, sale: &Sale, books: &Books, wrong: &mut Violations) {
     for template in sale.ids() {
         let Some(gate) = books::gate(fleet, template).await else {
@@ -298,17 +301,17 @@ async fn check_gates(fleet: &Fleet, sale: &Sale, books: &Books, wrong: &mut Viol
     }
 }
 
-/// Every partner counts what is written.
+/// Checks that every partner counts the coupons that are written.
 async fn check_counts(sale: &Sale, shop: &Shop, books: &Books, wrong: &mut Violations) {
     for template in sale.ids() {
         let redeemed = books.rows[&template].values();
         let redeemed = redeemed.filter(|row| row.status == REDEEMED).count();
         for partner in 0..shop.partners() {
             let path = format!("/v1/coupon-templates/{template}");
-            let (status, told) = shop.get(&path, &[], partner).await;
+            let (status, reply) = shop.get(&path, &[], partner).await;
             let (issues, uses) = (
-                &told["data"]["currentIssueCount"],
-                &told["data"]["currentRedeemCount"],
+                &reply["data"]["currentIssueCount"],
+                &reply["data"]["currentRedeemCount"],
             );
             let count = books.count(template);
             if *issues != json!(count) || *uses != json!(redeemed) {
@@ -321,32 +324,36 @@ async fn check_counts(sale: &Sale, shop: &Shop, books: &Books, wrong: &mut Viola
     }
 }
 
-/// Whoever was told a success finds the coupon listed, unless it is used.
+/// Checks that users who were answered a success find the coupon listed, unless it is used.
 async fn check_lists(shop: &Shop, books: &Books, stories: &[Story], wrong: &mut Violations) {
-    let told = stories.iter().filter(|story| {
+    let answered = stories.iter().filter(|story| {
         let request = &story.request;
         let row = books.row(request.template, &request.user);
         let is_listed = row.is_some_and(|row| row.status == ISSUED);
         request.action == Action::Issue && story.is_success() && is_listed
     });
-    let lists: Vec<(&Story, u16, Value)> = futures::stream::iter(told.enumerate())
+    let lists: Vec<(&Story, u16, Value)> = futures::stream::iter(answered.enumerate())
         .map(async |(number, story)| {
             let query = [("userId", story.request.user.as_str())];
             let partner = number % shop.partners();
-            let (status, told) = shop.get("/v1/user-coupons", &query, partner).await;
-            (story, status, told)
+            let (status, reply) = shop.get("/v1/user-coupons", &query, partner).await;
+            (story, status, reply)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    for (story, status, told) in lists {
-        if coupon_in(&told, story.request.template).is_none() {
-            wrong.about(story, &format!("its coupon is not listed, {status} {told}"));
+    for (story, status, reply) in lists {
+        if coupon_in(&reply, story.request.template).is_none() {
+            wrong.about(
+                story,
+                &format!("its coupon is not listed, {status} {reply}"),
+            );
         }
     }
 }
 
-/// Every keyed request that was answered gets that answer again, from every partner, and another body none.
+/// Checks that every keyed request that was answered gets that answer again, from every partner, and that another body
+/// under its key gets none.
 async fn check_replays(shop: &Shop, stories: &[Story], wrong: &mut Violations) {
     let answered = stories
         .iter()
@@ -361,9 +368,9 @@ async fn check_replays(shop: &Shop, stories: &[Story], wrong: &mut Violations) {
         .await;
     for (story, replay) in &replays {
         let first = story.answer().expect("filtered above");
-        let is_told = matches!(replay, Outcome::Answer { replayed: true, .. });
-        // A refusal for want of a place comes again by itself where its key was lost with Valkey.
-        let is_replay = is_told || !first.is_success();
+        let is_marked = matches!(replay, Outcome::Answer { replayed: true, .. });
+        // A refusal because no place is left is made again, equally, where its key was lost with Valkey.
+        let is_replay = is_marked || !first.is_success();
         if replay.same() != first.same() || !is_replay {
             wrong.about(story, &format!("asked again it got {replay}"));
         }
@@ -375,20 +382,23 @@ async fn check_replays(shop: &Shop, stories: &[Story], wrong: &mut Violations) {
         let request = &story.request;
         let mut other = issue(request.template, "somebody else", request.key.clone());
         other.path.clone_from(&request.path);
-        let told = shop.send_surely(&other, number % shop.partners()).await;
-        if !matches!(told, Outcome::Answer { status: 422, .. }) {
-            wrong.about(story, &format!("with another body its key got {told}"));
+        let reply = shop.send_surely(&other, number % shop.partners()).await;
+        if !matches!(reply, Outcome::Answer { status: 422, .. }) {
+            wrong.about(story, &format!("with another body its key got {reply}"));
         }
     }
 }
 
-/// The program itself finds nothing wrong.
+/// Checks that the commands of the program find nothing wrong.
 async fn check_commands(fleet: &Fleet, wrong: &mut Violations) {
     let verified = fleet.run(&["verify"]).await;
     if !verified.status.success() {
-        let told = String::from_utf8_lossy(&verified.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&verified.stdout).into_owned();
         let why = String::from_utf8_lossy(&verified.stderr).into_owned();
-        wrong.note(format!("goodpon verify, {}: {told}{why}", verified.status));
+        wrong.note(format!(
+            "goodpon verify, {}: {printed}{why}",
+            verified.status
+        ));
     }
     let parked = fleet.run(&["parked", "list", "--json"]).await;
     let events: Value = serde_json::from_slice(&parked.stdout).unwrap_or_default();

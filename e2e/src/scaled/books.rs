@@ -1,4 +1,4 @@
-//! What the servers themselves have, read straight from them.
+//! Reads the records of the servers straight from them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,31 +11,31 @@ use redis::aio::MultiplexedConnection;
 use super::fleet::Fleet;
 use super::servers::Kind;
 
-/// How long after the last request everything may take to be settled.
+/// The time after the last request within which everything must be settled.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
 
 /// A coupon as it is written.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Whose.
+    /// Its user.
     pub user: String,
-    /// Its state, as a number.
+    /// The code of its state.
     pub status: i64,
 }
 
-/// Straight to Valkey.
+/// Connects to Valkey, past the proxies.
 ///
 /// # Panics
 /// It does not answer.
 pub async fn valkey(fleet: &Fleet) -> MultiplexedConnection {
-    let url = fleet.servers.place(Kind::Valkey).url.clone();
+    let url = fleet.servers.location(Kind::Valkey).url.clone();
     let url = url.replace("valkey://", "redis://");
     let client = redis::Client::open(url).expect("a URL");
     let connection = client.get_multiplexed_async_connection().await;
     connection.expect("Valkey answers")
 }
 
-/// The coupons of a template.
+/// Reads the coupons of a template.
 ///
 /// # Panics
 /// The database does not answer.
@@ -47,7 +47,7 @@ pub async fn rows(fleet: &Fleet, template: i64) -> Vec<Row> {
     rows.map(|(user, status)| Row { user, status }).collect()
 }
 
-/// How often each redemption and each cancellation of a template is written: by order and action's number.
+/// Counts the entries of each redemption and each cancellation of a template, by order and code of the action.
 ///
 /// # Panics
 /// The database does not answer.
@@ -61,23 +61,23 @@ pub async fn entries(fleet: &Fleet, template: i64) -> BTreeMap<(String, i64), us
         .collect()
 }
 
-/// What a gate has.
+/// The records of a gate.
 #[derive(Debug)]
 pub struct Gate {
-    /// Of which number, by the database.
+    /// Its epoch in the database.
     pub epoch: i64,
-    /// Open, by the database.
+    /// It is open, says the database.
     pub is_open: bool,
     /// Its fields in Valkey.
     pub fields: BTreeMap<String, String>,
-    /// Reservations, by the set of those, by time and by key.
+    /// Reservations by three counts: in their set, by time, and by key.
     pub pending: [usize; 3],
-    /// Users who have one.
+    /// Users who have a place.
     pub users: usize,
 }
 
 impl Gate {
-    /// A number of it.
+    /// Returns the number in one of its fields.
     #[must_use]
     pub fn number(&self, field: &str) -> i64 {
         let text = self.fields.get(field);
@@ -85,7 +85,7 @@ impl Gate {
     }
 }
 
-/// The gate of a template, if it was ever opened.
+/// Reads the gate of a template, if it was ever opened.
 ///
 /// # Panics
 /// A server does not answer.
@@ -105,22 +105,22 @@ pub async fn gate(fleet: &Fleet, template: i64) -> Option<Gate> {
     for (command, letter) in [("HLEN", 'p'), ("ZCARD", 'z'), ("HLEN", 'q'), ("SCARD", 'u')] {
         pipe.cmd(command).arg(format!("{front}{letter}:{epoch}"));
     }
-    let told = pipe.query_async(&mut valkey).await;
-    let (fields, p, z, q, users): (_, _, _, _, usize) = told.expect("Valkey answers");
+    let found = pipe.query_async(&mut valkey).await;
+    let (fields, p, z, q, users): (_, _, _, _, usize) = found.expect("Valkey answers");
     Some(Gate {
         epoch,
         is_open: state == 0,
         fields,
         pending: [p, z, q],
-        // One member of it is no user, but the epoch's own mark.
+        // One member of the set is the mark of the epoch, not a user.
         users: users.saturating_sub(1),
     })
 }
 
-/// Waits until nothing is pending at these templates' gates, and all that is in the log is worked through.
+/// Waits until nothing is pending at these templates' gates, and the log is worked through.
 ///
 /// # Errors
-/// What is still not settled after a while.
+/// Something is not settled in time; the text names it.
 pub async fn settled(fleet: &Fleet, templates: &[i64]) -> Result<(), String> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     for template in templates {
@@ -153,7 +153,7 @@ pub async fn settled(fleet: &Fleet, templates: &[i64]) -> Result<(), String> {
     }
 }
 
-/// How far each partition is worked through.
+/// Reads the offset up to which each partition is worked through.
 ///
 /// # Panics
 /// The database does not answer.
@@ -163,9 +163,9 @@ pub async fn progress(fleet: &Fleet) -> Vec<i64> {
     conn.query(sql).await.expect("the progress")
 }
 
-/// Where each partition ends.
+/// Reads the end of each partition.
 async fn ends(fleet: &Fleet) -> Vec<i64> {
-    let brokers = fleet.servers.place(Kind::Kafka).url.clone();
+    let brokers = fleet.servers.location(Kind::Kafka).url.clone();
     let partitions = i32::try_from(progress(fleet).await.len()).expect("a few");
     let asked = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = ClientConfig::new()

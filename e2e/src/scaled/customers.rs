@@ -1,5 +1,4 @@
-//! Customers of a shop: they ask for coupons at any partner, ask again where nothing was answered, and use what they
-//! have.
+//! Customers of a shop: they ask for coupons at any partner, ask again where no answer came, and use their coupons.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,52 +16,52 @@ use super::journal::{Action, Journal, Outcome, Page, Request, Sending};
 use crate::actors::{cancel_body, cancel_path, issue_path, redeem_body, redeem_path};
 use crate::history::{Answered, History, Input};
 
-/// How long a customer waits for an answer.
+/// The time that a customer waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long customers ask again once all is well, at the most.
+/// The time within which customers must get their answers once all is well.
 pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The templates of a round and their limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Sale {
-    /// Limited in issues, to some hundreds.
+    /// A template with a limit of some hundred issues.
     pub scarce: (i64, usize),
-    /// Limited in issues, to a handful.
+    /// A template with a limit of a few issues.
     pub rare: (i64, usize),
-    /// Limited in redemptions.
+    /// A template with a limit of redemptions.
     pub contested: (i64, usize),
-    /// Without limits.
+    /// A template without limits.
     pub free: i64,
 }
 
 impl Sale {
-    /// All templates.
+    /// Returns all templates.
     #[must_use]
     pub fn ids(&self) -> [i64; 4] {
         [self.scarce.0, self.rare.0, self.contested.0, self.free]
     }
 
-    /// Those that are limited in issues, and to how many.
+    /// Returns the templates with a limit of issues, and the limits.
     #[must_use]
     pub fn limited(&self) -> [(i64, usize); 2] {
         [self.scarce, self.rare]
     }
 }
 
-/// The shop's side: sends requests to partners, and writes down what is answered.
+/// The shop: sends requests to partners, and records the answers.
 #[derive(Clone)]
 pub struct Shop {
     http: reqwest::Client,
     doors: Arc<[String]>,
     credentials: (String, String),
     history: Option<Arc<History>>,
-    /// What was asked and answered.
+    /// The requests with their answers.
     pub journal: Journal,
 }
 
 impl Shop {
-    /// The shop of a merchant, with a journal of its own.
+    /// Makes the shop of a merchant, with a journal of its own.
     #[must_use]
     pub fn of(fleet: &Fleet, merchant: &Merchant, history: Option<Arc<History>>) -> Self {
         let doors = fleet.doors.iter();
@@ -77,7 +76,7 @@ impl Shop {
         }
     }
 
-    /// How many partners there are.
+    /// Counts the partners.
     #[must_use]
     pub fn partners(&self) -> usize {
         self.doors.len()
@@ -104,7 +103,7 @@ impl Shop {
         }
     }
 
-    /// As [`Shop::send`], and once more where no answer comes: the machine may be busy, or the connection stale.
+    /// Sends as [`Shop::send`], and once more if no answer comes: the machine may be busy, or the connection stale.
     pub async fn send_surely(&self, request: &Request, partner: usize) -> Outcome {
         match self.send(request, partner).await.outcome {
             Outcome::Silence(_) => self.send(request, partner).await.outcome,
@@ -112,12 +111,12 @@ impl Shop {
         }
     }
 
-    /// Status and body of a GET, asked once more where no answer comes; 0 where none comes then.
+    /// Sends a GET, and once more if no answer comes. Returns status and body; status 0 if none comes then either.
     pub async fn get(&self, path: &str, query: &[(&str, &str)], partner: usize) -> (u16, Value) {
         for _ in 0..2 {
             let url = format!("{}{path}", self.doors[partner]);
-            let told = read(self.signed(self.http.get(url)).query(query)).await;
-            if let Outcome::Answer { status, bytes, .. } = told {
+            let reply = read(self.signed(self.http.get(url)).query(query)).await;
+            if let Outcome::Answer { status, bytes, .. } = reply {
                 return (status, serde_json::from_slice(&bytes).unwrap_or_default());
             }
         }
@@ -184,26 +183,26 @@ async fn read(call: reqwest::RequestBuilder) -> Outcome {
     }
 }
 
-/// What all customers of a round share.
+/// All customers of a round, and the things that they share.
 pub struct Crowd {
     shop: Shop,
     sale: Sale,
     round: u32,
-    /// Set once no new customers come.
+    /// True once no new customers come.
     is_closed: AtomicBool,
-    /// Until when open requests are sent again; set once all is well.
+    /// The time until which open requests are sent again; set once all is well.
     deadline: Mutex<Option<Instant>>,
     next: AtomicU64,
-    /// Users of late, whom others may take for theirs.
+    /// The latest users, as whom other customers may ask as well.
     lately: Mutex<Vec<(i64, String)>>,
-    /// Whose coupon somebody uses already.
+    /// Users whose coupon a customer uses already.
     used: Mutex<HashSet<(i64, String)>>,
     /// Requests whose customers went away without an answer.
     away: Mutex<Vec<(Request, Page)>>,
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// Makes a crowd without customers.
     #[must_use]
     pub fn new(shop: Shop, sale: Sale, round: u32) -> Arc<Self> {
         Arc::new(Self {
@@ -219,12 +218,12 @@ impl Crowd {
         })
     }
 
-    /// No new customers come.
+    /// Lets no new customers come.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
     }
 
-    /// All is well: who has no answer yet must get one soon.
+    /// Notes that all is well: customers without an answer must get one soon.
     pub fn all_is_well(&self) {
         *self.deadline.lock().unwrap() = Some(Instant::now() + SETTLED_WITHIN);
     }
@@ -234,13 +233,13 @@ impl Crowd {
         deadline.is_some_and(|deadline| Instant::now() > deadline)
     }
 
-    /// A name that nobody had.
+    /// Makes a name that no user had.
     fn new_user(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         format!("r{}-{number}", self.round)
     }
 
-    /// Comes with one customer after the other until the shop is closed.
+    /// Serves one customer after the other until the shop is closed.
     pub async fn come(self: Arc<Self>, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
         while !self.is_closed.load(Ordering::SeqCst) {
@@ -283,7 +282,7 @@ impl Crowd {
         one
     }
 
-    /// Sends a request until an answer settles it, or its customer goes away: who has a key comes back later.
+    /// Sends a request until an answer settles it, or its customer goes away; one with a key comes back later.
     async fn settle(&self, request: Request, rng: &mut StdRng) -> Option<Outcome> {
         let page = self.shop.journal.begin(request.clone());
         loop {
@@ -306,7 +305,7 @@ impl Crowd {
         }
     }
 
-    /// Those who went away without an answer ask for it, all of them and until they have it.
+    /// Sends the requests of all customers who went away without an answer, until each has one.
     pub async fn come_back(&self, seed: u64) {
         let away = std::mem::take(&mut *self.away.lock().unwrap());
         let asks = (0..).zip(away).map(async |(number, (request, page))| {
@@ -343,7 +342,7 @@ impl Crowd {
         }
     }
 
-    /// Redeems a coupon once it is listed, and perhaps takes that back, and so on.
+    /// Redeems a coupon once it is listed, perhaps cancels that, and so on.
     async fn use_coupon(&self, template: i64, user: &str, rng: &mut StdRng) {
         let Some(coupon) = self.listed(template, user, rng).await else {
             return;
@@ -374,15 +373,15 @@ impl Crowd {
         }
     }
 
-    /// The id of a coupon, once it is written. That it is written in the end is checked elsewhere.
+    /// Waits until a coupon is listed, and returns its id. The audit checks that it is written in the end.
     async fn listed(&self, template: i64, user: &str, rng: &mut StdRng) -> Option<String> {
         while !self.is_over() {
             let partner = rng.random_range(0..self.shop.partners());
-            let (_, told) = self
+            let (_, reply) = self
                 .shop
                 .get("/v1/user-coupons", &[("userId", user)], partner)
                 .await;
-            if let Some(coupon) = coupon_in(&told, template) {
+            if let Some(coupon) = coupon_in(&reply, template) {
                 return Some(coupon);
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -390,7 +389,7 @@ impl Crowd {
         None
     }
 
-    /// Whether a new customer gets a coupon.
+    /// Says that a new customer gets a coupon.
     pub async fn is_served(&self, template: i64, seed: u64) -> bool {
         let mut rng = StdRng::seed_from_u64(seed);
         let user = self.new_user();
@@ -406,7 +405,7 @@ impl Crowd {
         false
     }
 
-    /// Brings new customers to a limited template until one is told that it is sold out. Whether one was.
+    /// Brings new customers to a limited template until one is answered that it is sold out. Returns true if one is.
     pub async fn buy_out(&self, template: i64, seed: u64) -> bool {
         let mut rng = StdRng::seed_from_u64(seed);
         while !self.is_over() {
@@ -422,7 +421,7 @@ impl Crowd {
     }
 }
 
-/// A request for a coupon.
+/// Makes a request for a coupon.
 #[must_use]
 pub fn issue(template: i64, user: &str, key: Option<String>) -> Request {
     Request {
@@ -436,10 +435,10 @@ pub fn issue(template: i64, user: &str, key: Option<String>) -> Request {
     }
 }
 
-/// The id of a template's coupon in a list of a user's.
+/// Finds the id of a template's coupon in a list of a user's coupons.
 #[must_use]
-pub fn coupon_in(told: &Value, template: i64) -> Option<String> {
-    let coupons = told["data"]["coupons"].as_array()?;
+pub fn coupon_in(reply: &Value, template: i64) -> Option<String> {
+    let coupons = reply["data"]["coupons"].as_array()?;
     let mine = coupons
         .iter()
         .find(|coupon| coupon["couponTemplateId"] == template)?;

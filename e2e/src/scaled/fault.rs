@@ -1,4 +1,4 @@
-//! What is done to a fleet under load.
+//! Faults of a fleet under load.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use super::process::Process;
 use super::proxy::{Link, Mode};
 use super::servers::{Data, Kind};
 
-/// Up to how many partitions the log grows.
-const MOST_PARTITIONS: usize = 8;
+/// Partitions up to which the log grows.
+const MAX_PARTITIONS: usize = 8;
 
-/// Who of the processes of a kind is meant.
+/// A choice among the two processes of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// The first.
@@ -27,12 +27,12 @@ pub enum Who {
     Both,
 }
 
-/// Whose way to a server is meant.
+/// The processes whose way to a server is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// Everybody's.
+    /// All processes.
     All,
-    /// That of the process of this number.
+    /// The process of this number.
     One(usize),
 }
 
@@ -49,17 +49,17 @@ pub enum Fault {
     KillDashboard,
     /// `kill -9` of Valkey, which comes back with its data.
     KillValkey,
-    /// `kill -9` of Valkey, which comes back without.
+    /// `kill -9` of Valkey, which comes back empty.
     LoseValkey,
     /// Valkey comes back as it was some time ago.
     RestoreValkey,
     /// `FLUSHALL`.
     FlushValkey,
-    /// Every gate loses one of its keys, of this letter.
+    /// Every gate loses the key of this letter.
     LosePart(char),
     /// Valkey has no memory left.
     FillValkey,
-    /// Valkey forgets the scripts that it was told.
+    /// Valkey forgets all scripts.
     ForgetScripts,
     /// `kill -9` of Kafka.
     KillKafka,
@@ -67,17 +67,17 @@ pub enum Fault {
     KillDatabase,
     /// No issuer runs from before the load begins until after it ends.
     NoIssuers,
-    /// An issuer more comes, and one goes: partitions move to and fro.
+    /// One more issuer joins, and one leaves: partitions move to and fro.
     Rebalance,
-    /// The log gets a partition more.
+    /// The log gets one more partition.
     GrowTopic,
     /// A process stands still (SIGSTOP) and goes on as if nothing had happened.
     Freeze(usize),
-    /// A way between a process and a server does this.
+    /// The way between a process and a server does this.
     Way(From, Kind, Mode),
     /// The way between customers and a partner does this.
     Door(usize, Mode),
-    /// Now this way and now that one fails for moments, as this seed has it.
+    /// One way after the other fails for moments, by this seed.
     Storm(u64),
 }
 
@@ -90,11 +90,11 @@ impl fmt::Display for Fault {
 /// A fault and its times, from the beginning of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
-    /// What is broken.
+    /// The fault.
     pub fault: Fault,
-    /// When.
+    /// The time at which it begins.
     pub begins: Duration,
-    /// For how long.
+    /// The time that it lasts.
     pub lasts: Duration,
 }
 
@@ -105,7 +105,7 @@ impl fmt::Display for Planned {
     }
 }
 
-/// What of a fleet a fault has in its hands: two of the same do not fit together.
+/// The part of a fleet that a fault breaks: two faults of one part do not fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
     Partners,
@@ -171,17 +171,17 @@ impl Fault {
         }
     }
 
-    /// A time that it may last, in milliseconds.
+    /// Draws the time that it lasts, in milliseconds.
     fn random_time(self, rng: &mut StdRng) -> u64 {
         match self {
-            // Until the group has gone on without it, or a partner's events count no more.
+            // Long enough for the group to go on without it, or for a partner's events to count no more.
             Self::Freeze(3 | 4) if rng.random_bool(0.5) => rng.random_range(11_000..13_000),
             Self::Freeze(_) => rng.random_range(500..9_000),
             Self::FlushValkey | Self::LosePart(_) | Self::ForgetScripts | Self::GrowTopic => 0,
             Self::RestoreValkey => rng.random_range(0..4_000),
             Self::KillKafka => rng.random_range(0..2_000),
             Self::NoIssuers | Self::Storm(_) => rng.random_range(3_000..7_000),
-            // Until the next gate has the places of what is held.
+            // Long enough for the next gate to have the places of the events that are held.
             Self::Way(_, Kind::Kafka, Mode::Hold) => rng.random_range(200..13_000),
             Self::Way(..) | Self::Door(..) => rng.random_range(200..8_000),
             _ => rng.random_range(0..5_000),
@@ -198,7 +198,7 @@ fn random_mode(rng: &mut StdRng) -> Mode {
     }
 }
 
-/// A gate that is lost, and what keeps events of the lost one on their way: the seal must wait for them.
+/// Draws a fault that loses a gate, and one that delays events of the lost gate: the seal must wait for them.
 fn hard_pair(rng: &mut StdRng) -> [Fault; 2] {
     let lost = [
         Fault::KillValkey,
@@ -218,7 +218,7 @@ fn hard_pair(rng: &mut StdRng) -> [Fault; 2] {
     [lost[rng.random_range(0..4)], late]
 }
 
-/// One fault at a random moment, or two that overlap.
+/// Draws one fault at a random moment, or two that overlap.
 #[must_use]
 pub fn random(rng: &mut StdRng) -> Vec<Planned> {
     let mut faults = match rng.random_bool(0.25) {
@@ -245,7 +245,7 @@ pub fn random(rng: &mut StdRng) -> Vec<Planned> {
     faults.into_iter().map(planned).collect()
 }
 
-/// Rounds that have each kind of fault at least once.
+/// Returns rounds that have each kind of fault at least once.
 #[must_use]
 pub fn every_kind() -> Vec<Vec<Planned>> {
     let slow = Mode::Delay(Duration::from_millis(400));
@@ -287,7 +287,7 @@ pub fn every_kind() -> Vec<Vec<Planned>> {
                 2_000,
             ),
         ],
-        // Events that the lost gate gave places to come to the log when the next one has them.
+        // Events of the lost gate arrive at the log when the next gate has their places.
         vec![
             (Fault::FlushValkey, 1_500, 0),
             (
@@ -345,10 +345,10 @@ pub fn every_kind() -> Vec<Vec<Planned>> {
         .collect()
 }
 
-/// Breaks and mends what is planned; the load has just begun.
+/// Breaks and mends as planned; the load has just begun.
 ///
 /// # Errors
-/// A process that did not stop well when it was told to.
+/// A process did not stop in order.
 pub async fn run(fleet: &Fleet, planned: &Planned) -> Result<(), String> {
     sleep(planned.begins).await;
     let lasts = planned.lasts;
@@ -361,19 +361,19 @@ pub async fn run(fleet: &Fleet, planned: &Planned) -> Result<(), String> {
         Fault::LoseValkey => kill_server(fleet, Kind::Valkey, lasts, Data::Lost).await,
         Fault::RestoreValkey => {
             servers.snapshot(Kind::Valkey).await;
-            // The sale goes on beyond what the snapshot knows.
+            // The sale goes on after the snapshot.
             sleep(Duration::from_millis(700)).await;
             kill_server(fleet, Kind::Valkey, lasts, Data::FromSnapshot).await;
         }
-        Fault::FlushValkey => tell_valkey(fleet, &["FLUSHALL"]).await,
+        Fault::FlushValkey => run_on_valkey(fleet, &["FLUSHALL"]).await,
         Fault::FillValkey => {
             // The policy is noeviction, and more than this is used already.
-            tell_valkey(fleet, &["CONFIG", "SET", "maxmemory", "100kb"]).await;
+            run_on_valkey(fleet, &["CONFIG", "SET", "maxmemory", "100kb"]).await;
             sleep(lasts).await;
-            tell_valkey(fleet, &["CONFIG", "SET", "maxmemory", "0"]).await;
+            run_on_valkey(fleet, &["CONFIG", "SET", "maxmemory", "0"]).await;
         }
         Fault::LosePart(letter) => lose_part(fleet, letter).await,
-        Fault::ForgetScripts => tell_valkey(fleet, &["SCRIPT", "FLUSH"]).await,
+        Fault::ForgetScripts => run_on_valkey(fleet, &["SCRIPT", "FLUSH"]).await,
         Fault::GrowTopic => return grow_topic(fleet).await,
         Fault::ReplacePartner(who) => {
             return replace(&chosen(fleet, ["partner1", "partner2"], who), lasts).await;
@@ -425,7 +425,7 @@ async fn kill(processes: &[&Process], lasts: Duration) {
     processes.iter().for_each(|process| process.start());
 }
 
-/// Stops them as an operator does, and starts them again.
+/// Stops processes as an operator does, and starts them again.
 async fn replace(processes: &[&Process], lasts: Duration) -> Result<(), String> {
     processes.iter().for_each(|process| process.signal("TERM"));
     sleep(lasts).await;
@@ -448,7 +448,7 @@ async fn bend(links: &[&Link], mode: Mode, lasts: Duration) {
     links.iter().for_each(|link| link.set(Mode::Pass));
 }
 
-/// Four gusts at a time, each of which bends one way after the other.
+/// Runs four gusts at a time, each of which bends one way after the other.
 async fn storm(fleet: &Fleet, seed: u64, lasts: Duration) {
     let ends = Instant::now() + lasts;
     let gusts = (0..4).map(async |gust| {
@@ -479,32 +479,32 @@ async fn lose_part(fleet: &Fleet, letter: char) {
     }
 }
 
-async fn tell_valkey(fleet: &Fleet, words: &[&str]) {
+async fn run_on_valkey(fleet: &Fleet, words: &[&str]) {
     let mut valkey = super::books::valkey(fleet).await;
     let (name, arguments) = words.split_first().expect("a command");
-    let told: redis::RedisResult<()> = redis::cmd(name)
+    let reply: redis::RedisResult<()> = redis::cmd(name)
         .arg(arguments)
         .query_async(&mut valkey)
         .await;
-    told.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    reply.unwrap_or_else(|error| panic!("{words:?}: {error}"));
 }
 
-/// One more partition, up to a few.
+/// Adds one partition, up to a few.
 async fn grow_topic(fleet: &Fleet) -> Result<(), String> {
     let partitions = super::books::progress(fleet).await.len();
-    if partitions >= MOST_PARTITIONS {
+    if partitions >= MAX_PARTITIONS {
         return Ok(());
     }
     let more = (partitions + 1).to_string();
-    let mut told = String::new();
-    // Another fault may have its server: an operator tries again.
+    let mut reply = String::new();
+    // Another fault may have broken a server that this needs: an operator tries again.
     for _ in 0..30 {
         let grown = fleet.run(&["migrate", "--kafka-partitions", &more]).await;
         if grown.status.success() {
             return Ok(());
         }
-        told = String::from_utf8_lossy(&grown.stderr).into_owned();
+        reply = String::from_utf8_lossy(&grown.stderr).into_owned();
         sleep(Duration::from_secs(1)).await;
     }
-    Err(told)
+    Err(reply)
 }

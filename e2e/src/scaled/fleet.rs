@@ -14,7 +14,7 @@ use super::servers::{Kind, Servers, output_of};
 use crate::server::token_in;
 use crate::template::Template;
 
-/// How long after the last fault all may take to be well again.
+/// The time after the last fault within which all must be well again.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
 
 const NAME: &str = "torture";
@@ -23,7 +23,7 @@ const PASSWORD: &str = "correct horse battery";
 
 /// Processes, ways and servers.
 pub struct Fleet {
-    /// All that run usually.
+    /// The processes that run usually.
     pub processes: Vec<Process>,
     /// An issuer that runs only where a fault says so.
     pub spare: Process,
@@ -31,7 +31,7 @@ pub struct Fleet {
     pub doors: Vec<(Link, Proxy)>,
     /// The servers.
     pub servers: Servers,
-    /// Straight to the database.
+    /// Connections to the database, past the proxies.
     pub database: Pool,
     _kafka: Proxy,
     env: Vec<(String, String)>,
@@ -42,7 +42,7 @@ impl Fleet {
     /// Starts all of it on fresh servers, and waits until it is ready.
     ///
     /// # Errors
-    /// What is not ready.
+    /// A process is not ready in time.
     pub async fn start(set: &str) -> Result<Self, String> {
         let servers = Servers::up(set).await;
         let folder = tempfile::Builder::new()
@@ -50,7 +50,7 @@ impl Fleet {
             .tempdir()
             .expect("a temporary folder")
             .keep();
-        let url = &servers.place(Kind::Database).url;
+        let url = &servers.location(Kind::Database).url;
         let (base, _) = url.rsplit_once('/').expect("a URL with a database");
         make_database(url).await;
         let database_url = format!("{base}/{NAME}");
@@ -68,8 +68,8 @@ impl Fleet {
         let links = processes.iter().chain([&spare]);
         let links = links.map(|one| (one.name.clone(), one.kafka.clone()));
         let (front, behind) = {
-            let place = servers.place(Kind::Kafka);
-            (place.front, place.behind)
+            let location = servers.location(Kind::Kafka);
+            (location.front, location.behind)
         };
         let kafka = Proxy::start(front, behind, Callers::KafkaClients(links.collect())).await;
         let mut doors = Vec::new();
@@ -90,15 +90,15 @@ impl Fleet {
         };
         let migrated = fleet.run(&["migrate"]).await;
         if !migrated.status.success() {
-            let told = String::from_utf8_lossy(&migrated.stderr);
-            return Err(format!("goodpon migrate: {told}"));
+            let errors = String::from_utf8_lossy(&migrated.stderr);
+            return Err(format!("goodpon migrate: {errors}"));
         }
         fleet.processes.iter().for_each(Process::start);
         fleet.well().await?;
         Ok(fleet)
     }
 
-    /// The process of that name.
+    /// Finds the process of that name.
     ///
     /// # Panics
     /// There is none.
@@ -109,10 +109,10 @@ impl Fleet {
         found.unwrap_or_else(|| panic!("there is no {name}"))
     }
 
-    /// Waits until every process tells that all it needs is there.
+    /// Waits until every process answers that it is ready.
     ///
     /// # Errors
-    /// A process that has ended by itself, or is not well in time.
+    /// A process has ended by itself, or is not ready in time.
     pub async fn well(&self) -> Result<(), String> {
         let client = client(Duration::from_secs(3));
         let deadline = Instant::now() + WELL_WITHIN;
@@ -122,16 +122,16 @@ impl Fleet {
                 if let Some(why) = process.is_lost() {
                     return Err(why);
                 }
-                let told = match client.get(&url).send().await {
+                let reply = match client.get(&url).send().await {
                     Ok(answer) => answer.text().await.unwrap_or_default(),
                     Err(error) => format!("{error:?}"),
                 };
-                let json: Value = serde_json::from_str(&told).unwrap_or_default();
+                let json: Value = serde_json::from_str(&reply).unwrap_or_default();
                 if json["status"] == "ok" {
                     break;
                 }
                 if Instant::now() > deadline {
-                    return Err(format!("{} does not get well: {told}", process.name));
+                    return Err(format!("{} does not get well: {reply}", process.name));
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -139,7 +139,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Runs a command of goodpon's straight on the servers.
+    /// Runs a command of goodpon's on the servers, past the proxies.
     pub async fn run(&self, words: &[&str]) -> Output {
         let mut command = crate::program::command();
         command
@@ -149,7 +149,7 @@ impl Fleet {
         output_of(command).await
     }
 
-    /// The last lines of all logs, and where they are.
+    /// Returns the last lines of all logs, and their paths.
     #[must_use]
     pub fn last_words(&self) -> String {
         let processes = self.processes.iter().chain([&self.spare]);
@@ -166,7 +166,7 @@ impl Fleet {
         text
     }
 
-    /// Deletes the logs, of a run that was well.
+    /// Deletes the logs, of a run without violations.
     pub fn forget(&self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -175,7 +175,7 @@ impl Fleet {
 fn tail(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    // Requests are told in the stories.
+    // Requests are in the stories already.
     let requests = ["\"target\":\"access\"", "\"message\":\"request refused\""];
     let is_request = |line: &&str| requests.iter().any(|words| line.contains(words));
     let lines: Vec<&str> = text.lines().filter(|line| !is_request(line)).collect();
@@ -195,9 +195,9 @@ async fn make_database(url: &str) {
     let _ = pool.disconnect().await;
 }
 
-/// What all processes and commands are told.
+/// Returns the settings of all processes and commands.
 fn settings(servers: &Servers, database_url: &str) -> Vec<(String, String)> {
-    let url = |kind| servers.place(kind).url.clone();
+    let url = |kind| servers.location(kind).url.clone();
     let levels =
         "info,goodpon_scaled=debug,goodpon_valkey=debug,goodpon_mysql=debug,goodpon_kafka=debug";
     let settings = [
@@ -219,7 +219,7 @@ fn settings(servers: &Servers, database_url: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A client that waits so long for an answer.
+/// Makes a client that waits for an answer for the time `patience`.
 #[must_use]
 pub fn client(patience: Duration) -> reqwest::Client {
     reqwest::Client::builder()
@@ -243,7 +243,7 @@ pub struct Merchant {
 }
 
 impl Merchant {
-    /// A new one, of a new account.
+    /// Makes a merchant of a new account.
     ///
     /// # Panics
     /// It is refused.
@@ -306,9 +306,9 @@ impl Merchant {
         }
         let answer = request.send().await.expect("an answer");
         let status = answer.status();
-        let mut told: Value = answer.json().await.expect("JSON");
-        assert!(status.is_success(), "{path}: {status} {told}");
-        told["data"].take()
+        let mut reply: Value = answer.json().await.expect("JSON");
+        assert!(status.is_success(), "{path}: {status} {reply}");
+        reply["data"].take()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What customers asked, and what they were told, with times: each request's story.
+//! Requests of customers and their answers, with times: each request's story.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -7,49 +7,49 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A coupon.
+    /// Gets a coupon.
     Issue,
-    /// To use it.
+    /// Uses a coupon.
     Redeem,
-    /// To take that back.
+    /// Takes a redemption back.
     Cancel,
 }
 
-/// What came of sending a request once.
+/// The outcome of sending a request once.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// An answer.
     Answer {
         /// HTTP status.
         status: u16,
-        /// Of a refusal.
+        /// The code of a refusal.
         code: Option<String>,
-        /// Whether it was told to be the answer of before.
+        /// It was marked as a replay.
         replayed: bool,
         /// The body to the byte.
         bytes: Vec<u8>,
     },
-    /// None.
+    /// No answer came, for this reason.
     Silence(String),
 }
 
 impl Outcome {
-    /// Whether it settles what came of the request: not if the server was not able to, or is still at it.
+    /// Says that it settles the request: not if the server failed, or still works on the request.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Answer { status, .. } if *status < 500 && *status != 409)
     }
 
-    /// Whether it is a success.
+    /// Says that it is a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Answer { status: 200, .. })
     }
 
-    /// The code of a refusal.
+    /// Returns the code of a refusal.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -58,7 +58,7 @@ impl Outcome {
         }
     }
 
-    /// Status and body, which a repetition must have, too.
+    /// Returns status and body, which a replay must have, too.
     #[must_use]
     pub fn same(&self) -> Option<(u16, &[u8])> {
         match self {
@@ -85,29 +85,29 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A request was sent once.
+/// One sending of a request.
 #[derive(Debug, Clone)]
 pub struct Sending {
-    /// When.
+    /// The time when it was sent.
     pub at: Timestamp,
-    /// How long it took.
+    /// The time until its outcome.
     pub took: Duration,
-    /// To which partner.
+    /// The number of the partner.
     pub partner: usize,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// A request. However often it is sent, it is the same one if it has a key.
+/// A request. With a key it is one request, however often it is sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What it is for.
+    /// Its purpose.
     pub action: Action,
-    /// Of which template.
+    /// The template of the coupon.
     pub template: i64,
-    /// For whom.
+    /// The user of the coupon.
     pub user: String,
-    /// For which order; empty for an issue.
+    /// The order; empty for an issue.
     pub order: String,
     /// Its path.
     pub path: String,
@@ -117,24 +117,24 @@ pub struct Request {
     pub key: Option<String>,
 }
 
-/// A request and all that came of it, in the order of the answers.
+/// A request and its sendings, in the order of their outcomes.
 #[derive(Debug, Clone)]
 pub struct Story {
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// What was told.
+    /// Its sendings.
     pub sendings: Vec<Sending>,
 }
 
 impl Story {
-    /// The first answer that settles it.
+    /// Returns the first answer that settles it.
     #[must_use]
     pub fn answer(&self) -> Option<&Outcome> {
         let mut outcomes = self.sendings.iter().map(|sending| &sending.outcome);
         outcomes.find(|outcome| outcome.is_final())
     }
 
-    /// Whether that is a success.
+    /// Says that it is settled by a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.answer().is_some_and(Outcome::is_success)
@@ -178,7 +178,7 @@ impl Journal {
         Page(story)
     }
 
-    /// All of them as they stand.
+    /// Returns all stories as they stand.
     #[must_use]
     pub fn stories(&self) -> Vec<Story> {
         let all = self.0.lock().unwrap();
@@ -187,7 +187,7 @@ impl Journal {
 }
 
 impl Page {
-    /// Goes on with it.
+    /// Adds a sending.
     pub fn note(&self, sending: Sending) {
         self.0.lock().unwrap().sendings.push(sending);
     }

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use super::proxy::{Callers, Link, Proxy};
 use super::servers::{Kind, Servers};
 
-/// Below those that systems give to outgoing connections, so that a process comes back at its own.
+/// Counts ports that were taken. Ports are below those that systems give to outgoing connections, so that a process can
+/// listen at its port again.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 fn free_port() -> SocketAddr {
-    // Runs that are under way at the same time begin at different ones.
+    // Runs at the same time begin at different ports.
     let base = u16::try_from(std::process::id() % 9_000).expect("a small number");
     loop {
         let port = 11_000 + (base + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 9_000;
@@ -25,14 +26,14 @@ fn free_port() -> SocketAddr {
     }
 }
 
-/// Which part of Goodpon a process is.
+/// The part of Goodpon that a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// For merchants.
+    /// Serves merchants.
     Dashboard,
-    /// For shops.
+    /// Serves shops.
     Partner,
-    /// Makes coupons.
+    /// Writes coupons.
     Issuer,
 }
 
@@ -48,13 +49,13 @@ impl Role {
 
 /// A process, running or not. It comes back at the same addresses.
 pub struct Process {
-    /// Which one.
+    /// Its name, such as `partner1`.
     pub name: String,
-    /// Which part it is.
+    /// The part that it is.
     pub role: Role,
-    /// Where its admin port is.
+    /// The address of its admin port.
     pub admin: SocketAddr,
-    /// Where its API is, if it has one.
+    /// The address of its API, if it has one.
     pub api: SocketAddr,
     /// Its way to Kafka, which shares a proxy with those of others.
     pub kafka: Link,
@@ -66,7 +67,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Prepares it; it does not run yet. `common`: settings that all have.
+    /// Prepares it; it does not run yet. `common` are the settings of all processes.
     pub async fn prepare(
         name: &str,
         role: Role,
@@ -76,7 +77,7 @@ impl Process {
     ) -> Self {
         let way = async |kind| {
             let link = Link::default();
-            let target = servers.place(kind).address;
+            let target = servers.location(kind).address;
             let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let proxy = Proxy::start(any, target, Callers::Any(link.clone())).await;
             (link, proxy)
@@ -88,7 +89,7 @@ impl Process {
             let value = value.replace(&direct.to_string(), &proxy.address().to_string());
             (env.to_owned(), value)
         };
-        let direct = |kind| servers.place(kind).address;
+        let direct = |kind| servers.location(kind).address;
         let setting = |name: &str, value: String| (name.to_owned(), value);
         let mut env = common.to_vec();
         env.extend([
@@ -96,7 +97,7 @@ impl Process {
             url("GOODPON_VALKEY_URL", direct(Kind::Valkey), &valkey.1),
             setting(
                 "GOODPON_KAFKA_BROKERS",
-                servers.place(Kind::Kafka).front.to_string(),
+                servers.location(Kind::Kafka).front.to_string(),
             ),
             setting("GOODPON_KAFKA_OPTIONS", format!("client.id={name}")),
             setting("GOODPON_ADMIN_ADDR", admin.to_string()),
@@ -118,7 +119,7 @@ impl Process {
         }
     }
 
-    /// Its way to a server.
+    /// Returns its way to a server.
     #[must_use]
     pub fn link(&self, kind: Kind) -> &Link {
         match kind {
@@ -128,7 +129,7 @@ impl Process {
         }
     }
 
-    /// Its file of words to operators.
+    /// Returns the path of its log.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
@@ -149,7 +150,7 @@ impl Process {
         *self.child.lock().unwrap() = Some(child);
     }
 
-    /// SIGKILL; it is gone when this returns.
+    /// Kills it by SIGKILL; it is gone when this returns.
     pub fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             let _ = child.kill();
@@ -166,10 +167,10 @@ impl Process {
         }
     }
 
-    /// Waits until one that was told to end has ended.
+    /// Waits for the end of a process that was asked to end.
     ///
     /// # Errors
-    /// How it ended, if not well.
+    /// It did not end in time, or not in order.
     pub async fn ended(&self) -> Result<(), String> {
         let child = self.child.lock().unwrap().take();
         let Some(mut child) = child else {
@@ -180,12 +181,12 @@ impl Process {
         match waited.expect("no panic").expect("its state") {
             status if status.success() => Ok(()),
             status => Err(format!(
-                "{name} ended with {status} when it was told to stop"
+                "{name} ended with {status} when it was asked to stop"
             )),
         }
     }
 
-    /// How it has ended, if it has without being told.
+    /// Returns how it ended, if it ended without being asked to.
     #[must_use]
     pub fn is_lost(&self) -> Option<String> {
         let mut child = self.child.lock().unwrap();

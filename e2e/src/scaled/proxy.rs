@@ -1,4 +1,4 @@
-//! A proxy on the way to a server, which does to the bytes what networks do.
+//! A proxy on the way to a server, which delays, holds and loses bytes as networks do.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,31 +12,31 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// Bytes that are forwarded at a time at the most.
+/// Bytes that are forwarded at a time, at most.
 const CHUNK: usize = 64 * 1024;
 
-/// How long a connection lives whose answers are swallowed.
+/// The time after which a connection is reset whose answers are swallowed.
 const SWALLOWS_FOR: Duration = Duration::from_millis(700);
 
-/// How long a port may be busy with the connections of a run before.
+/// The time for which a port may be busy with the connections of a run before.
 const BIND_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a way does to the bytes on it.
+/// The behaviour of a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// It forwards them.
     Pass,
     /// It resets all connections.
     Cut,
-    /// It keeps them, both ways, and tells nobody. What it has kept goes on when it forwards again.
+    /// It holds the bytes of both directions without a sign, and forwards them when it passes again.
     Hold,
-    /// It forwards each piece so much later.
+    /// It forwards each piece later by this time.
     Delay(Duration),
     /// It forwards what callers send, but no answer, and resets the connection a while later.
     Swallow,
 }
 
-/// The way of a caller to a server. Clones are the same way.
+/// The way from a caller to a server. Clones are the same way.
 #[derive(Debug, Clone)]
 pub struct Link(watch::Sender<Mode>);
 
@@ -47,22 +47,22 @@ impl Default for Link {
 }
 
 impl Link {
-    /// From now on it does this, to connections that are there, too.
+    /// Changes its behaviour, also for connections that are open.
     pub fn set(&self, mode: Mode) {
         self.0.send_replace(mode);
     }
 }
 
-/// Whose way a connection is.
+/// The way that a connection belongs to.
 #[derive(Debug, Clone)]
 pub enum Callers {
-    /// Everybody's is the same.
+    /// All connections are on the same way.
     Any(Link),
-    /// That of the Kafka client whose `client.id` this is; nothing happens to others.
+    /// A connection is on the way of the Kafka client with its `client.id`; others just pass.
     KafkaClients(BTreeMap<String, Link>),
 }
 
-/// It listens until it is dropped.
+/// A proxy, which listens until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -76,7 +76,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Listens at `address` (port 0: any) for who wants to go to `target`.
+    /// Listens at `address` (port 0: any) for connections to `target`.
     ///
     /// # Panics
     /// The port stays busy.
@@ -104,7 +104,7 @@ impl Proxy {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens at.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -152,7 +152,7 @@ async fn serve(mut caller: TcpStream, target: SocketAddr, callers: Callers) {
     }
 }
 
-/// Goes on until the connection is to be reset.
+/// Waits until the connection is to be reset.
 async fn reset(mut mode: watch::Receiver<Mode>) {
     let ends = |mode: &Mode| matches!(mode, Mode::Cut | Mode::Swallow);
     let swallows = match mode.wait_for(ends).await {
@@ -204,7 +204,7 @@ async fn pump(
     loop {
         if !chunk.is_empty() {
             passes(&mut mode).await;
-            // What follows something that was lost never arrives either: connections have no gaps.
+            // Bytes behind lost ones never arrive either: connections have no gaps.
             swallows |= direction == Direction::Answers && *mode.borrow() == Mode::Swallow;
             if !swallows && to.write_all(&chunk).await.is_err() {
                 return;
@@ -217,7 +217,7 @@ async fn pump(
             Ok(_) => {}
         }
     }
-    // The end comes through as bytes do.
+    // The end is forwarded as bytes are.
     passes(&mut mode).await;
     let _ = to.shutdown().await;
 }
@@ -238,7 +238,7 @@ async fn passes(mode: &mut watch::Receiver<Mode>) {
 mod tests {
     use super::*;
 
-    /// A server that answers each byte with the next one, and the way to it.
+    /// Starts a server that answers each byte with the next one, and a proxy before it.
     async fn echo(callers: Callers) -> Proxy {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let listener = TcpListener::bind(any).await.unwrap();

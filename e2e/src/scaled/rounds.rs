@@ -1,4 +1,4 @@
-//! Rounds: a sale, its customers, something that breaks, and the account once all is well again.
+//! Rounds: a sale, its customers, faults, and the audit once all is well again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ const CUSTOMERS: usize = 48;
 /// Customers for each limited template at the end, at a time.
 const BUYERS: usize = 8;
 
-/// How long new customers come at least.
+/// The least time for which new customers come.
 const SALE_LASTS: Duration = Duration::from_millis(3_500);
 
-/// What is to be done to a fleet.
+/// The plan of a torture on a fleet.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The name of its set of servers.
@@ -35,12 +35,12 @@ pub struct Plan {
     pub seed: u64,
     /// The faults of each round.
     pub rounds: Vec<Vec<Planned>>,
-    /// Takes every call down.
+    /// The file that every call is written into.
     pub history: Option<Arc<History>>,
 }
 
 impl Plan {
-    /// So many rounds with random faults.
+    /// Plans rounds with random faults.
     #[must_use]
     pub fn random(set: &str, rounds: u32, seed: u64) -> Self {
         // Each round has a seed of its own, so that any can be repeated alone.
@@ -53,7 +53,7 @@ impl Plan {
         }
     }
 
-    /// Rounds that have each kind of fault at least once.
+    /// Plans rounds that have each kind of fault at least once.
     #[must_use]
     pub fn every_kind(set: &str, seed: u64) -> Self {
         Self {
@@ -65,10 +65,10 @@ impl Plan {
     }
 }
 
-/// Runs all rounds on a fleet of their own and tells a progress line a round.
+/// Runs all rounds on a fleet of their own, and calls `progress` with a line after each.
 ///
 /// # Errors
-/// Every violation of the first round that has one, with what those customers asked and the ends of all logs.
+/// Every violation of the first round that has one, with those customers' requests and the ends of all logs.
 pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), String> {
     let count = plan.rounds.len();
     progress(&format!("{count} rounds, seed {}", plan.seed));
@@ -83,8 +83,8 @@ pub async fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), Stri
             history.fault(&what);
         }
         let history = plan.history.clone();
-        let told = one_round(&fleet, &merchant, history, number, faults, &mut rng).await;
-        let line = told.map_err(|violations| {
+        let ended = one_round(&fleet, &merchant, history, number, faults, &mut rng).await;
+        let line = ended.map_err(|violations| {
             let (at, seed) = (began.0, plan.seed);
             let words = fleet.last_words();
             format!("round {number}, seed {seed}, begun at {at:.3}: {what}\n{violations}\n{words}")
@@ -129,7 +129,7 @@ async fn one_round(
     let customers: Vec<u64> = (0..CUSTOMERS).map(|_| rng.random()).collect();
     let sells = async {
         if before {
-            // The issuers are told to stop first.
+            // The issuers begin to stop first.
             sleep(Duration::from_millis(300)).await;
         }
         let come = |seed| tokio::spawn(Arc::clone(&crowd).come(seed));
@@ -145,7 +145,7 @@ async fn one_round(
     }
     sleep(Duration::from_millis(rng.random_range(0..800))).await;
     crowd.close();
-    // Each number is how long it took, in seconds.
+    // Each number is a time in seconds.
     let mended = Instant::now();
     let well = fleet.well().await;
     let well_after = mended.elapsed().as_secs_f64();
@@ -172,7 +172,7 @@ async fn one_round(
         true => Ok(format!(
             "{figures}, well after {well_after:.1} s, all answered after {answered_after:.1}, settled after {settled_after:.1}"
         )),
-        false => Err(wrong.told(&stories)),
+        false => Err(wrong.report(&stories)),
     }
 }
 
@@ -198,8 +198,8 @@ async fn set_up(merchant: &Merchant, rng: &mut StdRng) -> Sale {
     }
 }
 
-/// Once all is well, every gate serves, and the limited ones until nothing is left. All at once, for a gate that was
-/// lost opens only when somebody asks, and takes its time.
+/// Checks, once all is well, that every gate serves, and the limited ones until nothing is left. Asks all at once, for a
+/// gate that was lost opens only when a request comes, and takes its time.
 async fn sell_out(crowd: &Crowd, sale: &Sale, rng: &mut StdRng, wrong: &mut Violations) {
     let mut seed = || rng.random();
     let probes = [sale.contested.0, sale.free].map(|template| (template, seed()));
@@ -218,7 +218,7 @@ async fn sell_out(crowd: &Crowd, sale: &Sale, rng: &mut StdRng, wrong: &mut Viol
     let buyers = buyers.map(
         async |(template, seed)| match crowd.buy_out(template, seed).await {
             true => None,
-            false => Some(format!("template {template} is not told to be sold out")),
+            false => Some(format!("template {template} is not answered as sold out")),
         },
     );
     let (probed, bought) = tokio::join!(join_all(probes), join_all(buyers));

@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Database, Self::Valkey, Self::Kafka];
 
     fn name(self) -> &'static str {
@@ -32,27 +32,27 @@ impl Kind {
     }
 }
 
-/// What a server has when it starts again.
+/// The data with which a server starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
-    /// What it had.
+    /// Its own data.
     Kept,
-    /// Nothing.
+    /// No data.
     Lost,
-    /// What it had at its last snapshot.
+    /// The data of its last snapshot.
     FromSnapshot,
 }
 
-/// Where a server is.
+/// The addresses of a server.
 #[derive(Debug, Clone)]
-pub struct Place {
-    /// As a setting of goodpon gives it.
+pub struct Location {
+    /// The value of goodpon's setting for it.
     pub url: String,
-    /// Where it listens.
+    /// The address for clients.
     pub address: SocketAddr,
-    /// Where a proxy finds it, if it tells clients where to go on.
+    /// The address for a proxy, if it gives clients an address for further connections.
     pub behind: SocketAddr,
-    /// Where the proxy must listen then.
+    /// The address at which that proxy must listen.
     pub front: SocketAddr,
 }
 
@@ -61,16 +61,16 @@ pub struct Place {
 pub struct Servers {
     xtask: PathBuf,
     set: String,
-    places: BTreeMap<Kind, Place>,
-    /// Held as long as the set is used: whoever else wants it waits.
+    locations: BTreeMap<Kind, Location>,
+    /// Locked as long as the set is used: other runs that want it wait.
     _lock: File,
 }
 
 impl Servers {
-    /// Brings up a set of that name, with nothing in it.
+    /// Starts a set of that name, without data.
     ///
     /// # Panics
-    /// It cannot be had.
+    /// A server does not start.
     pub async fn up(set: &str) -> Self {
         let xtask = std::env::var_os("GOODPON_XTASK").unwrap_or_else(|| {
             panic!("GOODPON_XTASK names no program: run `cargo xtask test` or `cargo xtask torture --backend scaled`")
@@ -80,32 +80,32 @@ impl Servers {
             _lock: lock(&target(&xtask).join(format!("services-{set}.lock"))).await,
             xtask,
             set: set.to_owned(),
-            places: BTreeMap::new(),
+            locations: BTreeMap::new(),
         };
         servers.run(&["down", "--lose-data"]).await;
         servers.run(&["up"]).await;
-        let told = servers.run(&["status", "--json"]).await;
-        let told: Value = serde_json::from_str(&told).expect("a JSON object");
-        servers.places = Kind::ALL
-            .map(|kind| (kind, place(&told[kind.name()])))
+        let reply = servers.run(&["status", "--json"]).await;
+        let reply: Value = serde_json::from_str(&reply).expect("a JSON object");
+        servers.locations = Kind::ALL
+            .map(|kind| (kind, location(&reply[kind.name()])))
             .into();
         servers
     }
 
-    /// Where a server is.
+    /// Returns the addresses of a server.
     #[must_use]
-    pub fn place(&self, kind: Kind) -> &Place {
-        &self.places[&kind]
+    pub fn location(&self, kind: Kind) -> &Location {
+        &self.locations[&kind]
     }
 
-    /// Its file of words to operators.
+    /// Returns the path of a server's log.
     #[must_use]
     pub fn log(&self, kind: Kind) -> PathBuf {
         let folder = target(&self.xtask).join(format!("services-{}", self.set));
         folder.join(kind.name()).join("log")
     }
 
-    /// SIGKILL; the server is gone when this returns.
+    /// Kills a server by SIGKILL; it is gone when this returns.
     pub async fn kill(&self, kind: Kind) {
         self.run(&["kill", kind.name()]).await;
     }
@@ -121,7 +121,7 @@ impl Servers {
         self.run(&words).await;
     }
 
-    /// Copies what a server has.
+    /// Copies the data of a server.
     pub async fn snapshot(&self, kind: Kind) {
         self.run(&["snapshot", kind.name()]).await;
     }
@@ -133,18 +133,21 @@ impl Servers {
             .args(words)
             .stdin(Stdio::null());
         let output = output_of(command).await;
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "xtask services {words:?}: {told}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "xtask services {words:?}: {errors}"
+        );
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 }
 
-/// The target folder that the program was built in.
+/// Returns the target folder that the program was built in.
 fn target(xtask: &Path) -> &Path {
     xtask.ancestors().nth(2).expect("a target folder")
 }
 
-/// Waits until nobody else has the file.
+/// Waits until no other process holds the lock of the file, and takes it.
 async fn lock(path: &Path) -> File {
     let file = File::create(path).expect("a lock file");
     let wait = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
@@ -170,13 +173,13 @@ impl Drop for Servers {
     }
 }
 
-fn place(told: &Value) -> Place {
+fn location(status: &Value) -> Location {
     let address = |field: &str| {
-        let port = told[field].as_u64().and_then(|port| port.try_into().ok());
+        let port = status[field].as_u64().and_then(|port| port.try_into().ok());
         SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")))
     };
-    Place {
-        url: told["url"].as_str().expect("a URL").to_owned(),
+    Location {
+        url: status["url"].as_str().expect("a URL").to_owned(),
         address: address("port"),
         behind: address("behind"),
         front: address("front"),

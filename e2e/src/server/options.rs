@@ -1,4 +1,4 @@
-//! How a test wants its server.
+//! Options of a server under test.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::backend::Rooms;
 use crate::program::binary;
 
-/// What a test asks of its server beyond the usual.
+/// The options of a server that differ from the usual ones.
 #[derive(Clone, Default)]
 pub struct Options {
     pub(super) args: Vec<String>,
@@ -29,7 +29,7 @@ impl Options {
         self
     }
 
-    /// Serves from these rooms, beside others: scaled out, whatever this run is about.
+    /// Serves from this database and topic, which other servers may share: scaled out, on whatever set the suite runs.
     #[must_use]
     pub fn rooms(mut self, rooms: &Arc<Rooms>) -> Self {
         self.rooms = Some(Arc::clone(rooms));
@@ -40,14 +40,14 @@ impl Options {
         self.program.clone().unwrap_or_else(binary)
     }
 
-    /// Announces lines of the levels WARN and ERROR that hold these words: each other one fails the test.
+    /// Announces lines of the levels WARN and ERROR that hold these words: any other such line fails the test.
     #[must_use]
     pub fn expect_log(mut self, words: &str) -> Self {
         self.expected.push(words.to_owned());
         self
     }
 
-    /// Serves from the embedded database, whatever this run is about: for what only a data folder has.
+    /// Serves from the embedded database, on whatever set the suite runs: for tests that need a data folder.
     #[must_use]
     pub fn embedded(mut self) -> Self {
         self.embedded = true;
@@ -82,7 +82,7 @@ impl Options {
         self
     }
 
-    /// Tells that the server sees a file system of its own, so that the command line must reach its folder through it.
+    /// Notes that the server has a file system of its own, through which the command line must reach its folder.
     #[must_use]
     pub fn own_mounts(mut self) -> Self {
         self.own_mounts = true;

@@ -10,7 +10,7 @@ use crate::client::Answer;
 use crate::history::{Answered, History, Input};
 use crate::ledger::text;
 
-/// What a request is about.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Issue,
@@ -26,7 +26,7 @@ pub(super) struct Attempt {
     pub(super) body: Value,
     pub(super) template: i64,
     pub(super) user: String,
-    /// Empty for an issue.
+    /// The order; empty for an issue.
     pub(super) order: String,
     pub(super) key: Option<String>,
     /// The answer, where one came that settles the outcome.
@@ -50,7 +50,7 @@ impl Attempt {
 
     fn note(&self, history: &History, start: u64, answer: Option<&Answer>) {
         let input = Input {
-            // The clients' users are their own.
+            // Each client has users of its own, which begin with its name.
             client: self.user.rsplit_once('-').map_or("", |(client, _)| client),
             action: match self.kind {
                 Kind::Issue => "issue",
@@ -77,7 +77,7 @@ impl Attempt {
     }
 }
 
-/// Where requests are sent, and taken down.
+/// The shop that requests are sent for, and the file that they are recorded in.
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) shop: Shop,
@@ -87,13 +87,13 @@ pub(super) struct Door {
 /// The templates of one round and their limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stage {
-    /// Limited in issues.
+    /// A template with a limit of issues.
     pub(super) scarce: i64,
     pub(super) scarce_limit: usize,
-    /// Limited in redemptions.
+    /// A template with a limit of redemptions.
     pub(super) contested: i64,
     pub(super) contested_limit: usize,
-    /// Without limits.
+    /// A template without limits.
     pub(super) free: i64,
 }
 
@@ -103,7 +103,7 @@ impl Stage {
     }
 }
 
-/// Attempts by what makes them one request.
+/// Groups attempts into requests.
 pub(super) fn by_request(
     journal: &[Attempt],
 ) -> HashMap<(Kind, i64, String, String), Vec<&Attempt>> {
@@ -120,7 +120,7 @@ pub(super) fn by_request(
     map
 }
 
-/// The history action that a request of this kind leaves.
+/// Returns the history action that a request of this kind leaves.
 pub(super) fn action(kind: Kind) -> &'static str {
     match kind {
         Kind::Issue => "ISSUE",
@@ -129,7 +129,7 @@ pub(super) fn action(kind: Kind) -> &'static str {
     }
 }
 
-/// Counts the entries of a ledger by what identifies a request.
+/// Counts the entries of a ledger by action, template, user and order, which identify a request.
 pub(super) fn count_effects(ledger: &[Value]) -> HashMap<(String, i64, String, String), usize> {
     let mut counts = HashMap::new();
     for entry in ledger {
@@ -147,7 +147,7 @@ pub(super) fn count_effects(ledger: &[Value]) -> HashMap<(String, i64, String, S
     counts
 }
 
-/// What a request is counted under in [`count_effects`].
+/// Returns the key of a request in [`count_effects`].
 pub(super) fn effect_of(attempt: &Attempt) -> (String, i64, String, String) {
     (
         action(attempt.kind).to_owned(),

@@ -1,4 +1,5 @@
-//! The account after a crash: what was answered is there, what is there was asked for, limits hold, retries tell the truth.
+//! The audit after a crash: every answered success is there, everything there was asked for, limits hold, and retries are
+//! answered truly.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -14,7 +15,7 @@ use crate::world::World;
 /// Requests at once while auditing.
 const AT_ONCE: usize = 16;
 
-/// Checks a round and returns its figures for the progress line; violations are written down one a line.
+/// Checks a round and returns its figures for the progress line; writes the violations, one a line.
 pub(super) async fn round(
     world: &World,
     door: &Door,
@@ -59,7 +60,7 @@ async fn read(world: &World, stage: &Stage) -> Vec<Value> {
     all
 }
 
-/// Every answered success has its entry, no effect is there twice, and none that nobody asked for.
+/// Checks that every answered success has its entry, that no effect is there twice, and that a refused one is not there.
 fn check_answered(journal: &[Attempt], ledger: &[Value], violations: &mut String) {
     let counts = count_effects(ledger);
     for attempt in journal {
@@ -96,7 +97,7 @@ fn check_answered(journal: &[Attempt], ledger: &[Value], violations: &mut String
     }
 }
 
-/// No more coupons than places, and no more redeemed ones.
+/// Checks that coupons and redemptions keep their limits.
 fn check_limits(stage: &Stage, ledger: &[Value], violations: &mut String) {
     let issued = ledger.iter().filter(|entry| {
         entry["couponTemplateId"] == stage.scarce && entry["actionType"] == "ISSUE"
@@ -127,7 +128,7 @@ fn check_limits(stage: &Stage, ledger: &[Value], violations: &mut String) {
     }
 }
 
-/// Every keyed request that was answered gets its answer again, to the byte.
+/// Checks that every keyed request that was answered gets its answer again, to the byte.
 async fn check_replays(door: &Door, journal: &[Attempt], violations: &mut String) {
     let answered = journal
         .iter()
@@ -152,7 +153,7 @@ async fn check_replays(door: &Door, journal: &[Attempt], violations: &mut String
     }
 }
 
-/// Each request whose outcome is open is sent again with its key; returns the attempts with the answers they got.
+/// Sends each request whose outcome is open again with its key; returns the attempts with their answers.
 async fn retry_interrupted(
     door: &Door,
     journal: &[Attempt],
@@ -209,7 +210,7 @@ async fn retry_interrupted(
     retried
 }
 
-/// Whether a request that had not happened may rightly be refused now: only for want of a place.
+/// Says that a request that had not happened may rightly be refused now: only if no place is left.
 fn may_refuse(attempt: &Attempt, answer: &Answer) -> bool {
     let expected = match action(attempt.kind) {
         "ISSUE" => "COUPON_TEMPLATE_MAX_ISSUE_COUNT_EXCEEDED",
@@ -219,7 +220,7 @@ fn may_refuse(attempt: &Attempt, answer: &Answer) -> bool {
     answer.code() == Some(expected)
 }
 
-/// The lists of the users and the counters of the templates say what the ledger says.
+/// Checks that the lists of the users and the counters of the templates agree with the ledger.
 async fn check_lists(world: &World, stage: &Stage, ledger: &[Value], violations: &mut String) {
     let mut redeemed: HashMap<(i64, String), bool> = HashMap::new();
     for entry in ledger {
@@ -239,14 +240,14 @@ async fn check_lists(world: &World, stage: &Stage, ledger: &[Value], violations:
             mine.iter().filter(|(_, redeemed)| **redeemed).count(),
         );
         let answer = world.shop.template(template, None).await;
-        let told = (
+        let shown = (
             &answer.json["data"]["currentIssueCount"],
             &answer.json["data"]["currentRedeemCount"],
         );
-        if (told.0 != &Value::from(expected.0)) || (told.1 != &Value::from(expected.1)) {
+        if (shown.0 != &Value::from(expected.0)) || (shown.1 != &Value::from(expected.1)) {
             let _ = writeln!(
                 violations,
-                "the ledger counts {expected:?}, the template says {told:?}"
+                "the ledger counts {expected:?}, the template says {shown:?}"
             );
         }
     }
