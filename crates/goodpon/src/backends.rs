@@ -1,4 +1,4 @@
-//! The back ends: how either set is opened. The embedded database is there at once, servers are waited for.
+//! Opens either set of back ends. The embedded database is there at once, servers are waited for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::failed::Failed;
 use crate::health::Present;
 use crate::random::SecureRandom;
 
-/// How often a server that is not there yet is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// The pause between two attempts to reach a server.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often it is said that it is not there yet: every so many times.
-const SAY_EVERY: u32 = 20;
+/// The attempts to reach a server for each line in the log about it.
+const ATTEMPTS_PER_LOG_LINE: u32 = 20;
 
-/// How long Valkey and Kafka are waited for at the start; what does not need them goes on without them.
+/// The longest wait for Valkey and Kafka at the start. After it the parts that do not need them start without them.
 const WAIT_AT_START: Duration = Duration::from_secs(5);
 
-/// What stands behind the ports.
+/// The adapters behind the store ports.
 pub enum Backends {
     /// The embedded database.
     Embedded(goodpon_sqlite::Store),
@@ -38,10 +38,10 @@ pub enum Backends {
 }
 
 impl Backends {
-    /// Opens what the settings name; servers are waited for, and `health` says so meanwhile.
+    /// Opens the back ends of the settings. Waits for servers, and has `health` report that meanwhile.
     ///
     /// # Errors
-    /// A setting is wrong, or what is there will not do however long one waits.
+    /// A setting is wrong, or a server answered with an error that waiting does not mend.
     pub async fn open(
         embedded: Option<&goodpon_sqlite::Store>,
         settings: &Settings,
@@ -68,10 +68,10 @@ impl Backends {
     }
 }
 
-/// Waits until the database is there and up to date.
+/// Waits until the database can be reached and is up to date.
 ///
 /// # Errors
-/// It is there, and will not do however long one waits.
+/// It answered with an error that waiting does not mend.
 async fn wait_for(store: &Store) -> Result<(), Failed> {
     let mut asked = 0;
     loop {
@@ -84,17 +84,17 @@ async fn wait_for(store: &Store) -> Result<(), Failed> {
             Err(error) => return Err(Failed::new(error)),
         }
         asked += 1;
-        tokio::time::sleep(ASK_AGAIN).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
 fn say(asked: u32, what: &str) {
-    if asked.is_multiple_of(SAY_EVERY) {
+    if asked.is_multiple_of(ATTEMPTS_PER_LOG_LINE) {
         tracing::warn!("{what}");
     }
 }
 
-/// The issue path over a database that is there. Valkey and Kafka may still be away.
+/// Opens the issue path over a database that can be reached. Valkey and Kafka may still be unavailable.
 ///
 /// # Errors
 /// A setting is wrong, or the topic must not be used as it is.
@@ -145,13 +145,13 @@ pub fn open_read_only(data_dir: &Path) -> Result<ReadOnlyStore, Failed> {
     })
 }
 
-/// Whether a lack of permissions is behind it. SQLite does not tell it from other causes, and needs to write beside
-/// the database even to read it.
+/// Whether the error is a lack of permissions. SQLite does not distinguish that from other causes, and needs to write
+/// beside the database even to read it.
 fn denied_to_this_user(error: &goodpon_sqlite::OpenError, data_dir: &Path) -> bool {
     let database = data_dir.join(DATABASE_FILE);
     let denied = |path: &Path, wanted| access(path, wanted) == Err(Errno::ACCESS);
     match error {
-        // Not to be seen is as good as missing.
+        // A file in a folder that may not be searched looks missing.
         goodpon_sqlite::OpenError::Missing(_) => denied(&database, Access::EXISTS),
         goodpon_sqlite::OpenError::Database(_) => {
             denied(&database, Access::READ_OK | Access::WRITE_OK)
@@ -164,7 +164,7 @@ fn denied_to_this_user(error: &goodpon_sqlite::OpenError, data_dir: &Path) -> bo
 /// A store on the MySQL of the settings. Nothing is connected yet.
 ///
 /// # Errors
-/// The URL is none of MySQL's.
+/// The URL is not one of MySQL.
 pub fn records(servers: &Servers, zone: &BusinessZone) -> Result<Store, Failed> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
     let connections = servers.database_connections;
@@ -178,10 +178,10 @@ pub fn records(servers: &Servers, zone: &BusinessZone) -> Result<Store, Failed> 
     .map_err(Failed::new)
 }
 
-/// The issue path over a store that was found to be ready.
+/// Opens the issue path over a store that is ready.
 ///
 /// # Errors
-/// A setting is wrong, or the database went away.
+/// A setting is wrong, or the database is not available any more.
 pub async fn scaled(store: &Store, servers: &Servers) -> Result<Scaled, Failed> {
     let (clock, random) = (Arc::new(SystemClock), Arc::new(SecureRandom));
     Scaled::open(
@@ -196,7 +196,7 @@ pub async fn scaled(store: &Store, servers: &Servers) -> Result<Scaled, Failed> 
     .map_err(Failed::new)
 }
 
-/// A store to look at, and to keep in order, from the command line.
+/// A store as the commands of maintenance open it.
 pub enum Place {
     /// In a data folder.
     Folder(ReadOnlyStore),
@@ -205,10 +205,10 @@ pub enum Place {
 }
 
 impl Place {
-    /// Opens what the settings name; a folder for reading.
+    /// Opens the store of the settings; one in a folder only for reading.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// The store cannot be used.
     pub async fn open(settings: &Settings) -> Result<Self, Failed> {
         let Some(servers) = &settings.servers else {
             return open_read_only(&settings.data_dir).map(Self::Folder);
@@ -218,7 +218,7 @@ impl Place {
         Ok(Self::Server(store))
     }
 
-    /// What it is called.
+    /// The store's name in messages.
     pub fn name(&self, data_dir: &Path) -> String {
         match self {
             Self::Folder(_) => data_dir.display().to_string(),

@@ -27,20 +27,20 @@ use crate::{clock, demo, open_files};
 use listen::{bind, start, start_until};
 use signals::Signals;
 
-/// Operators' tools keep few connections open; whoever opens more is none of them.
-const ADMIN_CONNECTIONS: usize = 100;
+/// The most connections to the admin port. Operators' tools keep few open.
+const MAX_ADMIN_CONNECTIONS: usize = 100;
 
-/// Where nothing else is set, one address has an eighth of a port's connections, and at least what a busy shop needs.
-const SHARES: usize = 8;
-const LEAST_SHARE: usize = 64;
+/// Without a setting, one address may have an eighth of a port's connections, and at least as many as a busy shop needs.
+const ADDRESSES_THAT_FILL_A_PORT: usize = 8;
+const MIN_CONNECTIONS_PER_ADDRESS: usize = 64;
 
-/// How long an operator's request may take at the end.
+/// The longest time for which the stop waits for an operator's request.
 const ADMIN_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then finishes what runs.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then finishes running requests.
 ///
 /// # Errors
-/// It cannot start: settings, data folder, port or logging; or a part of it broke down.
+/// Settings, data folder, port or logging do not allow a start; or a part without which the process cannot serve failed.
 pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed> {
     check_role(&settings, role)?;
     let logs = logs::install(settings.log_format, &settings.log_level, clock::system_time)
@@ -66,7 +66,7 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
         with_demo,
         &supervisor,
     ));
-    // Hashes that nobody waits for any more, above all.
+    // Blocking work may still run, mostly password hashes whose requests have ended.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Some(store) = embedded {
         store.close();
@@ -77,7 +77,7 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
     served
 }
 
-/// Says what is allowed and should not be.
+/// Warns of settings that are allowed and dangerous.
 fn caution(settings: &Settings, role: Role) {
     for line in &settings.cautions {
         tracing::warn!("{line}");
@@ -159,7 +159,7 @@ async fn serve_role(
             Ok(())
         }
     });
-    // True from the signal on: no new requests should be sent here, those that come all the same are served.
+    // Begins with the signal: new requests should be sent elsewhere, those that arrive all the same are served.
     let draining = Draining::default();
     let limits = limits(&settings);
     let health = Present::new(Arc::new(Starting));
@@ -178,7 +178,7 @@ async fn serve_role(
     );
     let admin = start_admin(supervisor, admin, service, limits, stopping_admin);
 
-    // Servers may be long in coming; a stop meanwhile must be heard.
+    // The wait for servers may be long, and a stop must end it.
     let opened = tokio::select! {
         opened = Backends::open(embedded, &settings, &health) => Some(opened?),
         () = signals.next() => None,
@@ -229,7 +229,7 @@ async fn serve_role(
             &draining,
         ));
     }
-    addresses.tell(demo.as_ref());
+    addresses.announce(demo.as_ref());
 
     let failure = until_the_end(signals, supervisor, &draining, settings.drain).await;
     let deadline = Instant::now() + settings.shutdown_timeout;
@@ -246,8 +246,8 @@ async fn serve_role(
     }
 }
 
-/// Serves on until a signal and the time of draining behind it, or until something broke down without which there is
-/// no serving. A second signal ends the process at once.
+/// Waits for a signal and then for the time of draining, or for the failure of a part without which the process cannot
+/// serve. A second signal ends the process at once.
 async fn until_the_end(
     mut signals: Signals,
     supervisor: &Supervisor,
@@ -261,7 +261,7 @@ async fn until_the_end(
     draining.begin();
     tokio::spawn(async move {
         signals.next().await;
-        // What was answered is durable; what was not is open to its client.
+        // Every answered success is durable; the effect of other requests is open to their clients.
         std::process::exit(130);
     });
     if failure.is_none() && !drain_for.is_zero() {
@@ -276,15 +276,15 @@ async fn until_the_end(
     failure
 }
 
-/// What each of the two APIs grants its clients.
+/// The limits of the listener of either API.
 fn limits(settings: &Settings) -> Limits {
     let max_connections =
-        open_files::connections_per_port(settings.max_connections, ADMIN_CONNECTIONS);
+        open_files::connections_per_port(settings.max_connections, MAX_ADMIN_CONNECTIONS);
     let share = match settings.max_connections_per_address {
         Some(given) => given,
         // All clients come from the proxy's address.
         None if settings.trust_forwarded_for => max_connections,
-        None => (max_connections / SHARES).max(LEAST_SHARE),
+        None => (max_connections / ADDRESSES_THAT_FILL_A_PORT).max(MIN_CONNECTIONS_PER_ADDRESS),
     };
     Limits {
         max_connections,
@@ -303,8 +303,8 @@ fn start_admin(
     stop: watch::Receiver<bool>,
 ) -> Loop {
     let limits = Limits {
-        max_connections: ADMIN_CONNECTIONS,
-        max_per_address: ADMIN_CONNECTIONS,
+        max_connections: MAX_ADMIN_CONNECTIONS,
+        max_per_address: MAX_ADMIN_CONNECTIONS,
         shutdown_timeout: ADMIN_SHUTDOWN,
         ..limits
     };
@@ -314,7 +314,7 @@ fn start_admin(
     start_until(supervisor, task, listener, service, limits, ending)
 }
 
-/// Where this process listens.
+/// The addresses at which this process listens.
 struct Addresses {
     dashboard: Option<SocketAddr>,
     partner: Option<SocketAddr>,
@@ -322,8 +322,8 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// Says that all is ready.
-    fn tell(&self, demo: Option<&demo::Demo>) {
+    /// Logs that the process is ready, and prints the commands of the demo.
+    fn announce(&self, demo: Option<&demo::Demo>) {
         if let (Some(demo), Some(dashboard), Some(partner)) = (demo, self.dashboard, self.partner) {
             let addresses = demo::Addresses { dashboard, partner };
             listen::print(&demo::commands(demo, addresses));

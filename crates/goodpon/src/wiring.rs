@@ -1,4 +1,4 @@
-//! Which adapter stands behind which port: the one place that a further adapter is plugged in.
+//! Puts an adapter behind each port and limits before each API: the one place where a further adapter is plugged in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use crate::random::{SecureRandom, hex};
 use crate::secrets;
 use crate::tokens::Jwt;
 
-/// The use cases' context. `dashboard` is where the dashboard API listens, if it does; only then access tokens are
-/// signed.
+/// The context of the use cases. `dashboard` is the address of the dashboard API, if this process serves it; only then
+/// access tokens are signed.
 ///
 /// # Errors
-/// The secret for access tokens cannot be had.
+/// The secret for access tokens can neither be read nor made.
 pub fn app(
     backends: &Backends,
     settings: &Settings,
@@ -40,7 +40,7 @@ pub fn app(
     let random: Arc<dyn Random> = Arc::new(SecureRandom);
     let jwt_secret = match (&settings.jwt_secret, dashboard) {
         (Some(given), _) => given.clone(),
-        // Nobody asks for a token.
+        // Without a dashboard, no token is ever issued or read.
         (None, None) => hex::<32>(random.as_ref()).into_bytes(),
         (None, Some(_)) => secrets::jwt_secret(&settings.data_dir, random.as_ref())?,
     };
@@ -73,20 +73,20 @@ pub fn app(
     })
 }
 
-/// How many cores this process has.
+/// The number of cores of this process, at least 1.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What each port serves.
+/// The two APIs.
 pub struct Services {
-    /// For merchants.
+    /// For people who run merchants.
     pub dashboard: Api,
     /// For shops.
     pub partner: Api,
 }
 
-/// What operators are served.
+/// The service of the admin port.
 pub fn admin(
     hosts: &[String],
     health: Arc<dyn Health>,
@@ -99,7 +99,7 @@ pub fn admin(
     })
 }
 
-/// The services over the use cases.
+/// Both APIs over the use cases.
 pub fn services(app: &Arc<App>, settings: &Settings) -> Services {
     let of_both = ApiSettings {
         request_timeout: settings.request_timeout,

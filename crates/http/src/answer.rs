@@ -59,7 +59,7 @@ impl Answer {
         Self::stored(code.status(), body.into())
     }
 
-    /// An answer that was rendered before: `body` goes out as it is.
+    /// An answer that was rendered before: `body` is sent as it is.
     pub fn stored(status: StatusCode, body: Bytes) -> Self {
         Self { status, body }
     }

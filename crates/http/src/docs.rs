@@ -37,16 +37,16 @@ const FILES: [(&str, Lifetime); 8] = [
     ("swagger-initializer.js", Lifetime::Asked),
 ];
 
-/// Allows what the page needs: it writes styles into its elements, and pictures into its styles. Scripts are only files of ours.
+/// The page writes styles into its elements, and pictures into its styles. Its scripts are all files of ours.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
 type Files = HashMap<&'static str, Asset>;
 
-/// Read at the first request for one, and the same for both APIs.
+/// Loaded at the first request for one, and the same for both APIs.
 static PAGES: LazyLock<Result<Files, String>> = LazyLock::new(|| {
-    // Unless the validator is named so, a browser asks one on the internet.
+    // Without this name a browser would ask a validator on the internet.
     let config = Arc::new(Config::from(DOCUMENT).validator_url("none"));
     let mut files = Files::new();
     for (name, lifetime) in FILES {

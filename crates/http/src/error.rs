@@ -1,4 +1,4 @@
-//! Failures on their way to the client, and what they are answered.
+//! Failures on their way to the client, and the answers made of them.
 
 use std::fmt;
 use std::sync::Arc;

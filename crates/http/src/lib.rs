@@ -2,9 +2,9 @@
 //! over the use cases of `goodpon-application` and the mechanics of `goodpon-web`.
 //!
 //! Every answer of the APIs, also to what is no HTTP, is in the envelope with a trace id; checks come in the contract's
-//! order, and no handler of the partner API is reached without authentication. A route of the dashboard states in its table
-//! who may call it and which limit holds. Nothing here decides a rule or reaches a store past a use case, and no cause of an
-//! error is sent to a client.
+//! order, and no handler of the partner API is reached without authentication. The dashboard's table of routes states for
+//! each path who may call it and within which limit. Nothing here decides a rule or reaches a store past a use case, and no
+//! cause of an error is sent to a client.
 
 pub mod admin;
 pub mod answer;

@@ -31,7 +31,7 @@ pub(crate) struct ApiTraits {
     /// The API's name in figures and logs.
     pub(crate) name: &'static str,
     pub(crate) faults: Arc<dyn Faults>,
-    /// Names the event of the security log that any answer with this code is.
+    /// Names the event of the security log as which every answer with this code is logged.
     pub(crate) event_of_code: fn(&str) -> Option<&'static str>,
     /// Whether events of the security log name the path.
     pub(crate) logs_paths: bool,

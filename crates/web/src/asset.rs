@@ -20,9 +20,9 @@ use crate::pieces::in_pieces;
 /// The time for which a cache may give a file out without asking whether it has changed.
 #[derive(Debug, Clone, Copy)]
 pub enum Lifetime {
-    /// It asks each time.
+    /// The cache asks each time.
     Asked,
-    /// It asks after an hour.
+    /// The cache asks after an hour.
     AnHour,
 }
 
@@ -80,7 +80,7 @@ impl Asset {
     /// Answers a request with these headers.
     ///
     /// # Errors
-    /// The file was made of bytes that are no gzip.
+    /// The file was made of bytes that are not in the gzip format.
     pub fn answer(&self, asked: &HeaderMap) -> io::Result<Response> {
         let mut response = match self.is_known(asked) {
             true => StatusCode::NOT_MODIFIED.into_response(),

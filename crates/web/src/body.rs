@@ -16,7 +16,7 @@ use crate::fault::Fault;
 pub const MAX_BODY: usize = 64 * 1024;
 
 /// The memory that the bodies of all requests of this process may hold together, in bytes. They are read before anybody is
-/// authenticated (contract §1, Order of checks), so strangers could fill the memory with them.
+/// authenticated (contract §1, Order of checks), so strangers could otherwise fill the memory with them.
 const MAX_BUFFERED: usize = 64 * 1024 * 1024;
 
 /// The largest body that is not counted, in bytes: the number of connections bounds the memory of those.

@@ -3,7 +3,7 @@
 //!
 //! Every request is answered, also one that is no HTTP, that takes too long or that panics; head, body, time, rate and
 //! number of connections are bounded, and every answer carries a trace id. Nothing here knows an envelope, a language, a
-//! way to authenticate or a coupon: what goes wrong leaves as a [`fault::Fault`], and whoever serves renders it.
+//! way to authenticate or a coupon: a failure leaves as a [`fault::Fault`], which each API or page renders in its own form.
 
 pub mod address;
 pub mod asset;

@@ -25,25 +25,25 @@ use crate::note::{Cause, Code};
 use crate::scope::RequestScope;
 use crate::trace::TraceId;
 
-/// The longest path in the security log, in bytes. A path of ours is longer only if a client puts no id in an id's place.
+/// The longest path in the security log, in bytes. Only paths with something else in the place of an id are longer.
 const MAX_LOGGED_PATH: usize = 200;
 
 /// Recorded in place of a status where the client hung up before its answer.
 const CLIENT_GONE: u16 = 499;
 
-/// How requests of one API are observed.
+/// The traits of an API that matter to the observation of its requests.
 pub struct ObserveSettings {
     /// The API's name: the label `api` of its figures and the field `api` of its log lines.
     pub api: &'static str,
     /// Renders what the mechanics refuse.
     pub faults: Arc<dyn Faults>,
-    /// Names the event of the security log that any answer with this code is, whatever its route.
+    /// Names the event of the security log as which every answer with this code is logged, whatever its route.
     pub event_of_code: fn(&str) -> Option<&'static str>,
-    /// Whether events of the security log name the path, for what its ids say.
+    /// Whether events of the security log name the path, with its ids.
     pub logs_paths: bool,
     /// Max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
     pub hsts_seconds: u32,
-    /// Whether the last entry of `X-Forwarded-For` is the client's address, for a proxy sets it.
+    /// Whether the last entry of `X-Forwarded-For` is the client's address, which a proxy sets.
     pub trusts_forwarded_for: bool,
 }
 
@@ -194,8 +194,8 @@ impl Seen {
         if let Some((name, value)) = self.scope.echoed() {
             headers.insert(name, value.clone());
         }
-        // The router adds it to every answer to a wrong method, a refusal before authentication included, and so
-        // would tell known paths from unknown ones.
+        // The router adds it to every answer to a wrong method, also to a refusal before authentication, which would
+        // thus show that the path is known.
         if !is_wrong_method {
             headers.remove(ALLOW);
         }
@@ -240,7 +240,7 @@ impl Seen {
         }
     }
 
-    /// Logs for an audit who did what, from where, and how it ended. The path names secrets, members and templates by
+    /// Logs for audits the actor, the action, its origin and its outcome. The path names secrets, members and templates by
     /// their ids; neither passwords nor tokens nor secrets are logged.
     fn record_event(&self, event: &str, status: u16, code: Option<&str>) {
         let outcome = match status {

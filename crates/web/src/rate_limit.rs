@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 
 use crate::fault::Fault;
 
-/// The most keys that each limit remembers, some hundred bytes each. Beyond that, each new one has the one forgotten that was
+/// The most keys that each limit remembers, some hundred bytes each. Beyond that, each new key displaces the one that was
 /// seen longest ago.
 const MAX_REMEMBERED_KEYS: usize = 32_768;
 

@@ -27,9 +27,9 @@ struct ScopeState {
     client_id: OnceLock<HeaderValue>,
     /// The masked e-mail address that the request is about. Empty for most requests.
     subject: OnceLock<String>,
-    /// The event of the security log that requests of its route are.
+    /// The event of the security log as which changes on its route are logged.
     route_event: OnceLock<&'static str>,
-    /// The event that this request turned out to be, where that is not its route's.
+    /// The event as which this request is logged, where that is not its route's.
     own_event: OnceLock<&'static str>,
     /// Empty until a route is known.
     route: OnceLock<MatchedPath>,
@@ -73,12 +73,12 @@ impl RequestScope {
         self.0.client_id.get_or_init(|| client_id.clone());
     }
 
-    /// Notes the event of the security log that requests of this route are.
+    /// Has the request logged as this event of the security log, as all changes on its route are.
     pub fn set_route_event(&self, event: &'static str) {
         self.0.route_event.get_or_init(|| event);
     }
 
-    /// Notes the event of the security log that the request turned out to be, in place of its route's.
+    /// Has the request logged as this event of the security log, in place of its route's.
     pub fn set_event(&self, event: &'static str) {
         self.0.own_event.get_or_init(|| event);
     }

@@ -42,7 +42,7 @@ pub(super) enum Access {
 pub(super) struct Guard {
     pub(super) dashboard: Dashboard,
     pub(super) access: Access,
-    /// The event of the security log that the route's changes are.
+    /// The event of the security log as which changes on the route are logged.
     pub(super) event: Option<&'static str>,
     /// Renders a refusal: in the envelope, or as a page.
     pub(super) refuse: fn(ApiError) -> Response,

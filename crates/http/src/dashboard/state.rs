@@ -65,7 +65,7 @@ impl Dashboard {
         self.0.cors_origins.contains(origin)
     }
 
-    /// Begins a login from this address. Returns the turn in which its password is to be hashed, too.
+    /// Begins a login from this address. Returns it with the turn in which its password is to be hashed.
     ///
     /// # Errors
     /// [`Fault::TooManyRequests`] where too many failed.

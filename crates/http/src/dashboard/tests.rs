@@ -61,7 +61,7 @@ impl Client {
         self.0.clone().oneshot(request).await.unwrap()
     }
 
-    /// Status and code of an answer, which is in the envelope.
+    /// Returns the status and code of an answer, which has to be in the envelope.
     async fn code(&self, call: &str, token: Option<&str>) -> (u16, String) {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer
@@ -130,8 +130,42 @@ async fn checks_come_in_the_order_of_the_contract() {
     }
 }
 
+/// A path that matches a documented one.
+fn path_of(pattern: &str) -> String {
+    let segment = |segment: &str| match segment.starts_with('{') {
+        true => "1".to_owned(),
+        false => segment.to_owned(),
+    };
+    pattern
+        .split('/')
+        .map(segment)
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
 #[tokio::test]
-async fn a_wrong_method_tells_the_right_ones() {
+async fn every_call_is_open_where_its_document_says_so_and_nowhere_else() {
+    let client = Client::new();
+    let document = serde_json::to_value(document()).unwrap();
+    let mut calls = 0;
+    for (pattern, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let call = format!("{} {}", method.to_uppercase(), path_of(pattern));
+            let is_open = operation["security"].is_null();
+            let (status, code) = client.code(&call, None).await;
+            assert_eq!(status != 401, is_open, "{call} {code}");
+            let allowed = operation["responses"]["403"]["content"].to_string();
+            let for_verified = allowed.contains("ACCOUNT_NOT_VERIFIED");
+            let (_, code) = client.code(&call, Some("unverified")).await;
+            assert_eq!(code == "ACCOUNT_NOT_VERIFIED", for_verified, "{call}");
+            calls += 1;
+        }
+    }
+    assert_eq!(calls, 18);
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_answered_with_the_right_ones() {
     let owner = [("authorization", "bearer owner")];
     let response = Client::new().send("PUT /v1/merchants", &owner, "").await;
     let allowed = response.headers()[ALLOW].to_str().unwrap();
@@ -143,7 +177,7 @@ async fn a_wrong_method_tells_the_right_ones() {
 }
 
 #[tokio::test]
-async fn methods_are_not_told_before_authentication() {
+async fn methods_are_not_named_before_authentication() {
     let large = "x".repeat(64 * 1024 + 1);
     let client = Client::new();
     for (call, body, status) in [
@@ -165,13 +199,13 @@ async fn a_body_that_is_too_large_comes_first() {
     assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
 }
 
-/// Whether a login was refused for its rate, and its code.
+/// Logs in. Returns the code of the answer, which says when to retry if a retry may help.
 async fn log_in(client: &Client, address: &str, email: &str) -> String {
     let body = format!(r#"{{"email":"{email}","password":"x"}}"#);
     let from = [("x-forwarded-for", address)];
     let response = client.send("POST /v1/auth/login", &from, &body).await;
-    let told = response.headers().contains_key(RETRY_AFTER);
-    assert_eq!(told, [429, 503].contains(&response.status().as_u16()));
+    let says_when = response.headers().contains_key(RETRY_AFTER);
+    assert_eq!(says_when, [429, 503].contains(&response.status().as_u16()));
     code(response).await
 }
 
@@ -195,7 +229,7 @@ async fn failed_logins_are_limited_by_address_and_email_together() {
         let unknown = log_in(&client, "3.3.3.3", "a@b.co").await;
         assert_eq!(
             unknown, "SERVICE_UNAVAILABLE",
-            "that is no failure of the caller's"
+            "that is no failure of the client's"
         );
     }
 }
@@ -307,15 +341,15 @@ async fn browsers_may_call_from_listed_origins_only() {
     };
     let allowed = preflight(ORIGIN).await;
     assert_eq!(allowed.status(), StatusCode::OK);
-    let told = |name: &str| allowed.headers()[name].to_str().unwrap();
-    assert_eq!(told("access-control-allow-origin"), ORIGIN);
-    assert_eq!(told("access-control-allow-credentials"), "true");
+    let header = |name: &str| allowed.headers()[name].to_str().unwrap();
+    assert_eq!(header("access-control-allow-origin"), ORIGIN);
+    assert_eq!(header("access-control-allow-credentials"), "true");
     assert_eq!(
-        told("access-control-allow-headers"),
+        header("access-control-allow-headers"),
         "x-anything,authorization"
     );
     assert_eq!(
-        told("access-control-allow-methods"),
+        header("access-control-allow-methods"),
         "GET,POST,PUT,DELETE,OPTIONS"
     );
     let refused = preflight("https://evil.example.com").await;
@@ -368,9 +402,9 @@ async fn only_a_preflight_is_answered_by_cors() {
         let response = client.send(&format!("OPTIONS {path}"), headers, "").await;
         assert_eq!(response.status(), status, "{path} {headers:?}");
         assert_eq!(response.headers().contains_key(ALLOW), status == 405);
-        let told = response.headers().get("access-control-allow-origin");
+        let origin = response.headers().get("access-control-allow-origin");
         let expected_origin = headers.contains(&from).then_some(ORIGIN);
-        assert_eq!(told.map(|value| value.to_str().unwrap()), expected_origin);
+        assert_eq!(origin.map(|value| value.to_str().unwrap()), expected_origin);
         assert_eq!(code(response).await, expected, "{path} {headers:?}");
     }
     let preflight = client
@@ -471,15 +505,15 @@ async fn the_verification_page_waits_for_a_click() {
     assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
 }
 
-/// An answer that is a page, by its status and what it says.
+/// Asserts that an answer is a page of this status with these words.
 async fn assert_page(response: Response, status: u16, words: &[&str]) {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
     assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
     assert!(response.headers().contains_key(TRACE_HEADER));
-    let told = response.headers().get(CONTENT_LENGTH).cloned();
+    let length = response.headers().get(CONTENT_LENGTH).cloned();
     let page = text(response).await;
-    assert!(told.is_none_or(|length| length == page.len().to_string().as_str()));
+    assert!(length.is_none_or(|length| length == page.len().to_string().as_str()));
     for word in words {
         assert!(page.contains(word), "{word} is not in {page}");
     }

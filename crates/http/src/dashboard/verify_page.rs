@@ -1,6 +1,6 @@
-//! The page behind the mailed verification link. It verifies for somebody who knows the password chosen at sign-up or
-//! sets one of their own, not on the GET, for mail scanners follow links, and not by the link alone, for somebody else
-//! may have signed up with the address (contract §2).
+//! The page behind the mailed verification link (contract §2). It verifies with the password that was chosen at sign-up, or
+//! sets another one: not on the GET, for mail scanners follow links, and not by the link alone, for somebody else may have
+//! signed up with the address.
 
 mod html;
 

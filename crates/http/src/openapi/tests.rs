@@ -68,7 +68,7 @@ fn names(list: &Value) -> BTreeSet<&str> {
     list.iter().filter_map(Value::as_str).collect()
 }
 
-/// The words of an enumeration that a published description tells.
+/// The words of an enumeration in a published description.
 fn words(description: &str) -> BTreeSet<&str> {
     description
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -96,11 +96,11 @@ impl Comparison<'_> {
         self.check(our_type == their_type, || {
             format!("{place}: {our_type:?}, published {their_type:?}")
         });
-        let told = words(theirs["description"].as_str().unwrap_or_default());
-        if !ours["enum"].is_null() && !told.is_empty() {
+        let named = words(theirs["description"].as_str().unwrap_or_default());
+        if !ours["enum"].is_null() && !named.is_empty() {
             let allowed = names(&ours["enum"]);
-            self.check(told.is_subset(&allowed), || {
-                format!("{place}: one of {allowed:?}, published {told:?}")
+            self.check(named.is_subset(&allowed), || {
+                format!("{place}: one of {allowed:?}, published {named:?}")
             });
         }
         let (our_required, required) = (names(&ours["required"]), names(&theirs["required"]));
@@ -290,7 +290,7 @@ fn every_operation_is_named_and_described() {
 #[test]
 fn every_code_is_documented_where_it_belongs() {
     for (ours, _, audience) in &both() {
-        let mut told = BTreeSet::new();
+        let mut documented = BTreeSet::new();
         for operation in ours.operations().values() {
             for (status, response) in operation["responses"].as_object().unwrap() {
                 let content = &response["content"]["application/json"];
@@ -305,7 +305,7 @@ fn every_code_is_documented_where_it_belongs() {
                             && [Audience::Both, *audience].contains(&known.audience())
                     });
                     assert!(known, "{code}");
-                    told.insert(code.clone());
+                    documented.insert(code.clone());
                 }
             }
         }
@@ -322,7 +322,7 @@ fn every_code_is_documented_where_it_belongs() {
             .filter(|code| !of_none(code))
             .map(|code| code.code().to_owned())
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(documented, expected);
     }
 }
 
@@ -396,7 +396,7 @@ fn examples_keep_their_schemas() {
 }
 
 #[test]
-fn every_answer_tells_its_trace_and_when_to_come_back() {
+fn every_answer_documents_its_trace_and_when_to_retry() {
     for (ours, ..) in &both() {
         for operation in ours.operations().values() {
             for (status, response) in operation["responses"].as_object().unwrap() {
@@ -409,7 +409,7 @@ fn every_answer_tells_its_trace_and_when_to_come_back() {
     }
 }
 
-/// The three calls that bear keys, each response with its status.
+/// The responses of the three calls that take keys, each with its status.
 fn idempotent_responses(ours: &Document) -> Vec<(String, Value)> {
     let is_idempotent = |operation: &&&Value| {
         let parameters = operation["parameters"].as_array().unwrap();
@@ -427,7 +427,7 @@ fn idempotent_responses(ours: &Document) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn keys_are_told_where_they_are_echoed_and_replays_where_answers_are_stored() {
+fn keys_are_documented_where_they_are_echoed_and_replays_where_answers_are_stored() {
     let ours = Document::ours(&partner::document());
     for (status, response) in idempotent_responses(&ours) {
         let has = |name: &str| !response["headers"][name].is_null();
@@ -442,14 +442,14 @@ fn keys_are_told_where_they_are_echoed_and_replays_where_answers_are_stored() {
 fn whatever_may_have_a_body_may_have_too_large_a_one() {
     for (ours, ..) in &both() {
         for ((method, path), operation) in ours.operations() {
-            let told = !operation["responses"]["413"].is_null();
-            assert_eq!(told, method != "get", "{method} {path}");
+            let is_documented = !operation["responses"]["413"].is_null();
+            assert_eq!(is_documented, method != "get", "{method} {path}");
         }
     }
 }
 
 #[test]
-fn requests_tell_the_bounds_of_the_contract() {
+fn requests_document_the_bounds_of_the_contract() {
     let [(dashboard, ..), (partner, ..)] = &both();
     let schema = |document: &Document, request: &str, field: &str| {
         document.0["components"]["schemas"][request]["properties"][field].clone()

@@ -64,7 +64,8 @@ impl<T: 'static> KeyedCall<T> {
         }
     }
 
-    /// Answers a malformed request: an answer that its key has already comes before its faults (contract §3.1).
+    /// Answers a malformed request. If its key has an answer already, that one is given instead of the faults (contract
+    /// §3.1).
     pub(super) fn refuse(
         &self,
         malformed: Malformed,

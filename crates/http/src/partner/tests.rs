@@ -114,7 +114,7 @@ async fn credentials_come_before_paths_and_methods() {
 }
 
 #[tokio::test]
-async fn what_stands_once_and_stands_twice_is_refused() {
+async fn a_header_that_may_stand_once_and_stands_twice_is_refused() {
     let [id, secret] = KNOWN;
     let key = ("idempotency-key", "order-1");
     let issue = "POST /v1/coupon-templates/1/issue";
@@ -182,7 +182,7 @@ async fn a_time_that_runs_out_before_authentication_echoes_nothing() {
 }
 
 #[tokio::test]
-async fn allowed_methods_are_told_with_a_405_only() {
+async fn allowed_methods_are_named_with_a_405_only() {
     for (headers, status) in [(&KNOWN[..0], 400), (&KNOWN[..1], 400), (&KNOWN[..], 405)] {
         let response = send("PUT /v1/user-coupons", headers).await;
         assert_eq!(response.status(), status);
@@ -232,6 +232,33 @@ async fn wrong_secrets_use_nothing_up_of_the_clients_own_rate() {
 }
 
 #[tokio::test]
+async fn beyond_its_rate_a_call_echoes_a_key_where_its_document_takes_one() {
+    let limits = PartnerLimits {
+        calls: KeyedLimiter::per_minute(1),
+        ..limits()
+    };
+    let api = service(stub::app(), limits, &settings());
+    let keyed = [KNOWN[0], KNOWN[1], ("idempotency-key", "order-1")];
+    assert_eq!(statuses(&api, &keyed, 2).await, [404, 429]);
+    let document = serde_json::to_value(document()).unwrap();
+    let mut calls = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().unwrap();
+            let is_key = |parameter: &Value| parameter["name"] == "Idempotency-Key";
+            let path = path.replace("{couponTemplateId}", "1");
+            let call = format!("{} {path}", method.to_uppercase());
+            let response = send_to(&api, &call, &keyed, Body::from("{}")).await;
+            assert_eq!(response.status(), 429);
+            let echoes = response.headers().contains_key("idempotency-key");
+            assert_eq!(echoes, parameters.iter().any(is_key), "{call}");
+            calls += 1;
+        }
+    }
+    assert_eq!(calls, 6);
+}
+
+#[tokio::test]
 async fn an_address_that_fails_too_often_is_refused_but_for_what_is_good() {
     let limits = PartnerLimits {
         auth_failures: KeyedLimiter::per_minute(5),
@@ -278,7 +305,7 @@ async fn wrong_secrets_reach_the_store_every_100_ms_at_most() {
 }
 
 #[tokio::test]
-async fn client_ids_that_nobody_has_are_asked_about_once_a_second() {
+async fn unknown_client_ids_are_looked_up_once_a_second() {
     let lookups = Arc::new(AtomicUsize::new(0));
     let app = stub::app_that_counts(Arc::clone(&lookups));
     let api = service(app, limits(), &settings());

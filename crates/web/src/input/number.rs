@@ -45,7 +45,7 @@ pub(super) fn whole(text: &str) -> Option<i64> {
     }
 }
 
-/// The largest exponent that is told from larger ones: more than there are digits in any body that is read.
+/// The largest exponent that is distinguished from larger ones: no body that is read has as many digits.
 const MAX_EXPONENT: i64 = 1_000_000_000;
 
 /// Reads an exponent, limited to [`MAX_EXPONENT`] in both directions.

@@ -150,7 +150,7 @@ async fn a_client_that_asks_before_sending_too_much_is_refused_at_once() {
 async fn an_answer_before_the_body_has_come_ends_the_connection_and_says_so() {
     let server = start(echo().fallback(async || "early"), LIMITS).await;
     // The first breaks off, the second is not waited for.
-    for (path, told) in [("/", "400 Bad Request"), ("/early", "200 OK")] {
+    for (path, status) in [("/", "400 Bad Request"), ("/early", "200 OK")] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nkim");
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -158,7 +158,10 @@ async fn an_answer_before_the_body_has_come_ends_the_connection_and_says_so() {
             stream.shutdown().await.unwrap();
         }
         let answer = heard(&mut stream).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {told}")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
 }
@@ -183,13 +186,13 @@ async fn what_hyper_lets_pass_and_the_protocol_forbids_is_a_400() {
             is_rendered(&answer, "400", "MalformedHead"),
             "{request} {answer}"
         );
-        for told in [
+        for header in [
             "connection: close",
             "cache-control: no-store",
             "x-content-type-options: nosniff",
         ] {
             assert!(
-                answer.contains(&format!("\r\n{told}\r\n")),
+                answer.contains(&format!("\r\n{header}\r\n")),
                 "{request} {answer}"
             );
         }
@@ -311,15 +314,16 @@ async fn notified(notify: &Notify) {
         .expect("a notification");
 }
 
-/// A route that tells when it has begun, and goes on when it is told.
+/// A route that notifies once it has begun, and waits until it is notified.
 fn slow() -> (Router, Arc<Notify>, Arc<Notify>, Arc<AtomicBool>) {
     let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let done = Arc::new(AtomicBool::new(false));
-    let (told, awaited, finished) = (Arc::clone(&begun), Arc::clone(&go_on), Arc::clone(&done));
+    let (beginning, awaited, finished) =
+        (Arc::clone(&begun), Arc::clone(&go_on), Arc::clone(&done));
     let router = Router::new().route(
         "/",
         get(move || async move {
-            told.notify_one();
+            beginning.notify_one();
             notified(&awaited).await;
             finished.store(true, Ordering::SeqCst);
             "finished"
@@ -355,17 +359,17 @@ async fn a_client_that_sends_no_more_gets_its_answer() {
 
 #[tokio::test]
 async fn no_work_is_done_for_a_client_that_is_gone() {
-    struct Told(Arc<Notify>);
-    impl Drop for Told {
+    struct NotifyOnDrop(Arc<Notify>);
+    impl Drop for NotifyOnDrop {
         fn drop(&mut self) {
             self.0.notify_one();
         }
     }
     let (begun, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, told) = (Arc::clone(&begun), Arc::clone(&dropped));
+    let (beginning, dropping) = (Arc::clone(&begun), Arc::clone(&dropped));
     let router = Router::new().fallback(move || async move {
-        let _told = Told(told);
-        tell.notify_one();
+        let _dropping = NotifyOnDrop(dropping);
+        beginning.notify_one();
         std::future::pending::<()>().await;
     });
     let server = start(router, LIMITS).await;
