@@ -1,9 +1,12 @@
-//! The first-come gate scaled out: what partners, issuers and openers of gates decide, and by which times.
+//! The first-come gate, scaled out: the decisions of partners, issuers and openers of gates, and the times they rest on.
 //!
-//! Three rules carry it. One epoch holds all free places of a template, and the next gets them only when nothing of
-//! the older ones can become a coupon any more. A copy of an event counts exactly if the log's append time is not
-//! past the event's `valid_until`; who publishes and who writes compare the same two numbers. A reservation is never
-//! released in a live gate, only published again.
+//! Three rules make it exact:
+//!
+//! 1. One epoch holds all free places of a template. The next epoch gets them only when no event of an older epoch can
+//!    become a coupon any more.
+//! 2. A copy of an event counts if and only if the log appended it at or before the event's `valid_until`. The publisher
+//!    and the issuer compare the same two times, so they agree.
+//! 3. A reservation of a live gate is never released; it is published again until one of its copies counts.
 
 mod batch;
 mod event;

@@ -1,9 +1,10 @@
-//! What one Valkey server holds for one gate, and what each script does to it: deterministic, with its clock and its
-//! identity set from outside. The scripts must answer and leave behind exactly this.
+//! The reference of the gate's scripts: one Valkey server's contents for one gate, and the effect of each script on
+//! them. It is deterministic: its clock and its server's identity are set from outside. Each script must give the same
+//! answer and leave the same contents.
 //!
-//! Four kinds of keys stand behind it. `g` is the gate itself, `u` who has a coupon, `p`, `z` and `q` the
-//! reservations that are not yet known to count (by user, by when help is due, by idempotency key), `k` the finished
-//! answers. All but `k` belong to one epoch; a finished answer is a fact, true on any server and however old.
+//! The contents stand for these keys of the server: `g` is the gate itself; `u` the users who have a coupon; `p`, `z` and
+//! `q` the reservations that are not yet confirmed (by user, by the time at which they are due for help, by idempotency
+//! key); `k` the finished answers. All but `k` belong to one epoch; a finished answer is true on any server.
 
 mod installed;
 mod script;
@@ -25,24 +26,24 @@ pub use script::{
 /// A user, or an idempotency key, as 16 bytes.
 pub type Digest = [u8; 16];
 
-/// How an issue ended, as it is remembered under its key.
+/// The outcome of an issue, as it is remembered under its key.
 pub type Outcome = Result<(), IssueRefusal>;
 
-/// How long a finished answer counts: by the caller's clock, and by the server's.
+/// The time for which a finished answer counts, by the caller's clock and by the server's.
 pub const ANSWER_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a script believes that its server is still the one that it was, in milliseconds.
+/// The time in milliseconds for which a script trusts the last check of its server's identity.
 pub const SERVER_BELIEVED_MS: i64 = 100;
 
-/// After how many milliseconds a reservation is due for help, and again after each help.
+/// The time in milliseconds after which a reservation is due for help, and due again after each help.
 pub const HELP_EVERY_MS: i64 = 1_000;
 
-/// How long users who are loaded wait for their gate to be installed, in milliseconds.
+/// The time in milliseconds for which loaded users wait for their gate to be installed.
 pub const LOADED_KEPT_MS: i64 = 3_600_000;
 
 const ANSWER_KEPT_MS: i64 = 24 * 3_600_000;
 
-/// Users that wait for their epoch to be installed.
+/// The users who were loaded for an epoch that is not yet installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loading {
     /// `u` of that epoch.
@@ -51,18 +52,18 @@ pub struct Loading {
     pub expires_ms: i64,
 }
 
-/// All that a server holds for a gate at one moment, without what has expired.
+/// A server's contents for a gate at one moment, without those that have expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// The gate.
+    /// The gate, if one is installed.
     pub installed: Option<Installed>,
-    /// Users of epochs that are not installed.
+    /// The users of epochs that are not yet installed.
     pub loading: BTreeMap<Epoch, Loading>,
     /// `k`.
     pub finished: BTreeMap<Digest, Finished>,
 }
 
-/// One Valkey server, as far as one gate is concerned.
+/// One Valkey server, with its contents for one gate.
 #[derive(Debug, Clone)]
 pub struct Store {
     server: String,
@@ -73,7 +74,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty server of that identity (run id and replication id) whose clock stands at `clock_ms`.
+    /// Makes an empty server with this identity (run id and replication id), whose clock stands at `clock_ms`.
     #[must_use]
     pub fn new(server: impl Into<String>, clock_ms: i64) -> Self {
         Self {
@@ -85,13 +86,13 @@ impl Store {
         }
     }
 
-    /// Who the server says that it is.
+    /// Returns the server's identity.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// Gives the server another identity: restarted, restored elsewhere, demoted or promoted.
+    /// Gives the server another identity, as a restart, a restore, a demotion or a promotion does.
     pub fn set_server(&mut self, server: impl Into<String>) {
         self.server = server.into();
     }
@@ -101,20 +102,20 @@ impl Store {
         self.clock_ms = clock_ms;
     }
 
-    /// Everything is gone; the server is still who it was.
+    /// Deletes everything. The server keeps its identity.
     pub fn flush(&mut self) {
         self.installed = None;
         self.loading.clear();
         self.finished.clear();
     }
 
-    /// The gate that is installed, whoever it belongs to.
+    /// Returns the gate that is installed, even if it belongs to another server.
     #[must_use]
     pub fn installed(&self) -> Option<&Installed> {
         self.installed.as_ref()
     }
 
-    /// All that is there and has not expired.
+    /// Returns all contents that have not expired.
     #[must_use]
     pub fn contents(&self) -> Contents {
         let (mut loading, mut finished) = (self.loading.clone(), self.finished.clone());
@@ -127,12 +128,12 @@ impl Store {
         }
     }
 
-    /// The gate script; `connection` is the server that the caller's connection was made to.
+    /// Runs the gate script. `connection` is the identity of the server that the caller's connection was made to.
     pub fn take(&mut self, connection: &str, request: &Request<'_>) -> Taken {
         if let Some(answer) = self.replay(request.keyed, request.now) {
             return answer; // ①
         }
-        if let Err(epoch) = self.open(connection, request.epoch) {
+        if let Err(epoch) = self.check_open(connection, request.epoch) {
             return Taken::Closed { epoch }; // ②
         }
         let now_ms = self.clock_ms;
@@ -156,21 +157,21 @@ impl Store {
         }
         if gate.holders.contains(&request.user) {
             let refusal = IssueRefusal::AlreadyIssued; // ⑥
-            self.keep_unless_spare(request, refusal);
+            self.keep_if_memory_allows(request, refusal);
             return Taken::AlreadyIssued;
         }
         if gate.spent < gate.cap {
             return gate.reserve(request, now_ms); // ⑦
         }
         if gate.confirmed == gate.cap {
-            self.keep_unless_spare(request, IssueRefusal::SoldOut); // ⑧
+            self.keep_if_memory_allows(request, IssueRefusal::SoldOut); // ⑧
             return Taken::SoldOut;
         }
-        let overdue = gate.overdue(now_ms, now_ms, 1).pop();
-        overdue.map_or(Taken::Wait, Taken::Help) // ⑨
+        let due = gate.hand_out_due(now_ms, now_ms, 1).pop();
+        due.map_or(Taken::Wait, Taken::Help) // ⑨
     }
 
-    /// The confirmation script: reservations of `epoch` that count become coupons. Tells which of them were there.
+    /// Runs the confirmation script: turns reservations of `epoch` into coupons. Returns for each whether it was there.
     pub fn confirm(
         &mut self,
         connection: &str,
@@ -178,7 +179,7 @@ impl Store {
         confirmations: &[Confirmation],
         now: Timestamp,
     ) -> Vec<bool> {
-        if self.open(connection, epoch).is_err() {
+        if self.check_open(connection, epoch).is_err() {
             return vec![false; confirmations.len()];
         }
         let mut done = Vec::with_capacity(confirmations.len());
@@ -195,7 +196,7 @@ impl Store {
         done
     }
 
-    /// Remembers a refusal by the template where no gate was ever opened, unless the key has an answer already.
+    /// Remembers a refusal by the template if no gate was ever opened, unless the key has an answer already.
     pub fn remember(&mut self, keyed: Keyed, verdict: IssueRefusal, now: Timestamp) -> Taken {
         self.replay(Some(keyed), now).unwrap_or_else(|| {
             self.keep(Some(keyed), Err(verdict), now);
@@ -203,8 +204,8 @@ impl Store {
         })
     }
 
-    /// Loads a batch of users, and of answers by their keys, for an epoch that is about to be installed. An answer
-    /// that is there already stays.
+    /// Loads a batch of users, and of successes under their keys, for an epoch that is about to be installed. A key that
+    /// has an answer keeps it.
     pub fn load(
         &mut self,
         connection: &str,
@@ -236,8 +237,8 @@ impl Store {
         Installation::Done
     }
 
-    /// Installs an epoch with its places, if all of the `loaded` users are there. What was there of the epoch
-    /// before it goes.
+    /// Installs an epoch with `cap` places, if the server has exactly `loaded` users of it. The older epoch's keys are
+    /// deleted.
     pub fn install(
         &mut self,
         connection: &str,
@@ -274,7 +275,7 @@ impl Store {
         Installation::Done
     }
 
-    /// How the gate stands for a user and a key, changing nothing.
+    /// Returns the state of the gate, of a user and of a key, without changing anything.
     #[must_use]
     pub fn look(
         &self,
@@ -301,8 +302,8 @@ impl Store {
         }
     }
 
-    /// Up to `limit` reservations that are due for help since `age_ms`, oldest first; they are next due again
-    /// [`HELP_EVERY_MS`] from now. An error tells the epoch that is there instead.
+    /// Returns up to `limit` reservations that have been due for help for `age_ms`, oldest first, and makes them due again
+    /// in [`HELP_EVERY_MS`]. The error is the epoch that the server has instead.
     pub fn pending(
         &mut self,
         connection: &str,
@@ -310,13 +311,13 @@ impl Store {
         age_ms: i64,
         limit: usize,
     ) -> Result<Vec<Pending>, Option<Epoch>> {
-        self.open(connection, epoch)?;
+        self.check_open(connection, epoch)?;
         let now_ms = self.clock_ms;
         let gate = self.installed.as_mut().ok_or(None)?;
-        Ok(gate.overdue(now_ms - age_ms, now_ms, limit))
+        Ok(gate.hand_out_due(now_ms - age_ms, now_ms, limit))
     }
 
-    /// Clears away a gate whose template's issue is over. Finished answers stay until they expire.
+    /// Clears away a gate whose template's sale is over. Finished answers stay until they expire.
     pub fn fold(&mut self, epoch: Epoch) -> Folding {
         match &self.installed {
             Some(gate) if gate.epoch == epoch && gate.pending.is_empty() => {
@@ -328,7 +329,7 @@ impl Store {
         }
     }
 
-    /// ①: what was answered to this key.
+    /// Rule ①: returns the answer that this key got before.
     fn replay(&self, keyed: Option<Keyed>, now: Timestamp) -> Option<Taken> {
         let keyed = keyed?;
         let answer = self.finished.get(&keyed.key)?;
@@ -343,8 +344,9 @@ impl Store {
         })
     }
 
-    /// ②, and notes that the server was found to be the one that it was.
-    fn open(&mut self, connection: &str, epoch: Epoch) -> Result<(), Option<Epoch>> {
+    /// Rule ②: checks that the gate is open to the caller, and records that the server's identity was checked. The error
+    /// is the epoch that the server has.
+    fn check_open(&mut self, connection: &str, epoch: Epoch) -> Result<(), Option<Epoch>> {
         if let Some(there) = self.closed_to(connection, epoch) {
             return Err(there);
         }
@@ -356,7 +358,7 @@ impl Store {
         Ok(())
     }
 
-    /// ②: the epoch that is there, if the gate is closed to the caller.
+    /// Rule ②: returns the epoch that the server has (itself optional) if the gate is closed to the caller, else `None`.
     fn closed_to(&self, connection: &str, epoch: Epoch) -> Option<Option<Epoch>> {
         let Some(gate) = &self.installed else {
             return Some(None);
@@ -367,7 +369,7 @@ impl Store {
         (!open).then_some(Some(gate.epoch))
     }
 
-    /// Why `epoch` can be neither loaded nor installed. Here the server is always asked who it is.
+    /// Returns the reason why `epoch` can be neither loaded nor installed. The server's identity is always checked here.
     fn not_installable(&self, connection: &str, epoch: Epoch) -> Option<Installation> {
         if self.server != connection {
             return Some(Installation::WrongServer);
@@ -388,13 +390,13 @@ impl Store {
         }
     }
 
-    fn keep_unless_spare(&mut self, request: &Request<'_>, refusal: IssueRefusal) {
+    fn keep_if_memory_allows(&mut self, request: &Request<'_>, refusal: IssueRefusal) {
         if !request.spare {
             self.keep(request.keyed, Err(refusal), request.now);
         }
     }
 
-    /// Stores a finished answer, over one that no longer counts.
+    /// Stores a finished answer of the key, if there is one, in place of an answer that no longer counts.
     fn keep(&mut self, keyed: Option<Keyed>, outcome: Outcome, now: Timestamp) {
         if let Some(keyed) = keyed {
             let answer = Finished {

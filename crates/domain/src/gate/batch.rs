@@ -1,4 +1,4 @@
-//! A batch of the log of accepted issues, and what an issuer makes of it.
+//! A batch of records from the log of accepted issues, and an issuer's decision over each record.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,33 +29,33 @@ pub struct Record {
 pub enum Content {
     /// An issue was accepted.
     Event(IssueEvent),
-    /// Nothing but the log's time, which goes on.
+    /// A tick: it carries no issue, only the log's time, so that an idle partition's time advances.
     Tick,
-    /// Of the installation with this name, which uses the same topic by mistake: nothing but the log's time to this one.
+    /// A record of another installation, with its name, which uses the same topic by mistake. It is treated as a tick.
     Foreign(String),
-    /// What this program cannot read.
+    /// A record that this program cannot read.
     Unreadable(Unreadable),
 }
 
-/// A record that this program cannot read, with what is known of it all the same.
+/// A record that this program cannot read, with the fields that could be read all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Why not, for people.
+    /// The reason why it cannot be read, for people.
     pub reason: String,
-    /// The template that it is about.
+    /// The template of the issue.
     pub template_id: Option<TemplateId>,
-    /// The user that it is about.
+    /// The user of the issue.
     pub user_id: Option<String>,
     /// The latest append time at which it counts.
     pub valid_until: Option<Timestamp>,
-    /// All of it, to be read by a later program.
+    /// The whole record, so that a later program can read it.
     pub raw: Vec<u8>,
 }
 
-/// Where and when the log appended something.
+/// The position and the time at which the log appended a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// The log's append time, to the millisecond: the one that the record has, too.
+    /// The log's append time, to the millisecond. Readers of the record get the same time.
     pub appended_at: Timestamp,
     /// The partition.
     pub partition: i32,
@@ -66,76 +66,77 @@ pub struct Appended {
 /// The result of a poll of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Polled {
-    /// The next records of a partition, one after the other without a gap.
+    /// The next records of a partition, in order and without a gap.
     Batch {
         /// The partition.
         partition: i32,
-        /// At least one.
+        /// The records, at least one.
         records: Vec<Record>,
     },
-    /// Nothing came in time.
+    /// No record arrived within the time of the poll.
     Idle,
-    /// The log lacks the record with which a partition is to go on: it was deleted too early, or the topic was made
-    /// anew. The partition stands still, and this is reported every three seconds, until the reader is moved elsewhere:
-    /// what a log has behind a record that it lost is never read unasked.
+    /// The log lacks the next record of a partition: it was deleted too early, or the topic was created anew. The
+    /// partition stands still, and this is returned every three seconds, until the reader is moved to another offset.
+    /// Records after a lost one are never read before that.
     Truncated {
         /// The partition.
         partition: i32,
-        /// The offset to go on with.
+        /// The offset of the record that is missing.
         wanted: i64,
         /// The first offset that the log has.
         first_there: i64,
-        /// The offset behind the last that it has.
+        /// The offset after the last one that the log has.
         end: i64,
     },
 }
 
-/// The result of a batch.
+/// The result of writing a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
-    /// It is written.
+    /// The batch is written.
     Done(Tally),
-    /// Nothing was written: the partition was worked through up to another offset, where the reader is to go on.
+    /// Nothing was written, because the partition's progress is not at the batch's first offset. The reader continues
+    /// from the offset given.
     Elsewhere {
-        /// The next offset to be worked through.
+        /// The next offset to be processed.
         next_offset: i64,
     },
 }
 
-/// A batch in numbers of records.
+/// The numbers of records of a batch, by what became of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Became coupons.
+    /// Events that became coupons.
     pub written: usize,
-    /// Came too late to count.
+    /// Events that the log appended too late to count.
     pub void: usize,
-    /// Of users who have a coupon of the template already; usually repeated copies of one event.
+    /// Events whose user has a coupon of the template already; usually repeated copies of one event.
     pub duplicates: usize,
-    /// Kept for an operator: unreadable, of a template that is gone, or what the database does not take.
+    /// Records kept for an operator: unreadable, of a template that is gone, or refused by the database.
     pub parked: usize,
-    /// Of those, beyond the limit: this cannot happen while the rules hold.
+    /// Parked events beyond the issue limit: there are none while the rules hold.
     pub over_limit: usize,
 }
 
-/// What an issuer does with an event of the log.
+/// An issuer's decision over an event of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing: it came too late to count.
+    /// Skipped: the log appended it too late to count.
     Void,
-    /// Nothing: the user has a coupon of the template. It is this event's own, if the event was answered.
+    /// Skipped: the user has a coupon of the template. If the event was answered with a success, it is this event's own.
     Duplicate,
-    /// It is kept for an operator, with its place: its template is gone.
+    /// Kept for an operator, with its place: its template is gone.
     TemplateGone,
-    /// It is kept for an operator, with its place: the limit is reached, which cannot happen while the rules hold.
+    /// Kept for an operator, with its place: the issue limit is reached, which cannot happen while the rules hold.
     OverLimit,
-    /// It is kept for an operator, with its place: it states a time of acceptance that no partner of ours wrote.
+    /// Kept for an operator, with its place: it states a time of acceptance that no partner of ours wrote.
     Misdated,
-    /// It becomes a coupon in this state, ISSUED or, where the template was discarded meanwhile, DISCARDED.
+    /// Becomes a coupon in this state: ISSUED, or DISCARDED if the template was discarded meanwhile.
     Write(CouponStatus),
 }
 
 impl Verdict {
-    /// Why an event with this verdict is kept for an operator; `None` where it is not kept.
+    /// Returns the reason why an event with this verdict is kept for an operator; `None` if it is not kept.
     #[must_use]
     pub fn why_parked(self) -> Option<&'static str> {
         match self {
@@ -147,8 +148,8 @@ impl Verdict {
     }
 }
 
-/// Decides over an event of the log. `issued` counts the template's coupons with those of the running batch; its time of
-/// acceptance may differ from its append time by `accepted_within`.
+/// Decides over an event of the log. `issued` is the number of the template's coupons, including those of the running
+/// batch. The event's time of acceptance may differ from its append time by up to `accepted_within`.
 #[must_use]
 pub fn judge(
     event: &IssueEvent,
@@ -180,32 +181,34 @@ pub fn judge(
     })
 }
 
-/// What is known of the templates and users that a batch is about, locked until the batch is written.
+/// The templates and coupon holders that a batch concerns, as read from the database. The templates are locked until the
+/// batch is written.
 #[derive(Debug)]
 pub struct Known<'a> {
-    /// Those of the batch's templates that exist, with their counts before the batch.
+    /// The batch's templates that exist, with their counts before the batch.
     pub templates: HashMap<TemplateId, Template>,
-    /// Those of the batch's users who have a coupon of the template.
+    /// The batch's pairs of template and user for which a coupon exists.
     pub holders: HashSet<(TemplateId, &'a str)>,
-    /// How far an event's time of acceptance may be from its append time: [`super::ACCEPTED_WITHIN`].
+    /// The largest permitted distance of an event's time of acceptance from its append time:
+    /// [`super::ACCEPTED_WITHIN`].
     pub accepted_within: SignedDuration,
 }
 
 /// A coupon that is about to be written.
 #[derive(Debug)]
 pub struct NewCoupon<'a> {
-    /// It, in the state that it is written in.
+    /// The coupon, in the state in which it is written.
     pub coupon: Coupon,
-    /// The record that it comes of.
+    /// The record that it is made from.
     pub record: &'a Record,
-    /// That record's event.
+    /// The record's event.
     pub event: &'a IssueEvent,
-    /// The template's reason, where the coupon is discarded at once.
+    /// The template's reason for being discarded, if the coupon is discarded at once.
     discard_reason: Option<String>,
 }
 
 impl NewCoupon<'_> {
-    /// Returns its entries, each with the time at which it is recorded. `now` is the writer's clock.
+    /// Returns the coupon's ledger entries, each with the time at which it is recorded. `now` is the writer's clock.
     #[must_use]
     pub fn entries(&self, now: Timestamp) -> Vec<(Timestamp, Transition)> {
         let issue = (
@@ -222,38 +225,39 @@ impl NewCoupon<'_> {
         [issue].into_iter().chain(discard).collect()
     }
 
-    /// Returns when its last entry is recorded. `now` is the writer's clock.
+    /// Returns the time at which the coupon's last entry is recorded. `now` is the writer's clock.
     #[must_use]
     pub fn changed_at(&self, now: Timestamp) -> Timestamp {
         self.discarded_at(now).unwrap_or(self.coupon.issued_at)
     }
 
-    /// When it is discarded, if it is: right behind the ISSUE, and not before `now`.
+    /// Returns the time of the DISCARD entry of a coupon that is discarded at once: after its ISSUE entry, and not
+    /// before `now`.
     fn discarded_at(&self, now: Timestamp) -> Option<Timestamp> {
         let issued_at = self.coupon.issued_at;
-        let behind = issued_at.checked_add(SignedDuration::from_micros(1));
+        let after_issue = issued_at.checked_add(SignedDuration::from_micros(1));
         (self.coupon.status == CouponStatus::Discarded)
-            .then(|| behind.unwrap_or(Timestamp::MAX).max(now))
+            .then(|| after_issue.unwrap_or(Timestamp::MAX).max(now))
     }
 }
 
 /// A record that is kept for an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToPark<'a> {
-    /// One that cannot be read.
+    /// A record that cannot be read.
     Unreadable(&'a Record, &'a Unreadable),
-    /// An event, and why it does not become a coupon.
+    /// An event, with the reason why it does not become a coupon.
     Event(&'a Record, &'a IssueEvent, &'static str),
 }
 
-/// What becomes of a batch.
+/// The decisions over a batch.
 #[derive(Debug, Default)]
 pub struct Judged<'a> {
     /// The coupons to be written, in the order of the log.
     pub coupons: Vec<NewCoupon<'a>>,
     /// The records to be kept for an operator.
     pub parked: Vec<ToPark<'a>>,
-    /// Counts what is neither, and what is parked; `written` is for the store to count.
+    /// The numbers of records that become no coupon. The store adds `written`.
     pub tally: Tally,
 }
 
@@ -270,7 +274,7 @@ pub fn judge_batch<'a>(
         let event = match &record.content {
             Content::Tick | Content::Foreign(_) => continue,
             Content::Unreadable(unreadable) => {
-                judged.unreadable(record, unreadable);
+                judged.add_unreadable(record, unreadable);
                 continue;
             }
             Content::Event(event) => event,
@@ -295,14 +299,15 @@ pub fn judge_batch<'a>(
                 .coupons
                 .push(new_coupon(record, event, template, status, zone));
         } else {
-            judged.left_out(record, event, verdict);
+            judged.add_left_out(record, event, verdict);
         }
     }
     judged
 }
 
 impl<'a> Judged<'a> {
-    fn unreadable(&mut self, record: &'a Record, unreadable: &'a Unreadable) {
+    /// Parks a record that cannot be read, unless it is known to be too late to count.
+    fn add_unreadable(&mut self, record: &'a Record, unreadable: &'a Unreadable) {
         let is_void = |until: Timestamp| !counts(record.appended_at, until);
         if unreadable.valid_until.is_some_and(is_void) {
             self.tally.void += 1;
@@ -312,7 +317,8 @@ impl<'a> Judged<'a> {
         }
     }
 
-    fn left_out(&mut self, record: &'a Record, event: &'a IssueEvent, verdict: Verdict) {
+    /// Counts an event that becomes no coupon, and parks it if its verdict says so.
+    fn add_left_out(&mut self, record: &'a Record, event: &'a IssueEvent, verdict: Verdict) {
         match verdict {
             Verdict::Void => self.tally.void += 1,
             Verdict::Duplicate => self.tally.duplicates += 1,

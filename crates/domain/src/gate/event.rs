@@ -1,32 +1,34 @@
-//! Accepted issues on their way to becoming coupons, and the times that decide which of their copies count.
+//! The event of an accepted issue, and the times that decide which of its copies in the log count.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::id::{CouponId, TemplateId};
 
-/// How long after the database's time that its publisher read an event counts (the protocol's L).
+/// The time for which an event counts, from the database's time at which its publisher read the gate (the protocol's L).
 pub const EVENT_LIFETIME: SignedDuration = SignedDuration::from_secs(6);
 
-/// By how much the clocks of the database and of the log's servers may step back (the protocol's δ).
+/// The largest backward step of the database's and the log's clocks that the protocol tolerates (its δ).
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
-/// How old what was read of a gate may be when it is used, counted from before it was read.
+/// The largest age at which a gate that was read from the database may still be used. The age counts from the moment
+/// before the read.
 pub const READ_BELIEVED: SignedDuration = SignedDuration::from_secs(2);
 
-/// By how much the time of acceptance that an event states may differ from the log's append time. One that differs by
-/// more was not written by a partner of ours, and is kept for an operator.
+/// The largest permitted difference between an event's time of acceptance and the log's append time. An event with a
+/// larger one was not written by a partner of ours, and is kept for an operator.
 pub const ACCEPTED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
-/// By how much a partner's clock may differ from the database's, so that what it accepts is always within
-/// [`ACCEPTED_WITHIN`].
+/// The largest permitted difference between a partner's clock and the database's. It keeps every event that the partner
+/// accepts within [`ACCEPTED_WITHIN`].
 pub const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(12);
 
-/// A gate's number: 0 was never opened, and each opening has the next. At most one holds places.
+/// The number of a gate's opening: each opening has the next number, and 0 stands for a gate that was never opened. At
+/// most one epoch of a gate holds places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub i64);
 
 impl Epoch {
-    /// The one after it.
+    /// Returns the epoch after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -39,41 +41,41 @@ impl std::fmt::Display for Epoch {
     }
 }
 
-/// The digests of an idempotency key, and of the body that it came with.
+/// The digests of a request's idempotency key and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Keyed {
-    /// Of client, method, path and key.
+    /// The digest of client, method, path and key.
     pub key: [u8; 16],
-    /// Of the body.
+    /// The digest of the body.
     pub body: [u8; 16],
 }
 
-/// An accepted issue on its way to becoming a coupon. Copies of it differ in `valid_until` alone.
+/// An accepted issue that is not yet a coupon. The copies of one event differ in `valid_until` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssueEvent {
     /// The coupon that it becomes.
     pub coupon_id: CouponId,
-    /// Of which template.
+    /// The template of the coupon.
     pub template_id: TemplateId,
-    /// The gate that gave the place.
+    /// The epoch of the gate that gave the place.
     pub epoch: Epoch,
-    /// For whom, byte for byte.
+    /// The user who gets the coupon, byte for byte.
     pub user_id: String,
     /// When it was accepted, to the microsecond: the coupon's `issued_at`.
     pub accepted_at: Timestamp,
-    /// The idempotency key that it came with.
+    /// The digests of the request's idempotency key and body, if it had a key.
     pub keyed: Option<Keyed>,
     /// The latest append time at which this copy counts.
     pub valid_until: Timestamp,
 }
 
-/// Whether a copy of an event counts that the log appended at `appended_at`.
+/// Returns whether a copy of an event counts, given the time at which the log appended it.
 #[must_use]
 pub fn counts(appended_at: Timestamp, valid_until: Timestamp) -> bool {
     appended_at <= valid_until
 }
 
-/// Until when copies count that are published by who read the gate at `read_at`, by the database's clock.
+/// Returns the `valid_until` of copies whose publisher read the gate at `read_at`, by the database's clock.
 #[must_use]
 pub fn valid_until(read_at: Timestamp) -> Timestamp {
     read_at + EVENT_LIFETIME

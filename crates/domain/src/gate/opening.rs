@@ -1,4 +1,4 @@
-//! Bringing a gate's next epoch to its server, and clearing away a gate whose sale is over.
+//! The values with which a gate's next epoch is brought to its server, and a gate whose sale is over is cleared away.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,92 +8,92 @@ use super::{
 };
 use crate::template::Template;
 
-/// A sale is over when its youngest coupon is older than this: no idempotency key of it counts any more.
+/// The age of a template's youngest coupon from which its sale is over: none of its idempotency keys counts any more.
 pub const SALE_OVER_AFTER: SignedDuration = SignedDuration::from_hours(25);
 
-/// A template and its gate, as they were at one moment.
+/// A template and its gate, read at one moment.
 #[derive(Debug, Clone)]
 pub struct GateRead {
     /// The template.
     pub template: Template,
-    /// Its gate; `None` was never opened.
+    /// Its gate; `None` if it was never opened.
     pub gate: Option<Gate>,
     /// The database's time at that moment.
     pub read_at: Timestamp,
 }
 
-/// A gate's new epoch. The process that got this brings it to the gate's server, once.
+/// A gate's new epoch. The process that gets this value brings the epoch to the gate's server, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
-    /// Its number.
+    /// The number of the epoch.
     pub epoch: Epoch,
-    /// The number of its places.
+    /// The number of places that the epoch gives out.
     pub places: i64,
-    /// The number of coupons that exist already.
+    /// The number of the template's coupons that exist already.
     pub issued: i64,
 }
 
-/// The result of a try to seal.
+/// The result of an attempt to seal a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sealed {
-    /// It is open: bring it to the server.
+    /// The gate is open: the caller brings the new epoch to the server.
     Open(Opening),
-    /// The sale is over; the coupons answer everything.
+    /// The sale is over, so the gate was folded instead; requests are answered from the coupons alone.
     Folded,
-    /// Something of older epochs may still become a coupon.
+    /// An event of an older epoch may still become a coupon.
     NotYet {
-        /// How far the slowest partition has come.
+        /// The log's time up to which the slowest partition was processed.
         log_time: Option<Timestamp>,
     },
-    /// It is not sealing under that number any more.
+    /// The gate is no longer sealing under that epoch.
     Passed,
 }
 
-/// A coupon as a new gate must know it.
+/// A coupon's user and key, as a new epoch must know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its user.
+    /// The coupon's user.
     pub user_id: String,
-    /// When it was accepted.
+    /// When the issue was accepted.
     pub issued_at: Timestamp,
-    /// The key that it was accepted with.
+    /// The digests of the request's idempotency key and body, if it had a key.
     pub keyed: Option<Keyed>,
 }
 
-/// A success that a row of the database records.
+/// A finished success of a key that a row of the database records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptSuccess {
-    /// Key and body.
+    /// The digests of the request's idempotency key and body.
     pub keyed: Keyed,
-    /// When it was accepted.
+    /// When the issue was accepted.
     pub stored_at: Timestamp,
-    /// For how long it is still to be kept; less than a millisecond counts as one.
+    /// The time for which it is still to be kept; less than a millisecond counts as one.
     pub rest: std::time::Duration,
-    /// The number under which the database keeps its answer, if it is known.
+    /// The number under which the database stores the answer's text, if it is known.
     pub answer: Option<u32>,
 }
 
 /// The result of loading a batch of users, or of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installation {
-    /// It is done.
+    /// The batch is loaded, or the epoch installed.
     Done,
-    /// The connection leads to another server than the one that it was made to. Nothing was done.
+    /// Nothing was done: the server behind the connection is no longer the one that it was made to.
     WrongServer,
-    /// This epoch, or a newer one, is there. After a lost reply it may be one's own. Nothing was done.
+    /// Nothing was done: the server has this epoch or a newer one. After a lost reply it may be the caller's own.
     NotOlder(Epoch),
-    /// Not all that was loaded is there: the number of users that are, or `None` where the load itself was lost.
-    /// Nothing was done, and this epoch must not be tried again: only a newer one is sure to hold no place twice.
+    /// Nothing was done: the server lacks some of the loaded users. It has this number of them; `None` if the whole
+    /// load was lost. This epoch must not be tried again: only a newer one is sure to give no place twice.
     CountDiffers(Option<i64>),
 }
 
 /// The result of clearing a gate away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folding {
-    /// Its keys are gone.
+    /// The gate's keys are gone from the server.
     Done,
-    /// Reservations of it are not yet known to count. Nothing was done.
+    /// Nothing was done: some of the gate's reservations are not yet confirmed.
     StillPending,
-    /// Another epoch is there, or none. Nothing was done.
+    /// Nothing was done: the server has another epoch, which is given, or none.
     NotThere(Option<Epoch>),
 }

@@ -1,4 +1,6 @@
-//! What is asked of the server that holds a gate's places, and what it answers.
+//! The requests to the server that holds a gate's places, and its answers.
+//!
+//! A place that was given is a reservation. It is confirmed once a copy of its event is known to count.
 
 use jiff::Timestamp;
 
@@ -8,56 +10,57 @@ use crate::{
     id::TemplateId,
 };
 
-/// Names a gate: a template's, or one of its shards.
+/// Identifies a gate: a template's only one, or one of its shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GateId {
     /// The template whose places it holds.
     pub template: TemplateId,
-    /// Which of the template's gates; 0 where it has one.
+    /// The number of the shard; 0 if the template has one gate.
     pub shard: u16,
 }
 
 impl GateId {
-    /// The only gate of a template: templates have one each, as yet.
+    /// Returns the only gate of a template: no template has several yet.
     #[must_use]
     pub fn of(template: TemplateId) -> Self {
         Self { template, shard: 0 }
     }
 }
 
-/// The caller's epoch is not open at the caller's server: the caller reads the database again, or waits.
+/// The caller's epoch is not open at the caller's server. The caller reads the database again, or waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
-    /// The epoch that is there, whichever server it belongs to; `None` where there is no gate at all.
+    /// The epoch that the server has, even if it belongs to another server; `None` if it has no gate at all.
     pub epoch: Option<Epoch>,
 }
 
-/// The answer that a key got before.
+/// The answer that a request with the same key got before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
-    /// How the issue ended.
+    /// The outcome of the issue.
     pub outcome: IssueOutcome,
-    /// The number under which the database keeps the answer to the byte; `None` where the version before stored it.
+    /// The number under which the database stores the answer's text; `None` if the previous version remembered it.
     pub answer: Option<u32>,
 }
 
-/// The numbers under which the database keeps the answers of refusals, to be remembered with a key.
+/// The numbers under which the database stores the texts of refusals. The gate remembers the one that it answers, if the
+/// request has a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RefusalAnswers {
-    /// If the template refuses.
+    /// The template's own refusal.
     pub verdict: Option<u32>,
-    /// If the user has one.
+    /// The refusal of a user who has a coupon.
     pub already_issued: Option<u32>,
-    /// If all are gone.
+    /// The refusal when every place has become a coupon.
     pub sold_out: Option<u32>,
 }
 
-/// An event that counts.
+/// An event of which a copy is known to count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmation {
     /// The event.
     pub event: IssueEvent,
-    /// The number under which the database keeps the answer of its success, if it has a key.
+    /// The number under which the database stores the success's text, if the request has a key.
     pub answer: Option<u32>,
 }
 
@@ -68,81 +71,81 @@ pub enum Taken {
     Replay(Finished),
     /// The key was used with another body.
     Mismatch,
-    /// The key's answer, or the event that needs help first, is written in a form that this program does not know.
-    /// A newer one that runs beside does: ask again later.
+    /// The key's answer, or the event that must be published first, has a form that this program does not know. A newer
+    /// program that runs beside it does: the caller asks again later.
     Unreadable,
     /// The gate is not open to the caller.
     Closed(Closed),
-    /// The place is the caller's; it counts once the event is published.
+    /// The caller has a place, and publishes its event.
     Reserved {
-        /// Places given out in this epoch so far.
+        /// The number of places given in this epoch, including this one.
         spent: i64,
     },
-    /// This event, accepted before, must be published again before anything can be answered.
+    /// This event, accepted before, must be published again before the request can be answered.
     Help(IssueEvent),
-    /// The template's refusal, remembered if there is a key.
+    /// The template refuses. This is remembered if the request has a key.
     Refused(IssueRefusal),
-    /// The user has one, and that is sure.
+    /// The user has a coupon, for certain.
     AlreadyIssued,
     /// Every place has become a coupon.
     SoldOut,
-    /// Every place is given out, but it is not yet sure that all of them count.
+    /// Every place is given, but some are not yet confirmed, so the template may not be sold out.
     Wait,
 }
 
-/// How a gate stands.
+/// The state of a gate, read without changing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// The state of the key, if one was asked about. A closed gate knows finished answers too.
+    /// The state of the key that was asked about, if the server knows it. A closed gate knows finished answers too.
     pub key: Option<KeyState>,
-    /// The gate, if it is open to the caller.
+    /// The gate's numbers, if it is open to the caller.
     pub gate: Result<Counts, Closed>,
 }
 
 /// The state of an idempotency key at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
-    /// It has its answer.
+    /// The key has its answer.
     Replay(Finished),
-    /// It was used with another body.
+    /// The key was used with another body.
     Mismatch,
-    /// Its answer is written in a form that this program does not know. A newer one does.
+    /// The key's answer has a form that this program does not know; a newer program does.
     Unreadable,
-    /// Its event is not yet known to count.
+    /// The key has a reservation that is not yet confirmed.
     Pending,
 }
 
 /// The numbers of an open gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// The places that it was given.
+    /// The number of places with which the epoch was installed.
     pub cap: i64,
-    /// The coupons that there were before it.
+    /// The number of the template's coupons at that time.
     pub base: i64,
-    /// The places that it has given out.
+    /// The number of places given since.
     pub spent: i64,
-    /// Those of them that are known to count.
+    /// The number of given places that are confirmed.
     pub confirmed: i64,
-    /// When the last of those was confirmed, by the confirming process's clock; `None` while none was.
+    /// The time of the latest confirmation, by the confirming process's clock; `None` while there was none.
     pub confirmed_at: Option<Timestamp>,
-    /// What the user asked about has.
+    /// What the gate holds for the user that was asked about.
     pub user: Option<Holding>,
 }
 
-/// What a user has at a gate.
+/// A user's coupon or reservation at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {
     /// A coupon.
     Coupon,
-    /// A place that is not yet known to count.
+    /// A reservation that is not yet confirmed.
     Pending,
 }
 
-/// The reservations of a gate that are due for help.
+/// The reservations of a gate that are due to be published again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
-    /// The events. Their copies count only once their publisher sets `valid_until`.
+    /// The events of the reservations. No copy of them counts until its publisher sets `valid_until`.
     pub events: Vec<IssueEvent>,
-    /// The number of further ones, written in a form that this program does not know.
+    /// The number of further reservations, whose form this program does not know.
     pub unreadable: usize,
 }

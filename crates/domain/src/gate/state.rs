@@ -1,44 +1,45 @@
-//! A gate as the database knows it, and the rules by which it is given up and opened again.
+//! A gate as the database records it, and the rules by which it is given up and opened again.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::event::{CLOCK_TOLERANCE, EVENT_LIFETIME, Epoch};
 
-/// How long a gate's server must not have been seen before its gates may be opened elsewhere. This spares needless
-/// openings; safety does not rest on it.
+/// The time without a sign of life of a gate's server after which its gates may be opened elsewhere. It only avoids
+/// needless openings; safety does not rest on it.
 pub const SERVER_DEAD_AFTER: SignedDuration = SignedDuration::from_secs(3);
 
-/// The places of a gate of a template without an issue limit: more than can ever be taken, and exact in a double.
+/// The number of places of a template without an issue limit: more than can ever be taken, and exact as a double, which
+/// is how the scripts count.
 pub const UNLIMITED: i64 = 1 << 53;
 
-/// What a gate is in the database.
+/// The state of a gate in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GateState {
-    /// Its places are at its server, or on their way there.
+    /// The gate's places are at its server, or being brought there.
     Open,
-    /// It waits until nothing of older epochs can become a coupon any more.
+    /// The gate waits until no event of an older epoch can become a coupon any more.
     Sealing,
-    /// Its template's issue is long over; its coupons tell all.
+    /// The template's sale is over: requests are answered from the coupons alone.
     Folded,
 }
 
-/// A gate as the database knows it.
+/// A gate as the database records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
-    /// The latest number.
+    /// The latest epoch.
     pub epoch: Epoch,
-    /// What that one is.
+    /// The state of that epoch.
     pub state: GateState,
-    /// The server that holds the places of an open one.
+    /// The server that holds the places of an open epoch.
     pub server: Option<String>,
-    /// When it was stamped, after its number had been made known.
+    /// When the epoch was stamped, after its number had been committed.
     pub bumped_at: Option<Timestamp>,
-    /// When somebody was last seen at bringing its places to the server.
+    /// When a process last recorded that it is bringing the places to the server.
     pub touched_at: Timestamp,
 }
 
-/// Whether an open gate may be given up: its server was not seen for so long, or the server has lost it and nobody
-/// has been bringing it there for so long. Times are the database's.
+/// Returns whether an open gate may be given up: for [`SERVER_DEAD_AFTER`] its server was not seen, or the server has
+/// lost the gate and no process was bringing it there. Times are the database's.
 #[must_use]
 pub fn may_bump(
     gate: &Gate,
@@ -51,8 +52,8 @@ pub fn may_bump(
         && (server_seen_at.is_none_or(long_ago) || (is_missing_there && long_ago(gate.touched_at)))
 }
 
-/// Whether nothing of older epochs can become a coupon any more, once every partition of the log was worked through
-/// beyond `least_log_time`.
+/// Returns whether no event of an older epoch can become a coupon any more, where every partition of the log was
+/// processed at least up to `least_log_time`.
 #[must_use]
 pub fn may_seal(gate: &Gate, least_log_time: Timestamp) -> bool {
     gate.state == GateState::Sealing
@@ -61,7 +62,8 @@ pub fn may_seal(gate: &Gate, least_log_time: Timestamp) -> bool {
             .is_some_and(|bumped_at| least_log_time > bumped_at + EVENT_LIFETIME + CLOCK_TOLERANCE)
 }
 
-/// The places of a new epoch: what is left when coupons and parked events of users without a coupon have theirs.
+/// Returns the number of places of a new epoch: the limit, less the `issued` coupons and the `parked` events of users
+/// without a coupon.
 #[must_use]
 pub fn places_left(max_issue_count: Option<i64>, issued: i64, parked: i64) -> i64 {
     match max_issue_count {

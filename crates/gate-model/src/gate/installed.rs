@@ -1,4 +1,4 @@
-//! The keys of one epoch: the gate, who has a coupon, and the reservations that are not yet known to count.
+//! The keys of one epoch: the gate, the users who have a coupon, and the reservations that are not yet confirmed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,32 +12,33 @@ use super::{
 /// The gate that is installed: `g`, and the `u`, `p`, `z` and `q` of its epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
-    /// Its number.
+    /// The epoch.
     pub epoch: Epoch,
-    /// The server that it was installed on.
+    /// The identity of the server that it was installed on.
     pub server: String,
-    /// The places that it was given.
+    /// The number of places with which the epoch was installed.
     pub cap: i64,
-    /// The coupons that there were before it.
+    /// The number of the template's coupons at that time.
     pub base: i64,
-    /// The places that it has given out.
+    /// The number of places given since.
     pub spent: i64,
-    /// Those of them that are known to count.
+    /// The number of given places that are confirmed.
     pub confirmed: i64,
-    /// When the server was last found to be the one that it was, by the server's clock.
+    /// The time of the last successful check of the server's identity, in milliseconds by the server's clock.
     pub checked_ms: i64,
-    /// `u`: who has a coupon.
+    /// `u`: the users who have a coupon.
     pub holders: BTreeSet<Digest>,
-    /// `p`: by user.
+    /// `p`: the reservations by user.
     pub pending: BTreeMap<Digest, Pending>,
-    /// `z`: when each of those is due for help.
+    /// `z`: the time in milliseconds at which each reservation is due for help, with its user.
     pub due: BTreeSet<(i64, Digest)>,
-    /// `q`: which user's reservation a key belongs to.
+    /// `q`: the user of the reservation that each idempotency key belongs to.
     pub keys: BTreeMap<Digest, Digest>,
 }
 
 impl Installed {
-    /// A check that lies in the future was made by another server's clock.
+    /// Returns whether the server's identity must be checked again. A check that lies in the future was made by another
+    /// server's clock.
     pub(super) fn must_check_server(&self, clock_ms: i64) -> bool {
         !(0..=SERVER_BELIEVED_MS).contains(&(clock_ms - self.checked_ms))
     }
@@ -59,8 +60,14 @@ impl Installed {
         Taken::Reserved { spent: self.spent }
     }
 
-    /// Reservations due at `until_ms`, oldest first, which are then due again some time from `now_ms`.
-    pub(super) fn overdue(&mut self, until_ms: i64, now_ms: i64, limit: usize) -> Vec<Pending> {
+    /// Returns up to `limit` reservations that were due by `until_ms`, oldest first, and makes them due again
+    /// [`HELP_EVERY_MS`] after `now_ms`.
+    pub(super) fn hand_out_due(
+        &mut self,
+        until_ms: i64,
+        now_ms: i64,
+        limit: usize,
+    ) -> Vec<Pending> {
         let due: Vec<_> = self
             .due
             .range(..=(until_ms, [u8::MAX; 16]))

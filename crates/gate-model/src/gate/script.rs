@@ -1,4 +1,4 @@
-//! What the scripts are asked and what they answer.
+//! The scripts' arguments and answers.
 
 use goodpon_domain::{
     coupon::IssueRefusal,
@@ -9,75 +9,75 @@ use jiff::Timestamp;
 
 use super::{Digest, Outcome};
 
-/// One run of the gate script.
+/// The arguments of one run of the gate script.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// The epoch that the caller read in the database.
     pub epoch: Epoch,
-    /// Who asks, as the sets hold them.
+    /// The digest of the user's id.
     pub user: Digest,
-    /// Who asks, byte for byte.
+    /// The user's id, byte for byte.
     pub user_id: &'a str,
-    /// The idempotency key, if there is one.
+    /// The digests of the idempotency key and the body, if the request has a key.
     pub keyed: Option<Keyed>,
-    /// What the template alone refuses, if it does.
+    /// The template's own refusal, if it refuses.
     pub verdict: Option<IssueRefusal>,
-    /// A fresh id; the same one when a lost reply makes the script run again.
+    /// A fresh id; the same one if a lost reply makes the script run again.
     pub coupon_id: CouponId,
     /// When the request was accepted.
     pub accepted_at: Timestamp,
     /// The caller's clock.
     pub now: Timestamp,
-    /// Whether memory runs short: answers that come again by themselves are then not kept.
+    /// Memory runs short: refusals that would be answered again anyway are then not remembered.
     pub spare: bool,
 }
 
-/// What the gate script says.
+/// The gate script's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// The key's answer, given before.
+    /// The key has its answer already.
     Replay(Outcome),
     /// The key was used with another body.
     Mismatch,
     /// The caller's epoch is not open at the caller's server.
     Closed {
-        /// The epoch that is there, whoever it belongs to; none where there is no gate.
+        /// The epoch that the server has, even if it belongs to another server; `None` if it has no gate.
         epoch: Option<Epoch>,
     },
-    /// The place is the caller's, to be published.
+    /// The caller has a place, and publishes its event.
     Reserved {
-        /// Places given out in this epoch, this one included.
+        /// The number of places given in this epoch, including this one.
         spent: i64,
     },
-    /// This reservation must be published again before anything can be said.
+    /// This reservation must be published again before the request can be answered.
     Help(Pending),
-    /// The verdict, now remembered.
+    /// The template refuses. This is remembered if the request has a key.
     Refused(IssueRefusal),
-    /// The user has one, and that is sure.
+    /// The user has a coupon, for certain.
     AlreadyIssued,
     /// Every place has become a coupon.
     SoldOut,
-    /// Every place is given out, and whether all count is not yet known.
+    /// Every place is given, but some are not yet confirmed.
     Wait,
 }
 
-/// A reservation that is not yet known to count.
+/// A reservation that is not yet confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// The coupon that it becomes.
     pub coupon_id: CouponId,
-    /// For whom, as the sets hold them.
+    /// The digest of the user's id.
     pub user: Digest,
-    /// For whom, byte for byte.
+    /// The user's id, byte for byte.
     pub user_id: String,
-    /// When it was accepted.
+    /// When the request was accepted.
     pub accepted_at: Timestamp,
-    /// The idempotency key that it came with.
+    /// The digests of the idempotency key and the body, if the request had a key.
     pub keyed: Option<Keyed>,
 }
 
 impl Pending {
-    /// The event that is published for it.
+    /// Returns the event that is published for the reservation.
     #[must_use]
     pub fn event(
         &self,
@@ -100,7 +100,7 @@ impl Pending {
 /// A finished answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
-    /// The body that came with the key.
+    /// The digest of the body that came with the key.
     pub body: Digest,
     /// The answer.
     pub outcome: Outcome,
@@ -110,90 +110,90 @@ pub struct Finished {
     pub expires_ms: i64,
 }
 
-/// A reservation whose publication counts.
+/// A reservation of which a published copy counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Whose.
+    /// The digest of the user's id.
     pub user: Digest,
-    /// Which coupon of theirs.
+    /// The coupon that the reservation becomes.
     pub coupon_id: CouponId,
 }
 
-/// A finished answer that a row of the database tells of.
+/// A finished success of a key that a row of the database records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptSuccess {
-    /// Key and body.
+    /// The digests of the idempotency key and the body.
     pub keyed: Keyed,
-    /// When it was stored, as far as the row tells.
+    /// When the issue was accepted.
     pub stored_at: Timestamp,
-    /// For how many milliseconds it is still to be kept, more than 0.
+    /// The time in milliseconds for which it is still to be kept, more than 0.
     pub rest_ms: i64,
 }
 
-/// What became of a batch to load, or of an installation.
+/// The result of loading a batch of users, or of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installation {
-    /// It is done.
+    /// The batch is loaded, or the epoch installed.
     Done,
-    /// The connection does not lead to the server that it was made to.
+    /// The server behind the connection is no longer the one that it was made to.
     WrongServer,
-    /// This epoch, or a newer one, is there.
+    /// The server has this epoch or a newer one, which is given.
     NotOlder(Epoch),
-    /// Not so many users are there as were loaded.
+    /// The server has this number of users of the epoch, which is not the number that was loaded.
     CountDiffers(usize),
 }
 
-/// How a gate stands, changing nothing.
+/// The state of a gate, read without changing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// What is known of the key, if one was asked about.
+    /// The state of the key that was asked about, if the server knows it.
     pub key: Option<KeyState>,
-    /// The gate, or the epoch that is there where it is closed to the caller.
+    /// The gate's numbers; if it is closed to the caller, the epoch that the server has.
     pub gate: Result<Counts, Option<Epoch>>,
 }
 
-/// What is known of a key.
+/// The state of an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
-    /// Its answer.
+    /// The key has its answer.
     Replay(Outcome),
-    /// Used with another body.
+    /// The key was used with another body.
     Mismatch,
-    /// Its reservation is not yet known to count.
+    /// The key has a reservation that is not yet confirmed.
     Pending,
 }
 
 /// The numbers of an open gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// The places that it was given.
+    /// The number of places with which the epoch was installed.
     pub cap: i64,
-    /// The coupons that there were before it.
+    /// The number of the template's coupons at that time.
     pub base: i64,
-    /// The places that it has given out.
+    /// The number of places given since.
     pub spent: i64,
-    /// Those of them that are known to count.
+    /// The number of given places that are confirmed.
     pub confirmed: i64,
-    /// What the user asked about has.
+    /// What the gate holds for the user that was asked about.
     pub user: Option<Holding>,
 }
 
-/// What a user has at a gate.
+/// A user's coupon or reservation at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {
     /// A coupon.
     Coupon,
-    /// A reservation that is not yet known to count.
+    /// A reservation that is not yet confirmed.
     Pending,
 }
 
-/// What became of clearing a gate away.
+/// The result of clearing a gate away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folding {
-    /// Its keys are gone.
+    /// The gate's keys are gone.
     Done,
-    /// Reservations of it are not yet known to count.
+    /// Some of the gate's reservations are not yet confirmed.
     StillPending,
-    /// Another epoch is there, or none.
+    /// The server has another epoch, which is given, or none.
     NotThere(Option<Epoch>),
 }
