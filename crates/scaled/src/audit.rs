@@ -188,7 +188,7 @@ impl Scaled {
             after.clone_from(&last.user_id);
             let users: Vec<_> = page.iter().map(|one| user_digest(&one.user_id)).collect();
             let strangers = bound
-                .strangers(GateId::of(template), gate.epoch, &users)
+                .count_unknown_users(GateId::of(template), gate.epoch, &users)
                 .await?;
             // A gate that is gone knows nobody; that is told by its counts.
             missing += strangers as i64;

@@ -1,20 +1,20 @@
-//! Where the server is: reading the URL that an operator set.
+//! Reads the URL of the server, as an operator set it.
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-/// Why the settings cannot be used. Never shows a password.
+/// The reason why a setting cannot be used. Its text never contains a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The URL of the server.
+    /// The URL of the server is wrong.
     #[error("valkey-url {0}")]
     Url(&'static str),
-    /// The name by which installations on one server are told apart.
+    /// The installation's name cannot be part of a key.
     #[error("the installation's name must be 1 to 64 letters, digits, '-', '_' or '.'")]
     Installation,
 }
 
-/// A client for `valkey://[[user]:password@]host[:6379]`, or with `valkeys://` over TLS; `redis://` and
-/// `rediss://` mean the same. It connects to nothing yet. The text is the address without user and password.
+/// Makes a client for `valkey://[[user]:password@]host[:6379]`, or with `valkeys://` over TLS; `redis://` and
+/// `rediss://` mean the same. It does not connect yet. The text returned is the address without user and password.
 pub(crate) fn client(url: &str) -> Result<(redis::Client, String), ConfigError> {
     let schemes = ["valkey://", "valkeys://", "redis://", "rediss://"];
     if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -31,7 +31,8 @@ pub(crate) fn client(url: &str) -> Result<(redis::Client, String), ConfigError> 
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(ConfigError::Url("takes no ? or # behind the host"));
     }
-    // Processes with different numbers would share a server, which the gates belong to, and not its keys.
+    // A gate belongs to a server: processes that used databases of different numbers would agree on the server, and
+    // yet not see each other's keys.
     if !matches!(parsed.path(), "" | "/" | "/0") {
         return Err(ConfigError::Url(
             "names a database: leave it out, only 0 is used, and keys tell installations on one server apart",
@@ -51,7 +52,7 @@ pub(crate) fn client(url: &str) -> Result<(redis::Client, String), ConfigError> 
     Ok((client, address))
 }
 
-/// Where the process has not chosen its cryptography yet, TLS would panic.
+/// Chooses the process's cryptography if that was not done yet: without it TLS panics.
 fn prepare_tls() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another thread has just chosen one.
@@ -59,7 +60,7 @@ fn prepare_tls() {
     }
 }
 
-/// Whether it can stand within a key's hash tag.
+/// Checks that the installation's name can be part of a key's hash tag.
 pub(crate) fn check_installation(name: &str) -> Result<(), ConfigError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if (1..=64).contains(&name.len()) && name.chars().all(is_plain) {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_server_is_refused_without_showing_it() {
+    fn a_malformed_url_is_refused_without_showing_its_password() {
         for url in [
             "",
             "cache:6379",

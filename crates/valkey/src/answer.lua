@@ -1,9 +1,10 @@
--- Shared by the scripts that read or write finished answers: a letter for the outcome, 16 bytes that tell the body, when
--- it was stored, in microseconds by the caller's clock, and behind a point, if it is known, the number under which the
--- database keeps what was answered. (A program that knows nothing of the latter reads a time with a fraction.)
+-- Shared by the scripts that read or write finished answers. An answer has a letter for the outcome, 16 bytes of the
+-- body's digest, the time at which it was stored, in microseconds by the caller's clock, and then, if it is known, a point
+-- and the number under which the database stores the answer's text. (A program that does not know the number reads it as
+-- the fraction of the time.)
 
--- What was answered to this key, or nil. It counts for 24 hours by the caller's clock too, not only by this server's.
--- 'V': it is written in a form that this program does not know.
+-- Returns the answer that this key got before, or nil. It counts for 24 hours by the caller's clock, not only by this
+-- server's. 'V' stands for an answer in a form that this program does not know.
 local function answered(k, body, now)
   local kept = redis.call('GET', k)
   if not kept then
@@ -23,7 +24,7 @@ local function answered(k, body, now)
   return { 'Y', letter, answer, coupon }
 end
 
--- Stores an answer, over one that no longer counts.
+-- Stores an answer, in place of one that no longer counts.
 local function keep(k, letter, body, now, answer)
   if answer ~= '' then
     now = now .. '.' .. answer

@@ -1,4 +1,4 @@
-//! How events and outcomes rest in Valkey. The scripts know these forms too: `gate.lua`, `confirm.lua`, `answer.lua`.
+//! The forms of events and outcomes in Valkey. The scripts know them too: `gate.lua`, `confirm.lua`, `answer.lua`.
 
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
@@ -9,22 +9,22 @@ use goodpon_domain::{
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-/// A user as the gate knows them: 128 bits of SHA-256 over the id, byte for byte.
+/// Returns the digest under which the gate knows a user: the first 128 bits of the SHA-256 of the id's bytes.
 #[must_use]
 pub fn user_digest(user_id: &str) -> [u8; 16] {
-    let mut short = [0; 16];
-    short.copy_from_slice(&Sha256::digest(user_id.as_bytes())[..16]);
-    short
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&Sha256::digest(user_id.as_bytes())[..16]);
+    digest
 }
 
-/// What a server holds that no version of this program writes.
+/// Makes the error for data or answers of a server that no version of this program writes.
 pub(crate) fn corrupt(what: &str) -> StoreError {
     StoreError::Unexpected(format!(
         "Valkey holds or answers what it should not: {what}"
     ))
 }
 
-/// The letter of an outcome. They never change.
+/// Returns the letter that stands for an outcome. Letters never change.
 pub(crate) const fn letter(outcome: Result<(), IssueRefusal>) -> u8 {
     match outcome {
         Ok(()) => b'I',
@@ -32,7 +32,7 @@ pub(crate) const fn letter(outcome: Result<(), IssueRefusal>) -> u8 {
     }
 }
 
-/// The letter of a refusal.
+/// Returns the letter that stands for a refusal.
 pub(crate) const fn refusal_letter(refusal: IssueRefusal) -> u8 {
     match refusal {
         IssueRefusal::TemplateNotFound => b'T',
@@ -44,7 +44,7 @@ pub(crate) const fn refusal_letter(refusal: IssueRefusal) -> u8 {
     }
 }
 
-/// Reads [`letter`].
+/// Returns the outcome that a [`letter`] stands for.
 pub(crate) fn outcome(letter: u8) -> StoreResult<Result<(), IssueRefusal>> {
     Ok(match letter {
         b'I' => Ok(()),
@@ -69,7 +69,7 @@ pub(crate) fn coupon_id(digits: &[u8]) -> StoreResult<Option<CouponId>> {
     Ok(Some(CouponId::from_bytes(id.to_be_bytes())))
 }
 
-/// A finished success as `k` holds it. `answer`: the number under which the database keeps what was answered.
+/// Writes a finished success in the form of `k`. `answer` is the number under which the database stores its text.
 pub(crate) fn success(body: [u8; 16], stored_at: Timestamp, answer: Option<u32>) -> Vec<u8> {
     let mut text = vec![letter(Ok(()))];
     text.extend_from_slice(&body);
@@ -80,19 +80,19 @@ pub(crate) fn success(body: [u8; 16], stored_at: Timestamp, answer: Option<u32>)
     text
 }
 
-/// A number of an answer as scripts take it.
+/// Writes the number of an answer as the scripts take it: empty if there is none.
 pub(crate) fn number(answer: Option<u32>) -> String {
     answer.map(|answer| answer.to_string()).unwrap_or_default()
 }
 
 const WITHOUT_KEY: u8 = 0;
 const WITH_KEY: u8 = 1;
-/// Behind the body stands the number of the success's answer, in four bytes. This version reads it and does not write
-/// it: the version before, which may run beside it, does not know it (`docs/upgrades.md`).
+/// The number of the success's answer follows the body, in four bytes. This version reads this form and does not write it:
+/// the previous version, which may run beside it, does not know it (`docs/upgrades.md`).
 const WITH_KEY_AND_ANSWER: u8 = 2;
 
-/// An event as `p` holds it: coupon, time of acceptance, its form, key and body if it has a key, user. Template
-/// and epoch are those of the gate; until when it counts is for each of its publishers to say.
+/// Writes an event in the form of `p`: coupon id, time of acceptance in microseconds, a byte for the form, the digests of
+/// key and body if there is a key, user id. Template and epoch are the gate's, and each publisher sets `valid_until`.
 pub(crate) fn event(event: &IssueEvent) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(57 + event.user_id.len());
     bytes.extend_from_slice(&event.coupon_id.to_bytes());
@@ -109,8 +109,8 @@ pub(crate) fn event(event: &IssueEvent) -> Vec<u8> {
     bytes
 }
 
-/// Reads [`event`], for a publisher whose copies count until `valid_until`. `None`: it is of a form that this program
-/// does not know. A newer one does.
+/// Reads an [`event`] for a publisher whose copies count until `valid_until`. Returns `None` for a form that this program
+/// does not know; a newer program does.
 pub(crate) fn read_event(
     bytes: &[u8],
     template_id: TemplateId,
@@ -162,7 +162,7 @@ mod tests {
         let at = Timestamp::from_microsecond(1_800_000_000_123_456).unwrap();
         for keyed in [None, Some(keyed)] {
             for user in ["", "u", "사용자 \u{0} 1"] {
-                let there = IssueEvent {
+                let written = IssueEvent {
                     coupon_id: CouponId::from_bytes([9; 16]),
                     template_id: TemplateId(4),
                     epoch: Epoch(2),
@@ -171,9 +171,9 @@ mod tests {
                     keyed,
                     valid_until: at,
                 };
-                let bytes = event(&there);
-                let back = read_event(&bytes, TemplateId(4), Epoch(2), at).unwrap();
-                assert_eq!(back, there);
+                let bytes = event(&written);
+                let read = read_event(&bytes, TemplateId(4), Epoch(2), at).unwrap();
+                assert_eq!(read, written);
                 assert_eq!(read_event(&bytes[..24], TemplateId(4), Epoch(2), at), None);
             }
         }
@@ -204,9 +204,8 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What the version before reads, and wrote.
     #[test]
-    fn what_is_written_is_yesterdays_form_to_the_byte() {
+    fn events_are_written_in_the_form_of_the_previous_version_to_the_byte() {
         let (plain, keyed) = golden();
         let front = format!("{}00066517289a6240", "c0".repeat(16));
         let user = "75c3a9";
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn tomorrows_form_is_read_and_one_that_nobody_knows_is_left_alone() {
+    fn the_form_of_the_next_version_is_read_and_an_unknown_one_is_left_alone() {
         let (_, keyed) = golden();
         let mut bytes = event(&keyed);
         bytes[24] = WITH_KEY_AND_ANSWER;
@@ -246,8 +245,8 @@ mod tests {
             IssueRefusal::AlreadyIssued,
             IssueRefusal::SoldOut,
         ];
-        for there in refusals.map(Err).into_iter().chain([Ok(())]) {
-            assert_eq!(outcome(letter(there)).unwrap(), there);
+        for one in refusals.map(Err).into_iter().chain([Ok(())]) {
+            assert_eq!(outcome(letter(one)).unwrap(), one);
         }
         assert!(outcome(b'?').is_err());
     }

@@ -1,9 +1,9 @@
--- Reservations whose publication counts become coupons.
--- KEYS  g, u, p, z, q of the epoch, then k of each event that bears a key
--- ARGV  1 the connection's server  2 epoch  3 now, then for each event: user, coupon id, which of KEYS is its k or '0',
---       the number of what is answered or ''
--- Answers for each event whether its reservation was there. It runs even where memory is used up: it hardly needs any,
--- and newcomers wait for it.
+-- Confirms reservations whose published events count: their users get their coupons.
+-- KEYS  g, u, p, z, q of the epoch, then k of each event that has a key
+-- ARGV  1 the connection's server  2 epoch  3 now, then for each event: user, coupon id, the index of its k in KEYS or
+--       '0', the number of its answer or ''
+-- Returns for each event whether its reservation was there. The script runs even if memory is used up: it needs hardly
+-- any, and newcomers wait for it.
 local g, u, p, z, q = unpack(KEYS, 1, 5)
 local server, epoch, now = unpack(ARGV, 1, 3)
 

@@ -1,7 +1,7 @@
-//! The connection, and the server that it leads to, as one immutable pair.
+//! A connection and the identity of its server, as one immutable pair.
 //!
-//! A client that reconnects behind one's back would let a call meant for one server reach another. Here a connection
-//! that fails is given up with all that was known of its server, and a task makes a new pair.
+//! A client that reconnects by itself could send a call meant for one server to another. Here a connection that fails is
+//! given up together with the identity of its server, and a task makes a new pair.
 
 use std::{
     fmt,
@@ -23,28 +23,31 @@ use tokio::{
 use crate::{
     address::{self, ConfigError},
     fault, info,
-    info::WhyNot,
+    info::Unusable,
     names,
-    script::{Call, Reply},
+    script::{Reply, ScriptCall},
 };
 
-/// For a connection to be made, and for each answer.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// The time limit for connecting, and for each answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// For a connection to be made and its server to be found usable.
-const BOUND_WITHIN: Duration = Duration::from_secs(3);
+/// The time limit for making a pair: connecting, and checking that the server can be used.
+const BIND_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Between two tries to connect, at first and at most.
+/// The first and the longest pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a bound server is asked who it is and how much memory it uses.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which the current pair's server is asked for its identity and its memory.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Requests that may wait to be written to the connection.
-const QUEUE: usize = 1024;
+/// The largest number of requests that wait to be written to the connection.
+const MAX_QUEUED_REQUESTS: usize = 1024;
 
-/// A Valkey server that is connected to for as long as a handle lives. Cheap to clone.
+/// The interval between two log lines about failed calls.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A Valkey server, to which a connection is maintained as long as a handle lives. Cheap to clone.
 #[derive(Clone)]
 pub struct Valkey {
     owner: Arc<Owner>,
@@ -67,26 +70,27 @@ struct Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.keeper.abort();
-        // The present pair knows what is shared, which would otherwise keep each other alive.
+        // The current pair refers to `shared`, which holds the pair: without this they would keep each other alive.
         self.shared
-            .present
-            .send_modify(|present| *present = Err("the connection was closed".into()));
+            .current
+            .send_modify(|current| *current = Err("the connection was closed".into()));
     }
 }
 
-/// What all pairs of a process have in common.
+/// The state that all pairs of a process share.
 pub(crate) struct Shared {
     pub(crate) client: redis::Client,
     address: String,
     pub(crate) installation: String,
-    present: watch::Sender<Result<Bound, Arc<str>>>,
+    /// The current pair, or the reason why there is none.
+    current: watch::Sender<Result<Bound, Arc<str>>>,
     is_refused: AtomicBool,
     is_short_of_memory: AtomicBool,
-    complained_at: std::sync::Mutex<Option<Instant>>,
+    failure_logged_at: std::sync::Mutex<Option<Instant>>,
 }
 
-/// A connection and the server that it leads to. It is dropped, never mended; whoever holds on to one that was given
-/// up gets errors, no other server. Cheap to clone.
+/// A connection and the identity of its server. It never reconnects: calls on a pair that was given up fail, and never
+/// reach another server. Cheap to clone.
 #[derive(Clone)]
 pub struct Bound {
     pair: Arc<Pair>,
@@ -107,16 +111,16 @@ impl fmt::Debug for Bound {
 }
 
 impl Valkey {
-    /// Begins to connect, and keeps at it. `url` is `valkey://[[user]:password@]host[:port]`, with
-    /// `valkeys://` over TLS; `installation` tells those that share a server apart.
+    /// Starts to connect, and returns at once; a task keeps trying. `url` is `valkey://[[user]:password@]host[:port]`, with
+    /// `valkeys://` over TLS; the name `installation` keeps the keys of installations on one server apart.
     ///
     /// # Errors
     ///
-    /// Settings that can never work. A server that cannot be used is no error here: [`Valkey::bound`] tells.
+    /// A setting can never work. A server that cannot be used is reported by [`Valkey::bound`] instead.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// It is called outside of a tokio runtime.
     pub fn open(url: &str, installation: &str) -> Result<Self, ConfigError> {
         address::check_installation(installation)?;
         let (client, address) = address::client(url)?;
@@ -132,10 +136,10 @@ impl Valkey {
             client,
             address,
             installation: installation.to_owned(),
-            present: watch::Sender::new(Err("not yet connected".into())),
+            current: watch::Sender::new(Err("not yet connected".into())),
             is_refused: AtomicBool::new(false),
             is_short_of_memory: AtomicBool::new(false),
-            complained_at: std::sync::Mutex::new(None),
+            failure_logged_at: std::sync::Mutex::new(None),
         });
         let keeper = tokio::spawn(keep_bound(Arc::clone(&shared))).abort_handle();
         Ok(Self {
@@ -143,37 +147,38 @@ impl Valkey {
         })
     }
 
-    /// The present pair.
+    /// Returns the current pair.
     ///
     /// # Errors
     ///
-    /// Unavailable, saying why there is none.
+    /// Unavailable, with the reason why there is none.
     pub fn bound(&self) -> StoreResult<Bound> {
-        let present = self.shared().present.borrow();
-        present
+        let current = self.shared().current.borrow();
+        current
             .clone()
             .map_err(|reason| self.shared().unavailable(&reason))
     }
 
-    /// The present pair, waiting for one up to `within`.
+    /// Returns the current pair, after waiting for one for up to `within`.
     ///
     /// # Errors
     ///
-    /// As of [`Valkey::bound`], once the time is over.
+    /// Those of [`Valkey::bound`], once the time is over.
     pub async fn bound_within(&self, within: Duration) -> StoreResult<Bound> {
-        let mut present = self.shared().present.subscribe();
-        let _ = timeout(within, present.wait_for(Result::is_ok)).await;
+        let mut current = self.shared().current.subscribe();
+        let _ = timeout(within, current.wait_for(Result::is_ok)).await;
         self.bound()
     }
 
-    /// Whether the server answered the last try to connect with what no waiting helps against: a wrong password, a
-    /// version or a setting of its own. [`Self::bound`] tells which.
+    /// Returns whether the last attempt to connect failed for a reason against which waiting does not help: a wrong
+    /// password, or the server's version or settings. [`Self::bound`] returns the reason.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.shared().is_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether the server uses 80 % of its memory or more. The gate then spares what comes again by itself.
+    /// Returns whether the server uses 80 % of its memory or more. The gate then does not remember refusals that would be
+    /// answered again anyway.
     #[must_use]
     pub fn is_short_of_memory(&self) -> bool {
         self.shared().is_short_of_memory.load(Ordering::Relaxed)
@@ -192,12 +197,12 @@ impl Shared {
         }
     }
 
-    /// Tells why there is no pair; in the log only when that has changed.
+    /// Records the reason why there is no pair, and logs it if it has changed.
     fn set_unusable(&self, reason: &str) {
-        let is_new = self.present.send_if_modified(|present| match present {
-            Err(there) if **there == *reason => false,
-            there => {
-                *there = Err(reason.into());
+        let is_new = self.current.send_if_modified(|current| match current {
+            Err(before) if **before == *reason => false,
+            current => {
+                *current = Err(reason.into());
                 true
             }
         });
@@ -213,30 +218,30 @@ impl Shared {
             tracing::warn!(
                 address = self.address,
                 used = usable.memory_used,
-                "Valkey is short of memory: refusals that come again by themselves are not remembered"
+                "Valkey is short of memory: refusals that would be answered again anyway are not remembered"
             );
         }
         metrics::gauge!("goodpon_valkey_memory_used_ratio").set(usable.memory_used.unwrap_or(0.0));
     }
 
-    /// Logs what a server complains about, at most once a second.
-    fn complain(&self, kind: &str, error: &StoreError) {
+    /// Counts a failed call, and logs it unless one was logged within the last second.
+    fn note_failure(&self, kind: &str, error: &StoreError) {
         metrics::counter!("goodpon_valkey_errors_total", "kind" => kind.to_owned()).increment(1);
-        let Ok(mut last) = self.complained_at.lock() else {
+        let Ok(mut last) = self.failure_logged_at.lock() else {
             return;
         };
-        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+        if last.is_none_or(|last| last.elapsed() >= FAILURE_LOG_INTERVAL) {
             *last = Some(Instant::now());
             tracing::error!(address = self.address, kind, %error, "Valkey refused or failed");
         }
     }
 }
 
-/// Makes a pair, watches over it until it is given up, and makes the next.
+/// Makes a pair, checks its server until the pair is given up, and makes the next.
 async fn keep_bound(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match timeout(BOUND_WITHIN, Bound::make(&shared)).await {
+        match timeout(BIND_TIMEOUT, Bound::make(&shared)).await {
             Ok(Ok(bound)) => {
                 pause = FIRST_PAUSE;
                 shared.is_refused.store(false, Ordering::Relaxed);
@@ -246,13 +251,15 @@ async fn keep_bound(shared: Arc<Shared>) {
                     "Valkey is there"
                 );
                 shared
-                    .present
-                    .send_modify(|present| *present = Ok(bound.clone()));
-                bound.watch_over().await;
+                    .current
+                    .send_modify(|current| *current = Ok(bound.clone()));
+                bound.check_until_given_up().await;
             }
-            Ok(Err(why_not)) => {
-                shared.is_refused.store(why_not.is_final, Ordering::Relaxed);
-                shared.set_unusable(&why_not.reason);
+            Ok(Err(unusable)) => {
+                shared
+                    .is_refused
+                    .store(unusable.is_final, Ordering::Relaxed);
+                shared.set_unusable(&unusable.reason);
             }
             Err(_) => shared.set_unusable("it does not answer in time"),
         }
@@ -262,21 +269,21 @@ async fn keep_bound(shared: Arc<Shared>) {
 }
 
 impl Bound {
-    async fn make(shared: &Arc<Shared>) -> Result<Self, WhyNot> {
+    async fn make(shared: &Arc<Shared>) -> Result<Self, Unusable> {
         let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWERS_WITHIN))
-            .set_response_timeout(Some(ANSWERS_WITHIN))
-            .set_pipeline_buffer_size(QUEUE);
-        let why_not = |error| fault::why_not_connected(&error);
+            .set_connection_timeout(Some(ANSWER_TIMEOUT))
+            .set_response_timeout(Some(ANSWER_TIMEOUT))
+            .set_pipeline_buffer_size(MAX_QUEUED_REQUESTS);
+        let unusable = |error| fault::connect_failure(&error);
         let mut connection = shared
             .client
             .get_multiplexed_async_connection_with_config(&settings)
             .await
-            .map_err(why_not)?;
+            .map_err(unusable)?;
         let answer: String = redis::cmd("INFO")
             .query_async(&mut connection)
             .await
-            .map_err(why_not)?;
+            .map_err(unusable)?;
         let usable = info::examine(&answer)?;
         if let Some(warning) = &usable.warning {
             tracing::warn!(address = shared.address, "Valkey: {warning}");
@@ -292,27 +299,27 @@ impl Bound {
         })
     }
 
-    /// Who the server said that it is, right after the connection was made: run id and replication id.
+    /// Returns the identity that the server reported right after the connection was made: run id and replication id.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.pair.server
     }
 
-    /// Proves that the server takes writes and is still the one that it was.
+    /// Checks that the server takes writes and still has the same identity, by a write and an INFO.
     ///
     /// # Errors
     ///
-    /// Unavailable where it is not so.
+    /// Unavailable, if it does not.
     pub async fn prove_writable(&self) -> StoreResult<()> {
         let key = names::of_installation(&self.shared().installation, "beat");
         let mut set = redis::cmd("SET");
         set.arg(key).arg("1").arg("PX").arg(10_000);
         self.query::<()>(&set).await?;
-        self.look_at_server().await
+        self.check_server().await
     }
 
-    /// Gives the pair up if the server is no longer the one that it was, or no gate can stand there now.
-    async fn look_at_server(&self) -> StoreResult<()> {
+    /// Gives the pair up if the server has another identity, or can hold no gates now.
+    async fn check_server(&self) -> StoreResult<()> {
         let answer: String = self.query(&redis::cmd("INFO")).await?;
         let reason = match info::examine(&answer) {
             Ok(usable) if usable.server == self.server() => {
@@ -320,67 +327,69 @@ impl Bound {
                 return Ok(());
             }
             Ok(_) => "it is not the server any more that it was".to_owned(),
-            Err(why_not) => why_not.reason,
+            Err(unusable) => unusable.reason,
         };
         self.give_up(&reason);
         Err(self.shared().unavailable(&reason))
     }
 
-    /// Looks at the server every now and then, until the pair is given up.
-    async fn watch_over(&self) {
-        let mut present = self.shared().present.subscribe();
-        let mut ticks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    /// Checks the server once a second, until the pair is given up.
+    async fn check_until_given_up(&self) {
+        let mut current = self.shared().current.subscribe();
+        let mut ticks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = present.wait_for(Result::is_err) => return,
+                _ = current.wait_for(Result::is_err) => return,
                 _ = ticks.tick() => {}
             }
-            // What is wrong was told where it was found.
-            let _ = self.look_at_server().await;
+            // An error was logged where it was found.
+            let _ = self.check_server().await;
         }
     }
 
-    /// The pair is not handed out any more; a new one is made.
+    /// Gives the pair up: [`Valkey::bound`] does not return it any more, and a new one is made.
     pub(crate) fn give_up(&self, reason: &str) {
-        let was_present = self.shared().present.send_if_modified(|present| {
-            let is_this = matches!(present, Ok(there) if Arc::ptr_eq(&there.pair, &self.pair));
+        let was_current = self.shared().current.send_if_modified(|current| {
+            let is_this = matches!(current, Ok(bound) if Arc::ptr_eq(&bound.pair, &self.pair));
             if is_this {
-                *present = Err(reason.into());
+                *current = Err(reason.into());
             }
             is_this
         });
-        if was_present {
+        if was_current {
             let address = &self.shared().address;
             tracing::warn!(address, server = self.server(), reason, "Valkey is lost");
         }
     }
 
-    /// Runs a script, which the server may have to be told first.
-    pub(crate) async fn run(&self, call: Call) -> StoreResult<Reply> {
+    /// Runs a script, and loads it first if the server does not know it.
+    pub(crate) async fn run(&self, call: ScriptCall) -> StoreResult<Reply> {
         let mut answer = self.send(call.command()).await;
         if matches!(&answer, Err(error) if fault::is_unknown_script(error)) {
-            self.query::<()>(&call.introduction()).await?;
+            self.query::<()>(&call.load_command()).await?;
             answer = self.send(call.command()).await;
         }
-        Reply::new(answer.map_err(|error| self.judge(&error))?)
+        Reply::new(answer.map_err(|error| self.fail(&error))?)
     }
 
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> StoreResult<T> {
-        self.send(command).await.map_err(|error| self.judge(&error))
+        self.send(command).await.map_err(|error| self.fail(&error))
     }
 
     async fn send<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
         command.query_async(&mut self.pair.connection.clone()).await
     }
 
-    fn judge(&self, error: &redis::RedisError) -> StoreError {
-        let fault = fault::judge(error);
-        self.shared().complain(&fault.kind, &fault.error);
-        if fault.spoils_connection {
-            self.give_up(&fault::words(error));
+    /// Counts and logs the error of a call, gives the pair up if the error spoils its connection, and returns the error
+    /// for the caller.
+    fn fail(&self, error: &redis::RedisError) -> StoreError {
+        let failed = fault::classify(error);
+        self.shared().note_failure(&failed.kind, &failed.error);
+        if failed.spoils_connection {
+            self.give_up(&fault::text(error));
         }
-        fault.error
+        failed.error
     }
 
     pub(crate) fn is_short_of_memory(&self) -> bool {

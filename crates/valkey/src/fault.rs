@@ -1,21 +1,23 @@
-//! What goes wrong in talking to a server, and what it leaves open.
+//! Classifies errors of calls to a server: whether the call may have had its effect, and whether the connection can still
+//! be used.
 
-use crate::info::WhyNot;
+use crate::info::Unusable;
 use goodpon_application::ports::StoreError;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// An error, judged.
-pub(crate) struct Fault {
-    /// What the caller hears.
+/// A classified error of a call.
+pub(crate) struct CallError {
+    /// The error that the caller gets.
     pub(crate) error: StoreError,
-    /// The server's word for it, or what the client calls it.
+    /// The server's code of the error, or else the client's name for it.
     pub(crate) kind: String,
-    /// Whether the connection must not be used again: it is broken, or leads to a server that is no use now.
+    /// The connection must not be used again: it is broken, or leads to a server that cannot serve now.
     pub(crate) spoils_connection: bool,
 }
 
-/// The server is there and well, but cannot do it now. It said so before it did anything: scripts are refused whole.
-const NOT_NOW: [&str; 10] = [
+/// The codes with which a server refuses a call that it cannot serve now. The call had no effect: scripts are refused
+/// before their first command.
+const REFUSED_FOR_NOW: [&str; 10] = [
     "OOM",
     "MISCONF",
     "NOREPLICAS",
@@ -28,11 +30,12 @@ const NOT_NOW: [&str; 10] = [
     "CROSSSLOT",
 ];
 
-/// Likewise, and a new connection may lead to a better one.
-const NOT_HERE: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
+/// The codes with which a server refuses a call, likewise without effect, where a new connection may lead to a server that
+/// can serve it.
+const REFUSED_HERE: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
 
-/// Judges what a call ended with.
-pub(crate) fn judge(error: &RedisError) -> Fault {
+/// Classifies the error of a call.
+pub(crate) fn classify(error: &RedisError) -> CallError {
     let is_answer = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
     let kind = match error.code() {
         Some(code) if is_answer => code.to_owned(),
@@ -40,51 +43,51 @@ pub(crate) fn judge(error: &RedisError) -> Fault {
         _ => error.category().to_owned(),
     };
     let unavailable = |may_have_happened| StoreError::Unavailable {
-        reason: format!("Valkey: {}", words(error)),
+        reason: format!("Valkey: {}", text(error)),
         may_have_happened,
     };
     let (error, spoils_connection) = if !is_answer {
         (unavailable(true), true)
-    } else if NOT_HERE.contains(&kind.as_str()) {
+    } else if REFUSED_HERE.contains(&kind.as_str()) {
         (unavailable(false), true)
-    } else if NOT_NOW.contains(&kind.as_str()) {
+    } else if REFUSED_FOR_NOW.contains(&kind.as_str()) {
         (unavailable(false), false)
     } else {
-        let text = format!("Valkey: {}", words(error));
-        (StoreError::Unexpected(text), false)
+        let reason = format!("Valkey: {}", text(error));
+        (StoreError::Unexpected(reason), false)
     };
-    Fault {
+    CallError {
         error,
         kind,
         spoils_connection,
     }
 }
 
-/// What happened: a server's answer as it gave it.
-pub(crate) fn words(error: &RedisError) -> String {
+/// Returns the text of an error; a server's answer as it gave it.
+pub(crate) fn text(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     }
 }
 
-/// Whether the server does not know the script yet.
+/// Returns whether a call failed because the server does not know the script yet.
 pub(crate) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Why no connection could be made, for operators.
-pub(crate) fn why_not_connected(error: &RedisError) -> WhyNot {
+/// Returns the reason why no connection could be made, for operators.
+pub(crate) fn connect_failure(error: &RedisError) -> Unusable {
     match error.code() {
-        Some("NOAUTH") => WhyNot::is_final("it asks for a password, and the URL bears none"),
-        Some("NOPERM") => WhyNot::is_final(format!(
+        Some("NOAUTH") => Unusable::for_good("it asks for a password, and the URL has none"),
+        Some("NOPERM") => Unusable::for_good(format!(
             "the user may not do what is needed: {}",
-            words(error)
+            text(error)
         )),
         _ if error.kind() == ErrorKind::AuthenticationFailed => {
-            WhyNot::is_final("wrong user or password")
+            Unusable::for_good("wrong user or password")
         }
         _ if error.is_timeout() => "it does not answer in time".to_owned().into(),
-        _ => words(error).into(),
+        _ => text(error).into(),
     }
 }

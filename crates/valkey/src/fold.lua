@@ -1,4 +1,4 @@
--- Clears a gate away whose template's issue is over. Finished answers stay until they expire.
+-- Clears away a gate whose template's sale is over. Finished answers stay until they expire.
 -- KEYS  g, u, p, z, q of the epoch
 -- ARGV  1 epoch
 local there, layout = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'layout'))

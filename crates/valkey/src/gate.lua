@@ -1,9 +1,9 @@
--- The gate: who comes first. The first rule that holds answers; the numbers are the protocol's.
--- KEYS  g, u, p, z, q of the epoch, the server's list of gates with reservations, and k if the request bears a key
--- ARGV  1 the connection's server  2 epoch  3 user  4 the event if it becomes one, its coupon's id in front
---       5 now  6 '1' if memory runs short  7 letter of the template's verdict, or ''
---       8 the gate in that list, and with a key:  9 key  10 body  11 to 13 the numbers of what is answered with that
---       verdict, if the user has one already, and if all are gone, or ''
+-- Gives a place to the first users who ask. The first rule that applies gives the answer; the numbers are the protocol's.
+-- KEYS  g, u, p, z, q of the epoch, the server's set of gates with reservations, and k if the request has a key
+-- ARGV  1 the connection's server  2 epoch  3 user  4 the event that is stored with a reservation; it begins with the
+--       coupon's id  5 now  6 '1' if memory runs short  7 letter of the template's verdict, or ''
+--       8 the gate as a member of that set, and with a key:  9 key  10 body  11 to 13 the numbers of the answers for that
+--       verdict, for a user who has a coupon, and for a gate that is sold out, each or ''
 -- A run that is repeated after a lost reply finds its own reservation by the coupon's id.
 local g, u, p, z, q, busy, k = unpack(KEYS)
 local server, epoch, user, event, now, spare, verdict, this, key, body, of_verdict, of_already, of_sold_out = unpack(ARGV)
@@ -54,7 +54,7 @@ if redis.call('SISMEMBER', u, user) == 1 then
   return refuse('A', 'A', true, of_already)
 end
 
--- What follows rests on the numbers.
+-- The rules below rest on the gate's counts.
 if not is_whole(gate, u, p, z) then
   return ruin()
 end
@@ -62,7 +62,7 @@ end
 -- 7
 if gate.spent < gate.cap then
   if gate.spent == gate.conf then
-    -- The first that waits. Who looks for what is pending takes the gate from the list once nothing is.
+    -- This is the only unconfirmed reservation. pending.lua removes the gate from the set once there is none.
     redis.call('ZADD', busy, string.format('%.0f', now_ms + 1000), this)
   end
   local spent = redis.call('HINCRBY', g, 'spent', 1)

@@ -1,4 +1,4 @@
-//! Who comes first: places, their confirmation, and answers that are remembered.
+//! Gives places, confirms them, and remembers answers.
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::{
     Bound,
     codec::{self, corrupt, user_digest},
-    names::{self, Names},
+    names::{self, GateKeys},
     script::{Reply, Script},
 };
 
@@ -37,13 +37,13 @@ static VERDICT: Script = Script::new(concat!(
 ));
 
 impl Bound {
-    /// Asks for a place. `event` is what is published if there is one, with a fresh coupon id (the same when a lost
-    /// reply makes the caller ask again); `verdict` is the template's refusal, if it refuses; `answers` are remembered
-    /// with refusals; `now` is the caller's clock. Events to be helped with carry the `valid_until` of `event`.
+    /// Asks for a place. If there is one, the caller publishes `event`, which has a fresh coupon id (the same if a lost
+    /// reply makes the caller ask again). `verdict` is the template's refusal, if it refuses; `answers` are remembered with
+    /// refusals; `now` is the caller's clock. An event that is to be helped gets the `valid_until` of `event`.
     ///
     /// # Errors
     ///
-    /// Unavailable; it may be asked again in any case.
+    /// Unavailable. The call may be repeated in any case.
     pub async fn take(
         &self,
         gate: GateId,
@@ -52,7 +52,7 @@ impl Bound {
         answers: RefusalAnswers,
         now: Timestamp,
     ) -> StoreResult<Taken> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = Vec::with_capacity(7);
         keys.push(names.gate());
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, event.epoch)));
@@ -68,7 +68,7 @@ impl Bound {
             .arg(now.as_microsecond())
             .arg(i32::from(self.is_short_of_memory()))
             .arg(letter.as_slice())
-            .arg(names::in_busy(gate, event.epoch));
+            .arg(names::busy_member(gate, event.epoch));
         if let Some(keyed) = event.keyed {
             call = call.arg(&keyed.key[..]).arg(&keyed.body[..]);
             for answer in [answers.verdict, answers.already_issued, answers.sold_out] {
@@ -98,12 +98,12 @@ impl Bound {
         })
     }
 
-    /// Tells the gate which events of `epoch` are published and count. It answers for each whether its reservation
-    /// was there to be confirmed; of a gate that is closed to the caller, none was.
+    /// Confirms the reservations of `epoch` whose published events count. Returns for each event whether its reservation
+    /// was there to be confirmed; at a gate that is closed to the caller none was.
     ///
     /// # Errors
     ///
-    /// Unavailable; it may be told again in any case.
+    /// Unavailable. The call may be repeated in any case.
     pub async fn confirm(
         &self,
         gate: GateId,
@@ -114,24 +114,25 @@ impl Bound {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
-        let mut places = Vec::with_capacity(events.len());
+        // The index in KEYS of each event's `k`, which the script counts from 1; 0 for an event without a key.
+        let mut indexes = Vec::with_capacity(events.len());
         for Confirmation { event, .. } in events {
             keys.extend(event.keyed.map(|keyed| names.answer(keyed.key)));
-            places.push(event.keyed.map_or(0, |_| keys.len()));
+            indexes.push(event.keyed.map_or(0, |_| keys.len()));
         }
         let mut call = CONFIRM
             .call(&keys)
             .arg(self.server())
             .arg(epoch.0)
             .arg(now.as_microsecond());
-        for (Confirmation { event, answer }, place) in events.iter().zip(places) {
+        for (Confirmation { event, answer }, index) in events.iter().zip(indexes) {
             call = call
                 .arg(&user_digest(&event.user_id)[..])
                 .arg(&event.coupon_id.to_bytes()[..])
-                .arg(place)
+                .arg(index)
                 .arg(codec::number(*answer));
         }
         let mut reply = self.run(call).await?;
@@ -142,12 +143,12 @@ impl Bound {
         events.iter().map(|_| Ok(reply.integer()? == 1)).collect()
     }
 
-    /// Remembers a refusal by the template where no gate holds places: `epoch` is 0 or was folded. A gate that was
-    /// opened meanwhile answers [`Taken::Closed`]: it is to be asked. `answer` is remembered with it.
+    /// Remembers a refusal by the template, with `answer`, while no gate holds places: `epoch` is 0 or was folded. Returns
+    /// [`Taken::Closed`] if a gate was opened meanwhile, which the caller then has to ask.
     ///
     /// # Errors
     ///
-    /// Unavailable; it may be asked again in any case.
+    /// Unavailable. The call may be repeated in any case.
     pub async fn remember(
         &self,
         gate: GateId,
@@ -157,7 +158,7 @@ impl Bound {
         answer: Option<u32>,
         now: Timestamp,
     ) -> StoreResult<Taken> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let call = VERDICT
             .call(&[names.gate(), names.answer(keyed.key)])
             .arg(epoch.0)
@@ -176,8 +177,8 @@ impl Bound {
         })
     }
 
-    /// Reads the rest of a script's word that the gate is closed. Where it found itself on another server than the
-    /// one that the connection was made to, the pair is given up.
+    /// Reads the rest of a reply that the gate is closed, and logs the reason if it is unusual. Gives the pair up if the
+    /// script found that the server has another identity.
     pub(crate) fn closed(&self, gate: GateId, reply: &mut Reply) -> StoreResult<Closed> {
         let epoch = reply.decimal()?.map(Epoch);
         match reply.integer()? {
@@ -196,7 +197,7 @@ impl Bound {
     }
 }
 
-/// Reads the rest of a script's word that a key has its answer.
+/// Reads the rest of a reply that the key has its answer.
 pub(crate) fn finished(reply: &mut Reply) -> StoreResult<Finished> {
     let outcome = codec::outcome(reply.letter()?)?;
     let answer = reply.decimal()?;

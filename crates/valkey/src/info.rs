@@ -1,36 +1,38 @@
-//! What a server tells of itself: who it is, and whether a gate can stand there.
+//! Reads a server's INFO: its identity, and whether it can hold gates.
 
-/// From which share of its memory a server counts as short of it.
-const SPARE_FROM: f64 = 0.8;
+/// The used share of a server's memory from which it counts as short of memory.
+const SHORT_OF_MEMORY_FROM: f64 = 0.8;
 
-/// A server at which a gate can stand.
+/// A server that can hold gates.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Usable {
-    /// Its run id and its replication id: another start, another copy of the data, another name.
+    /// The server's identity: its run id and its replication id. Each start, and each copy of the data, has another.
     pub(crate) server: String,
-    /// The share of its memory that is used, where it has a limit.
+    /// The used share of the server's memory, if it has a limit.
     pub(crate) memory_used: Option<f64>,
-    /// What an operator should know all the same.
+    /// A warning for operators.
     pub(crate) warning: Option<String>,
 }
 
 impl Usable {
-    /// Whether it should be spared what is not needed.
+    /// Returns whether the server should store only what is needed.
     pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.memory_used.is_some_and(|used| used >= SPARE_FROM)
+        self.memory_used
+            .is_some_and(|used| used >= SHORT_OF_MEMORY_FROM)
     }
 }
 
-/// Why a server cannot be used.
+/// The reason why a server cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WhyNot {
+pub(crate) struct Unusable {
     pub(crate) reason: String,
-    /// Whether no waiting helps: somebody has to change a setting or the server.
+    /// Waiting does not help: an operator has to change a setting or the server.
     pub(crate) is_final: bool,
 }
 
-impl WhyNot {
-    pub(crate) fn is_final(reason: impl Into<String>) -> Self {
+impl Unusable {
+    /// Makes a reason against which waiting does not help.
+    pub(crate) fn for_good(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             is_final: true,
@@ -38,7 +40,7 @@ impl WhyNot {
     }
 }
 
-impl From<String> for WhyNot {
+impl From<String> for Unusable {
     fn from(reason: String) -> Self {
         Self {
             reason,
@@ -47,13 +49,13 @@ impl From<String> for WhyNot {
     }
 }
 
-/// Reads the answer to INFO; an error says why no gate can stand there.
-pub(crate) fn examine(info: &str) -> Result<Usable, WhyNot> {
+/// Reads the answer to INFO. The error is the reason why the server can hold no gates.
+pub(crate) fn examine(info: &str) -> Result<Usable, Unusable> {
     let field = |name: &str| {
         info.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
     };
-    let needed = |name: &str| field(name).ok_or_else(|| format!("INFO does not tell its {name}"));
+    let needed = |name: &str| field(name).ok_or_else(|| format!("INFO has no {name}"));
     if field("loading") == Some("1") {
         return Err("LOADING: it is still reading its data".to_owned().into());
     }
@@ -64,10 +66,10 @@ pub(crate) fn examine(info: &str) -> Result<Usable, WhyNot> {
         return Err(reason.into());
     }
     let warning = check_version(field("valkey_version"), needed("redis_version")?)
-        .map_err(WhyNot::is_final)?;
+        .map_err(Unusable::for_good)?;
     let policy = needed("maxmemory_policy")?;
     if policy != "noeviction" {
-        return Err(WhyNot::is_final(format!(
+        return Err(Unusable::for_good(format!(
             "it would throw keys away when memory is short (maxmemory-policy {policy}); set noeviction"
         )));
     }
@@ -82,7 +84,7 @@ pub(crate) fn examine(info: &str) -> Result<Usable, WhyNot> {
     })
 }
 
-/// Valkey from 8 on; Redis, from which it came, from 7.2 on with a warning.
+/// Accepts Valkey from version 8, and Redis, from which it came, from version 7.2 with a warning.
 fn check_version(valkey: Option<&str>, redis: &str) -> Result<Option<String>, String> {
     let parts = |version: &str| {
         let mut parts = version
@@ -110,7 +112,7 @@ mod tests {
         # Persistence\r\nloading:0\r\n# Replication\r\nrole:master\r\nmaster_replid:bb\r\nmaster_replid2:cc\r\n";
 
     #[test]
-    fn a_server_is_named_by_its_run_and_its_replication() {
+    fn a_server_is_identified_by_its_run_and_replication_ids() {
         let usable = examine(GOOD).unwrap();
         assert_eq!(usable.server, "aa bb");
         assert_eq!(usable.warning, None);
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_at_which_no_gate_can_stand_says_why() {
+    fn a_server_that_can_hold_no_gate_is_refused_with_the_reason() {
         for (good, bad, why) in [
             (
                 "valkey_version:8.1.3",
@@ -137,7 +139,7 @@ mod tests {
         ] {
             let found = examine(&GOOD.replace(good, bad));
             match found {
-                Err(WhyNot { reason, .. }) => {
+                Err(Unusable { reason, .. }) => {
                     assert!(!why.is_empty() && reason.contains(why), "{reason}");
                 }
                 Ok(usable) => assert!(why.is_empty() && usable.warning.is_some(), "{bad}"),

@@ -1,6 +1,6 @@
--- Installs an epoch with its places, once all of its users are there.
--- KEYS  g, u of the epoch, then u, p, z and q of older epochs, of the one that is there too
--- ARGV  1 the connection's server  2 epoch  3 cap  4 base  5 number of users loaded  6 the epoch that is there, or ''
+-- Installs an epoch with its places, if all of its users are loaded.
+-- KEYS  g, u of the epoch, then u, p, z and q of older epochs, including the one that g has
+-- ARGV  1 the connection's server  2 epoch  3 cap  4 base  5 number of users loaded  6 the epoch that g has, or ''
 local g, u = unpack(KEYS, 1, 2)
 local server, epoch, cap, base, loaded, before = unpack(ARGV)
 

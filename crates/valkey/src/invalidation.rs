@@ -1,5 +1,5 @@
-//! Word between processes that something they keep in memory has changed. Losing it harms nobody, for nothing is kept
-//! long; it only makes changes known sooner.
+//! Messages between processes that an item in their caches has changed. They only make changes known sooner: caches keep
+//! nothing long, so a lost message does no harm.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,32 +13,33 @@ use tokio::{
 
 use crate::{Valkey, connection::Shared, names};
 
-/// For a subscription to be made, and for each sign of life of its server.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// The time limit for subscribing, and for each ping.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a sign of life is asked for.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The interval of pings, which find out that a subscription's server is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two tries to subscribe, at first and at most.
+/// The first and the longest pause between two attempts to subscribe.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many words wait for who does not fetch them; beyond that they count as missed.
-const WAITING: usize = 1024;
+/// The largest number of messages that wait for a slow subscriber; more count as missed.
+const MAX_WAITING: usize = 1024;
 
-/// What a subscriber hears.
+/// A message to a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalidation {
-    /// What [`Valkey::invalidate`] was given.
+    /// The text that [`Valkey::invalidate`] was given.
     Changed(String),
-    /// Words may have been missed: forget everything. Comes first of all, and after each interruption.
+    /// Messages may have been missed: the subscriber forgets everything. This comes first of all, and after each
+    /// interruption.
     Missed,
 }
 
-/// A subscription, on a connection of its own that is made anew by itself.
+/// A subscription, on a connection of its own, which is made anew whenever it is lost.
 #[derive(Debug)]
 pub struct Invalidations {
-    words: broadcast::Receiver<Invalidation>,
+    messages: broadcast::Receiver<Invalidation>,
     listener: AbortHandle,
 }
 
@@ -49,35 +50,35 @@ impl Drop for Invalidations {
 }
 
 impl Invalidations {
-    /// The next word. Waits for as long as it takes.
+    /// Waits for the next message, without a time limit.
     pub async fn next(&mut self) -> Invalidation {
-        match self.words.recv().await {
-            Ok(word) => word,
+        match self.messages.recv().await {
+            Ok(message) => message,
             Err(RecvError::Lagged(_)) => Invalidation::Missed,
-            // The listener ends with its runtime only, and then nobody is told anything any more.
+            // The listener ends only with its runtime: no message comes any more.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
 
 impl Valkey {
-    /// Tells all subscribers of this installation.
+    /// Sends a text to all subscribers of this installation.
     ///
     /// # Errors
     ///
-    /// Unavailable: they find out by themselves a little later.
+    /// Unavailable. Caches then notice the change by their age, a little later.
     pub async fn invalidate(&self, text: &str) -> StoreResult<()> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(channel(self.shared())).arg(text);
         self.bound()?.query(&publish).await
     }
 
-    /// Subscribes to what this installation's processes tell.
+    /// Subscribes to the messages of this installation's processes.
     #[must_use]
     pub fn subscribe(&self) -> Invalidations {
-        let (sender, words) = broadcast::channel(WAITING);
+        let (sender, messages) = broadcast::channel(MAX_WAITING);
         let listener = tokio::spawn(listen(Arc::clone(self.shared()), sender)).abort_handle();
-        Invalidations { words, listener }
+        Invalidations { messages, listener }
     }
 }
 
@@ -85,14 +86,15 @@ fn channel(shared: &Shared) -> String {
     names::of_installation(&shared.installation, "changed")
 }
 
-async fn listen(shared: Arc<Shared>, words: broadcast::Sender<Invalidation>) {
+/// Subscribes, passes messages on until the subscription is lost, and subscribes again.
+async fn listen(shared: Arc<Shared>, subscriber: broadcast::Sender<Invalidation>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Ok(Ok(subscription)) = timeout(ANSWERS_WITHIN, subscribe(&shared)).await {
+        if let Ok(Ok(subscription)) = timeout(ANSWER_TIMEOUT, subscribe(&shared)).await {
             pause = FIRST_PAUSE;
-            // Nobody listening any more is nobody's loss.
-            let _ = words.send(Invalidation::Missed);
-            pass_on(subscription, &words).await;
+            // It fails only if the subscriber was dropped, which also aborts this task.
+            let _ = subscriber.send(Invalidation::Missed);
+            pass_on(subscription, &subscriber).await;
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -105,21 +107,21 @@ async fn subscribe(shared: &Shared) -> redis::RedisResult<redis::aio::PubSub> {
     Ok(subscription)
 }
 
-/// Passes words on until the connection is lost or its server shows no sign of life.
-async fn pass_on(subscription: redis::aio::PubSub, words: &broadcast::Sender<Invalidation>) {
-    let (mut asking, mut heard) = subscription.split();
-    let mut ticks = interval_at(Instant::now() + ASK_EVERY, ASK_EVERY);
+/// Passes messages on until the connection is lost or its server does not answer a ping.
+async fn pass_on(subscription: redis::aio::PubSub, subscriber: &broadcast::Sender<Invalidation>) {
+    let (mut pings, mut messages) = subscription.split();
+    let mut ticks = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     loop {
         tokio::select! {
-            word = heard.next() => {
-                let Some(word) = word else { return };
-                if let Ok(text) = word.get_payload::<String>() {
-                    let _ = words.send(Invalidation::Changed(text));
+            message = messages.next() => {
+                let Some(message) = message else { return };
+                if let Ok(text) = message.get_payload::<String>() {
+                    let _ = subscriber.send(Invalidation::Changed(text));
                 }
             }
             _ = ticks.tick() => {
-                let alive = timeout(ANSWERS_WITHIN, asking.ping::<redis::Value>()).await;
-                if !matches!(alive, Ok(Ok(_))) {
+                let answer = timeout(ANSWER_TIMEOUT, pings.ping::<redis::Value>()).await;
+                if !matches!(answer, Ok(Ok(_))) {
                     return;
                 }
             }

@@ -1,35 +1,36 @@
-//! The first-come gate scaled out: its places and keys in Valkey 8, each decision one script.
+//! The first-come gate, scaled out: its places and keys in Valkey 8, with one script for each decision.
 //!
-//! [`Valkey`] keeps a connection; [`Valkey::bound`] gives it together with the server that it leads to, as one
-//! immutable pair, and everything that is asked of a gate is asked of such a [`Bound`]. A gate belongs to one server
-//! (its run id and its replication id): data that was lost, restored elsewhere or taken over by a promoted replica
-//! is never mistaken for it, it is closed.
+//! [`Valkey`] maintains a connection. [`Valkey::bound`] returns the connection together with the identity of its server,
+//! as one immutable pair, [`Bound`]; all calls about gates are made on such a pair. A gate belongs to one server (its run
+//! id and its replication id). To any other server the gate is closed: data that was restored elsewhere, or taken over by
+//! a promoted replica, is never used as the gate.
 //!
-//! A gate's keys, all under one hash tag (`names.rs`):
+//! The keys of a gate, all under one hash tag (`names.rs`):
 //!
-//! | key | what |
+//! | key | content |
 //! | --- | --- |
-//! | `g` | hash: epoch, server, cap, base (coupons at its opening), users (in `u` then), spent, conf (known to count), checked_ms, confirmed_at, layout |
-//! | `u:<epoch>` | set of the digests of users who have a coupon, and the epoch's number as the mark of its load |
-//! | `p:<epoch>` | hash: user to event, of places that are not yet known to count |
-//! | `z:<epoch>` | sorted set: those users by when they are next due for help, in the server's milliseconds |
-//! | `q:<epoch>` | hash: idempotency key to user, of the same |
-//! | `k:<key>` | a finished answer, for 24 hours: a fact, bound to no epoch and no server |
+//! | `g` | hash: epoch, server, cap, base (number of coupons at its opening), users (number of members of `u` then), spent, conf (number of confirmed places), checked_ms, confirmed_at, layout |
+//! | `u:<epoch>` | set: the digests of the users who have a coupon, and the epoch's number, which marks that users were loaded |
+//! | `p:<epoch>` | hash: user to event, for the reservations that are not yet confirmed |
+//! | `z:<epoch>` | sorted set: the users of these reservations, by the time in the server's milliseconds at which they are next due for help |
+//! | `q:<epoch>` | hash: idempotency key to user, for the same reservations |
+//! | `k:<key>` | a finished answer, for 24 hours; it is true whatever the epoch and the server |
 //!
-//! Beside them stands one `busy` for each server: a sorted set of the gates (with their epoch) of which anything is
-//! pending, by when it is to be looked at. It only tells where to look first.
+//! Each server also has one key `busy`: a sorted set of the gates (with their epochs) that have reservations, by the time
+//! at which each is to be looked at. It is only a hint where to look first.
 //!
-//! Versions run beside each other. What a program does not know the form of (a layout, a `k`, a `p`) it leaves alone,
-//! as closed or to be asked about later: `docs/upgrades.md` tells which forms there are.
+//! Programs of different versions run beside each other. A program leaves a form that it does not know (of a layout, a
+//! `k` or a `p`) as it is, and treats the gate as closed or the answer as not yet known. `docs/upgrades.md` lists the
+//! forms.
 //!
-//! A gate whose parts do not fit its counts has lost something: the script that finds it so takes it away, and it is
-//! opened anew like one that was lost whole.
+//! A gate whose sets do not fit its counts has lost a part. The script that finds this deletes the rest, and the gate is
+//! opened anew, like one that was lost whole.
 //!
-//! Nothing that only Valkey holds is the truth: it may be lost whole at any time. No gate answers to a caller of another
-//! server or epoch, and no reservation is given back while its gate lives.
+//! Valkey's data is never the only record of a fact: it may be lost whole at any time. No gate answers a caller of another
+//! server or epoch, and no reservation is released while its gate lives.
 //!
-//! The scripts stand beside this file; the numbers in `gate.lua` are those of its rules, in their order. Each may be
-//! run again after a reply was lost.
+//! The scripts are the `.lua` files beside this one. The numbers in `gate.lua` are those of the protocol's rules, in their
+//! order. Each script may be run again after its reply was lost.
 
 mod address;
 mod codec;

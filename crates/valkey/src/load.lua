@@ -1,9 +1,9 @@
--- Brings a batch of users, and of successes by their keys, for an epoch that is about to be installed.
+-- Loads a batch of users, and of successes under their keys, for an epoch that is about to be installed.
 -- KEYS  g, u of the epoch, then k of each success
 -- ARGV  1 the connection's server  2 epoch  3 number of users, then the users,
---       then for each success: what its k holds, and for how many milliseconds it is still to be kept
--- The epoch's number in `u` is no user (those are 16 bytes): by it the installation knows that what was loaded was
--- not lost on the way, even where there was nobody to load.
+--       then for each success: the content of its k, and the milliseconds for which it is still to be kept
+-- The epoch's number is put into `u` as a mark; it cannot be a user, which has 16 bytes. It shows the installation that
+-- the loaded users were not lost meanwhile, even if there were none.
 local g, u = unpack(KEYS, 1, 2)
 local server, epoch, users = unpack(ARGV, 1, 3)
 users = tonumber(users)

@@ -1,7 +1,7 @@
--- How a gate stands for a user and a key, changing nothing.
+-- Reads the state of a gate, a user and a key, without changing anything.
 -- KEYS  g, u, p, q of the epoch, and k if a key is asked about
 -- ARGV  1 the connection's server  2 epoch  3 now  4 user, or ''  5 key  6 body
--- Answers what is known of the key, then the gate.
+-- Returns the state of the key, then that of the gate.
 local g, u, p, q, k = unpack(KEYS)
 local server, epoch, now, user, key, body = unpack(ARGV)
 

@@ -1,4 +1,4 @@
-//! Looking at a gate: how it stands, and what of it is pending.
+//! Reads the state of a gate, and hands out its reservations that are due for help.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     Bound,
     codec::{self, corrupt, user_digest},
     gate::finished,
-    names::{self, Names},
+    names::{self, GateKeys},
     script::{Reply, Script},
 };
 
@@ -40,7 +40,7 @@ static PENDING: Script = Script::new(concat!(
 ));
 
 impl Bound {
-    /// How a gate stands, for `user` and `keyed` if they are given, changing nothing.
+    /// Reads the state of a gate, and of `user` and `keyed` if they are given, without changing anything.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Bound {
         keyed: Option<Keyed>,
         now: Timestamp,
     ) -> StoreResult<Look> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'q'].map(|letter| names.of_epoch(letter, epoch)));
         keys.extend(keyed.map(|keyed| names.answer(keyed.key)));
@@ -78,19 +78,19 @@ impl Bound {
         Ok(Look { key, gate })
     }
 
-    /// How many of these users the gate does not know: they have neither a coupon nor a reservation there. A gate that
-    /// is closed to the caller knows nobody it could miss: 0.
+    /// Counts those of these users who have neither a coupon nor a reservation at the gate. Returns 0 if the gate is closed
+    /// to the caller.
     ///
     /// # Errors
     ///
     /// Unavailable.
-    pub async fn strangers(
+    pub async fn count_unknown_users(
         &self,
         gate: GateId,
         epoch: Epoch,
         users: &[[u8; 16]],
     ) -> StoreResult<usize> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p'].map(|letter| names.of_epoch(letter, epoch)));
         let mut call = STRANGERS.call(&keys).arg(self.server()).arg(epoch.0);
@@ -101,16 +101,16 @@ impl Bound {
         match reply.letter()? {
             b'D' => usize::try_from(reply.integer()?).map_err(|_| corrupt("a negative count")),
             b'C' => Ok(0),
-            _ => Err(corrupt("an unknown answer to a count of strangers")),
+            _ => Err(corrupt("an unknown answer to a count of unknown users")),
         }
     }
 
-    /// Up to `limit` events that have been due for help for `age`, oldest first. An event is first due a second after
-    /// its place was given, and again a second after it was handed out for help.
+    /// Hands out up to `limit` events that have been due for help for at least `age`, oldest first. An event is first due a
+    /// second after its place was given, and again a second after each time that it was handed out.
     ///
     /// # Errors
     ///
-    /// Unavailable; it may be asked again in any case.
+    /// Unavailable. The call may be repeated in any case.
     pub async fn pending(
         &self,
         gate: GateId,
@@ -118,7 +118,7 @@ impl Bound {
         age: Duration,
         limit: usize,
     ) -> StoreResult<Result<Due, Closed>> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
         keys.push(names::busy(&self.shared().installation).into_bytes());
@@ -128,15 +128,16 @@ impl Bound {
             .arg(epoch.0)
             .arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
             .arg(limit)
-            .arg(names::in_busy(gate, epoch));
+            .arg(names::busy_member(gate, epoch));
         let mut reply = self.run(call).await?;
         if reply.letter()? == b'C' {
             return Ok(Err(self.closed(gate, &mut reply)?));
         }
         let mut due = Due::default();
         while reply.len() > 0 {
-            let nowhere = Timestamp::UNIX_EPOCH;
-            match codec::read_event(&reply.bytes()?, gate.template, epoch, nowhere) {
+            // The publisher of a copy sets `valid_until`.
+            let not_yet_valid = Timestamp::UNIX_EPOCH;
+            match codec::read_event(&reply.bytes()?, gate.template, epoch, not_yet_valid) {
                 Some(event) => due.events.push(event),
                 None => due.unreadable += 1,
             }
@@ -144,8 +145,9 @@ impl Bound {
         Ok(Ok(due))
     }
 
-    /// Up to `limit` gates of this server whose reservations are to be looked at now, by [`Self::pending`]: each that
-    /// has any is among them within a second or two. Programs of the version before do not note theirs.
+    /// Reads up to `limit` gates of this server whose reservations are due to be looked at, by [`Self::pending`]. A gate
+    /// with a reservation is among them within two seconds, unless a program of the previous version made it: that one
+    /// does not note its gates.
     ///
     /// # Errors
     ///
@@ -155,25 +157,27 @@ impl Bound {
         let mut reply = self.run(BUSY.call(&[key]).arg(limit)).await?;
         let mut gates = Vec::with_capacity(reply.len());
         while reply.len() > 0 {
-            gates.extend(names::read_busy(&reply.bytes()?));
+            gates.extend(names::read_busy_member(&reply.bytes()?));
         }
         Ok(gates)
     }
 
-    /// All gates in that list, due or not.
+    /// Reads all gates that are noted as having reservations, due or not.
     ///
     /// # Errors
     ///
     /// Unavailable.
-    pub async fn listed(&self) -> StoreResult<Vec<(GateId, Epoch)>> {
+    pub async fn all_busy(&self) -> StoreResult<Vec<(GateId, Epoch)>> {
         let key = names::busy(&self.shared().installation);
         let mut range = redis::cmd("ZRANGE");
         range.arg(key).arg(0).arg(-1);
-        let all: Vec<Vec<u8>> = self.query(&range).await?;
-        Ok(all.iter().filter_map(|one| names::read_busy(one)).collect())
+        let members: Vec<Vec<u8>> = self.query(&range).await?;
+        let read = members.iter().map(|one| names::read_busy_member(one));
+        Ok(read.flatten().collect())
     }
 
-    /// Whether the caller is the one who looks at all gates now: nobody did for `within`.
+    /// Returns whether the caller is to look at all gates now, because no process has done so for `within`. At most one
+    /// caller gets true in that time.
     ///
     /// # Errors
     ///

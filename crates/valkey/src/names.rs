@@ -1,4 +1,4 @@
-//! The names of a gate's keys. All stand under one hash tag, so a cluster keeps them together.
+//! The names of keys in Valkey. Those of one gate share a hash tag, so a cluster keeps them together.
 
 use goodpon_domain::{
     gate::{Epoch, GateId},
@@ -6,23 +6,23 @@ use goodpon_domain::{
 };
 
 /// Writes the names of one gate's keys.
-pub(crate) struct Names {
-    front: Vec<u8>,
+pub(crate) struct GateKeys {
+    prefix: Vec<u8>,
 }
 
-/// The name of a server's list of gates with reservations.
+/// Returns the name of `busy`, a server's sorted set of gates with reservations.
 pub(crate) fn busy(installation: &str) -> String {
     of_installation(installation, "busy")
 }
 
-/// An epoch of a gate in that list.
-pub(crate) fn in_busy(gate: GateId, epoch: Epoch) -> String {
+/// Writes a gate and its epoch as a member of `busy`.
+pub(crate) fn busy_member(gate: GateId, epoch: Epoch) -> String {
     format!("{}:{}:{epoch}", gate.template, gate.shard)
 }
 
-/// Reads [`in_busy`].
-pub(crate) fn read_busy(text: &[u8]) -> Option<(GateId, Epoch)> {
-    let mut parts = std::str::from_utf8(text).ok()?.split(':');
+/// Reads a [`busy_member`]; `None` if it is malformed.
+pub(crate) fn read_busy_member(member: &[u8]) -> Option<(GateId, Epoch)> {
+    let mut parts = std::str::from_utf8(member).ok()?.split(':');
     let (template, shard, epoch) = (parts.next()?, parts.next()?, parts.next()?);
     let gate = GateId {
         template: TemplateId(template.parse().ok()?),
@@ -32,45 +32,45 @@ pub(crate) fn read_busy(text: &[u8]) -> Option<(GateId, Epoch)> {
     parts.next().is_none().then_some((gate, epoch))
 }
 
-impl Names {
+impl GateKeys {
     pub(crate) fn new(installation: &str, gate: GateId) -> Self {
-        let front = format!(
+        let prefix = format!(
             "goodpon:{{{installation}:{}:{}}}:",
             gate.template, gate.shard
         );
         Self {
-            front: front.into_bytes(),
+            prefix: prefix.into_bytes(),
         }
     }
 
-    /// `g`, the gate.
+    /// Returns the name of `g`, the gate.
     pub(crate) fn gate(&self) -> Vec<u8> {
         self.with(b"g")
     }
 
-    /// `u`, `p`, `z` or `q` of an epoch.
+    /// Returns the name of `u`, `p`, `z` or `q` of an epoch.
     pub(crate) fn of_epoch(&self, letter: char, epoch: Epoch) -> Vec<u8> {
         self.with(format!("{letter}:{epoch}").as_bytes())
     }
 
-    /// `k`, the finished answer to a key.
+    /// Returns the name of `k`, the finished answer of an idempotency key.
     pub(crate) fn answer(&self, key: [u8; 16]) -> Vec<u8> {
         let mut name = self.with(b"k:");
         name.extend_from_slice(&key);
         name
     }
 
-    fn with(&self, end: &[u8]) -> Vec<u8> {
-        let mut name = Vec::with_capacity(self.front.len() + end.len() + 16);
-        name.extend_from_slice(&self.front);
-        name.extend_from_slice(end);
+    fn with(&self, suffix: &[u8]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(self.prefix.len() + suffix.len() + 16);
+        name.extend_from_slice(&self.prefix);
+        name.extend_from_slice(suffix);
         name
     }
 }
 
-/// A name of the installation's own, not of a gate.
-pub(crate) fn of_installation(installation: &str, what: &str) -> String {
-    format!("goodpon:{{{installation}}}:{what}")
+/// Returns the name of a key or channel that belongs to the installation and not to a gate.
+pub(crate) fn of_installation(installation: &str, name: &str) -> String {
+    format!("goodpon:{{{installation}}}:{name}")
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
             template: TemplateId(12),
             shard: 3,
         };
-        let names = Names::new("here", gate);
+        let names = GateKeys::new("here", gate);
         assert_eq!(names.gate(), b"goodpon:{here:12:3}:g");
         assert_eq!(names.of_epoch('u', Epoch(7)), b"goodpon:{here:12:3}:u:7");
         assert_eq!(

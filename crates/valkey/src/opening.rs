@@ -1,4 +1,4 @@
-//! A gate's beginning and end: its users and keys are brought, it is installed, and once all is over cleared away.
+//! Begins and ends a gate: loads its users and keys, installs it, and clears it away when its sale is over.
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::gate::{Epoch, Folding, GateId, Installation, KeptSuccess};
@@ -6,8 +6,8 @@ use goodpon_domain::gate::{Epoch, Folding, GateId, Installation, KeptSuccess};
 use crate::{
     Bound,
     codec::{self, corrupt},
-    names::Names,
-    script::Script,
+    names::GateKeys,
+    script::{Reply, Script},
 };
 
 static LOAD: Script = Script::new(concat!(
@@ -25,13 +25,13 @@ static INSTALL: Script = Script::new(concat!(
 static FOLD: Script = Script::new(concat!("#!lua flags=allow-oom\n", include_str!("fold.lua")));
 
 impl Bound {
-    /// Brings a batch of users, by their [digests](crate::user_digest), and of successes for `epoch`, which is about
-    /// to be installed; some thousand at a time. At least one batch must be brought, be it empty. What was brought
-    /// waits for an hour from the latest batch on. A key that has an answer keeps it.
+    /// Loads a batch of users, by their [digests](crate::user_digest), and of successes for `epoch`, which is about to be
+    /// installed; a batch has a few thousand of each at most. At least one batch must be loaded, even if it is empty. The
+    /// users wait for an hour after the latest batch. A key that has an answer keeps it.
     ///
     /// # Errors
     ///
-    /// Unavailable; a batch may be brought again in any case.
+    /// Unavailable. A batch may be loaded again in any case.
     pub async fn load(
         &self,
         gate: GateId,
@@ -39,7 +39,7 @@ impl Bound {
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
     ) -> StoreResult<Installation> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate(), names.of_epoch('u', epoch)];
         keys.extend(successes.iter().map(|s| names.answer(s.keyed.key)));
         let mut call = LOAD
@@ -64,17 +64,17 @@ impl Bound {
         match reply.letter()? {
             b'D' => Ok(Installation::Done),
             b'X' => Ok(self.wrong_server()),
-            b'O' => Ok(Installation::NotOlder(epoch_there(reply.decimal()?)?)),
+            b'O' => Ok(Installation::NotOlder(read_epoch(&mut reply)?)),
             _ => Err(corrupt("an unknown answer to a load")),
         }
     }
 
-    /// Installs `epoch` with `cap` places, if the `loaded` users are all there; `base` is how many coupons there were
-    /// before. What was there of an older epoch goes.
+    /// Installs `epoch` with `cap` places, if the server has exactly `loaded` users of it; `base` is the number of coupons
+    /// that exist already. The keys of older epochs are deleted.
     ///
     /// # Errors
     ///
-    /// Unavailable. If it may have happened it may be asked again, but nothing may be loaded again before.
+    /// Unavailable. If it may have happened, the call may be repeated, but no batch may be loaded before that.
     pub async fn install(
         &self,
         gate: GateId,
@@ -83,12 +83,13 @@ impl Bound {
         base: i64,
         loaded: usize,
     ) -> StoreResult<Installation> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
+        // A script may only touch keys that it was given, also to delete them. If the server has another epoch than
+        // `before`, the script answers which, and is run again with that epoch's keys.
         let mut before: Option<Epoch> = None;
-        // The names of what goes must be told; which epoch is there is known from the script's own answer.
         loop {
             let mut keys = vec![names.gate(), names.of_epoch('u', epoch)];
-            // A gate that was lost may have left the rest of its epoch behind.
+            // A gate of which only `g` was lost may have left the other keys of its epoch behind.
             let last = Epoch(epoch.0 - 1);
             for older in [Some(last), before.filter(|before| *before != last)] {
                 let older = older.into_iter();
@@ -106,7 +107,7 @@ impl Bound {
             match reply.letter()? {
                 b'D' => return Ok(Installation::Done),
                 b'X' => return Ok(self.wrong_server()),
-                b'O' => return Ok(Installation::NotOlder(epoch_there(reply.decimal()?)?)),
+                b'O' => return Ok(Installation::NotOlder(read_epoch(&mut reply)?)),
                 b'N' => return Ok(Installation::CountDiffers(Some(reply.integer()?))),
                 b'L' => return Ok(Installation::CountDiffers(None)),
                 b'B' => before = reply.decimal()?.map(Epoch),
@@ -115,13 +116,13 @@ impl Bound {
         }
     }
 
-    /// Clears away the gate of `epoch`, if nothing of it is pending. Finished answers stay until they expire.
+    /// Clears away the gate of `epoch`, if it has no unconfirmed reservation. Finished answers stay until they expire.
     ///
     /// # Errors
     ///
-    /// Unavailable; it may be asked again in any case.
+    /// Unavailable. The call may be repeated in any case.
     pub async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<Folding> {
-        let names = Names::new(&self.shared().installation, gate);
+        let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
         let mut reply = self.run(FOLD.call(&keys).arg(epoch.0)).await?;
@@ -133,14 +134,16 @@ impl Bound {
         }
     }
 
+    /// Gives the pair up because a script found that the server has another identity.
     fn wrong_server(&self) -> Installation {
         self.give_up("a script found it to be another server than it was");
         Installation::WrongServer
     }
 }
 
-fn epoch_there(epoch: Option<i64>) -> StoreResult<Epoch> {
-    epoch
+fn read_epoch(reply: &mut Reply) -> StoreResult<Epoch> {
+    reply
+        .decimal()?
         .map(Epoch)
         .ok_or_else(|| corrupt("a gate without an epoch"))
 }

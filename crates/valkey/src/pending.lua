@@ -1,8 +1,8 @@
--- Reservations that nobody has confirmed for a while, oldest first. Each is then due again in a second.
--- KEYS  g, u, p, z, q of the epoch, the server's list of gates with reservations
--- ARGV  1 the connection's server  2 epoch  3 due for so many milliseconds at least  4 how many at most
---       5 the gate in that list
--- The gate is in the list afterwards if anything of it is pending, and else it is not.
+-- Hands out reservations that have not been confirmed in time, oldest first. Each is then due again in a second.
+-- KEYS  g, u, p, z, q of the epoch, the server's set of gates with reservations
+-- ARGV  1 the connection's server  2 epoch  3 the least number of milliseconds since they were due
+--       4 the largest number of reservations  5 the gate as a member of that set
+-- Afterwards the gate is in the set if and only if it has an unconfirmed reservation.
 local g, u, p, z, _, busy = unpack(KEYS)
 local server, epoch, age, limit, this = unpack(ARGV)
 

@@ -1,4 +1,4 @@
-//! Calls of scripts: by their digest, with what the server answers read piece by piece.
+//! Calls scripts by their digest, and reads their replies element by element.
 
 use std::sync::OnceLock;
 
@@ -7,8 +7,8 @@ use redis::{Cmd, ToRedisArgs, Value};
 
 use crate::codec::corrupt;
 
-/// A script. Those that write are refused whole where memory is used up or the server takes no writes, unless their
-/// first line says otherwise: so what was refused has not happened.
+/// A script. The server refuses a script before its first command if memory is used up or it takes no writes, unless the
+/// script's first line says otherwise. So a refused script had no effect.
 pub(crate) struct Script {
     code: &'static str,
     digest: OnceLock<String>,
@@ -27,25 +27,25 @@ impl Script {
             .get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
     }
 
-    /// A call with these keys; arguments follow by [`Call::arg`].
-    pub(crate) fn call(&'static self, keys: &[Vec<u8>]) -> Call {
+    /// Makes a call with these keys; [`ScriptCall::arg`] adds its arguments.
+    pub(crate) fn call(&'static self, keys: &[Vec<u8>]) -> ScriptCall {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.digest()).arg(keys.len()).arg(keys);
-        Call {
+        ScriptCall {
             script: self,
             command,
         }
     }
 }
 
-/// A call to be sent.
-pub(crate) struct Call {
+/// A call of a script, to be sent.
+pub(crate) struct ScriptCall {
     script: &'static Script,
     command: Cmd,
 }
 
-impl Call {
-    /// Adds an argument. Bytes are one argument, whatever they hold.
+impl ScriptCall {
+    /// Adds an argument. A slice of bytes is one argument, whatever it contains.
     pub(crate) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
         self.command.arg(arg);
         self
@@ -55,15 +55,15 @@ impl Call {
         &self.command
     }
 
-    /// Makes the script known to a server that does not know it.
-    pub(crate) fn introduction(&self) -> Cmd {
+    /// Returns the command that loads the script into a server that does not know it.
+    pub(crate) fn load_command(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(self.script.code);
         command
     }
 }
 
-/// What a script answered, in the order in which it is read.
+/// A script's reply, whose elements are read in their order.
 pub(crate) struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
@@ -74,7 +74,7 @@ impl Reply {
         }
     }
 
-    /// How many pieces are left.
+    /// Returns the number of elements that are not yet read.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -86,7 +86,7 @@ impl Reply {
         }
     }
 
-    /// One letter, or 0 for none.
+    /// Reads a text's first byte; 0 if the text is empty.
     pub(crate) fn letter(&mut self) -> StoreResult<u8> {
         Ok(self.bytes()?.first().copied().unwrap_or(0))
     }
@@ -98,7 +98,7 @@ impl Reply {
         }
     }
 
-    /// An integer that is written out, or nothing.
+    /// Reads an integer in decimal digits; `None` if the text is empty.
     pub(crate) fn decimal(&mut self) -> StoreResult<Option<i64>> {
         let text = self.bytes()?;
         if text.is_empty() {
@@ -109,7 +109,7 @@ impl Reply {
             .and_then(|text| text.parse().ok());
         number
             .map(Some)
-            .ok_or_else(|| corrupt("a number that is none"))
+            .ok_or_else(|| corrupt("a malformed number"))
     }
 
     pub(crate) fn list(&mut self) -> StoreResult<Self> {

@@ -1,6 +1,6 @@
--- Shared by the scripts that ask whether the gate is open to the caller.
+-- Shared by the scripts that check whether the gate is open to the caller.
 
--- Who this server says that it is.
+-- Returns this server's identity: its run id and its replication id.
 local function identity()
   local info = redis.call('INFO', 'server', 'replication')
   return string.match(info, '\nrun_id:(%x+)') .. ' ' .. string.match(info, '\nmaster_replid:(%x+)')
@@ -11,30 +11,31 @@ local function clock_ms()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- A gate of which anything was thrown away is none: it would give a place twice, or keep one back. It goes, as if the
--- server had lost all of it, and the template's next epoch is made of what is written. Who calls this has g, u, p, z
--- and q as the first of KEYS.
+-- Deletes a gate that has lost a part: it would give a place twice, or never give it. The gate is then like one that the
+-- server has lost whole, and the template's next epoch is made from the coupons that are written. The caller's first KEYS
+-- are g, u, p, z and q.
 local function ruin()
   redis.call('UNLINK', unpack(KEYS, 1, 5))
   return { 'C', '', 2 }
 end
 
--- Whether users and reservations are as many as the gate has counted.
+-- Returns whether the gate has as many users and reservations as it has counted.
 local function is_whole(gate, u, p, z)
   local pending = gate.spent - gate.conf
   return redis.call('SCARD', u) == gate.users + gate.conf and redis.call('HLEN', p) == pending
     and redis.call('ZCARD', z) == pending
 end
 
--- Whether the gate's keys are laid out as this program knows them. A gate without a number is laid out as 1 is. Of any
--- layout these stay: `g` is a hash with the fields epoch and layout.
+-- Returns whether this program knows the layout of the gate's keys. A gate without a layout number has layout 1. In every
+-- layout `g` is a hash with the fields epoch and layout.
 local function is_known(layout)
   return not layout or layout == '1'
 end
 
--- The protocol's second rule. Where the gate is open to who believes to talk to `server` about `epoch`, its fields;
--- else nil and the answer: the epoch that is there, and 1 if this server is not the one that the connection was made
--- to, 2 if the gate was ruined, or 3 if its layout is not known. A check that lies in the future was made by another server's clock.
+-- The protocol's second rule. Returns the gate's fields if it is open to a caller whose connection was made to `server`
+-- and who asks about `epoch`. Else returns nil and the answer: the epoch that g has, and 1 if this server's identity is
+-- not `server`, 2 if the gate had lost a part and was deleted, 3 if its layout is not known, or 0. The identity is checked
+-- every 100 ms; a check that lies in the future was made by another server's clock.
 local function open(g, server, epoch, now_ms, may_write)
   local field = redis.call('HMGET', g, 'epoch', 'server', 'checked_ms', 'cap', 'spent', 'conf', 'base', 'users',
     'confirmed_at', 'layout')

@@ -1,4 +1,4 @@
--- How many of these users the gate does not know: they have neither a coupon nor a reservation there.
+-- Counts those of these users who have neither a coupon nor a reservation at the gate.
 -- KEYS  g, u, p of the epoch
 -- ARGV  1 the connection's server  2 epoch, then the users
 local g, u, p = unpack(KEYS)

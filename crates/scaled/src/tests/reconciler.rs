@@ -42,7 +42,7 @@ async fn gates_without_reservations_are_not_looked_at() {
             .reconcile(&mut unreadable)
             .await
             .unwrap();
-        let all = bound.listed().await.unwrap();
+        let all = bound.all_busy().await.unwrap();
         all.is_empty()
     })
     .await;

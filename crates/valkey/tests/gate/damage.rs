@@ -104,7 +104,10 @@ async fn it_is_missing_to_whoever_looks_at_it() {
         let scene = damaged(field).await;
         let looked = scene.bound.look(GATE, Epoch(1), None, None, now()).await;
         assert_eq!(looked.unwrap().gate, Err(MISSING), "{field}");
-        let strangers = scene.bound.strangers(GATE, Epoch(1), &[[9; 16]]).await;
+        let strangers = scene
+            .bound
+            .count_unknown_users(GATE, Epoch(1), &[[9; 16]])
+            .await;
         assert_eq!(strangers.unwrap(), 0, "{field}");
     }
 }

@@ -102,7 +102,10 @@ async fn batches_may_be_large() {
     }
     let confirmed = scene.confirm(&events).await;
     assert!(confirmed.iter().all(|confirmed| *confirmed));
-    let strangers = scene.bound.strangers(GATE, Epoch(1), &users).await;
+    let strangers = scene
+        .bound
+        .count_unknown_users(GATE, Epoch(1), &users)
+        .await;
     assert_eq!(strangers.unwrap(), 0);
     assert_eq!(
         scene.take(&events[7]).await,
