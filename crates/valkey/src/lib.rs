@@ -33,6 +33,7 @@
 //! order. Each script may be run again after its reply was lost.
 
 mod address;
+mod bound;
 mod codec;
 mod connection;
 mod fault;
@@ -45,6 +46,7 @@ mod opening;
 mod script;
 
 pub use address::ConfigError;
+pub use bound::Bound;
 pub use codec::user_digest;
-pub use connection::{Bound, Valkey};
+pub use connection::Valkey;
 pub use invalidation::{Invalidation, Invalidations};
