@@ -1,4 +1,4 @@
-//! What `goodpon verify` looks at beside the records: whether the gates agree with them.
+//! The part of `goodpon verify` that compares the gates with the records.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use tokio::time::Instant;
 
 use crate::scaled::Scaled;
 
-/// How long Valkey and Kafka may take to answer.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// The time limit for answers of Valkey and Kafka.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the issuers may take to work through what is in the log.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+/// The time limit for the issuers to process the records that are in the log.
+const ISSUER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Holders that are looked at together.
-const PAGE: usize = 5_000;
+/// The number of holders that are read and looked up together.
+const HOLDERS_PER_PAGE: usize = 5_000;
 
 impl Scaled {
-    /// Holds every open gate against the coupons of its template, also while they change.
+    /// Compares every open gate with the coupons of its template. Both may change meanwhile.
     ///
     /// # Errors
-    /// A server cannot be asked, or no issuer writes what was accepted: then nothing can be said.
+    /// A server does not answer, or no issuer writes the accepted issues: then the comparison is impossible.
     pub async fn audit_gates(&self) -> StoreResult<Vec<Difference>> {
-        let bound = self.valkey.bound_within(ANSWERS_WITHIN).await?;
+        let bound = self.valkey.bound_within(ANSWER_TIMEOUT).await?;
         let mut differences = Vec::new();
         for (template, gate) in self.partner.all_gates_in(GateState::Open).await? {
-            // One that is elsewhere is about to be opened anew, from the records.
+            // A gate of another server is about to be opened anew, from the records.
             if gate.server.as_deref() == Some(bound.server()) {
                 differences.extend(self.audit_gate(template, &gate, &bound).await?);
             }
@@ -45,11 +45,11 @@ impl Scaled {
         gate: &Gate,
         bound: &Bound,
     ) -> StoreResult<Vec<Difference>> {
-        // Rows first: the gate knows of each before it is written.
-        let before = self.written(template).await?;
-        let missing = self.missing_holders(template, gate, bound).await?;
-        // A gate of which something was thrown away notices that when it is next asked for a place or for help, goes, and
-        // is opened anew. Asked for no help at all, it notices it now: nobody gets a second coupon there.
+        // The rows are counted first: the gate knows of each coupon before it is written.
+        let before = self.count_written(template).await?;
+        let missing = self.count_missing_holders(template, gate, bound).await?;
+        // The script that hands out reservations deletes a gate that has lost a part, and the gate is then opened anew, so
+        // no user gets a second coupon there. Asked for no reservation, it does so now, and there is nothing to report.
         if missing > 0
             && let Err(_closed) = bound
                 .pending(GateId::of(template), gate.epoch, Duration::ZERO, 0)
@@ -57,16 +57,16 @@ impl Scaled {
         {
             return Ok(Vec::new());
         }
-        let Some(counts) = self.counts(template, gate, bound).await? else {
-            // It was lost, or moved on, meanwhile.
+        let Some(counts) = self.gate_counts(template, gate, bound).await? else {
+            // The gate was lost, or moved to another epoch, meanwhile.
             return Ok(Vec::new());
         };
         let Some(read) = self.store.read_gate(template).await? else {
             return Ok(Vec::new());
         };
         let mut differences = Vec::new();
-        let mut hold = |holds: bool, subject: &str, expected: String, found: i64| {
-            if !holds {
+        let mut check = |is_right: bool, subject: &str, expected: String, found: i64| {
+            if !is_right {
                 differences.push(Difference {
                     subject: format!("template {template} {subject}"),
                     expected,
@@ -81,8 +81,8 @@ impl Scaled {
             confirmed,
             ..
         } = counts;
-        hold(spent <= cap, "gate spent", format!("at most {cap}"), spent);
-        hold(
+        check(spent <= cap, "gate spent", format!("at most {cap}"), spent);
+        check(
             confirmed <= spent,
             "gate confirmed",
             format!("at most {spent}"),
@@ -91,17 +91,17 @@ impl Scaled {
         let parked = match read.template.terms.limit.max_issue_count() {
             Some(max) => {
                 let most = format!("at most {max}");
-                hold(base + cap <= max, "gate places", most, base + cap);
+                check(base + cap <= max, "gate places", most, base + cap);
                 max - base - cap
             }
             None => i64::MAX / 2,
         };
         let most = base.saturating_add(spent).saturating_add(parked);
-        hold(before <= most, "coupons", format!("at most {most}"), before);
-        hold(missing == 0, "gate users", "every holder".into(), -missing);
+        check(before <= most, "coupons", format!("at most {most}"), before);
+        check(missing == 0, "gate users", "every holder".into(), -missing);
         let least = base + confirmed;
-        let written = self.written_in_time(template, least).await?;
-        hold(
+        let written = self.count_written_in_time(template, least).await?;
+        check(
             written >= least,
             "coupons",
             format!("at least {least}, as confirmed"),
@@ -110,39 +110,40 @@ impl Scaled {
         Ok(differences)
     }
 
-    async fn written(&self, template: TemplateId) -> StoreResult<i64> {
+    async fn count_written(&self, template: TemplateId) -> StoreResult<i64> {
         let counts = self.store.written_counts(&[template]).await?;
         Ok(counts.first().copied().unwrap_or_default())
     }
 
-    /// The coupons written: at least `least`, or all that there will be of what was confirmed before. Parked events
-    /// count as written here: they keep their places.
-    async fn written_in_time(&self, template: TemplateId, least: i64) -> StoreResult<i64> {
+    /// Counts the written coupons and the places of parked events. If they are fewer than `least`, it waits until the
+    /// issuers have processed the log as it is now, and counts again.
+    async fn count_written_in_time(&self, template: TemplateId, least: i64) -> StoreResult<i64> {
         let count = async || -> StoreResult<i64> {
-            Ok(self.written(template).await? + self.store.parked_places(template).await?)
+            let written = self.count_written(template).await?;
+            Ok(written + self.store.parked_places(template).await?)
         };
         let written = count().await?;
         if written >= least {
             return Ok(written);
         }
-        self.log_worked_through().await?;
+        self.wait_until_log_is_processed().await?;
         count().await
     }
 
-    /// Waits until the issuers have worked through all that is in the log now.
-    async fn log_worked_through(&self) -> StoreResult<()> {
+    /// Waits until the issuers have processed all records that are in the log now.
+    async fn wait_until_log_is_processed(&self) -> StoreResult<()> {
         let unavailable = |reason| StoreError::Unavailable {
             reason,
             may_have_happened: false,
         };
-        let up = self.kafka.publisher.wait_until_up(ANSWERS_WITHIN).await;
+        let up = self.kafka.publisher.wait_until_up(ANSWER_TIMEOUT).await;
         up.map_err(unavailable)?;
         let partitions = self.store.progress().await?.into_keys();
-        let ticks = partitions.map(|one| self.kafka.publisher.tick(one, ANSWERS_WITHIN));
+        let ticks = partitions.map(|one| self.kafka.publisher.tick(one, ANSWER_TIMEOUT));
         let ends = try_join_all(ticks)
             .await
             .map_err(|error| unavailable(format!("Kafka: {error}")))?;
-        let give_up_at = Instant::now() + WRITTEN_WITHIN;
+        let give_up_at = Instant::now() + ISSUER_TIMEOUT;
         loop {
             let progress = self.store.progress().await?;
             let is_behind = |end: &&Appended| progress.get(&end.partition) <= Some(&end.offset);
@@ -159,7 +160,8 @@ impl Scaled {
         }
     }
 
-    async fn counts(
+    /// Reads the gate's numbers; `None` if it is not open to this process.
+    async fn gate_counts(
         &self,
         template: TemplateId,
         gate: &Gate,
@@ -172,8 +174,8 @@ impl Scaled {
         Ok(look.gate.ok())
     }
 
-    /// How many holders the gate does not know: each could get another coupon.
-    async fn missing_holders(
+    /// Counts the holders that the gate does not know: each could get another coupon.
+    async fn count_missing_holders(
         &self,
         template: TemplateId,
         gate: &Gate,
@@ -181,17 +183,20 @@ impl Scaled {
     ) -> StoreResult<i64> {
         let (mut missing, mut after) = (0, String::new());
         loop {
-            let page = self.store.holders(template, &after, PAGE).await?;
+            let page = self
+                .store
+                .holders(template, &after, HOLDERS_PER_PAGE)
+                .await?;
             let Some(last) = page.last() else {
                 return Ok(missing);
             };
             after.clone_from(&last.user_id);
             let users: Vec<_> = page.iter().map(|one| user_digest(&one.user_id)).collect();
-            let strangers = bound
+            let unknown = bound
                 .count_unknown_users(GateId::of(template), gate.epoch, &users)
                 .await?;
-            // A gate that is gone knows nobody; that is told by its counts.
-            missing += strangers as i64;
+            // A gate that is gone answers 0 here; `gate_counts` finds that out.
+            missing += unknown as i64;
         }
     }
 }

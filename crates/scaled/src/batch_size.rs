@@ -1,21 +1,21 @@
-//! How many records the issuer takes into a transaction.
+//! The number of records that an issuer writes in one transaction.
 
 use std::time::Duration;
 
-/// The most.
-pub(crate) const MOST: usize = 500;
+/// The largest number of records of a batch.
+pub(crate) const MAX_RECORDS: usize = 500;
 
-/// A batch that was written within this time is followed by larger ones.
-const QUICK: Duration = Duration::from_secs(1);
+/// The time in which a batch must be written for the next one to be larger.
+const QUICK_BATCH: Duration = Duration::from_secs(1);
 
-/// The size of the next batch: halved after each one that was not written, so that a slow database gets some of it
-/// done and a record at fault is found; doubled after each one that was written quickly.
+/// The size of the next batch. It is halved after each failed batch, so that a slow database can write a part and a record
+/// at fault is found; it is doubled after each batch that was written quickly.
 #[derive(Debug)]
 pub(crate) struct BatchSize(usize);
 
 impl Default for BatchSize {
     fn default() -> Self {
-        Self(MOST)
+        Self(MAX_RECORDS)
     }
 }
 
@@ -24,14 +24,15 @@ impl BatchSize {
         self.0
     }
 
-    /// A batch of `records` records was not written.
+    /// Takes note that a batch of `records` records was not written.
     pub(crate) fn failed(&mut self, records: usize) {
         self.0 = (records / 2).max(1);
     }
 
-    pub(crate) fn written(&mut self, within: Duration) {
-        if within < QUICK {
-            self.0 = (self.0 * 2).min(MOST);
+    /// Takes note that a batch was written, in the time `took`.
+    pub(crate) fn written(&mut self, took: Duration) {
+        if took < QUICK_BATCH {
+            self.0 = (self.0 * 2).min(MAX_RECORDS);
         }
     }
 }
@@ -49,13 +50,13 @@ mod tests {
             sizes.push(size.get());
         }
         assert_eq!(sizes, [250, 125, 62, 31, 15, 7, 3, 1, 1, 1]);
-        size.written(QUICK);
+        size.written(QUICK_BATCH);
         assert_eq!(size.get(), 1);
         for _ in 0..9 {
             size.written(Duration::from_millis(999));
         }
-        assert_eq!(size.get(), MOST);
-        // A partition may have had fewer to give.
+        assert_eq!(size.get(), MAX_RECORDS);
+        // The failed batch may have been smaller than the limit.
         size.failed(3);
         assert_eq!(size.get(), 1);
     }

@@ -1,4 +1,4 @@
-//! Which of the three servers answers, and whether what they hold is right.
+//! Checks that the three servers answer, and that their data agree.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Audit, DependencyHealth, Difference, Health, StoreResult};
@@ -37,7 +37,7 @@ impl Audit for Scaled {
     }
 }
 
-/// The health of an issuer, which has nothing to do with Valkey and nothing to do without Kafka.
+/// The health of an issuer process: Valkey does not matter to it, and without MySQL or Kafka it can do no work.
 pub struct IssuerHealth(pub Scaled);
 
 #[async_trait]

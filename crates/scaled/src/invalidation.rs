@@ -1,4 +1,4 @@
-//! Changes of templates that other processes made: what is remembered of them is forgotten.
+//! Forgets cached templates that other processes have changed.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::partner::gate_cache::GateCache;
 
-/// Forgets what other processes have changed, until `stop` is true.
-pub(crate) async fn hear(
+/// Forgets templates as other processes report their changes, until `stop` is true.
+pub(crate) async fn listen(
     gates: Arc<GateCache>,
     valkey: Valkey,
     report: Report,

@@ -1,5 +1,5 @@
-//! The issuer's work (I1 to I5): it makes coupons of what the log has, pauses while the database is away, and keeps the
-//! log's time moving.
+//! The issuer's work (I1 to I5): it makes coupons of the log's events, pauses while the database is unavailable, and keeps
+//! the log's time moving.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -18,38 +18,38 @@ use crate::{
     standstill::Standstill,
 };
 
-/// How long a poll waits for records.
-const POLL: Duration = Duration::from_millis(100);
+/// The time for which a poll waits for records.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long to leave a database alone that failed.
-const REST: Duration = Duration::from_millis(500);
+/// The pause after a failed write, before the database is tried again.
+const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 
-/// How often each partition is told that time goes on.
-const TICK_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which a tick is appended to each partition.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is told at most that another installation uses the topic.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+/// The shortest interval between two warnings that another installation uses the topic.
+const FOREIGN_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a tick may take to be acknowledged.
-const TICK_WITHIN: Duration = Duration::from_secs(4);
+/// The time limit for the acknowledgement of a tick.
+const TICK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Reads the log and writes coupons.
 pub struct IssueWriter {
     records: Arc<dyn GateRecords>,
     time: Arc<dyn LogTime>,
     reader: Box<dyn LogReader>,
-    /// By partition: a slow record of one does not concern another.
+    /// The batch size of each partition: a bad record of one must not make the batches of others small.
     sizes: HashMap<i32, BatchSize>,
     standstill: Arc<Standstill>,
     metrics: Metrics,
-    ticked: Option<Instant>,
-    warned: Option<Instant>,
-    /// Until when the database is left alone, after a failure.
-    rests_until: Option<Instant>,
+    ticked_at: Option<Instant>,
+    warned_of_foreign_at: Option<Instant>,
+    /// The end of the pause after a failure.
+    paused_until: Option<Instant>,
 }
 
 impl IssueWriter {
-    /// A writer at the beginning of its work.
+    /// Makes a writer that has not begun yet.
     #[must_use]
     pub fn new(
         records: Arc<dyn GateRecords>,
@@ -72,27 +72,27 @@ impl IssueWriter {
             sizes: HashMap::new(),
             standstill,
             metrics: Metrics::default(),
-            ticked: None,
-            warned: None,
-            rests_until: None,
+            ticked_at: None,
+            warned_of_foreign_at: None,
+            paused_until: None,
         }
     }
 
-    /// Does what is due by time, and waits a moment for records. Must be called within a tokio runtime's context, on a
-    /// thread that may block.
+    /// Appends ticks and ends a pause if either is due, and waits up to 100 ms for records. Must be called within a tokio
+    /// runtime's context, on a thread that may block.
     pub fn poll(&mut self) -> Polled {
         self.tick();
         if self
-            .rests_until
+            .paused_until
             .is_some_and(|until| until <= Instant::now())
         {
-            self.rests_until = None;
+            self.paused_until = None;
             self.reader.resume_all();
         }
-        self.reader.poll(POLL)
+        self.reader.poll(POLL_TIMEOUT)
     }
 
-    /// Works on what a poll returned.
+    /// Processes the result of a poll.
     pub async fn work_on(&mut self, polled: Polled) {
         match polled {
             Polled::Batch { partition, records } => self.write(partition, &records).await,
@@ -102,7 +102,8 @@ impl IssueWriter {
                 first_there,
                 end,
             } => {
-                self.truncated(partition, wanted, first_there..=end).await;
+                self.handle_truncation(partition, wanted, first_there..=end)
+                    .await;
             }
             Polled::Idle => {}
         }
@@ -113,10 +114,11 @@ impl IssueWriter {
         self.standstill.keep_only(&[]);
     }
 
-    /// The log does not have what a partition should go on with.
-    async fn truncated(&mut self, partition: i32, wanted: i64, there: RangeInclusive<i64>) {
-        // An operator may have said where to go on, or the log has come to be so long again: what was taken in
-        // meanwhile was refused.
+    /// Continues a partition whose next record is missing, if its progress is at an offset that the log has; else reports
+    /// that it stands still. `there` are the offsets that the log has.
+    async fn handle_truncation(&mut self, partition: i32, wanted: i64, there: RangeInclusive<i64>) {
+        // Progress is there if an operator has set it (`goodpon migrate --skip-lost`), or if a log that was made anew has
+        // grown to the offset; the events that it got meanwhile were answered with an error.
         let progress = self.records.progress().await;
         let next = progress.ok().and_then(|all| all.get(&partition).copied());
         if let Some(next) = next.filter(|next| there.contains(next)) {
@@ -144,7 +146,7 @@ impl IssueWriter {
         };
         let (first, next) = (first.offset, last.offset.saturating_add(1));
         let began = Instant::now();
-        match self.written(partition, records).await {
+        match self.try_write(partition, records).await {
             Ok(Written::Done(tally)) => {
                 self.resize(partition, |size| size.written(began.elapsed()));
                 self.standstill.goes_on(partition);
@@ -166,11 +168,11 @@ impl IssueWriter {
                 self.standstill.goes_on(partition);
                 self.reader.seek(partition, next_offset);
             }
-            Err(trouble) => {
+            Err(error) => {
                 self.metrics.failures.increment(1);
                 self.resize(partition, |size| size.failed(records.len()));
                 self.reader.seek(partition, first);
-                self.hold_back(partition, records.len(), trouble);
+                self.handle_failure(partition, records.len(), error);
             }
         }
     }
@@ -181,15 +183,15 @@ impl IssueWriter {
         self.reader.limit_batches(partition, size.get());
     }
 
-    /// Writes a batch. A record at which a batch of its own panics is parked.
-    async fn written(&self, partition: i32, records: &[Record]) -> Result<Written, Trouble> {
-        match caught(self.records.write_issues(partition, records)).await {
-            Some(written) => return written.map_err(Trouble::Store),
-            None if records.len() > 1 => return Err(Trouble::Panic),
+    /// Writes a batch. Parks the record of a batch of one if writing it panics.
+    async fn try_write(&self, partition: i32, records: &[Record]) -> Result<Written, WriteError> {
+        match catch_panic(self.records.write_issues(partition, records)).await {
+            Some(written) => return written.map_err(WriteError::Store),
+            None if records.len() > 1 => return Err(WriteError::Panic),
             None => {}
         }
         let Some(record) = records.first() else {
-            return Err(Trouble::Panic);
+            return Err(WriteError::Panic);
         };
         let offset = record.offset;
         tracing::error!(
@@ -199,15 +201,14 @@ impl IssueWriter {
         );
         let reason = "goodpon panicked while it wrote it: report this";
         let park = self.records.park_unread(partition, record, reason);
-        let parked = caught(park).await.ok_or(Trouble::Panic)?;
-        parked.map_err(Trouble::Store)
+        let parked = catch_panic(park).await.ok_or(WriteError::Panic)?;
+        parked.map_err(WriteError::Store)
     }
 
-    /// Tells why a batch was not written, and how the issuer goes on.
-    fn hold_back(&mut self, partition: i32, records: usize, trouble: Trouble) {
-        match trouble {
-            // It was logged where it happened. A smaller batch is tried at once.
-            Trouble::Panic if records > 1 => {
+    /// Logs why a batch was not written, and pauses, unless a smaller batch can be tried at once.
+    fn handle_failure(&mut self, partition: i32, records: usize, error: WriteError) {
+        match error {
+            WriteError::Panic if records > 1 => {
                 tracing::error!(
                     partition,
                     records,
@@ -215,14 +216,14 @@ impl IssueWriter {
                 );
                 return;
             }
-            Trouble::Panic => self
+            WriteError::Panic => self
                 .standstill
                 .stands(partition, "goodpon panics at its next record".to_owned()),
-            Trouble::Store(error @ StoreError::Unavailable { .. }) => tracing::warn!(
+            WriteError::Store(error @ StoreError::Unavailable { .. }) => tracing::warn!(
                 partition, %error,
                 "coupons cannot be written: waiting for the database"
             ),
-            Trouble::Store(error @ StoreError::Unexpected(_)) => {
+            WriteError::Store(error @ StoreError::Unexpected(_)) => {
                 tracing::error!(
                     partition, %error,
                     "coupons cannot be written, and waiting hardly helps: this partition stands still"
@@ -231,16 +232,19 @@ impl IssueWriter {
             }
         }
         self.reader.pause_all();
-        self.rests_until = Some(Instant::now() + REST);
+        self.paused_until = Some(Instant::now() + FAILURE_PAUSE);
     }
 
-    /// Tells that another installation uses the topic: not of each of its events.
+    /// Counts records of another installation, and warns of them at most once a minute.
     fn warn_of_foreign(&mut self, partition: i32, foreign: &Foreign) {
         self.metrics.foreign.increment(foreign.count as u64);
-        if self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+        if self
+            .warned_of_foreign_at
+            .is_some_and(|at| at.elapsed() < FOREIGN_WARNING_INTERVAL)
+        {
             return;
         }
-        self.warned = Some(Instant::now());
+        self.warned_of_foreign_at = Some(Instant::now());
         tracing::warn!(
             partition,
             installation = foreign.installation,
@@ -248,12 +252,16 @@ impl IssueWriter {
         );
     }
 
-    /// Lets the log's time move where nobody issues: without it no gate could be sealed.
+    /// Appends a tick to each assigned partition, once a second. Without ticks the time of a partition without issues
+    /// would not move, and no gate could be sealed.
     fn tick(&mut self) {
-        if self.ticked.is_some_and(|at| at.elapsed() < TICK_EVERY) {
+        if self
+            .ticked_at
+            .is_some_and(|at| at.elapsed() < TICK_INTERVAL)
+        {
             return;
         }
-        self.ticked = Some(Instant::now());
+        self.ticked_at = Some(Instant::now());
         let assigned = self.reader.assigned();
         self.standstill.keep_only(&assigned);
         self.sizes
@@ -261,7 +269,7 @@ impl IssueWriter {
         for partition in assigned {
             let time = Arc::clone(&self.time);
             tokio::spawn(async move {
-                if let Err(error) = time.tick(partition, TICK_WITHIN).await {
+                if let Err(error) = time.tick(partition, TICK_TIMEOUT).await {
                     tracing::debug!(partition, %error, "a tick was not taken in");
                 }
             });
@@ -273,15 +281,15 @@ impl IssueWriter {
     }
 }
 
-/// Why a batch was not written.
-enum Trouble {
+/// The reason why a batch was not written.
+enum WriteError {
     Store(StoreError),
     Panic,
 }
 
-/// What `run` returns, unless it panics. A session that is dropped in the middle closes its connection, and nothing else
-/// is shared.
-async fn caught<T>(run: impl Future<Output = T>) -> Option<T> {
+/// Returns the result of `run`; `None` if it panics. Going on is safe: a database session that is dropped in the middle
+/// closes its connection, and no other state is shared.
+async fn catch_panic<T>(run: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(run).catch_unwind().await.ok()
 }
 
@@ -304,10 +312,10 @@ fn log_tally(partition: i32, tally: &Tally) {
     }
 }
 
-/// What another installation has in a batch.
+/// The records of other installations in a batch.
 struct Foreign {
     count: usize,
-    /// One that is named.
+    /// The installation of the first of them.
     installation: String,
 }
 

@@ -1,4 +1,5 @@
-//! The issuer: a thread that reads its share of the log, from where the database says, and makes coupons of it.
+//! The issuer: a thread that reads its partitions of the log, from the offsets that the database has, and makes coupons of
+//! their events.
 
 use std::sync::Arc;
 
@@ -8,13 +9,13 @@ use tokio::runtime::Handle;
 
 use crate::{issue_writer::IssueWriter, scaled::Scaled};
 
-/// The group whose members share the partitions of a topic: the issuers of one installation.
+/// Returns the name of the consumer group of an installation's issuers, which share the partitions of the topic.
 fn group(topic: &str, installation: &str) -> String {
     format!("goodpon-issuer.{topic}.{installation}")
 }
 
-/// The issuer's task: without it accepted issues become no coupons, and nothing says so to whom they were promised. Its
-/// state is the database's, so another process goes on with its partitions at once.
+/// The issuer's task. Its failure ends the process: accepted issues would silently stay without coupons. All its state is
+/// in the database, so another process continues with its partitions at once.
 const TASK: Task = Task::exit("issuer");
 
 /// An issuer at work, on a thread of its own.
@@ -24,7 +25,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Joins the group of the installation's issuers of `cluster`'s topic. It ends soon after the supervisor's stop.
+    /// Starts an issuer, which joins the group of the installation's issuers. It ends soon after the supervisor's stop.
     ///
     /// # Errors
     /// A setting of Kafka is wrong.
@@ -75,9 +76,9 @@ impl Issuer {
         Ok(Self { thread })
     }
 
-    /// Waits until it has ended.
+    /// Waits until the issuer has ended.
     pub async fn finished(self) {
-        // The supervisor reports its end.
+        // The supervisor reports how the thread ended.
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
 }

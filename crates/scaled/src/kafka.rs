@@ -14,7 +14,7 @@ use crate::{
     ports::{GateRecords, IssueLog, LogReader, LogTime},
     progress::LogProgress,
     rounds::Rounds,
-    topic::{LOOK_AGAIN, LOOK_SOON, Topic, TopicState},
+    topic::{CHECK_INTERVAL, RETRY_INTERVAL, Topic, TopicState},
 };
 
 /// The topic that accepted issues are published to.
@@ -33,16 +33,16 @@ impl KafkaLog {
         }
     }
 
-    /// Looks at the topic now, and returns what is found.
-    pub(crate) async fn look(&self) -> TopicState {
-        self.topic.look(&self.progress).await
+    /// Checks the topic now, and returns its state.
+    pub(crate) async fn check_topic(&self) -> TopicState {
+        self.topic.check(&self.progress).await
     }
 
-    /// Waits until Kafka answers and the topic can be used.
+    /// Waits until Kafka answers and the topic can be used, for at most `within`.
     pub(crate) async fn ready_within(&self, within: Duration) -> Result<(), String> {
         let usable = async {
             self.publisher.wait_until_up(within).await?;
-            match self.look().await {
+            match self.check_topic().await {
                 TopicState::Good => Ok(()),
                 TopicState::Unknown(why) | TopicState::Bad(why) => Err(why),
             }
@@ -52,7 +52,7 @@ impl KafkaLog {
     }
 }
 
-/// Looks at the topic now and then, until `stop` is true.
+/// Checks the topic every minute, or every two seconds while it cannot be used, until `stop` is true.
 pub(crate) async fn watch_topic(
     log: Arc<KafkaLog>,
     records: Arc<dyn GateRecords>,
@@ -64,15 +64,15 @@ pub(crate) async fn watch_topic(
         let progress = records.progress().await;
         rounds.note(progress.map(|latest| log.progress.set(latest)));
         let before = log.topic.state();
-        let found = log.look().await;
+        let found = log.check_topic().await;
         if found != before
             && let TopicState::Bad(why) = &found
         {
             tracing::error!("{why}: no coupons are issued");
         }
         let pause = match found {
-            TopicState::Good => LOOK_AGAIN,
-            _ => LOOK_SOON,
+            TopicState::Good => CHECK_INTERVAL,
+            _ => RETRY_INTERVAL,
         };
         if !rounds.next_when(log.topic.alarmed_within(pause)).await {
             return Ok(());
@@ -90,8 +90,8 @@ fn unacknowledged(error: &PublishError) -> StoreError {
 #[async_trait]
 impl IssueLog for KafkaLog {
     fn problem(&self) -> Option<String> {
-        let away = self.publisher.is_up().err();
-        away.or_else(|| match self.topic.state() {
+        let unreachable = self.publisher.is_up().err();
+        unreachable.or_else(|| match self.topic.state() {
             TopicState::Good => None,
             TopicState::Unknown(why) | TopicState::Bad(why) => Some(why),
         })

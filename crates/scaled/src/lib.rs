@@ -1,12 +1,12 @@
-//! The issue path scaled out, over MySQL, Valkey and Kafka: partners, issuers, openings of gates, the reconciler.
+//! The issue path, scaled out over MySQL, Valkey and Kafka: partners, issuers, openings of gates, the reconciler.
 //!
-//! A request takes a place at the gate in Valkey (`partner/issue.rs`), its event is appended to the log in Kafka, and an
-//! issuer makes it a coupon in MySQL (`issuer.rs`). Rows are the truth, the log decides what becomes one, and the gate
-//! only says who may try. What a gate is and when it may move stands in `domain/gate.rs`.
+//! A request gets a place at the gate in Valkey (`partner/issue.rs`), its event is appended to the log in Kafka, and an
+//! issuer makes a coupon of it in MySQL (`issuer.rs`). The rows are the truth, the log decides which events become rows,
+//! and the gate only decides which requests may try. `domain/gate.rs` defines gates and when they may move.
 //!
-//! A success is answered only when the log has its event in time, and such an event becomes one coupon. Any process may do
-//! any step and be lost in it. A reservation is never released in a live gate, no place is given out while the log is
-//! away, and nothing that was read of a gate more than two seconds ago is used.
+//! A success is answered only if the log has the event in time, and each such event becomes one coupon. Any process may do
+//! any step, and may die in the middle of it. A reservation of a live gate is never released, no place is given while the
+//! log is unavailable, and a gate that was read more than two seconds ago is never used.
 
 mod audit;
 mod batch_size;

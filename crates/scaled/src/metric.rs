@@ -1,4 +1,4 @@
-//! What the figures of the issue path mean, for who watches them.
+//! Descriptions of the issue path's metrics, for operators.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
@@ -6,7 +6,7 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 pub(crate) fn describe() {
     describe_histogram!(
         "goodpon_event_spare_seconds",
-        "How long before valid_until the log took accepted issues in; below 1 clocks or the log are in trouble"
+        "Time from an accepted issue's append to its valid_until; below 1 s the clocks are apart or the log is slow"
     );
     describe_counter!(
         "goodpon_events_unacknowledged_total",
@@ -14,7 +14,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "goodpon_events_void_total",
-        "Events that the log took in too late to count, as partners and issuers find them"
+        "Events that the log appended too late to count, as partners and issuers find them"
     );
     describe_counter!(
         "goodpon_gate_bumps_total",
@@ -22,7 +22,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "goodpon_gate_seals_total",
-        "Gates that this process sealed: nothing of older epochs can become a coupon any more"
+        "Gates that this process sealed: no event of an older epoch can become a coupon any more"
     );
     describe_counter!(
         "goodpon_gate_openings_total",
@@ -34,15 +34,15 @@ pub(crate) fn describe() {
     );
     describe_gauge!(
         "goodpon_confirms_waiting",
-        "Accepted issues whose gate is still to be told that they count"
+        "Accepted issues that are not yet confirmed at their gate"
     );
     describe_counter!(
         "goodpon_confirms_left_total",
-        "Accepted issues whose gate could not be told and that the reconciler settles, by why: full or failed"
+        "Accepted issues that could not be confirmed at their gate and are left to the reconciler, by reason: full or failed"
     );
     describe_counter!(
         "goodpon_gate_work_failures_total",
-        "What background work on gates failed with and tries again, by task: one gate each"
+        "Failures of background work on gates, which is tried again, by task"
     );
     describe_counter!(
         "goodpon_gate_turned_away_total",
@@ -50,7 +50,7 @@ pub(crate) fn describe() {
     );
     describe_histogram!(
         "goodpon_queue_append_seconds",
-        "How long the log took to acknowledge an accepted issue"
+        "Time that the log took to acknowledge an accepted issue"
     );
     describe_counter!(
         "goodpon_queue_append_failures_total",
@@ -58,15 +58,15 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "goodpon_issuer_records_total",
-        "Records of the log that issuers worked through, by what became of them; foreign are those of another installation that uses the topic by mistake"
+        "Records of the log that issuers processed, by outcome; held: the user had a coupon already; foreign: of another installation that uses the topic by mistake"
     );
     describe_histogram!(
         "goodpon_issuer_batch_seconds",
-        "How long an issuer's transaction took"
+        "Time that an issuer's transaction took"
     );
     describe_gauge!(
         "goodpon_issuer_lag",
-        "Records of a partition that this issuer has still to work through"
+        "Records of a partition that this issuer has still to process"
     );
     describe_counter!(
         "goodpon_issuer_failures_total",
@@ -74,7 +74,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "goodpon_issuer_truncated_total",
-        "Times that a partition was found to lack what was not worked through: it stands still until that is settled"
+        "Polls that found a partition without its next record: it stands still until an operator acts"
     );
     describe_counter!(
         "goodpon_database_retries_total",
@@ -86,6 +86,6 @@ pub(crate) fn describe() {
     );
     describe_gauge!(
         "goodpon_issuer_standing",
-        "1 for a partition that this process's issuer cannot go on with, as /readyz says why; 0 once it goes on"
+        "1 for a partition that this process's issuer cannot process (/readyz has the reason); 0 once it goes on"
     );
 }

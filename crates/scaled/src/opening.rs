@@ -1,5 +1,5 @@
-//! Openings of gates (O1 to O5): any process does the step that is due, and whoever pauses in it and goes on later
-//! finds that it was done.
+//! Openings of gates (O1 to O5). Any process may do the step that is due. A process that pauses in a step and continues
+//! later finds that the step was done, and changes nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,29 +26,30 @@ use crate::{
     ports::{GateRecords, GateServer, GateServers},
 };
 
-/// How long a step that found nothing to do yet keeps others from trying.
-const REST: Duration = Duration::from_millis(100);
+/// The pause after a step that had nothing to do or failed, before the next step at the same gate.
+const IDLE_STEP_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is noted that a gate is being brought to its server.
-const TOUCH_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which a process records that it is bringing a gate to its server.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Holders that are brought at a time.
-const PAGE: usize = 5_000;
+/// The number of holders that are loaded in one call.
+const HOLDERS_PER_PAGE: usize = 5_000;
 
-/// Why a gate is looked at.
+/// What a process found at a gate that is not open to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct NotOpen {
     /// The epoch that was found closed.
     pub(crate) epoch: Epoch,
-    /// Whether its server answers, but has not got it.
+    /// The epoch's server answers, but does not have it.
     pub(crate) is_missing_there: bool,
-    /// A greater one that is there. If the database still does not know of it, it was restored from an older copy.
+    /// A greater epoch that the server has. If the database does not know of it even when it is read again, the database
+    /// was restored from an older copy.
     pub(crate) ahead: Option<Epoch>,
 }
 
-impl Trouble {
-    /// The database has the gate as not open.
-    pub(crate) fn known(epoch: Epoch) -> Self {
+impl NotOpen {
+    /// Describes a gate that is not open according to the database.
+    pub(crate) fn in_database(epoch: Epoch) -> Self {
         Self {
             epoch,
             is_missing_there: false,
@@ -66,7 +67,7 @@ pub(crate) struct Openings {
     gates: Arc<GateCache>,
     answers: Arc<Answers>,
     clock: Arc<dyn Clock>,
-    /// The steps that run in this process: one for each template at a time.
+    /// The steps that run in this process: at most one at a time for each template.
     running: Mutex<HashMap<TemplateId, Running>>,
 }
 
@@ -92,16 +93,16 @@ impl Openings {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does the step that is due at a template's gate, or waits for the task of this process that does it. The step goes
-    /// on where the caller stops waiting.
-    pub(crate) async fn drive(self: &Arc<Self>, template: TemplateId, trouble: Trouble) {
+    /// Does the step that is due at a template's gate, or waits for the task of this process that does it. The step
+    /// continues even if the caller stops waiting.
+    pub(crate) async fn drive(self: &Arc<Self>, template: TemplateId, found: NotOpen) {
         let running = {
             let mut all = self.running();
             match all.get(&template) {
                 Some(running) => running.clone(),
                 None => {
                     let openings = Arc::clone(self);
-                    let step = tokio::spawn(async move { openings.step(template, trouble).await });
+                    let step = tokio::spawn(async move { openings.step(template, found).await });
                     let done = step.map(|_| ()).boxed().shared();
                     all.insert(template, done.clone());
                     done
@@ -111,23 +112,23 @@ impl Openings {
         running.await;
     }
 
-    async fn step(&self, template: TemplateId, trouble: Trouble) {
-        let _done = Done {
+    async fn step(&self, template: TemplateId, found: NotOpen) {
+        let _guard = StepGuard {
             openings: self,
             template,
         };
-        let done = self.try_step(template, trouble).await;
+        let done = self.try_step(template, found).await;
         self.gates.forget(template);
         if let Err(error) = &done {
             tracing::warn!(%template, %error, "the gate cannot be opened yet");
         }
         if !matches!(done, Ok(true)) {
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(IDLE_STEP_PAUSE).await;
         }
     }
 
-    /// Does one step. Whether there was one to do.
-    async fn try_step(&self, template: TemplateId, trouble: Trouble) -> StoreResult<bool> {
+    /// Does one step. Returns whether one was due.
+    async fn try_step(&self, template: TemplateId, found: NotOpen) -> StoreResult<bool> {
         let Some(read) = self.records.read_gate(template).await? else {
             return Ok(false);
         };
@@ -137,8 +138,8 @@ impl Openings {
             return self.install_if(template, opening, &*server).await;
         };
         match gate.state {
-            GateState::Open => self.step_open(template, &gate, trouble, &*server).await,
-            GateState::Sealing => self.step_sealing(template, &gate, &*server).await,
+            GateState::Open => self.give_up(template, &gate, found, &*server).await,
+            GateState::Sealing => self.seal(template, &gate, &*server).await,
             GateState::Folded => {
                 let opening = self
                     .records
@@ -149,26 +150,26 @@ impl Openings {
         }
     }
 
-    /// Gives a gate up that is lost, or whose server is dead.
-    async fn step_open(
+    /// Gives up an open gate that its server has lost, or whose server is dead.
+    async fn give_up(
         &self,
         template: TemplateId,
         gate: &Gate,
-        trouble: Trouble,
+        found: NotOpen,
         server: &dyn GateServer,
     ) -> StoreResult<bool> {
-        if gate.epoch != trouble.epoch {
-            // Somebody has opened it since.
+        if gate.epoch != found.epoch {
+            // Another process has opened it since.
             return Ok(true);
         }
         let is_here = gate.server.as_deref() == Some(server.server());
         if is_here {
-            // Nobody may have been able to note that it lives.
+            // The server lives; it may only be that no process could record so while the database was unavailable.
             server.prove_writable().await?;
             self.records.beat(server.server()).await?;
         }
-        let is_missing = is_here && trouble.is_missing_there;
-        let next = gate.epoch.max(trouble.ahead.unwrap_or_default()).next();
+        let is_missing = is_here && found.is_missing_there;
+        let next = gate.epoch.max(found.ahead.unwrap_or_default()).next();
         let bumped = self
             .records
             .bump_gate(template, gate.epoch, next, is_missing);
@@ -181,8 +182,8 @@ impl Openings {
         Ok(true)
     }
 
-    /// Seals a gate that was given up, as soon as that can be.
-    async fn step_sealing(
+    /// Stamps a gate that was given up, or seals it if that is possible already.
+    async fn seal(
         &self,
         template: TemplateId,
         gate: &Gate,
@@ -210,6 +211,7 @@ impl Openings {
         }
     }
 
+    /// Installs an opening, if this process got one.
     async fn install_if(
         &self,
         template: TemplateId,
@@ -222,7 +224,8 @@ impl Openings {
         Ok(true)
     }
 
-    /// Brings an epoch's places to the server (O4, O5). Only who saw the opening committed may, and once.
+    /// Brings an epoch's places to the server (O4, O5). Only the process that saw the opening committed may do this, and
+    /// only once.
     async fn install(
         &self,
         template: TemplateId,
@@ -254,7 +257,8 @@ impl Openings {
         Ok(())
     }
 
-    /// Brings the users who have one, and the keys that still count. Gives how many users, or why not.
+    /// Loads the users who have a coupon or a parked event, and the keys that still count. Returns the number of users, or
+    /// the server's refusal.
     async fn load(
         &self,
         template: TemplateId,
@@ -275,7 +279,10 @@ impl Openings {
         let answers = self.answers.successes().await?;
         let mut after = String::new();
         while refused == Installation::Done {
-            let page = self.records.holders(template, &after, PAGE).await?;
+            let page = self
+                .records
+                .holders(template, &after, HOLDERS_PER_PAGE)
+                .await?;
             let Some(last) = page.last() else {
                 return Ok(Ok(loaded));
             };
@@ -292,21 +299,22 @@ impl Openings {
         Ok(Err(refused))
     }
 
-    /// Tells others each second that somebody is at it.
+    /// Records once a second that this process is bringing the places to the server.
     async fn touch(
         &self,
         template: TemplateId,
         epoch: Epoch,
         touched: &mut Instant,
     ) -> StoreResult<()> {
-        if touched.elapsed() >= TOUCH_EVERY {
+        if touched.elapsed() >= TOUCH_INTERVAL {
             self.records.touch_gate(template, epoch).await?;
             *touched = Instant::now();
         }
         Ok(())
     }
 
-    /// What a key must be answered with for the rest of its day.
+    /// Returns the success that a holder's key must be answered with for the rest of its day; `None` if there is no key or
+    /// the day is over.
     fn success(&self, holder: &Holder, answers: &Successes) -> Option<KeptSuccess> {
         let age = self.clock.now().duration_since(holder.issued_at);
         let rest = Duration::try_from(KEPT_FOR - age).ok()?;
@@ -319,13 +327,13 @@ impl Openings {
     }
 }
 
-/// Makes room for the next step however this one ends.
-struct Done<'a> {
+/// Removes a step from the running ones when it ends, even by a panic.
+struct StepGuard<'a> {
     openings: &'a Openings,
     template: TemplateId,
 }
 
-impl Drop for Done<'_> {
+impl Drop for StepGuard<'_> {
     fn drop(&mut self) {
         self.openings.running().remove(&self.template);
     }

@@ -1,7 +1,7 @@
-//! A partner: a process that answers shops' issue requests. It takes places at gates, publishes what it accepts, and
-//! helps what others left behind.
+//! A partner: a process that answers shops' issue requests. It takes places at gates, publishes the events of accepted
+//! issues, and publishes again the events that other processes left unconfirmed.
 //!
-//! `partner/issue.rs` has the way of a request; `confirm.rs`, `reconcile.rs` and `gate_cache.rs` what stands beside it.
+//! A request's way is in `partner/issue.rs`. Beside it run `confirm.rs` and `reconcile.rs`, over `gate_cache.rs`.
 
 pub(crate) mod answers;
 pub(crate) mod confirm;
@@ -30,26 +30,26 @@ use crate::{
     progress::LogProgress,
 };
 
-/// Requests of a process that ask gates at a time. Beyond that they would queue at the server, and be given places
+/// The largest number of this process's requests that ask gates at a time. More would queue at the server, and get places
 /// after their callers have gone.
-const MOST_AT_GATES: usize = 512;
+const MAX_REQUESTS_AT_GATES: usize = 512;
 
-/// The servers of the issue path, and what else it needs of outside.
+/// The ports that the issue path needs.
 #[derive(Clone)]
 pub struct Outside {
-    /// The records.
+    /// The records in the database.
     pub records: Arc<dyn GateRecords>,
-    /// The way to the gates' server.
+    /// The current connection to the gates' server.
     pub servers: Arc<dyn GateServers>,
-    /// The log.
+    /// The log of accepted issues.
     pub log: Arc<dyn IssueLog>,
     /// This process's clock.
     pub clock: Arc<dyn Clock>,
-    /// Where coupon ids are drawn from.
+    /// The source of the random part of coupon ids.
     pub random: Arc<dyn Random>,
 }
 
-/// One process's part in issuing.
+/// One process's part in issuing coupons.
 pub struct Partner {
     pub(crate) records: Arc<dyn GateRecords>,
     pub(crate) servers: Arc<dyn GateServers>,
@@ -59,7 +59,7 @@ pub struct Partner {
     pub(crate) openings: Arc<Openings>,
     answers: Arc<Answers>,
     pub(crate) publishing: Publishing,
-    /// Turns of requests at gates.
+    /// The permits of requests that ask gates.
     at_gates: Semaphore,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) standings: Arc<Standings>,
@@ -67,7 +67,7 @@ pub struct Partner {
 }
 
 impl Partner {
-    /// A partner that knows the log to be worked through up to `next_offsets`. Events are spread over those partitions.
+    /// Makes a partner that knows the log to be processed up to `next_offsets`. It publishes to those partitions.
     #[must_use]
     pub fn new(outside: Outside, next_offsets: BTreeMap<i32, i64>) -> Self {
         let progress = Arc::new(LogProgress::new(next_offsets));
@@ -101,7 +101,7 @@ impl Partner {
                 Arc::clone(&clock),
             )),
             publishing: Publishing::new(log, Arc::clone(&progress)),
-            at_gates: Semaphore::new(MOST_AT_GATES),
+            at_gates: Semaphore::new(MAX_REQUESTS_AT_GATES),
             records,
             servers,
             clock,
@@ -113,9 +113,9 @@ impl Partner {
         }
     }
 
-    /// Reports to gates at once that events count which were helped.
+    /// Confirms events of other requests that were published again, without the confirmer's delay.
     async fn confirm_helped(&self, events: Vec<IssueEvent>) -> StoreResult<()> {
-        // Their requests, and how those were answered, are not known here.
+        // Other processes made these events' requests, so the texts of their answers are found by their times.
         let answers = match events.iter().any(|event| event.keyed.is_some()) {
             true => Some(self.answers.successes().await?),
             false => None,
@@ -132,7 +132,7 @@ impl Partner {
         Ok(())
     }
 
-    /// Waits for accepted issues, and reports them to their gates.
+    /// Waits for accepted issues, and confirms them at their gates.
     pub async fn confirm_next(&self) {
         self.confirmer.send_next().await;
     }

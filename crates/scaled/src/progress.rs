@@ -1,9 +1,9 @@
-//! How far the log was worked through, as this process knows it.
+//! The issuers' progress in the log, as this process knows it.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-/// The next offset of each partition of the log, a second old or so: each was worked through at least up to there.
+/// The next offset to be processed of each partition, about a second old. Every record before it was processed.
 #[derive(Debug, Default)]
 pub(crate) struct LogProgress(RwLock<BTreeMap<i32, i64>>);
 
@@ -18,7 +18,7 @@ impl LogProgress {
         i32::try_from(offsets.len()).unwrap_or(i32::MAX)
     }
 
-    /// Returns the offset up to which a partition was worked through, at least.
+    /// Returns the offset up to which a partition was processed at least.
     pub(crate) fn of(&self, partition: i32) -> i64 {
         let offsets = self.0.read().unwrap_or_else(PoisonError::into_inner);
         offsets.get(&partition).copied().unwrap_or_default()
@@ -30,7 +30,7 @@ impl LogProgress {
         offsets.clone()
     }
 
-    /// Takes what was read later. There may be more partitions than before.
+    /// Replaces the offsets by later ones, which may be of more partitions.
     pub(crate) fn set(&self, next_offsets: BTreeMap<i32, i64>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next_offsets;
     }

@@ -1,4 +1,4 @@
-//! The scaled-out set of back ends: the issue path over MySQL, Valkey and Kafka, and the ports that it stands behind.
+//! The scaled-out set of back ends: opens the issue path over MySQL, Valkey and Kafka, and implements the store ports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,33 +26,33 @@ use crate::{
 /// The set, opened. Clones share it.
 #[derive(Clone)]
 pub struct Scaled {
-    /// The name of the database: keys and events carry it too.
+    /// The name that the database gives the installation; keys in Valkey and events in Kafka carry it too.
     installation: Arc<str>,
     pub(crate) store: Store,
     pub(crate) valkey: Valkey,
     pub(crate) kafka: Arc<KafkaLog>,
     pub(crate) partner: Arc<Partner>,
-    /// The partitions with which the issuer of this process cannot go on, if it has one.
+    /// The partitions that the issuer of this process cannot process, if it has an issuer.
     pub(crate) standstill: Arc<Standstill>,
 }
 
-/// Why the issue path cannot be set up. Displays as one line that says what to do.
+/// The reason why the issue path cannot be set up. Displays as one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A setting of Valkey.
+    /// A setting of Valkey is wrong.
     #[error(transparent)]
     Valkey(#[from] goodpon_valkey::ConfigError),
-    /// A setting of Kafka.
+    /// A setting of Kafka is wrong.
     #[error(transparent)]
     Kafka(#[from] goodpon_kafka::Error),
-    /// The database.
+    /// The database does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Scaled {
-    /// Opens the set over a store that answers and was migrated. Valkey and Kafka may come later. With `accept_risks`,
-    /// events are published also where the topic may lose what it acknowledged. Needs a running tokio.
+    /// Opens the set over a store that answers and was migrated. Valkey and Kafka need not answer yet. With `accept_risks`,
+    /// events are published even if the topic's settings may lose acknowledged events. Needs a running tokio.
     ///
     /// # Errors
     /// A setting is wrong, or the database does not answer.
@@ -88,7 +88,7 @@ impl Scaled {
         })
     }
 
-    /// Returns the store ports: records on MySQL, and the issue path before what it concerns.
+    /// Returns the store ports: MySQL's records, with the issue path in front of those that it concerns.
     #[must_use]
     pub fn stores(&self) -> Stores {
         let (records, scaled) = (Arc::new(self.store.clone()), Arc::new(self.clone()));
@@ -101,21 +101,21 @@ impl Scaled {
         }
     }
 
-    /// Returns the name of the installation that this is of.
+    /// Returns the name of the installation.
     #[must_use]
     pub fn installation(&self) -> &str {
         &self.installation
     }
 
-    /// Starts what a process does that serves partners, beside its requests: it confirms, reconciles, and stays
-    /// informed.
+    /// Starts the background work of a process that answers partners: confirming, reconciling, moving gates, and that of
+    /// [`Self::start_informed`].
     pub fn start_partner(&self, supervisor: &Supervisor) {
         self.start_informed(supervisor);
         self.spawn_with_partner(supervisor, "gate_beat", reconcile::beat);
         self.spawn_with_partner(supervisor, "log_follower", reconcile::follow_log);
         self.spawn_with_partner(supervisor, "gate_mover", reconcile::move_on);
         self.spawn_with_partner(supervisor, "reconciler", reconcile::run);
-        // Confirms all that requests which still run have accepted.
+        // It is dropped only after the requests have ended, so that their accepted issues are confirmed.
         let confirmer = Task::restart("confirmer").dropped_at_stop();
         let partner = Arc::clone(&self.partner);
         supervisor.spawn(confirmer, move |report, _| {
@@ -129,11 +129,11 @@ impl Scaled {
         });
     }
 
-    /// Starts what keeps a process informed of what others change.
+    /// Starts the loops that follow changes by other processes: of templates and of the topic.
     pub fn start_informed(&self, supervisor: &Supervisor) {
         let (gates, valkey) = (Arc::clone(&self.partner.gates), self.valkey.clone());
         supervisor.spawn(Task::restart("template_listener"), move |report, stop| {
-            invalidation::hear(Arc::clone(&gates), valkey.clone(), report, stop)
+            invalidation::listen(Arc::clone(&gates), valkey.clone(), report, stop)
         });
         let (log, store) = (Arc::clone(&self.kafka), self.store.clone());
         supervisor.spawn(Task::restart("topic_watcher"), move |report, stop| {
@@ -141,7 +141,7 @@ impl Scaled {
         });
     }
 
-    /// Runs a loop that begins anew after a failure.
+    /// Starts a loop over the partner that is started again after a failure.
     fn spawn_with_partner<F>(
         &self,
         supervisor: &Supervisor,
@@ -156,26 +156,27 @@ impl Scaled {
         });
     }
 
-    /// Looks at the topic now, and returns what is found.
+    /// Checks the topic now, and returns its state.
     pub async fn look_at_topic(&self) -> TopicState {
-        self.kafka.look().await
+        self.kafka.check_topic().await
     }
 
-    /// Returns the answer of a server against which no waiting helps, if one gave such.
+    /// Returns the reason why a server cannot be used, if waiting does not help against it.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         if let TopicState::Bad(why) = self.kafka.topic.state() {
             return Some(why);
         }
-        let away = self.valkey.bound().err();
-        away.filter(|_| self.valkey.is_refused())
+        let error = self.valkey.bound().err();
+        error
+            .filter(|_| self.valkey.is_refused())
             .map(|error| error.to_string())
     }
 
-    /// Waits until Valkey and Kafka answer, `within` at most.
+    /// Waits until Valkey and Kafka can be used, for at most `within`.
     ///
     /// # Errors
-    /// What is still missing then.
+    /// The reason why one of them cannot.
     pub async fn ready_within(&self, within: Duration) -> Result<(), String> {
         let valkey = self.valkey.bound_within(within);
         let (valkey, kafka) = tokio::join!(valkey, self.kafka.ready_within(within));

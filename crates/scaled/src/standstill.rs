@@ -1,4 +1,4 @@
-//! Which partitions this process's issuer cannot go on with, for readiness and metrics.
+//! The partitions that this process's issuer cannot process, for readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,38 +10,38 @@ pub(crate) struct Standstill {
 }
 
 impl Standstill {
-    /// Notes that a partition stands still.
+    /// Records that a partition stands still.
     pub(crate) fn stands(&self, partition: i32, reason: String) {
         self.partitions().insert(partition, reason);
-        tell(partition, true);
+        set_gauge(partition, true);
     }
 
-    /// Notes that a partition goes on, or is another issuer's now.
+    /// Records that a partition goes on.
     pub(crate) fn goes_on(&self, partition: i32) {
         if self.partitions().remove(&partition).is_some() {
-            tell(partition, false);
+            set_gauge(partition, false);
         }
     }
 
-    /// Forgets the partitions that are not this issuer's any more.
+    /// Forgets the partitions that are no longer assigned to this issuer.
     pub(crate) fn keep_only(&self, assigned: &[i32]) {
         self.partitions().retain(|partition, _| {
             let is_kept = assigned.contains(partition);
             if !is_kept {
-                tell(*partition, false);
+                set_gauge(*partition, false);
             }
             is_kept
         });
     }
 
-    /// What to tell of it, if any stands still.
+    /// Describes the partitions that stand still, for `/readyz`; `None` if there are none.
     pub(crate) fn problem(&self) -> Option<String> {
         let partitions = self.partitions();
-        let told = partitions
+        let lines = partitions
             .iter()
             .map(|(partition, reason)| format!("partition {partition} stands still: {reason}"));
-        let told: Vec<String> = told.collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 
     fn partitions(&self) -> MutexGuard<'_, BTreeMap<i32, String>> {
@@ -51,7 +51,7 @@ impl Standstill {
     }
 }
 
-fn tell(partition: i32, stands: bool) {
+fn set_gauge(partition: i32, stands: bool) {
     let gauge = metrics::gauge!("goodpon_issuer_standing", "partition" => partition.to_string());
     gauge.set(f64::from(u8::from(stands)));
 }

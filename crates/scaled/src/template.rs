@@ -1,4 +1,4 @@
-//! Templates, whose changes every process hears of: at once if all is well, within two seconds in any case.
+//! Templates. Every process learns of a change: at once if Valkey passes it on, and within two seconds in any case.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use goodpon_domain::{
 use crate::scaled::Scaled;
 
 impl Scaled {
-    async fn changed(&self, template: TemplateId) {
+    /// Makes all processes forget a template that was changed.
+    async fn announce_change(&self, template: TemplateId) {
         self.partner.gates.forget(template);
         if let Err(error) = self.valkey.invalidate(&template.to_string()).await {
-            tracing::debug!(%error, "others hear of a change later");
+            tracing::debug!(%error, "other processes notice a change of a template later");
         }
     }
 }
@@ -58,7 +59,7 @@ impl Templates for Scaled {
     ) -> StoreResult<Result<Arc<Template>, PublishRefusal>> {
         let published = Templates::publish(&self.store, merchant, by, id).await?;
         if published.is_ok() {
-            self.changed(id).await;
+            self.announce_change(id).await;
         }
         Ok(published)
     }
@@ -72,7 +73,7 @@ impl Templates for Scaled {
     ) -> StoreResult<Result<Arc<Template>, DiscardRefusal>> {
         let discarded = Templates::discard(&self.store, merchant, by, id, reason).await?;
         if discarded.is_ok() {
-            self.changed(id).await;
+            self.announce_change(id).await;
         }
         Ok(discarded)
     }

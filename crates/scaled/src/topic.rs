@@ -1,4 +1,4 @@
-//! Whether events may be published: the topic is as it must be, and its brokers answer.
+//! Checks the topic: events are published only if its settings are right and it has not lost any.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,31 +12,31 @@ use tokio::sync::Notify;
 
 use crate::progress::LogProgress;
 
-/// How often the topic is looked at while something is wrong with it, or nobody answers.
-pub(crate) const LOOK_SOON: Duration = Duration::from_secs(2);
+/// The interval between two checks while the topic cannot be used or no broker has answered yet.
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often otherwise.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// The interval between two checks of a topic that can be used.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What was found of the topic.
+/// The state of the topic, each but the good one with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicState {
-    /// Nobody has answered yet.
+    /// No broker has answered yet.
     Unknown(String),
-    /// It can be used.
+    /// The topic can be used.
     Good,
-    /// It cannot be used, or only at a risk that nobody has accepted.
+    /// The topic cannot be used, or only at a risk that the operator has not accepted.
     Bad(String),
 }
 
-/// The topic, and what was found of it last.
+/// The topic, and its state at the latest check.
 pub(crate) struct Topic {
     cluster: Cluster,
     accept_risks: bool,
     state: Mutex<TopicState>,
-    /// Held during a look: the latest look has the last word.
-    looking: tokio::sync::Mutex<()>,
-    /// Called when an acknowledgement shows that something is wrong.
+    /// Held during a check, so that an older check cannot overwrite the state that a newer one found.
+    check_turn: tokio::sync::Mutex<()>,
+    /// Notified when an acknowledgement shows that the log has lost events.
     alarm: Notify,
 }
 
@@ -46,7 +46,7 @@ impl Topic {
             cluster,
             accept_risks,
             state: Mutex::new(TopicState::Unknown("Kafka was not asked yet".into())),
-            looking: tokio::sync::Mutex::default(),
+            check_turn: tokio::sync::Mutex::default(),
             alarm: Notify::new(),
         }
     }
@@ -56,10 +56,11 @@ impl Topic {
         state.clone()
     }
 
-    /// Notes that the log took an event in where events were worked through already: it was made anew, or went back.
-    /// No issuer would come by there. It stays so until a look finds the log to be as long again.
+    /// Records that the log appended an event at an offset that was already processed, where no issuer reads it: the log
+    /// was made anew or lost events. The topic is bad until a check finds the log as long as it was processed. Returns the
+    /// reason for people.
     pub(crate) fn went_back(&self, partition: i32, offset: i64, worked_through: i64) -> String {
-        let why = self.lacks(partition, offset, worked_through);
+        let why = self.lost_events(partition, offset, worked_through);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*state, TopicState::Bad(_)) {
             tracing::error!("{why}: no coupons are issued");
@@ -69,32 +70,33 @@ impl Topic {
         why
     }
 
-    fn lacks(&self, partition: i32, end: i64, worked_through: i64) -> String {
+    fn lost_events(&self, partition: i32, end: i64, worked_through: i64) -> String {
         let name = &self.cluster.topic;
         format!(
             "the Kafka topic {name} has lost events or was made anew: partition {partition} takes them in at {end}, and was worked through up to {worked_through} (`goodpon migrate --skip-lost` goes on without what is lost)"
         )
     }
 
-    /// Waits until an acknowledgement shows that something is wrong, `pause` at most.
+    /// Waits until an acknowledgement shows that the log has lost events, for at most `pause`.
     pub(crate) async fn alarmed_within(&self, pause: Duration) {
         let _ = tokio::time::timeout(pause, self.alarm.notified()).await;
     }
 
-    /// Looks at the topic, one look at a time. It must have the partitions of `progress` at least, and be as long as it
-    /// was worked through.
-    pub(crate) async fn look(&self, progress: &LogProgress) -> TopicState {
-        let _turn = self.looking.lock().await;
-        // Read before the log's ends are: those only grow.
+    /// Checks the topic, one check at a time, and remembers its state. It must have at least the partitions of `progress`,
+    /// and be as long as it was processed.
+    pub(crate) async fn check(&self, progress: &LogProgress) -> TopicState {
+        let _turn = self.check_turn.lock().await;
+        // Progress is read before the log's ends: those only grow, so they are not compared with a later progress.
         let (partitions, progress) = (progress.partitions(), progress.all());
-        self.judge_by(self.found(partitions, progress).await)
+        self.remember(self.examine(partitions, progress).await)
     }
 
-    fn judge_by(&self, found: Result<TopicState, goodpon_kafka::Error>) -> TopicState {
+    /// Remembers the result of a check, and returns the topic's state.
+    fn remember(&self, found: Result<TopicState, goodpon_kafka::Error>) -> TopicState {
         let state = match found {
             Ok(state) => state,
             Err(error) => match self.state() {
-                // What is known of it does not change by its brokers going away.
+                // An earlier result stays true while the brokers do not answer.
                 known @ (TopicState::Good | TopicState::Bad(_)) => known,
                 TopicState::Unknown(_) => TopicState::Unknown(error.to_string()),
             },
@@ -104,13 +106,14 @@ impl Topic {
         state
     }
 
-    async fn found(
+    /// Asks the brokers for the topic's settings and ends, and compares them.
+    async fn examine(
         &self,
         partitions: i32,
         progress: BTreeMap<i32, i64>,
     ) -> Result<TopicState, goodpon_kafka::Error> {
         let findings = topic::check(&self.cluster, partitions).await?;
-        let state = self.judge(&findings);
+        let state = self.rate(&findings);
         if state != TopicState::Good {
             return Ok(state);
         }
@@ -118,12 +121,13 @@ impl Topic {
         let ends = topic::ends(&self.cluster, asked).await?;
         let lacking = progress.iter().find_map(|(partition, next)| {
             let end = ends.get(partition).copied().unwrap_or_default();
-            (end < *next).then(|| self.lacks(*partition, end, *next))
+            (end < *next).then(|| self.lost_events(*partition, end, *next))
         });
         Ok(lacking.map_or(TopicState::Good, TopicState::Bad))
     }
 
-    fn judge(&self, findings: &[Finding]) -> TopicState {
+    /// Returns the state that follows from the findings about the topic's settings.
+    fn rate(&self, findings: &[Finding]) -> TopicState {
         let (mut risks, mut fatal) = (Vec::new(), Vec::new());
         for finding in findings {
             match finding {
@@ -152,9 +156,9 @@ impl Topic {
     }
 }
 
-/// Looks at a topic as a partner does before it publishes there; at least `partitions` are needed.
+/// Checks a topic's settings as a partner does before it publishes; the topic must have at least `partitions` partitions.
 pub async fn look_at(cluster: &Cluster, partitions: i32, accept_risks: bool) -> TopicState {
     let topic = Topic::new(cluster.clone(), accept_risks);
-    let found = topic.found(partitions, BTreeMap::new()).await;
-    topic.judge_by(found)
+    let found = topic.examine(partitions, BTreeMap::new()).await;
+    topic.remember(found)
 }

@@ -1,5 +1,5 @@
-//! The answers of issues, to the byte: a key's second request gets what its first did, whatever words a later version
-//! has for it. The database keeps the texts, and what is remembered of a key names one by its number.
+//! The texts of answers. A key's second request gets the text of the first to the byte, even if a later version words it
+//! differently. The database stores the texts, and a remembered answer refers to its text by number.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,34 +17,34 @@ use jiff::Timestamp;
 
 use crate::ports::GateRecords;
 
-/// Texts that are remembered; a version has seven. Beyond that the database is asked each time.
-const REMEMBERED: usize = 1_000;
+/// The largest number of texts that are remembered; one version has seven. For more the database is asked each time.
+const MAX_REMEMBERED: usize = 1_000;
 
-/// The texts that this process has met.
+/// The texts of answers and their numbers, as far as this process knows them.
 pub(crate) struct Answers {
     records: Arc<dyn GateRecords>,
-    known: RwLock<Known>,
+    known: RwLock<KnownTexts>,
 }
 
 #[derive(Default)]
-struct Known {
-    /// By whether it is a success's.
+struct KnownTexts {
+    /// The numbers by text: of refusals, and of successes.
     numbers: [HashMap<Answer, u32>; 2],
     answers: HashMap<u32, Answer>,
 }
 
-/// The numbers of what a request may be answered with.
+/// The numbers of the texts that a request may be answered with.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Numbers {
+pub(crate) struct AnswerNumbers {
     pub(crate) success: Option<u32>,
     pub(crate) refusals: RefusalAnswers,
 }
 
-/// What successes were answered with over time.
+/// The numbers of the texts of successes, each with the time since which it was used, the earliest first.
 pub(crate) struct Successes(Vec<(Timestamp, u32)>);
 
 impl Successes {
-    /// What one that was accepted then is answered with; `None` if none was ever answered with a text that is kept.
+    /// Returns the number of the text for a success that was accepted at this time; `None` if no text was ever stored.
     pub(crate) fn at(&self, accepted_at: Timestamp) -> Option<u32> {
         let before = self.0.iter().rev().find(|(since, _)| *since <= accepted_at);
         before.or(self.0.first()).map(|(_, number)| *number)
@@ -59,16 +59,16 @@ impl Answers {
         }
     }
 
-    /// The numbers of all that a request with a key may be answered with. `verdict` is the template's refusal, if it
-    /// refuses.
+    /// Returns the numbers of the texts that a request with a key may be answered with. `verdict` is the template's
+    /// refusal, if it refuses.
     pub(crate) async fn numbers(
         &self,
         idempotency: Option<&Idempotency<IssueOutcome>>,
         verdict: Option<IssueRefusal>,
         issued: Issued,
-    ) -> StoreResult<Numbers> {
+    ) -> StoreResult<AnswerNumbers> {
         let Some(idempotency) = idempotency else {
-            return Ok(Numbers::default());
+            return Ok(AnswerNumbers::default());
         };
         let number = async |outcome: IssueOutcome| {
             self.number((idempotency.render)(&outcome), outcome.is_ok())
@@ -79,12 +79,12 @@ impl Answers {
                 verdict: number(Err(verdict)).await?,
                 ..RefusalAnswers::default()
             };
-            return Ok(Numbers {
+            return Ok(AnswerNumbers {
                 success: None,
                 refusals,
             });
         }
-        Ok(Numbers {
+        Ok(AnswerNumbers {
             success: number(Ok(issued)).await?,
             refusals: RefusalAnswers {
                 verdict: None,
@@ -94,7 +94,7 @@ impl Answers {
         })
     }
 
-    /// The number of a text; `None` where it is too long to be kept.
+    /// Returns the number of a text, and stores it if it is new; `None` if it is too long to be stored.
     async fn number(&self, answer: Answer, is_success: bool) -> StoreResult<Option<u32>> {
         {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -108,26 +108,28 @@ impl Answers {
         let number = self.records.keep_issue_answer(&answer, is_success).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let numbers = &mut known.numbers[usize::from(is_success)];
-        if numbers.len() < REMEMBERED {
+        if numbers.len() < MAX_REMEMBERED {
             numbers.insert(answer, number);
         }
         Ok(Some(number))
     }
 
-    /// What was answered. Where that is not known, as of what the version before stored, it is written anew.
+    /// Returns the text that a request with the same key was answered with. If it is not known, as for an answer that the
+    /// previous version remembered, the text is written anew.
     pub(crate) async fn replay(
         &self,
         finished: Finished,
         idempotency: &Idempotency<IssueOutcome>,
     ) -> StoreResult<Answer> {
-        let kept = match finished.answer {
-            Some(number) => self.kept(number).await?,
+        let text = match finished.answer {
+            Some(number) => self.text(number).await?,
             None => None,
         };
-        Ok(kept.unwrap_or_else(|| (idempotency.render)(&finished.outcome)))
+        Ok(text.unwrap_or_else(|| (idempotency.render)(&finished.outcome)))
     }
 
-    async fn kept(&self, number: u32) -> StoreResult<Option<Answer>> {
+    /// Returns the text with this number.
+    async fn text(&self, number: u32) -> StoreResult<Option<Answer>> {
         {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(answer) = known.answers.get(&number) {
@@ -137,14 +139,14 @@ impl Answers {
         let found = self.records.issue_answer(number).await?;
         if let Some(answer) = &found {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            if known.answers.len() < REMEMBERED {
+            if known.answers.len() < MAX_REMEMBERED {
                 known.answers.insert(number, answer.clone());
             }
         }
         Ok(found)
     }
 
-    /// What successes were answered with until now.
+    /// Reads the texts that successes have had until now.
     pub(crate) async fn successes(&self) -> StoreResult<Successes> {
         self.records.success_answers().await.map(Successes)
     }
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_success_is_answered_with_the_words_of_its_time() {
+    fn a_success_is_answered_with_the_text_of_its_time() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let none = Successes(Vec::new());
         assert_eq!(none.at(at(5)), None);

@@ -1,6 +1,6 @@
-//! Confirmations: gates learn which events count, some milliseconds' worth at a time, and no issue waits for it.
+//! Confirms events that count at their gates, in batches of a few milliseconds. No issue waits for this.
 //!
-//! What does not get to its gate is lost here and settled by the reconciler, which publishes the reservation again.
+//! An event whose confirmation fails is dropped here: the reconciler publishes its reservation again and confirms it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,49 +16,49 @@ use tokio::sync::{Notify, watch};
 
 use crate::ports::GateServers;
 
-/// How long the first of a batch waits for others, unless a reading waits for it.
-const LINGER: Duration = Duration::from_millis(2);
+/// The time for which the first event of a batch waits for others, unless a flush is requested.
+const GATHER_TIME: Duration = Duration::from_millis(2);
 
-/// The most events that wait: beyond that they are left to the reconciler. Some hundred bytes each.
-const MOST_WAITING: usize = 16_384;
+/// The largest number of events in the queue, of a few hundred bytes each. More are left to the reconciler.
+const MAX_QUEUED: usize = 16_384;
 
-/// The most events that are taken from there at a time.
-const MOST_TAKEN: usize = 4_096;
+/// The largest number of events that are taken from the queue at a time.
+const MAX_BATCH: usize = 4_096;
 
-/// The most events of one call to a gate, and the most calls that run at a time.
-const MOST_IN_CALL: usize = 256;
-const MOST_CALLS: usize = 64;
+/// The largest number of events of one call to a gate, and of calls that run at a time.
+const MAX_EVENTS_PER_CALL: usize = 256;
+const MAX_CONCURRENT_CALLS: usize = 64;
 
-/// How long a reading waits until the gate has heard what this process answered: longer than any call to a gate takes.
-const LONGEST_FLUSH: Duration = Duration::from_secs(2);
+/// The time limit of a flush: longer than any call to a gate takes.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes confirmations in, and sends them to their gates.
+/// Queues confirmations, and sends them to their gates.
 pub(crate) struct Confirmer {
     servers: Arc<dyn GateServers>,
     clock: Arc<dyn Clock>,
     queue: Mutex<Queue>,
-    /// There is an event where none was before, or a reading waits.
+    /// Notified when the empty queue gets an event, and when a flush is requested.
     wake: Notify,
-    /// The number of events that were taken from the queue and sent, or left to the reconciler.
+    /// The number of events since the start that were sent, or left to the reconciler after they had been queued.
     done: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Confirmation>,
-    /// The number of events that ever came.
-    came: u64,
-    /// Templates with events that wait or are under way.
+    /// The number of events since the start that were queued.
+    queued: u64,
+    /// The templates with events in the queue or in a batch that is being sent.
     unsent: HashMap<TemplateId, Unsent>,
-    /// Whether a reading waits.
-    is_wanted: bool,
+    /// A flush waits for the queue to be sent.
+    flush_requested: bool,
 }
 
-/// Events of a template.
+/// A template's events that are not yet sent.
 #[derive(Default)]
 struct Unsent {
     count: usize,
-    /// The number of events that had come with the latest of them.
+    /// The value of [`Queue::queued`] with the latest of them.
     latest: u64,
 }
 
@@ -77,15 +77,15 @@ impl Confirmer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an event in that counts. If it gets lost before its gate has heard of it, the reconciler settles it.
+    /// Queues an event that counts. If it is lost before it is sent, the reconciler confirms it.
     pub(crate) fn confirm(&self, confirmation: Confirmation) {
         let mut queue = self.queue();
-        if queue.events.len() >= MOST_WAITING {
-            left_to_reconciler("full", 1);
+        if queue.events.len() >= MAX_QUEUED {
+            count_left_to_reconciler("full", 1);
             return;
         }
-        queue.came += 1;
-        let latest = queue.came;
+        queue.queued += 1;
+        let latest = queue.queued;
         let unsent = queue
             .unsent
             .entry(confirmation.event.template_id)
@@ -100,7 +100,7 @@ impl Confirmer {
         }
     }
 
-    /// Waits until the gates of these templates have heard of what was taken in before; not at all where nothing was.
+    /// Waits until the queued events of these templates are sent; returns at once if there are none.
     pub(crate) async fn flush(&self, templates: &[TemplateId]) {
         self.flush_up_to(|queue| {
             let unsent = templates.iter().filter_map(|id| queue.unsent.get(id));
@@ -109,10 +109,10 @@ impl Confirmer {
         .await;
     }
 
-    /// As [`Self::flush`], for all templates.
+    /// Waits until the queued events of all templates are sent.
     #[cfg(test)]
     pub(crate) async fn flush_all(&self) {
-        self.flush_up_to(|queue| Some(queue.came)).await;
+        self.flush_up_to(|queue| Some(queue.queued)).await;
     }
 
     async fn flush_up_to(&self, latest: impl FnOnce(&Queue) -> Option<u64>) {
@@ -122,48 +122,48 @@ impl Confirmer {
             let Some(latest) = latest(&queue) else {
                 return;
             };
-            queue.is_wanted = true;
+            queue.flush_requested = true;
             latest
         };
         self.wake.notify_one();
         let all_done = done.wait_for(|done| *done >= latest);
-        // After that the counts may lack what the reconciler will settle.
-        let _ = tokio::time::timeout(LONGEST_FLUSH, all_done).await;
+        // After a timeout the gates' counts may lack events that the reconciler will confirm.
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, all_done).await;
     }
 
-    /// Waits for events, and sends them.
+    /// Waits for events, and sends a batch.
     pub(crate) async fn send_next(&self) {
-        self.gathered().await;
-        let taken = self.take();
-        self.send(&taken.events).await;
+        self.gather().await;
+        let batch = self.take_batch();
+        self.send(&batch.events).await;
     }
 
-    /// Takes what waits, up to the most that is sent at a time.
-    fn take(&self) -> Taken<'_> {
+    /// Takes up to [`MAX_BATCH`] events from the queue.
+    fn take_batch(&self) -> Batch<'_> {
         let mut queue = self.queue();
-        let count = queue.events.len().min(MOST_TAKEN);
+        let count = queue.events.len().min(MAX_BATCH);
         metrics::gauge!("goodpon_confirms_waiting").set(queue.events.len() as f64);
-        queue.is_wanted = false;
-        Taken {
+        queue.flush_requested = false;
+        Batch {
             confirmer: self,
             events: queue.events.drain(..count).collect(),
         }
     }
 
-    /// Waits until there is an event, and a little for more, unless a reading waits.
-    async fn gathered(&self) {
-        let wanted = async {
-            while !self.queue().is_wanted {
+    /// Waits until there is an event, and then for [`GATHER_TIME`] or until a flush is requested.
+    async fn gather(&self) {
+        let flush_requested = async {
+            while !self.queue().flush_requested {
                 self.wake.notified().await;
             }
         };
         while self.queue().events.is_empty() {
             self.wake.notified().await;
         }
-        let _ = tokio::time::timeout(LINGER, wanted).await;
+        let _ = tokio::time::timeout(GATHER_TIME, flush_requested).await;
     }
 
-    /// Reports to gates which events count. What does not get there is left to the reconciler.
+    /// Confirms events at their gates. Events whose confirmation fails are left to the reconciler.
     pub(crate) async fn send(&self, events: &[Confirmation]) {
         let mut by_gate: BTreeMap<(TemplateId, Epoch), Vec<Confirmation>> = BTreeMap::new();
         for confirmation in events {
@@ -174,18 +174,18 @@ impl Confirmer {
         let mut calls = Vec::new();
         for ((template, epoch), mut events) in by_gate {
             while !events.is_empty() {
-                let rest = events.split_off(events.len().min(MOST_IN_CALL));
+                let rest = events.split_off(events.len().min(MAX_EVENTS_PER_CALL));
                 let some = std::mem::replace(&mut events, rest);
                 calls.push(self.send_to_gate(GateId::of(template), epoch, some));
             }
         }
-        let some_at_a_time = futures::stream::iter(calls).buffer_unordered(MOST_CALLS);
-        some_at_a_time.collect::<()>().await;
+        let limited = futures::stream::iter(calls).buffer_unordered(MAX_CONCURRENT_CALLS);
+        limited.collect::<()>().await;
     }
 
     async fn send_to_gate(&self, gate: GateId, epoch: Epoch, events: Vec<Confirmation>) {
         if let Err(error) = self.try_send(gate, epoch, &events).await {
-            left_to_reconciler("failed", events.len() as u64);
+            count_left_to_reconciler("failed", events.len() as u64);
             tracing::debug!(%error, "confirmations are left to the reconciler");
         }
     }
@@ -204,13 +204,14 @@ impl Confirmer {
     }
 }
 
-/// Events that were taken from the queue. Dropped, they are sent or left to the reconciler, and no reading waits for them.
-struct Taken<'a> {
+/// Events that were taken from the queue. When it is dropped, they count as done: they were sent, or the task was aborted
+/// and they are left to the reconciler. No flush waits for them any longer.
+struct Batch<'a> {
     confirmer: &'a Confirmer,
     events: Vec<Confirmation>,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Batch<'_> {
     fn drop(&mut self) {
         let mut queue = self.confirmer.queue();
         for Confirmation { event, .. } in &self.events {
@@ -228,6 +229,6 @@ impl Drop for Taken<'_> {
     }
 }
 
-fn left_to_reconciler(why: &'static str, count: u64) {
+fn count_left_to_reconciler(why: &'static str, count: u64) {
     metrics::counter!("goodpon_confirms_left_total", "why" => why).increment(count);
 }

@@ -1,4 +1,4 @@
-//! What this process believes of templates and their gates: read from the database, used for two seconds at most.
+//! A cache of templates and their gates, read from the database and used for at most two seconds.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,28 +17,28 @@ use tokio::time::Instant;
 use super::shared::SharedReading;
 use crate::ports::GateRecords;
 
-/// Templates that are remembered at a time.
-const REMEMBERED: usize = 10_000;
+/// The largest number of templates in the cache.
+const MAX_TEMPLATES: usize = 10_000;
 
-/// From this age on what is used is read anew beside.
-const REFRESHED_AFTER: Duration = Duration::from_secs(1);
+/// The age from which an entry that is used is read again in the background.
+const REFRESH_AGE: Duration = Duration::from_secs(1);
 
-/// A template and its gate, as they were at one moment.
+/// A template and its gate, read at one moment.
 #[derive(Debug)]
-pub(crate) struct Read {
+pub(crate) struct TemplateAndGate {
     pub(crate) template: Arc<Template>,
-    /// `None`: it was never opened.
+    /// The gate; `None` if it was never opened.
     pub(crate) gate: Option<Gate>,
     /// The database's time at that moment.
     pub(crate) read_at: Timestamp,
 }
 
-/// What was read of a template and its gate.
+/// The result of reading a template and its gate.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// `None`: there is no such template.
-    pub(crate) read: Option<Read>,
-    /// When it was asked for, by this process's own clock: its age counts from before it was read.
+    /// `None` if there is no such template.
+    pub(crate) read: Option<TemplateAndGate>,
+    /// The moment before the read, by this process's monotonic clock: the age counts from it.
     pub(crate) asked: Instant,
 }
 
@@ -48,29 +48,29 @@ impl Seen {
     }
 }
 
-/// What this process has seen of gates. Templates that do not exist are not remembered.
+/// The cache. It does not keep templates that do not exist.
 pub(crate) struct GateCache {
     records: Arc<dyn GateRecords>,
-    entries: Cache<TemplateId, Arc<Entry>>,
+    entries: Cache<TemplateId, Arc<CachedTemplate>>,
 }
 
-/// A template's place.
+/// The cache's entry of a template.
 #[derive(Default)]
-struct Entry {
+struct CachedTemplate {
     state: Mutex<State>,
     readings: Arc<SharedReading<StoreResult<Arc<Seen>>>>,
-    /// How the gate stands, as far as it is open.
+    /// The numbers of an open gate.
     standings: Arc<SharedReading<Option<IssueStanding>>>,
 }
 
 #[derive(Default)]
 struct State {
     latest: Option<Arc<Seen>>,
-    /// Counts what makes older reads worthless: one that began before it must not be remembered.
+    /// The number of times that the entry was forgotten: the result of a read that began before the last time is not kept.
     forgotten: u64,
 }
 
-impl Entry {
+impl CachedTemplate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,11 +86,11 @@ impl GateCache {
     pub(crate) fn new(records: Arc<dyn GateRecords>) -> Self {
         Self {
             records,
-            entries: Cache::new(REMEMBERED),
+            entries: Cache::new(MAX_TEMPLATES),
         }
     }
 
-    fn entry(&self, template: TemplateId) -> Arc<Entry> {
+    fn entry(&self, template: TemplateId) -> Arc<CachedTemplate> {
         let entry = self.entries.get_or_insert_with(&template, || {
             Ok::<_, std::convert::Infallible>(Arc::default())
         });
@@ -100,14 +100,14 @@ impl GateCache {
         }
     }
 
-    /// What is known of a template and its gate, at most two seconds old.
+    /// Returns a template and its gate, at most two seconds old.
     pub(crate) async fn seen(self: &Arc<Self>, template: TemplateId) -> StoreResult<Arc<Seen>> {
         let entry = self.entry(template);
         let latest = entry.lock().latest.clone();
         match latest.filter(|seen| seen.is_fresh()) {
             Some(seen) => {
-                if seen.asked.elapsed() >= REFRESHED_AFTER {
-                    // In the background, so that nobody who comes has to wait for it.
+                if seen.asked.elapsed() >= REFRESH_AGE {
+                    // In the background, so that no request has to wait for it.
                     let readings = Arc::clone(&entry.readings);
                     readings.refresh(self.reading(template, entry));
                 }
@@ -117,8 +117,8 @@ impl GateCache {
         }
     }
 
-    /// A template and its gate as they are now: read after this was called. One reading serves all who ask at a time,
-    /// so that a template that everybody looks at costs one statement after the other and not one for each.
+    /// Returns a template and its gate as they are now: read after this was called. One read serves all callers that wait
+    /// for it, so a template that many look at costs one statement at a time and not one for each caller.
     pub(crate) async fn read(self: &Arc<Self>, template: TemplateId) -> StoreResult<Arc<Seen>> {
         self.read_by(template, self.entry(template)).await
     }
@@ -126,7 +126,7 @@ impl GateCache {
     async fn read_by(
         self: &Arc<Self>,
         template: TemplateId,
-        entry: Arc<Entry>,
+        entry: Arc<CachedTemplate>,
     ) -> StoreResult<Arc<Seen>> {
         let readings = Arc::clone(&entry.readings);
         let read = readings.ask(self.reading(template, entry)).await;
@@ -138,11 +138,11 @@ impl GateCache {
         })
     }
 
-    /// How a template and its gate are read.
+    /// Returns the function that reads a template and its gate.
     fn reading(
         self: &Arc<Self>,
         template: TemplateId,
-        entry: Arc<Entry>,
+        entry: Arc<CachedTemplate>,
     ) -> impl Fn() -> BoxFuture<'static, StoreResult<Arc<Seen>>> + Clone + Send + 'static {
         let gates = Arc::clone(self);
         move || {
@@ -151,7 +151,12 @@ impl GateCache {
         }
     }
 
-    async fn read_into(&self, template: TemplateId, entry: &Entry) -> StoreResult<Arc<Seen>> {
+    /// Reads a template and its gate, and keeps the result unless the entry was forgotten meanwhile.
+    async fn read_into(
+        &self,
+        template: TemplateId,
+        entry: &CachedTemplate,
+    ) -> StoreResult<Arc<Seen>> {
         let before = entry.lock().forgotten;
         let asked = Instant::now();
         let read = self
@@ -171,8 +176,8 @@ impl GateCache {
         Ok(seen)
     }
 
-    /// How the gate of a template stands for nobody in particular, as `look` finds it after this was called. One look
-    /// serves all who ask at a time.
+    /// Returns the numbers of a template's gate, for no user in particular, as `look` finds them after this was called. One
+    /// look serves all callers that wait for it.
     pub(crate) async fn standing<F>(
         &self,
         template: TemplateId,
@@ -185,14 +190,14 @@ impl GateCache {
         standings.ask(look).await.flatten()
     }
 
-    /// Forgets a template, for it or its gate has changed.
+    /// Forgets a template, because it or its gate has changed.
     pub(crate) fn forget(&self, template: TemplateId) {
         if let Some(entry) = self.entries.get(&template) {
             entry.forget();
         }
     }
 
-    /// Forgets all: something may have changed unheard.
+    /// Forgets all templates, because messages about changes may have been missed.
     pub(crate) fn forget_all(&self) {
         for (_, entry) in self.entries.iter() {
             entry.forget();
@@ -202,7 +207,7 @@ impl GateCache {
 
 impl Seen {
     fn new(read: Option<GateRead>, asked: Instant) -> Self {
-        let read = read.map(|read| Read {
+        let read = read.map(|read| TemplateAndGate {
             template: Arc::new(read.template),
             gate: read.gate,
             read_at: read.read_at,

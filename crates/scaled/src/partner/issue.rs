@@ -1,4 +1,5 @@
-//! The way of an issue request (P1 to P6): a place at the gate, an event in the log that counts, and only then a success.
+//! The way of an issue request (P1 to P6): it gets a place at the gate, its event is appended to the log in time to count,
+//! and only then a success is answered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,20 +22,20 @@ use tokio::time::Instant;
 
 use super::{
     Partner,
-    answers::Numbers,
-    gate_cache::{Read, Seen},
+    answers::AnswerNumbers,
+    gate_cache::{Seen, TemplateAndGate},
 };
-use crate::{opening::Trouble, ports::GateServer};
+use crate::{opening::NotOpen, ports::GateServer};
 
-/// How long a request waits for a gate that is closed or whose last places are not yet sure.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time for which a request waits for a gate that is closed or whose last places are not yet confirmed.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// How long it waits before it tries again for the first time; each further time twice as long, up to the longest.
+/// The pause before the second attempt; it doubles with each further attempt, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
-/// A request on its way: what stays the same however often it is tried.
-pub(super) struct Wish<'a> {
+/// A request that is being answered: the values that are the same in each attempt.
+pub(super) struct IssueInProgress<'a> {
     pub(super) request: &'a IssueRequest,
     idempotency: Option<&'a Idempotency<IssueOutcome>>,
     pub(super) keyed: Option<Keyed>,
@@ -43,8 +44,8 @@ pub(super) struct Wish<'a> {
     give_up_at: Instant,
 }
 
-impl Wish<'_> {
-    /// The success that it hopes for.
+impl IssueInProgress<'_> {
+    /// Returns its success.
     fn issued(&self) -> Issued {
         Issued {
             coupon_id: Some(self.coupon_id),
@@ -52,24 +53,25 @@ impl Wish<'_> {
     }
 }
 
-/// One try of it, over the template and gate as they were read.
-pub(super) struct Try<'a> {
-    pub(super) wish: &'a Wish<'a>,
+/// One attempt to answer a request, over the template and gate as they were read.
+pub(super) struct Attempt<'a> {
+    pub(super) issue: &'a IssueInProgress<'a>,
     pub(super) is_first: bool,
     pub(super) epoch: Epoch,
+    /// The template's refusal, if it refuses.
     pub(super) verdict: Option<IssueRefusal>,
-    /// The numbers of its possible answers, if it has a key.
-    pub(super) numbers: Numbers,
+    /// The numbers of the texts of the possible answers, if the request has a key.
+    pub(super) numbers: AnswerNumbers,
     pub(super) now: Timestamp,
 }
 
-/// The result of a try.
+/// The result of an attempt.
 pub(super) enum Attempted {
     /// The request has its answer.
     Answered(Outcome<IssueOutcome>),
-    /// The obstacle is gone: try again at once.
+    /// The next attempt may follow at once.
     RetryNow,
-    /// Nothing can be done yet, for this reason: try again in a while.
+    /// The next attempt follows after a pause, for this reason.
     RetryLater(&'static str),
 }
 
@@ -90,10 +92,10 @@ pub(super) fn unavailable(reason: impl Into<String>) -> StoreError {
     }
 }
 
-/// A newer program that runs beside this one, or did, wrote it.
+/// The reason for a retry if the gate's answer has a form that only a newer program, beside this one, can read.
 pub(super) const UNREADABLE: &str = "a newer goodpon wrote what this one cannot read";
 
-/// The template's refusal, if it refuses.
+/// Returns the template's refusal, if it refuses.
 fn verdict(seen: &Seen, request: &IssueRequest, now: Timestamp) -> Option<IssueRefusal> {
     let owned = match &seen.read {
         None => Owned::Absent,
@@ -104,66 +106,78 @@ fn verdict(seen: &Seen, request: &IssueRequest, now: Timestamp) -> Option<IssueR
 }
 
 impl Partner {
-    async fn try_issue(&self, wish: &Wish<'_>, is_first: bool) -> StoreResult<Attempted> {
-        let seen = self.gates.seen(wish.request.template_id).await?;
+    async fn try_issue(
+        &self,
+        issue: &IssueInProgress<'_>,
+        is_first: bool,
+    ) -> StoreResult<Attempted> {
+        let seen = self.gates.seen(issue.request.template_id).await?;
         let now = self.clock.now();
-        let verdict = verdict(&seen, wish.request, now);
-        if let (Some(refusal), None) = (verdict, wish.keyed) {
+        let verdict = verdict(&seen, issue.request, now);
+        if let (Some(refusal), None) = (verdict, issue.keyed) {
             return Ok(Attempted::refused(refusal));
         }
         let gate = seen.read.as_ref().and_then(|read| read.gate.as_ref());
-        let this = Try {
-            wish,
+        let attempt = Attempt {
+            issue,
             is_first,
             epoch: gate.map_or(Epoch::default(), |gate| gate.epoch),
             verdict,
             numbers: self
                 .answers
-                .numbers(wish.idempotency, verdict, wish.issued())
+                .numbers(issue.idempotency, verdict, issue.issued())
                 .await?,
             now,
         };
         match (gate.map(|gate| gate.state), &seen.read) {
-            (Some(GateState::Open), Some(read)) => self.at_gate(&this, read, seen.asked).await,
-            // A key that has its answer is known without a gate: that is looked up once.
-            (Some(GateState::Sealing), Some(read)) if wish.keyed.is_some() && is_first => {
-                self.at_gate(&this, read, seen.asked).await
+            (Some(GateState::Open), Some(read)) => self.at_gate(&attempt, read, seen.asked).await,
+            // The server may have the answer of the key, which does not need an open gate. It is asked once.
+            (Some(GateState::Sealing), Some(read)) if issue.keyed.is_some() && is_first => {
+                self.at_gate(&attempt, read, seen.asked).await
             }
             (Some(GateState::Sealing), _) => {
-                self.mend(&this, Trouble::known(this.epoch)).await;
+                self.drive_opening(&attempt, NotOpen::in_database(attempt.epoch))
+                    .await;
                 Ok(Attempted::RetryLater("the gate is being moved"))
             }
-            (Some(GateState::Folded), Some(read)) => self.after_sale(&this, read).await,
-            _ => self.without_gate(&this).await,
+            (Some(GateState::Folded), Some(read)) => self.after_sale(&attempt, read).await,
+            _ => self.without_gate(&attempt).await,
         }
     }
 
-    /// Drives the gate's opening on, or waits for the task that does, as long as there is patience.
-    pub(super) async fn mend(&self, this: &Try<'_>, trouble: Trouble) {
-        let drive = self.openings.drive(this.wish.request.template_id, trouble);
-        let _ = tokio::time::timeout_at(this.wish.give_up_at, drive).await;
+    /// Does the step that is due at the gate, or waits for the task that does it, until the request's time is over.
+    pub(super) async fn drive_opening(&self, attempt: &Attempt<'_>, found: NotOpen) {
+        let issue = attempt.issue;
+        let drive = self.openings.drive(issue.request.template_id, found);
+        let _ = tokio::time::timeout_at(issue.give_up_at, drive).await;
     }
 
-    async fn at_gate(&self, this: &Try<'_>, read: &Read, asked: Instant) -> StoreResult<Attempted> {
-        let wish = this.wish;
+    /// Asks the gate, and publishes the event if there is a place.
+    async fn at_gate(
+        &self,
+        attempt: &Attempt<'_>,
+        read: &TemplateAndGate,
+        asked: Instant,
+    ) -> StoreResult<Attempted> {
+        let issue = attempt.issue;
         let event = IssueEvent {
-            coupon_id: wish.coupon_id,
-            template_id: wish.request.template_id,
-            epoch: this.epoch,
-            user_id: wish.request.user_id.clone(),
-            accepted_at: wish.accepted_at,
-            keyed: wish.keyed,
+            coupon_id: issue.coupon_id,
+            template_id: issue.request.template_id,
+            epoch: attempt.epoch,
+            user_id: issue.request.user_id.clone(),
+            accepted_at: issue.accepted_at,
+            keyed: issue.keyed,
             valid_until: gate::valid_until(read.read_at),
         };
         let server = self.servers.bound()?;
         let problem = self.publishing.problem();
         if let Some(problem) = problem.or_else(|| self.clock_problem(&event, read)) {
             return self
-                .answer_what_is_sure(this, &event, problem, &*server)
+                .answer_without_publishing(attempt, &event, problem, &*server)
                 .await;
         }
-        match self.take(this, &event, &*server).await? {
-            Taken::Replay(finished) => self.replay(wish, finished).await,
+        match self.take(attempt, &event, &*server).await? {
+            Taken::Replay(finished) => self.replay(issue, finished).await,
             Taken::Mismatch => Ok(Attempted::Answered(Outcome::PayloadMismatch)),
             Taken::Unreadable => Ok(Attempted::RetryLater(UNREADABLE)),
             Taken::Refused(refusal) => Ok(Attempted::refused(refusal)),
@@ -172,9 +186,9 @@ impl Partner {
             Taken::Wait => Ok(Attempted::RetryLater("the last places are not yet sure")),
             Taken::Reserved { .. } => {
                 self.publishing.publish(&event, asked).await?;
-                let answer = this.numbers.success;
+                let answer = attempt.numbers.success;
                 self.confirmer.confirm(Confirmation { event, answer });
-                Ok(Attempted::ran(Ok(wish.issued())))
+                Ok(Attempted::ran(Ok(issue.issued())))
             }
             Taken::Help(pending) => {
                 metrics::counter!("goodpon_gate_helps_total", "by" => "partner").increment(1);
@@ -182,64 +196,63 @@ impl Partner {
                 self.confirm_helped(vec![pending]).await?;
                 Ok(Attempted::RetryNow)
             }
-            Taken::Closed(closed) => Ok(self.closed(this, closed).await),
+            Taken::Closed(closed) => Ok(self.handle_closed(attempt, closed).await),
         }
     }
 
-    /// Asks the gate for a place, one of a bounded number of requests at a time.
+    /// Asks the gate for a place, after waiting for one of the process's permits to do so.
     async fn take(
         &self,
-        this: &Try<'_>,
+        attempt: &Attempt<'_>,
         event: &IssueEvent,
         server: &dyn GateServer,
     ) -> StoreResult<Taken> {
-        let turn = tokio::time::timeout_at(this.wish.give_up_at, self.at_gates.acquire());
-        let Ok(_turn) = turn.await else {
+        let permit = tokio::time::timeout_at(attempt.issue.give_up_at, self.at_gates.acquire());
+        let Ok(_permit) = permit.await else {
             metrics::counter!("goodpon_gate_turned_away_total").increment(1);
             return Err(unavailable("too many wait for gates"));
         };
-        let (gate, answers) = (GateId::of(event.template_id), this.numbers.refusals);
+        let (gate, answers) = (GateId::of(event.template_id), attempt.numbers.refusals);
         server
-            .take(gate, event, this.verdict, answers, this.now)
+            .take(gate, event, attempt.verdict, answers, attempt.now)
             .await
     }
 
-    /// Does what is due where the gate is not open to this process.
-    async fn closed(&self, this: &Try<'_>, closed: Closed) -> Attempted {
-        let epoch = this.epoch;
-        // What was read may be older than the gate.
+    /// Reads the gate again, or drives its opening on, if it is not open to this process.
+    async fn handle_closed(&self, attempt: &Attempt<'_>, closed: Closed) -> Attempted {
+        let epoch = attempt.epoch;
         let ahead = closed.epoch.filter(|there| *there > epoch);
-        if ahead.is_some() && this.is_first {
-            self.gates.forget(this.wish.request.template_id);
+        // The server's epoch may be newer than the cached one.
+        if ahead.is_some() && attempt.is_first {
+            self.gates.forget(attempt.issue.request.template_id);
             return Attempted::RetryNow;
         }
-        let trouble = Trouble {
+        let found = NotOpen {
             epoch,
-            // An older one there is as good as none: the process that was to bring this one has died on the way. So is
-            // a greater one that the database does not know of: nobody will ever ask it.
+            // The epoch is missing even if the server has another one. If that is older, the process that was to bring
+            // the epoch has died on the way. If it is newer, the database does not know it, and no process asks it.
             is_missing_there: closed.epoch != Some(epoch),
             ahead,
         };
-        self.mend(this, trouble).await;
+        self.drive_opening(attempt, found).await;
         Attempted::RetryLater("the gate is closed")
     }
 
-    /// Answers as the first request with this key was answered.
+    /// Answers like the first request with this key.
     pub(super) async fn replay(
         &self,
-        wish: &Wish<'_>,
+        issue: &IssueInProgress<'_>,
         finished: Finished,
     ) -> StoreResult<Attempted> {
-        let Some(idempotency) = wish.idempotency else {
-            let reason = "a gate replayed the answer of a request without a key";
-            return Err(StoreError::Unexpected(reason.into()));
+        let Some(idempotency) = issue.idempotency else {
+            return Ok(Attempted::ran(finished.outcome));
         };
         let answer = self.answers.replay(finished, idempotency).await?;
         Ok(Attempted::Answered(Outcome::Replayed(answer)))
     }
 
-    /// Why what this process accepts now would not become a coupon: its clock is wrong.
-    fn clock_problem(&self, event: &IssueEvent, read: &Read) -> Option<String> {
+    /// Returns a problem if this process's clock is so wrong that issuers would park the event.
+    fn clock_problem(&self, event: &IssueEvent, read: &TemplateAndGate) -> Option<String> {
         let (own, database) = (event.accepted_at, read.read_at);
         let is_near = self.records.is_near(own, database, gate::CLOCKS_APART);
         (!is_near).then(|| {
@@ -247,10 +260,10 @@ impl Partner {
         })
     }
 
-    /// Answers what is sure while nothing can be published; places are not given out then.
-    async fn answer_what_is_sure(
+    /// Answers from the gate's state while nothing can be published, if that is certain; no place is given then.
+    async fn answer_without_publishing(
         &self,
-        this: &Try<'_>,
+        attempt: &Attempt<'_>,
         event: &IssueEvent,
         problem: String,
         server: &dyn GateServer,
@@ -261,13 +274,15 @@ impl Partner {
             .look(gate, event.epoch, user, event.keyed, now)
             .await?;
         match (look.key, look.gate) {
-            (Some(KeyState::Replay(finished)), _) => return self.replay(this.wish, finished).await,
+            (Some(KeyState::Replay(finished)), _) => {
+                return self.replay(attempt.issue, finished).await;
+            }
             (Some(KeyState::Mismatch), _) => {
                 return Ok(Attempted::Answered(Outcome::PayloadMismatch));
             }
             (Some(KeyState::Unreadable), _) => return Err(unavailable(UNREADABLE)),
-            // A fact, but it cannot be remembered as the answer to a key without a place at the gate.
-            (None, Ok(counts)) if this.verdict.is_none() && event.keyed.is_none() => {
+            // With a key the refusal would have to be remembered, which a look does not do.
+            (None, Ok(counts)) if attempt.verdict.is_none() && event.keyed.is_none() => {
                 if counts.user == Some(Holding::Coupon) {
                     return Ok(Attempted::refused(IssueRefusal::AlreadyIssued));
                 }
@@ -290,28 +305,28 @@ impl IssueGate for Partner {
     ) -> StoreResult<Outcome<IssueOutcome>> {
         let accepted_at = self.clock.now();
         let idempotency = idempotency.as_ref();
-        let wish = Wish {
+        let issue = IssueInProgress {
             request: &request,
             idempotency,
             keyed: idempotency.map(Idempotency::keyed),
             coupon_id: CouponId::new(accepted_at, self.random_u64()),
             accepted_at,
-            give_up_at: Instant::now() + PATIENCE,
+            give_up_at: Instant::now() + MAX_WAIT,
         };
         let (mut is_first, mut pause) = (true, FIRST_PAUSE);
         loop {
-            let waits_for = match self.try_issue(&wish, is_first).await? {
+            let reason = match self.try_issue(&issue, is_first).await? {
                 Attempted::Answered(outcome) => return Ok(outcome),
                 Attempted::RetryNow => "the gate changes again and again",
-                Attempted::RetryLater(why) => {
+                Attempted::RetryLater(reason) => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
-                    why
+                    reason
                 }
             };
             is_first = false;
-            if Instant::now() >= wish.give_up_at {
-                return Err(unavailable(waits_for));
+            if Instant::now() >= issue.give_up_at {
+                return Err(unavailable(reason));
             }
         }
     }
@@ -351,7 +366,7 @@ impl IssueGate for Partner {
             Some(KeyState::Mismatch) => Ok(Peek::PayloadMismatch),
             Some(KeyState::Unreadable) => Err(unavailable(UNREADABLE)),
             Some(KeyState::Pending) => Ok(Peek::Processing),
-            // A gate that holds its keys says so; where none does, none can be missing.
+            // An open gate knows all its pending keys. Without a gate that holds places, no key is pending.
             None if look.gate.is_ok() => Ok(Peek::Free),
             None => match gate.map(|gate| gate.state) {
                 None | Some(GateState::Folded) => Ok(Peek::Free),

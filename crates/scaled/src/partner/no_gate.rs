@@ -1,4 +1,4 @@
-//! Requests about templates of which no gate holds places: it was never opened, or was folded after the sale.
+//! Answers requests about templates without a gate that holds places: it was never opened, or was folded after the sale.
 
 use goodpon_application::{idempotency::Outcome, ports::StoreResult};
 use goodpon_domain::{
@@ -8,84 +8,93 @@ use goodpon_domain::{
 
 use super::{
     Partner,
-    gate_cache::Read,
-    issue::{Attempted, Try, UNREADABLE, unavailable},
+    gate_cache::TemplateAndGate,
+    issue::{Attempt, Attempted, UNREADABLE, unavailable},
 };
-use crate::opening::Trouble;
+use crate::opening::NotOpen;
 
 impl Partner {
-    /// Answers where the template never had a gate, or does not exist.
-    pub(super) async fn without_gate(&self, this: &Try<'_>) -> StoreResult<Attempted> {
-        match (this.verdict, this.wish.keyed) {
+    /// Answers a request whose template never had a gate, or does not exist.
+    pub(super) async fn without_gate(&self, attempt: &Attempt<'_>) -> StoreResult<Attempted> {
+        match (attempt.verdict, attempt.issue.keyed) {
             (Some(refusal), Some(keyed)) => {
-                let answer = this.numbers.refusals.verdict;
-                self.remember(this, refusal, keyed, answer).await
+                let answer = attempt.numbers.refusals.verdict;
+                self.remember(attempt, refusal, keyed, answer).await
             }
             (Some(refusal), None) => Ok(Attempted::refused(refusal)),
             (None, _) => {
-                self.mend(this, Trouble::known(this.epoch)).await;
+                self.drive_opening(attempt, NotOpen::in_database(attempt.epoch))
+                    .await;
                 Ok(Attempted::RetryLater("the gate is being opened"))
             }
         }
     }
 
-    /// Answers of a sale that is over: the coupons know everything, and where they leave a place a new gate is opened.
-    pub(super) async fn after_sale(&self, this: &Try<'_>, read: &Read) -> StoreResult<Attempted> {
-        let wish = this.wish;
-        let (template, user_id) = (wish.request.template_id, &wish.request.user_id);
-        let refusal = match this.verdict {
+    /// Answers a request whose template's sale is over from the written coupons. If they leave a place, the gate is opened
+    /// again.
+    pub(super) async fn after_sale(
+        &self,
+        attempt: &Attempt<'_>,
+        read: &TemplateAndGate,
+    ) -> StoreResult<Attempted> {
+        let issue = attempt.issue;
+        let (template, user_id) = (issue.request.template_id, &issue.request.user_id);
+        let refusal = match attempt.verdict {
             Some(refusal) => Some(refusal),
             None => {
                 let has_one = self.records.is_holder(template, user_id).await?;
                 coupon::take_place(&read.template, has_one, read.template.issue_count).err()
             }
         };
-        match (refusal, wish.keyed) {
+        match (refusal, issue.keyed) {
             (Some(refusal), Some(keyed)) => {
-                let answer = match (this.verdict, refusal) {
-                    (Some(_), _) => this.numbers.refusals.verdict,
-                    (None, IssueRefusal::AlreadyIssued) => this.numbers.refusals.already_issued,
-                    (None, _) => this.numbers.refusals.sold_out,
+                let answers = &attempt.numbers.refusals;
+                let answer = match (attempt.verdict, refusal) {
+                    (Some(_), _) => answers.verdict,
+                    (None, IssueRefusal::AlreadyIssued) => answers.already_issued,
+                    (None, _) => answers.sold_out,
                 };
-                self.remember(this, refusal, keyed, answer).await
+                self.remember(attempt, refusal, keyed, answer).await
             }
             (Some(refusal), None) => Ok(Attempted::refused(refusal)),
             (None, _) => {
-                self.mend(this, Trouble::known(this.epoch)).await;
+                self.drive_opening(attempt, NotOpen::in_database(attempt.epoch))
+                    .await;
                 Ok(Attempted::RetryLater("the gate is being opened again"))
             }
         }
     }
 
-    /// Remembers the refusal of a request with a key where no gate holds places.
+    /// Remembers the refusal of a request with a key while no gate holds places.
     async fn remember(
         &self,
-        this: &Try<'_>,
+        attempt: &Attempt<'_>,
         refusal: IssueRefusal,
         keyed: Keyed,
         answer: Option<u32>,
     ) -> StoreResult<Attempted> {
-        let gate = GateId::of(this.wish.request.template_id);
+        let gate = GateId::of(attempt.issue.request.template_id);
         let server = self.servers.bound()?;
         let taken = server
-            .remember(gate, this.epoch, keyed, refusal, answer, this.now)
+            .remember(gate, attempt.epoch, keyed, refusal, answer, attempt.now)
             .await?;
         match taken {
-            Taken::Replay(finished) => self.replay(this.wish, finished).await,
+            Taken::Replay(finished) => self.replay(attempt.issue, finished).await,
             Taken::Mismatch => Ok(Attempted::Answered(Outcome::PayloadMismatch)),
             Taken::Unreadable => Err(unavailable(UNREADABLE)),
-            Taken::Closed(_) if this.is_first => {
+            Taken::Closed(_) if attempt.is_first => {
                 self.gates.forget(gate.template);
                 Ok(Attempted::RetryNow)
             }
             Taken::Closed(closed) => {
-                // There is a gate that the database still does not know of: it was set back.
-                let trouble = Trouble {
-                    epoch: this.epoch,
+                // The server has an epoch that the database, read again, does not know: the database was restored from
+                // an older copy.
+                let found = NotOpen {
+                    epoch: attempt.epoch,
                     is_missing_there: true,
                     ahead: closed.epoch,
                 };
-                self.mend(this, trouble).await;
+                self.drive_opening(attempt, found).await;
                 Ok(Attempted::RetryLater("the gate is closed"))
             }
             _ => Ok(Attempted::refused(refusal)),

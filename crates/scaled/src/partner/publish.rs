@@ -1,4 +1,4 @@
-//! Publishing: an event is appended to the log, and counts if the log took it in in time (P4, P5).
+//! Publishes events: appends them to the log, and checks that the log did so in time for them to count (P4, P5).
 
 use std::sync::Arc;
 
@@ -26,31 +26,29 @@ impl Publishing {
         Self { log, progress }
     }
 
-    /// Returns why no event can be published now, as far as that is known.
+    /// Returns the reason why no event can be published now, if one is known.
     pub(crate) fn problem(&self) -> Option<String> {
         self.log.problem()
     }
 
-    /// Publishes a copy of an event and waits until it counts. The gate whose time stands in the event was read after
-    /// `asked`, by this process's own clock.
+    /// Publishes a copy of an event, and returns once it counts. `asked` is a moment of this process's clock before the gate
+    /// was read from whose time the event's `valid_until` follows.
     ///
     /// # Errors
-    /// It does not count, or it is not known whether it does: nothing is undone.
+    /// The copy does not count, or it is not known whether it does. Nothing is undone.
     pub(crate) async fn publish(&self, event: &IssueEvent, asked: Instant) -> StoreResult<()> {
         let lifetime = EVENT_LIFETIME.unsigned_abs();
         let rest = lifetime.saturating_sub(asked.elapsed());
         let partitions = self.progress.partitions();
         let partition = goodpon_kafka::partition_of(&event.user_id, partitions);
-        // Read before it is sent: an issuer may be faster than the acknowledgement.
-        let worked_through = self.progress.of(partition);
+        // Read before the event is sent, because an issuer may process it before the acknowledgement arrives.
+        let processed = self.progress.of(partition);
         let appended = self.log.append(event, partition, rest).await;
         let appended = appended.inspect_err(|_| {
             metrics::counter!("goodpon_events_unacknowledged_total").increment(1);
         })?;
-        if appended.offset < worked_through {
-            let why = self
-                .log
-                .went_back(partition, appended.offset, worked_through);
+        if appended.offset < processed {
+            let why = self.log.went_back(partition, appended.offset, processed);
             return Err(may_have_happened(why));
         }
         let spare = event.valid_until.duration_since(appended.appended_at);

@@ -1,8 +1,9 @@
-//! What each partner does beside its requests, each second: it notes that the gates' server lives ([`beat`]), drives on
-//! the gates that are being moved ([`move_on`]), and publishes again what was reserved and not confirmed ([`run`]).
+//! The loops that each partner runs once a second beside its requests: it records that the gates' server lives ([`beat`]),
+//! follows the issuers' progress ([`follow_log`]), drives on the gates that are being moved ([`move_on`]), and publishes
+//! reservations again that were not confirmed ([`run`]).
 //!
-//! The server knows which gates have reservations, so that what this costs grows with those and not with all gates. Every
-//! now and then one of all partners looks at each open gate, for programs of the version before do not note theirs.
+//! The server lists the gates that have reservations, so the work grows with these and not with all gates. Every 20 seconds
+//! one of all partners looks at each open gate, because programs of the previous version do not list theirs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,36 +19,39 @@ use goodpon_supervise::{Ended, Report};
 use tokio::{sync::watch, time::Instant};
 
 use super::Partner;
-use crate::{opening::Trouble, ports::GateServer, rounds::Rounds};
+use crate::{opening::NotOpen, ports::GateServer, rounds::Rounds};
 
-/// How often all open gates are looked at, by one of all partners.
-const SWEEP_EVERY: Duration = Duration::from_secs(20);
+/// The interval at which one of all partners looks at all open gates.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(20);
 
-/// How long a reservation must have been due before others publish it. It is first due a second after it was made, and
-/// again a second after each try; a longer time might never come where newcomers try and fail.
-const DUE_FOR: Duration = Duration::ZERO;
+/// The time for which a reservation must have been due before this loop publishes it again. It is first due a second after
+/// it was made, and again a second after each attempt to help it. A longer time might never pass, because newcomers who
+/// try to help and fail make it due later each time.
+const LEAST_OVERDUE: Duration = Duration::ZERO;
 
-/// Pendings of one gate that are helped at a time.
-const HELPED: usize = 500;
+/// The largest number of one gate's reservations that are published again in a round.
+const MAX_HELPED_PER_GATE: usize = 500;
 
-/// Gates with reservations that are looked at in a round: those that wait longest.
-const BUSY: usize = 1_000;
+/// The largest number of listed gates that are looked at in a round, the longest due first.
+const MAX_BUSY_GATES: usize = 1_000;
 
-/// Gates that are read from the database at a time.
-const PAGE: usize = 1_000;
+/// The number of gates that are read from the database in one statement.
+const GATES_PER_PAGE: usize = 1_000;
 
-/// Gates that are driven on, or helped, at a time.
-const DRIVEN: usize = 8;
+/// The largest number of gates that are worked on at a time.
+const MAX_CONCURRENT_GATES: usize = 8;
 
-/// How long a reservation that this program cannot read keeps its place. A newer program would have published it long
-/// before; where none runs any more, the gate is opened anew.
-const UNREADABLE_FOR: Duration = Duration::from_secs(60);
+/// The time after which a gate is opened anew because of a reservation that this program cannot read. A newer program
+/// would have published it long before; evidently none runs any more.
+const UNREADABLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a gate with one is remembered after it was seen last, and how many are.
-const UNREADABLE_SEEN: Duration = Duration::from_secs(120);
-const MOST_UNREADABLE: usize = 1_000;
+/// The time for which a gate with such a reservation is remembered after its last sighting, and the largest number of such
+/// gates.
+const SIGHTING_LIFETIME: Duration = Duration::from_secs(120);
+const MAX_SIGHTINGS: usize = 1_000;
 
-/// Notes each second that the gates' server lives, until `stop` is true. Nothing else may hold that up.
+/// Records once a second that the gates' server lives, until `stop` is true. It is a loop of its own so that no other work
+/// delays it.
 pub(crate) async fn beat(
     partner: Arc<Partner>,
     report: Report,
@@ -62,7 +66,7 @@ pub(crate) async fn beat(
     }
 }
 
-/// Follows each second how far the log was worked through, until `stop` is true.
+/// Reads the issuers' progress in the log once a second, until `stop` is true.
 pub(crate) async fn follow_log(
     partner: Arc<Partner>,
     report: Report,
@@ -93,8 +97,7 @@ pub(crate) async fn move_on(
     }
 }
 
-/// Publishes again what was reserved and not confirmed, and folds the gates of sales that are over, until `stop` is
-/// true.
+/// Publishes reservations again that were not confirmed, and folds the gates of sales that are over, until `stop` is true.
 pub(crate) async fn run(
     partner: Arc<Partner>,
     report: Report,
@@ -116,25 +119,25 @@ pub(crate) async fn run(
     }
 }
 
-/// What a round of the reconciler came to.
+/// The result of a round of the reconciler.
 #[derive(Debug, Default)]
 pub struct Round {
-    /// Gates that were looked at.
+    /// The number of gates that were looked at.
     pub looked: usize,
-    /// Reservations that were published again.
+    /// The number of reservations that were published again.
     pub helped: usize,
-    /// What went wrong with some of the gates.
+    /// The errors, each of one gate.
     pub troubles: Vec<StoreError>,
 }
 
-/// What was found of one gate.
+/// The result of a round at one gate, in numbers of reservations.
 #[derive(Default)]
-struct Found {
+struct GateRound {
     helped: usize,
     unreadable: usize,
 }
 
-/// Gates with reservations that this program cannot read.
+/// The gates that have reservations that this program cannot read.
 #[derive(Default)]
 pub struct Unreadable(HashMap<TemplateId, Sighting>);
 
@@ -145,20 +148,20 @@ struct Sighting {
 }
 
 impl Unreadable {
-    /// With a gate that was first seen to have some as long ago as makes it stuck.
+    /// Makes a set with one gate, which was first seen so long ago that it counts as stuck.
     #[cfg(test)]
     #[allow(clippy::expect_used)]
     pub(crate) fn since_long(template: TemplateId, epoch: Epoch) -> Self {
         let last = Instant::now();
-        let first = last.checked_sub(UNREADABLE_FOR).expect("a minute ago");
+        let first = last.checked_sub(UNREADABLE_TIMEOUT).expect("a minute ago");
         Self(HashMap::from([(template, Sighting { epoch, first, last })]))
     }
 
-    /// Notes that a gate has some. Whether it is to be opened anew because of them.
-    fn is_stuck(&mut self, template: TemplateId, epoch: Epoch, now: Instant) -> bool {
+    /// Records that a gate has such a reservation. Returns whether it is to be opened anew because of it.
+    fn note(&mut self, template: TemplateId, epoch: Epoch, now: Instant) -> bool {
         self.0
-            .retain(|_, seen| now.duration_since(seen.last) < UNREADABLE_SEEN);
-        if self.0.len() >= MOST_UNREADABLE && !self.0.contains_key(&template) {
+            .retain(|_, seen| now.duration_since(seen.last) < SIGHTING_LIFETIME);
+        if self.0.len() >= MAX_SIGHTINGS && !self.0.contains_key(&template) {
             return false;
         }
         let new = Sighting {
@@ -171,12 +174,12 @@ impl Unreadable {
             (seen.epoch, seen.first) = (epoch, now);
         }
         seen.last = now;
-        now.duration_since(seen.first) >= UNREADABLE_FOR
+        now.duration_since(seen.first) >= UNREADABLE_TIMEOUT
     }
 }
 
 impl Partner {
-    /// Notes that the gates' server lives, if it does.
+    /// Records that the gates' server lives, if it takes writes.
     pub async fn beat(&self) -> StoreResult<()> {
         let server = self.servers.bound()?;
         server.prove_writable().await?;
@@ -187,23 +190,23 @@ impl Partner {
     pub async fn move_gates_on(&self) -> StoreResult<()> {
         let sealing = self.all_gates_in(GateState::Sealing).await?;
         let steps = sealing.into_iter().map(|(template, gate)| {
-            let trouble = Trouble::known(gate.epoch);
-            async move { self.openings.drive(template, trouble).await }
+            let found = NotOpen::in_database(gate.epoch);
+            async move { self.openings.drive(template, found).await }
         });
-        let some_at_a_time = futures::stream::iter(steps).buffer_unordered(DRIVEN);
-        some_at_a_time.collect::<()>().await;
+        let limited = futures::stream::iter(steps).buffer_unordered(MAX_CONCURRENT_GATES);
+        limited.collect::<()>().await;
         Ok(())
     }
 
-    /// One round: over the gates that have reservations, and now and then over all. What fails of one gate delays no
-    /// other.
+    /// Does one round: over the gates that have reservations, and if it is due over all gates. An error at one gate delays
+    /// no other.
     pub async fn reconcile(&self, unreadable: &mut Unreadable) -> StoreResult<Round> {
         let server = self.servers.bound()?;
         let mut round = Round::default();
-        let busy = server.busy(BUSY).await?.into_iter();
+        let busy = server.busy(MAX_BUSY_GATES).await?.into_iter();
         let busy = busy.map(|(gate, epoch)| (gate.template, epoch)).collect();
         self.help_all(busy, &*server, unreadable, &mut round).await;
-        let swept = match server.may_sweep(SWEEP_EVERY).await {
+        let swept = match server.may_sweep(SWEEP_INTERVAL).await {
             Ok(true) => self.sweep(&*server, unreadable, &mut round).await,
             Ok(false) => Ok(()),
             Err(error) => Err(error),
@@ -212,7 +215,7 @@ impl Partner {
         Ok(round)
     }
 
-    /// Looks at all open gates of the server.
+    /// Helps at all open gates of the server, and folds those whose sale is over.
     async fn sweep(
         &self,
         server: &dyn GateServer,
@@ -229,13 +232,14 @@ impl Partner {
         let folds = here.into_iter().map(|(template, epoch)| async move {
             self.fold_if_over(template, epoch, server).await
         });
-        let mut folded = futures::stream::iter(folds).buffer_unordered(DRIVEN);
+        let mut folded = futures::stream::iter(folds).buffer_unordered(MAX_CONCURRENT_GATES);
         while let Some(folded) = folded.next().await {
             round.troubles.extend(folded.err());
         }
         Ok(())
     }
 
+    /// Publishes the due reservations of these gates again, and opens a gate anew that has had an unreadable one too long.
     async fn help_all(
         &self,
         gates: Vec<(TemplateId, Epoch)>,
@@ -247,21 +251,21 @@ impl Partner {
         let helps = gates.into_iter().map(|(template, epoch)| async move {
             (template, epoch, self.help(template, epoch, server).await)
         });
-        let mut helps = futures::stream::iter(helps).buffer_unordered(DRIVEN);
-        while let Some((template, epoch, found)) = helps.next().await {
-            let found = found.unwrap_or_else(|error| {
+        let mut helps = futures::stream::iter(helps).buffer_unordered(MAX_CONCURRENT_GATES);
+        while let Some((template, epoch, done)) = helps.next().await {
+            let done = done.unwrap_or_else(|error| {
                 round.troubles.push(error);
-                Found::default()
+                GateRound::default()
             });
-            round.helped += found.helped;
-            if found.unreadable > 0 && unreadable.is_stuck(template, epoch, Instant::now()) {
+            round.helped += done.helped;
+            if done.unreadable > 0 && unreadable.note(template, epoch, Instant::now()) {
                 tracing::error!(%template, %epoch, "the gate has a reservation that no goodpon which runs can read: it is opened anew");
-                let trouble = Trouble {
+                let found = NotOpen {
                     epoch,
                     is_missing_there: true,
                     ahead: None,
                 };
-                self.openings.drive(template, trouble).await;
+                self.openings.drive(template, found).await;
             }
         }
     }
@@ -272,7 +276,7 @@ impl Partner {
     ) -> StoreResult<Vec<(TemplateId, Gate)>> {
         let (mut all, mut after) = (Vec::new(), TemplateId(0));
         loop {
-            let page = self.records.gates_in(state, after, PAGE).await?;
+            let page = self.records.gates_in(state, after, GATES_PER_PAGE).await?;
             let Some((last, _)) = page.last() else {
                 return Ok(all);
             };
@@ -281,61 +285,66 @@ impl Partner {
         }
     }
 
-    /// Publishes again what was reserved long ago and not confirmed, and confirms what counts of it.
+    /// Publishes a gate's due reservations again, and confirms those whose copies count.
     async fn help(
         &self,
         template: TemplateId,
         epoch: Epoch,
         server: &dyn GateServer,
-    ) -> StoreResult<Found> {
+    ) -> StoreResult<GateRound> {
         let due = server
-            .pending(GateId::of(template), epoch, DUE_FOR, HELPED)
+            .pending(
+                GateId::of(template),
+                epoch,
+                LEAST_OVERDUE,
+                MAX_HELPED_PER_GATE,
+            )
             .await?;
         let Ok(due) = due else {
-            return Ok(Found::default());
+            return Ok(GateRound::default());
         };
-        let mut found = Found {
+        let mut done = GateRound {
             helped: 0,
             unreadable: due.unreadable,
         };
         if due.events.is_empty() {
-            return Ok(found);
+            return Ok(done);
         }
         let seen = self.gates.seen(template).await?;
         let Some(read) = &seen.read else {
-            return Ok(found);
+            return Ok(done);
         };
         let is_open = |gate: &Gate| gate.epoch == epoch && gate.state == GateState::Open;
         if !read.gate.as_ref().is_some_and(is_open) {
-            return Ok(found);
+            return Ok(done);
         }
-        found.helped = due.events.len();
+        done.helped = due.events.len();
         metrics::counter!("goodpon_gate_helps_total", "by" => "reconciler")
-            .increment(found.helped as u64);
+            .increment(done.helped as u64);
         let valid_until = gate::valid_until(read.read_at);
         let published = due.events.into_iter().map(async |event| {
             let event = IssueEvent {
                 valid_until,
                 ..event
             };
-            let done = self.publishing.publish(&event, seen.asked).await;
-            done.map(|()| event)
+            let published = self.publishing.publish(&event, seen.asked).await;
+            published.map(|()| event)
         });
-        let (mut counted, mut trouble) = (Vec::new(), None);
+        let (mut counted, mut last_error) = (Vec::new(), None);
         for published in futures::future::join_all(published).await {
             match published {
                 Ok(event) => counted.push(event),
-                Err(error) => trouble = Some(error),
+                Err(error) => last_error = Some(error),
             }
         }
         self.confirm_helped(counted).await?;
-        match trouble {
+        match last_error {
             Some(error) => Err(error),
-            None => Ok(found),
+            None => Ok(done),
         }
     }
 
-    /// Gives a gate's memory back when its sale is over.
+    /// Folds a gate whose sale is over, which gives its memory back.
     async fn fold_if_over(
         &self,
         template: TemplateId,

@@ -1,19 +1,19 @@
-//! One reading for all who ask at a time.
+//! One read that serves all callers who wait for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Something that is read whenever it is asked for. Requests that come while it is read share the reading that begins
-/// next: they wait for two readings at most, get nothing older than themselves, and however many there are, one reading
-/// follows the other. A request that finds nobody reading reads in its own task, which costs it nothing.
+/// A value that is read anew for each request, by at most one read at a time. Requests that come during a read share the
+/// read that begins next. So a request waits for at most two reads, and its value is never older than the request. A
+/// request that comes while no read runs reads in its own task, without any delay.
 pub(crate) struct SharedReading<T>(Mutex<State<T>>);
 
 struct State<T> {
-    /// Whether somebody reads, and hands over to a task while others wait.
+    /// A read runs. Its end starts the next one, in a task, if requests wait.
     is_reading: bool,
-    /// Those who want what a reading finds that begins from now on.
+    /// The requests that wait for the read that begins next.
     waiting: Vec<oneshot::Sender<T>>,
 }
 
@@ -27,35 +27,35 @@ impl<T> Default for SharedReading<T> {
 }
 
 impl<T: Clone + Send + 'static> SharedReading<T> {
-    /// Returns what a reading finds that begins after this call; `None` where that reading is broken off.
+    /// Returns the result of a read that begins after this call; `None` if that read is aborted or panics.
     pub(crate) async fn ask<F, R>(self: &Arc<Self>, read: R) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
         R: Fn() -> F + Clone + Send + 'static,
     {
-        let told = {
+        let next_result = {
             let mut state = self.lock();
             std::mem::replace(&mut state.is_reading, true).then(|| {
-                let (tell, told) = oneshot::channel();
-                state.waiting.push(tell);
-                told
+                let (sender, receiver) = oneshot::channel();
+                state.waiting.push(sender);
+                receiver
             })
         };
-        match told {
-            Some(told) => told.await.ok(),
-            None => Some(First::new(self, read).read().await),
+        match next_result {
+            Some(receiver) => receiver.await.ok(),
+            None => Some(OwnRead::new(self, read).run().await),
         }
     }
 
-    /// Begins a reading that nobody waits for, unless there is one.
+    /// Begins a read in the background, unless one runs.
     pub(crate) fn refresh<F, R>(self: &Arc<Self>, read: R)
     where
         F: Future<Output = T> + Send + 'static,
         R: Fn() -> F + Clone + Send + 'static,
     {
         if !std::mem::replace(&mut self.lock().is_reading, true) {
-            let first = First::new(self, read);
-            tokio::spawn(async move { first.read().await });
+            let own = OwnRead::new(self, read);
+            tokio::spawn(async move { own.run().await });
         }
     }
 
@@ -64,8 +64,9 @@ impl<T: Clone + Send + 'static> SharedReading<T> {
     }
 }
 
-/// A request that reads for itself. Once it has read, or went away, others that wait are left to a task.
-struct First<T, F, R>
+/// The read of a request that found no read running. When it ends, or its request is dropped, a task reads for the requests
+/// that wait.
+struct OwnRead<T, F, R>
 where
     T: Clone + Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -75,7 +76,7 @@ where
     read: R,
 }
 
-impl<T, F, R> First<T, F, R>
+impl<T, F, R> OwnRead<T, F, R>
 where
     T: Clone + Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -86,12 +87,12 @@ where
         Self { shared, read }
     }
 
-    async fn read(self) -> T {
+    async fn run(self) -> T {
         (self.read)().await
     }
 }
 
-impl<T, F, R> Drop for First<T, F, R>
+impl<T, F, R> Drop for OwnRead<T, F, R>
 where
     T: Clone + Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -104,24 +105,25 @@ where
             return;
         }
         drop(state);
-        let reading = Reading {
+        let reads = ReadsForOthers {
             shared: Arc::clone(&self.shared),
             is_over: false,
         };
-        // Without a runtime, which is being shut down, nobody waits any more: dropping the reading says so.
+        // There is no runtime while it is being shut down. Then `reads` is dropped, which ends the waiting.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(reading.go_on(self.read.clone()));
+            runtime.spawn(reads.run(self.read.clone()));
         }
     }
 }
 
-/// The task that reads. Dropped in the middle, it leaves nobody waiting and the place free for another.
-struct Reading<T: Clone + Send + 'static> {
+/// The reads of a task for the requests that wait. If it is dropped in the middle, the waiting requests get `None`, and the
+/// next request reads for itself.
+struct ReadsForOthers<T: Clone + Send + 'static> {
     shared: Arc<SharedReading<T>>,
     is_over: bool,
 }
 
-impl<T: Clone + Send + 'static> Drop for Reading<T> {
+impl<T: Clone + Send + 'static> Drop for ReadsForOthers<T> {
     fn drop(&mut self) {
         if !self.is_over {
             let mut state = self.shared.lock();
@@ -131,24 +133,24 @@ impl<T: Clone + Send + 'static> Drop for Reading<T> {
     }
 }
 
-impl<T: Clone + Send + 'static> Reading<T> {
-    /// Reads until nobody waits any more.
-    async fn go_on<F: Future<Output = T> + Send + 'static>(mut self, read: impl Fn() -> F + Send) {
+impl<T: Clone + Send + 'static> ReadsForOthers<T> {
+    /// Reads until no request waits any more.
+    async fn run<F: Future<Output = T> + Send + 'static>(mut self, read: impl Fn() -> F + Send) {
         loop {
             let waiting = {
                 let mut state = self.shared.lock();
                 if state.waiting.is_empty() {
-                    // Under the same lock, so that a request that comes now reads for itself.
+                    // Under the lock under which it was empty, so that the next request reads for itself.
                     state.is_reading = false;
                     self.is_over = true;
                     return;
                 }
                 std::mem::take(&mut state.waiting)
             };
-            let found = read().await;
-            for tell in waiting {
-                // A request that was given up needs no answer.
-                let _ = tell.send(found.clone());
+            let result = read().await;
+            for sender in waiting {
+                // It fails if the request was dropped.
+                let _ = sender.send(result.clone());
             }
         }
     }
@@ -163,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// A reading that counts itself and waits for a permit.
+    /// Makes a read that counts itself and waits for a permit.
     fn counted(
         begun: &Arc<AtomicUsize>,
         permits: &Arc<Semaphore>,
@@ -179,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Asks in a task of its own, and lets it come as far as it can.
+    /// Asks in a task of its own, and lets it run until it waits.
     async fn asked(
         shared: &Arc<SharedReading<usize>>,
         begun: &Arc<AtomicUsize>,
@@ -205,11 +207,15 @@ mod tests {
         permits.add_permits(2);
         assert_eq!(first.await.unwrap(), Some(0));
         for one in later {
-            assert_eq!(one.await.unwrap(), Some(1), "not the one begun before");
+            assert_eq!(
+                one.await.unwrap(),
+                Some(1),
+                "not the read that began before"
+            );
         }
         permits.add_permits(1);
         let third = shared.ask(counted(&begun, &permits)).await;
-        assert_eq!(third, Some(2), "nobody refreshes what is being read");
+        assert_eq!(third, Some(2), "no refresh begins while a read runs");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! How templates' issues stand, as their gates have it: what this process answered counts at once.
+//! The numbers of issued coupons, as the gates have them. They include every issue that this process has answered.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use goodpon_domain::{
 use super::{confirm::Confirmer, gate_cache::GateCache};
 use crate::ports::{GateRecords, GateServers};
 
-/// Gates that one list of templates asks at a time: sales ask the same server, and come in between.
-const MOST_LOOKS_AT_A_TIME: usize = 16;
+/// The largest number of gates that are asked at a time for one list of templates, so that issues get their turn at the
+/// server in between.
+const MAX_CONCURRENT_LOOKS: usize = 16;
 
-/// Reads how issues stand.
+/// Reads the numbers of issued coupons.
 pub(crate) struct Standings {
     records: Arc<dyn GateRecords>,
     servers: Arc<dyn GateServers>,
@@ -42,8 +43,8 @@ impl Standings {
         }
     }
 
-    /// Reads how a template's issue stands, for `user_id` if there is one: by its gate, or by the rows where the gate
-    /// does not answer or is not open.
+    /// Reads the number of a template's issued coupons, and whether `user_id` has one: from its gate, or from the rows if
+    /// the gate is not open or does not answer.
     pub(crate) async fn of(
         self: &Arc<Self>,
         template: &Template,
@@ -67,7 +68,7 @@ impl Standings {
         }
     }
 
-    /// Counts what was accepted of each of these templates, in their order.
+    /// Counts the accepted issues of each of these templates, in their order.
     pub(crate) async fn counts(&self, templates: &[TemplateId]) -> StoreResult<Vec<i64>> {
         self.confirmer.flush(templates).await;
         let mut counts = self.records.written_counts(templates).await?;
@@ -79,7 +80,7 @@ impl Standings {
                 let gate = gate.filter(|gate| gate.state == GateState::Open)?;
                 self.of_open_gate(id, &gate, None).await
             });
-        let looks = stream::iter(looks).buffered(MOST_LOOKS_AT_A_TIME);
+        let looks = stream::iter(looks).buffered(MAX_CONCURRENT_LOOKS);
         let looks: Vec<_> = looks.collect().await;
         for (count, standing) in counts.iter_mut().zip(looks) {
             if let Some(standing) = standing {
@@ -105,7 +106,7 @@ impl Standings {
         })
     }
 
-    /// `None`: the gate is not open, or does not answer.
+    /// Reads the numbers from the gate; `None` if it is not open or does not answer.
     async fn by_gate(
         &self,
         template: TemplateId,
