@@ -1,57 +1,36 @@
-//! The gates of templates, and the servers that hold them: steps O1 to O4 of the issue path, each a small transaction
-//! that compares before it sets. Whoever pauses and goes on later finds that its step was done, and does nothing.
+//! Moves gates: opens, gives up, stamps, seals (steps O1 to O3 of the issue path). Each step is a small transaction that
+//! compares before it sets, so a process that pauses and continues later finds its step done, and changes nothing.
 
-use std::collections::HashMap;
+mod read;
 
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
     gate::{
-        Epoch, Gate, GateRead, GateState, Holder, Keyed, Opening, SALE_OVER_AFTER, Sealed,
-        may_bump, may_seal, places_left,
+        Epoch, Gate, GateState, Opening, SALE_OVER_AFTER, Sealed, may_bump, may_seal, places_left,
     },
     id::TemplateId,
 };
 use jiff::Timestamp;
 
+use self::read::gate_columns;
 use crate::{
     Store,
-    codec::{gate_state, micros, row_limit},
+    codec::{gate_state, micros},
     columns::Columns,
     fault::Result,
     lock::Lock,
     session::Session,
-    sizes::in_lists,
     template_row,
 };
 
-/// The server's time, at the beginning of the statement.
+/// The expression for the database's time in microseconds, at the beginning of the statement.
 pub(crate) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
 
-fn read_gate(row: &mut Columns) -> Result<Option<Gate>> {
-    let Some(epoch) = row.read()? else {
-        return Ok(None);
-    };
-    Ok(Some(Gate {
-        epoch: Epoch(epoch),
-        state: gate_state::read(row)?,
-        server: row.read()?,
-        bumped_at: row.optional_timestamp()?,
-        touched_at: row.timestamp()?,
-    }))
-}
-
-/// A gate, with its template's id in front.
-fn read_numbered(row: &mut Columns) -> Result<(TemplateId, Gate)> {
-    let template = TemplateId(row.read()?);
-    let gate = read_gate(row)?.ok_or(crate::Fault::Corrupt("a gate"))?;
-    Ok((template, gate))
-}
-
-/// The gate of a template, locked: the first lock of every step.
+/// Reads the gate of a template and locks it: the first lock of every step.
 async fn lock_gate(session: &mut Session<'_>, template: TemplateId) -> Result<Option<Gate>> {
     let sql = "SELECT epoch, state, server, bumped_at, touched_at FROM issue_gates
                WHERE template_id = ? FOR UPDATE";
-    let gate = session.first(sql, (template.0,), read_gate).await?;
+    let gate = session.first(sql, (template.0,), gate_columns).await?;
     Ok(gate.flatten())
 }
 
@@ -63,28 +42,7 @@ async fn server_now(session: &mut Session<'_>) -> Result<Timestamp> {
 }
 
 impl Store {
-    /// Reads a template and its gate as one, with the server's time. `None`: there is no such template.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn read_gate(&self, template: TemplateId) -> StoreResult<Option<GateRead>> {
-        let sql = &format!(
-            "SELECT {}, {NOW}, g.epoch, g.state, g.server, g.bumped_at, g.touched_at
-             FROM coupon_templates t LEFT JOIN issue_gates g ON g.template_id = t.id WHERE t.id = ?",
-            template_row::COLUMNS
-        );
-        let read = |row: &mut Columns| {
-            Ok(GateRead {
-                template: template_row::read(row)?,
-                read_at: row.timestamp()?,
-                gate: read_gate(row)?,
-            })
-        };
-        self.read(|session| Box::pin(async move { session.first(sql, (template.0,), read).await }))
-            .await
-    }
-
-    /// Opens the gate of a template that never had one, at `server` (O1). `None`: somebody else did.
+    /// Opens the gate of a template that never had one, at `server` (O1). Returns `None` if another process did.
     ///
     /// # Errors
     /// The database cannot be written; it may have happened all the same.
@@ -114,9 +72,9 @@ impl Store {
         .await
     }
 
-    /// Gives an open gate up (O2): no event of it counts for long any more, and nobody reads it as open from now on.
-    /// `next` is the epoch that is to come, greater than all that were. `is_missing_there`: its server answers, but has
-    /// not got it. Whether it was done.
+    /// Gives up an open gate (O2): from now on no process reads it as open, and soon none of its events counts any more.
+    /// `next` is the epoch to come, greater than all before. `is_missing_there` says that the gate's server answers, but
+    /// does not have the gate. Returns whether the gate was given up.
     ///
     /// # Errors
     /// The database cannot be written; it may have happened all the same.
@@ -147,10 +105,10 @@ impl Store {
         .await
     }
 
-    /// Gives the gate of a sale up that seems to be over, to be folded. Whether it was done.
+    /// Gives up the gate of a sale that seems to be over, so that it can be folded. Returns whether the gate was given up.
     ///
     /// # Errors
-    /// As [`Self::bump_gate`].
+    /// Those of [`Self::bump_gate`].
     pub async fn bump_idle_gate(&self, template: TemplateId, epoch: Epoch) -> StoreResult<bool> {
         self.transact(|session| {
             Box::pin(async move {
@@ -166,8 +124,8 @@ impl Store {
         .await
     }
 
-    /// Stamps a gate that was given up, where nobody has done so yet. Only whoever has read it as sealing under that
-    /// number may: the stamp must be later than the moment from which on everybody reads it so.
+    /// Stamps a gate that was given up, if it has no stamp. Only a process that has read the gate as sealing under that
+    /// epoch may do this: the stamp must be later than the moment from which every process reads it so.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -184,12 +142,12 @@ impl Store {
         Ok(())
     }
 
-    /// Seals a gate (O3): once nothing of older epochs can become a coupon any more, it is open at `server` with what
-    /// is left, or folded where the sale is over.
+    /// Seals a gate (O3) once no event of an older epoch can become a coupon any more: opens it at `server` with the places
+    /// that are left, or folds it if the sale is over.
     ///
     /// # Errors
-    /// The database cannot be written; it may have happened all the same, and then nobody brings the places to the
-    /// server until it is given up again.
+    /// The database cannot be written. It may have happened all the same; then no process brings the places to the server
+    /// until the gate is given up again.
     pub async fn seal_gate(
         &self,
         template: TemplateId,
@@ -201,7 +159,7 @@ impl Store {
                 Some(gate) if gate.epoch == epoch && gate.state == GateState::Sealing => gate,
                 _ => return Ok(Sealed::Passed),
             };
-            // Before the coupons are counted: the counts must not be older than what this tells.
+            // Read before the coupons are counted: the counts must not be older than this time.
             let log_time = least_log_time(session).await?;
             if !log_time.is_some_and(|log_time| may_seal(&gate, log_time)) {
                 return Ok(Sealed::NotYet { log_time });
@@ -223,11 +181,11 @@ impl Store {
         })).await
     }
 
-    /// Opens a folded gate under its next number: it was sealed, and nothing was given out since. `None`: somebody
-    /// else did.
+    /// Opens a folded gate under its next epoch: it was sealed, and no place was given since. Returns `None` if another
+    /// process did.
     ///
     /// # Errors
-    /// As [`Self::seal_gate`].
+    /// Those of [`Self::seal_gate`].
     pub async fn open_folded(
         &self,
         template: TemplateId,
@@ -252,7 +210,8 @@ impl Store {
         })).await
     }
 
-    /// Notes that somebody is bringing the places of that epoch to the server. Whether it is still that epoch's.
+    /// Records that the places of that epoch are being brought to the server. Returns whether the gate is still open under
+    /// that epoch.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -270,7 +229,7 @@ impl Store {
         Ok(touched > 0)
     }
 
-    /// Notes that `server` takes writes.
+    /// Records that `server` takes writes now.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -283,130 +242,9 @@ impl Store {
             .await?;
         Ok(())
     }
-
-    /// Up to `limit` holders of a template, in the order of their users, from behind `after` on (O4).
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn holders(
-        &self,
-        template: TemplateId,
-        after: &str,
-        limit: usize,
-    ) -> StoreResult<Vec<Holder>> {
-        let sql = "SELECT user_id, issued_at, issue_key, issue_body FROM coupons
-                   WHERE template_id = ? AND user_id > ? ORDER BY user_id LIMIT ?";
-        let read = |row: &mut Columns| {
-            let (user_id, issued_at) = (row.read()?, row.timestamp()?);
-            let (key, body) = (row.optional_bytes()?, row.optional_bytes()?);
-            let keyed = key.zip(body).map(|(key, body)| Keyed { key, body });
-            Ok(Holder {
-                user_id,
-                issued_at,
-                keyed,
-            })
-        };
-        self.read(|session| {
-            Box::pin(async move {
-                session
-                    .rows(sql, (template.0, after, row_limit(limit)), read)
-                    .await
-            })
-        })
-        .await
-    }
-
-    /// Whether that user has, or had, a coupon of the template, as far as it is written.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn is_holder(&self, template: TemplateId, user_id: &str) -> StoreResult<bool> {
-        let sql = "SELECT 1 FROM coupons WHERE template_id = ? AND user_id = ?";
-        let found = self
-            .read(|session| {
-                Box::pin(async move {
-                    session
-                        .first(sql, (template.0, user_id), |row| row.read::<i64>())
-                        .await
-                })
-            })
-            .await?;
-        Ok(found.is_some())
-    }
-
-    /// The gates in a state, from behind template `after` on, in the order of their templates.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn gates_in(
-        &self,
-        state: GateState,
-        after: TemplateId,
-        limit: usize,
-    ) -> StoreResult<Vec<(TemplateId, Gate)>> {
-        let sql = "SELECT template_id, epoch, state, server, bumped_at, touched_at FROM issue_gates
-                   WHERE state = ? AND template_id > ? ORDER BY template_id LIMIT ?";
-        let state = gate_state::code(state);
-        self.read(|session| {
-            Box::pin(async move {
-                session
-                    .rows(sql, (state, after.0, row_limit(limit)), read_numbered)
-                    .await
-            })
-        })
-        .await
-    }
-
-    /// The gates of these templates, in their order.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn gates_of(&self, templates: &[TemplateId]) -> StoreResult<Vec<Option<Gate>>> {
-        let ids: &Vec<i64> = &templates.iter().map(|template| template.0).collect();
-        let found: HashMap<TemplateId, Gate> = self
-            .read(|session| {
-                Box::pin(async move {
-                    let mut found = HashMap::new();
-                    for (marks, some) in in_lists(ids) {
-                        let sql = format!(
-                            "SELECT template_id, epoch, state, server, bumped_at, touched_at FROM issue_gates
-                             WHERE template_id IN ({marks})"
-                        );
-                        found.extend(session.rows(&sql, some, read_numbered).await?);
-                    }
-                    Ok(found)
-                })
-            })
-            .await?;
-        Ok(templates.iter().map(|id| found.get(id).cloned()).collect())
-    }
-
-    /// The coupons written of each of these templates, in their order; 0 for one that is not there.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn written_counts(&self, templates: &[TemplateId]) -> StoreResult<Vec<i64>> {
-        let ids: &Vec<i64> = &templates.iter().map(|template| template.0).collect();
-        let found: HashMap<i64, i64> = self
-            .read(|session| {
-                Box::pin(async move {
-                    let mut found = HashMap::new();
-                    for (marks, some) in in_lists(ids) {
-                        let sql = format!(
-                            "SELECT id, issue_count FROM coupon_templates WHERE id IN ({marks})"
-                        );
-                        let read = |row: &mut Columns| Ok((row.read::<i64>()?, row.read::<i64>()?));
-                        found.extend(session.rows(&sql, some, read).await?);
-                    }
-                    Ok(found)
-                })
-            })
-            .await?;
-        let count = |id| found.get(id).copied().unwrap_or_default();
-        Ok(ids.iter().map(count).collect())
-    }
 }
 
+/// Gives up an open gate. Its server and stamp are cleared.
 async fn bump(
     session: &mut Session<'_>,
     template: TemplateId,
@@ -422,7 +260,7 @@ async fn bump(
         .await
 }
 
-/// Gives all open gates up.
+/// Gives up all open gates.
 pub(crate) async fn bump_all(session: &mut Session<'_>) -> Result<u64> {
     let sql = "UPDATE issue_gates SET epoch = epoch + 1, state = ?, server = NULL, bumped_at = NULL
                WHERE state = ?";
@@ -438,25 +276,25 @@ async fn server_seen_at(
     session.first(sql, (server,), Columns::timestamp).await
 }
 
-/// How far the slowest partition was worked through; `None` without any partition.
+/// Reads the log's time up to which the slowest partition was processed; `None` if there are no partitions.
 async fn least_log_time(session: &mut Session<'_>) -> Result<Option<Timestamp>> {
     let sql = "SELECT MIN(log_time) FROM issue_progress";
     let least = session.first(sql, (), Columns::optional_timestamp).await?;
     Ok(least.flatten())
 }
 
-/// Whether nothing has happened to the template's coupons for so long that its sale counts as over.
+/// Returns whether the last change of any of the template's coupons is so old that its sale counts as over.
 async fn is_over(session: &mut Session<'_>, template: TemplateId) -> Result<bool> {
     let sql = "SELECT recorded_at FROM coupon_histories WHERE template_id = ?
                ORDER BY recorded_at DESC LIMIT 1";
     let last = session
         .first(sql, (template.0,), Columns::timestamp)
         .await?;
-    let border = micros(session.now - SALE_OVER_AFTER);
-    Ok(last.is_some_and(|last| micros(last) < border))
+    let over_before = micros(session.now - SALE_OVER_AFTER);
+    Ok(last.is_some_and(|last| micros(last) < over_before))
 }
 
-/// What a gate that is just opened has: called with the gate's row locked, in the transaction that opens it.
+/// Counts the places and coupons of a gate that is being opened: in the transaction that opens it, with its row locked.
 async fn opening(session: &mut Session<'_>, template: TemplateId, epoch: Epoch) -> Result<Opening> {
     let found = template_row::load(session, template, Lock::None).await?;
     let Some(found) = found else {

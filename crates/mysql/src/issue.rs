@@ -1,5 +1,5 @@
-//! The issuer's transaction: a batch of one partition of the log becomes coupons, as one with how far the partition
-//! was worked through (steps I2 to I4 of the issue path).
+//! The issuer's transaction: writes the coupons of a batch of one partition of the log, together with the partition's
+//! progress (steps I2 to I4 of the issue path).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl Store {
-    /// Sees to it that the partitions 0 to `partitions` - 1 have their progress. Partners use only these.
+    /// Inserts the progress rows of the partitions 0 to `partitions` - 1 that have none. Partners use only partitions with
+    /// such a row.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -34,7 +35,7 @@ impl Store {
         .await
     }
 
-    /// The next offset of each partition, in the order of the partitions.
+    /// Reads the next offset to be processed of each partition.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -52,8 +53,8 @@ impl Store {
         Ok(rows.into_iter().collect())
     }
 
-    /// Goes on with a partition elsewhere than after what was worked through: the log does not have what is between.
-    /// All gates are given up, for they count on it. Whether it was still to go on with `from`.
+    /// Moves a partition's progress from `from` to `to`, because the log lacks the records between. All gates are given
+    /// up, because they rely on these records becoming coupons. Returns false if the progress was not at `from`.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -64,7 +65,7 @@ impl Store {
                 if session.run(sql, (to, partition, from)).await? == 0 {
                     return Ok(false);
                 }
-                // Other events come to the places of those that were parked before.
+                // New events get the offsets of parked ones, which are moved out of the way to negative offsets.
                 let sql = "UPDATE parked_events SET log_offset = -1 - log_offset
                            WHERE partition_id = ? AND log_offset >= ?";
                 session.run(sql, (partition, to)).await?;
@@ -75,11 +76,11 @@ impl Store {
         .await
     }
 
-    /// Writes a batch of one partition: `records` follow each other without a gap. `keep` writes an event that is to be
-    /// parked, in the form that a record has which is parked because nobody could read it.
+    /// Writes a batch of one partition, whose `records` follow each other without a gap. `keep` serializes an event that
+    /// is to be parked, in the form of a parked record that cannot be read.
     ///
     /// # Errors
-    /// The database cannot be written; it may have happened all the same, which the next try finds out.
+    /// The database cannot be written. It may have happened all the same, which the next attempt finds out.
     pub async fn write_issues(
         &self,
         partition: i32,
@@ -101,13 +102,11 @@ impl Store {
         })
         .await
     }
-}
 
-impl Store {
-    /// Parks a record of a partition whatever it says, for it cannot be worked on.
+    /// Parks a record of a partition without processing it: processing it panics.
     ///
     /// # Errors
-    /// The database cannot be written; it may have happened all the same, which the next try finds out.
+    /// The database cannot be written. It may have happened all the same, which the next attempt finds out.
     pub async fn park_unread(
         &self,
         partition: i32,
@@ -141,7 +140,7 @@ impl Store {
     }
 }
 
-/// Locks how far a partition was worked through. Tells where, if that is not up to `offset`.
+/// Locks a partition's progress. Returns [`Written::Elsewhere`] if it is not at `offset`.
 async fn lock_progress(
     session: &mut Session<'_>,
     partition: i32,
@@ -153,6 +152,7 @@ async fn lock_progress(
     Ok((next_offset != offset).then_some(Written::Elsewhere { next_offset }))
 }
 
+/// Moves a partition's progress behind these records.
 async fn advance(session: &mut Session<'_>, partition: i32, records: &[Record]) -> Result<u64> {
     let next_offset = records
         .last()
@@ -165,6 +165,7 @@ async fn advance(session: &mut Session<'_>, partition: i32, records: &[Record]) 
     session.run(sql, (next_offset, log_time, partition)).await
 }
 
+/// Decides over a batch, and writes its coupons and parked events.
 async fn write(
     session: &mut Session<'_>,
     partition: i32,

@@ -1,4 +1,5 @@
-//! Coupons that come of the log: what their batch must know, and their rows, entries and counts.
+//! Writes coupons that are made from events of the log: reads what their batch must know, and inserts their rows and
+//! entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,7 +21,7 @@ use crate::{
     template_row,
 };
 
-/// Reads what must be known to decide over these records, and locks the templates.
+/// Reads the templates and holders that the decisions over these records need, and locks the templates.
 pub(crate) async fn known<'a>(
     session: &mut Session<'_>,
     store: &Store,
@@ -36,10 +37,10 @@ pub(crate) async fn known<'a>(
     })
 }
 
-/// A coupon that the database does not take, and why.
+/// A coupon that the database refuses, with the reason.
 pub(crate) type Refused<'c, 'a> = (&'c NewCoupon<'a>, &'static str);
 
-/// Writes coupons with their entries, and counts them. Answers which of them cannot be written.
+/// Writes coupons with their entries, and adds them to their templates' counts. Returns those that the database refuses.
 pub(crate) async fn write_coupons<'c, 'a>(
     session: &mut Session<'_>,
     coupons: &'c [NewCoupon<'a>],
@@ -57,13 +58,14 @@ pub(crate) async fn write_coupons<'c, 'a>(
     Ok(refused)
 }
 
-/// The templates of all events that count, locked in the order of their ids: so issuers do not block each other for
-/// good, and each sees what the one before it wrote.
+/// Locks and reads the templates of all events that count. The order by id keeps issuers from deadlocks, and the locks make
+/// each see the coupons that the one before it wrote.
 async fn lock_templates(
     session: &mut Session<'_>,
     records: &[Record],
 ) -> Result<HashMap<TemplateId, Template>> {
-    let mut ids: Vec<TemplateId> = counting(records).map(|event| event.template_id).collect();
+    let events = events_that_count(records);
+    let mut ids: Vec<TemplateId> = events.map(|event| event.template_id).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut templates = HashMap::new();
@@ -74,21 +76,21 @@ async fn lock_templates(
     Ok(templates)
 }
 
-/// The events that count.
-fn counting(records: &[Record]) -> impl Iterator<Item = &IssueEvent> {
+/// Returns the events that the log appended in time to count.
+fn events_that_count(records: &[Record]) -> impl Iterator<Item = &IssueEvent> {
     records.iter().filter_map(|record| match &record.content {
         Content::Event(event) if counts(record.appended_at, event.valid_until) => Some(event),
         _ => None,
     })
 }
 
-/// Who of the users of these events has a coupon already.
+/// Finds those of the users of these events who have a coupon already.
 async fn holders<'a>(
     session: &mut Session<'_>,
     records: &'a [Record],
 ) -> Result<HashSet<(TemplateId, &'a str)>> {
     let mut asked: BTreeMap<TemplateId, HashSet<&'a str>> = BTreeMap::new();
-    for event in counting(records) {
+    for event in events_that_count(records) {
         let users = asked.entry(event.template_id).or_default();
         users.insert(&event.user_id);
     }
@@ -113,23 +115,23 @@ async fn holders<'a>(
     Ok(holders)
 }
 
-/// A coupon's mark in a statement.
-const COUPON: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+/// The placeholders of one coupon in a statement.
+const COUPON_MARKS: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Inserts coupons, and answers which of them are there then and which the database does not take: one that is at
-/// fault must not keep those beside it back.
+/// Inserts coupons. Returns those that were inserted and those that the database refuses: one bad coupon must not keep the
+/// others from being written.
 async fn insert_coupons<'c, 'a>(
     session: &mut Session<'_>,
     coupons: &'c [NewCoupon<'a>],
 ) -> Result<(Vec<&'c NewCoupon<'a>>, Vec<Refused<'c, 'a>>)> {
     let (mut inserted, mut refused) = (Vec::with_capacity(coupons.len()), Vec::new());
-    for (marks, some) in in_sizes(coupons, COUPON) {
+    for (marks, some) in in_sizes(coupons, COUPON_MARKS) {
         match insert_together(session, &marks, some).await {
             Ok(()) => inserted.extend(some),
-            // What failed is undone, and the transaction goes on.
+            // The database has undone the failed statement, and the transaction goes on.
             Err(fault) if fault.is_about_a_row() => {
                 for one in some {
-                    match insert_together(session, COUPON, std::slice::from_ref(one)).await {
+                    match insert_together(session, COUPON_MARKS, std::slice::from_ref(one)).await {
                         Ok(()) => inserted.push(one),
                         Err(fault) => refused.push((one, why_refused(session, one, fault).await?)),
                     }
@@ -172,7 +174,7 @@ async fn insert_together(
     Ok(())
 }
 
-/// Why a coupon can never be inserted, if it was refused for what it is.
+/// Returns the reason why a coupon can never be inserted; the fault itself if that is not about the coupon's row.
 async fn why_refused(
     session: &mut Session<'_>,
     new: &NewCoupon<'_>,
@@ -190,7 +192,7 @@ async fn why_refused(
     let other: Option<i64> = session.first(sql, values, |row| row.read()).await?;
     match other {
         Some(_) => Ok("its coupon's id is that of another coupon"),
-        // Its user has a coupon, then. Run anew, the look at the holders finds it.
+        // Its user got a coupon meanwhile. The transaction is run again, and then finds the user among the holders.
         None => Err(Fault::Overtaken),
     }
 }
@@ -199,7 +201,7 @@ async fn insert_entries(session: &mut Session<'_>, coupons: &[&NewCoupon<'_>]) -
     let mut entries = Vec::with_capacity(coupons.len());
     for new in coupons {
         for (number, (at, transition)) in new.entries(session.now).into_iter().enumerate() {
-            // The coupon's id serves as its first entry's too.
+            // The first entry has the id of its coupon.
             let id = match number {
                 0 => HistoryId::from_bytes(new.coupon.id.to_bytes()),
                 _ => session.history_id(at),

@@ -1,4 +1,4 @@
-//! Records of the log that are kept for an operator, and the places that they keep.
+//! Parks records of the log for an operator, and counts the places that they keep.
 
 use goodpon_domain::{
     gate::{IssueEvent, Record, Unreadable},
@@ -14,7 +14,7 @@ struct Row<'a> {
     raw: &'a [u8],
 }
 
-/// Keeps a record that this program cannot read.
+/// Parks a record that this program cannot read.
 pub(crate) async fn unreadable(
     session: &mut Session<'_>,
     partition: i32,
@@ -30,7 +30,7 @@ pub(crate) async fn unreadable(
     write(session, partition, record, row).await
 }
 
-/// Keeps an event that cannot become a coupon. `raw` is all of it, to be read again.
+/// Parks an event that cannot become a coupon. `raw` is the whole event, so that it can be read again.
 pub(crate) async fn event(
     session: &mut Session<'_>,
     partition: i32,
@@ -55,7 +55,7 @@ async fn write(
     row: Row<'_>,
 ) -> Result<()> {
     let reason: String = row.reason.chars().take(255).collect();
-    // A user id that no shop can have given would not fit its column; then nobody is known.
+    // A longer user id does not fit its column, and no shop can have sent one. The user is then unknown.
     let user = row.user.filter(|user| user.chars().count() <= 255);
     let sql = "INSERT INTO parked_events
                (partition_id, log_offset, template_id, user_id, reason, raw, appended_at, parked_at)
@@ -76,8 +76,8 @@ async fn write(
     Ok(())
 }
 
-/// The places that parked events of a template keep: one for each user without a coupon, and one for each event whose
-/// user is not known.
+/// Counts the places that parked events of a template keep: one for each user without a coupon, and one for each event
+/// whose user is unknown.
 pub(crate) async fn places(session: &mut Session<'_>, template: TemplateId) -> Result<i64> {
     let sql = "SELECT COUNT(DISTINCT p.user_id) + COALESCE(CAST(SUM(p.user_id IS NULL) AS SIGNED), 0)
                FROM parked_events p

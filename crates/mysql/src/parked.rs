@@ -1,5 +1,5 @@
-//! Events that no coupon could be made of. Each keeps its place, and its user theirs, until an operator retries or
-//! discards it.
+//! Parked events, which could not become coupons. Each keeps its place for its user until an operator retries or discards
+//! it.
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
@@ -20,15 +20,15 @@ use crate::{
 /// An event that waits for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// The partition of the log that it stands in.
+    /// The partition of the log that has it.
     pub partition: i32,
-    /// Its place there.
+    /// Its offset in the partition; negative if the log was made anew since.
     pub offset: i64,
-    /// Which template it is about, as far as that is known.
+    /// The template of the issue, if it is known.
     pub template_id: Option<TemplateId>,
-    /// Which user it is about, as far as that is known.
+    /// The user of the issue, if known.
     pub user_id: Option<String>,
-    /// Why it was parked.
+    /// The reason why it was parked.
     pub reason: String,
     /// When the log appended it.
     pub appended_at: Timestamp,
@@ -36,14 +36,14 @@ pub struct Parked {
     pub parked_at: Timestamp,
 }
 
-/// How an operator settles a parked event.
+/// The way in which a parked event was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It became a coupon.
+    /// The event became a coupon.
     Written,
-    /// Its user had a coupon already.
+    /// The user had a coupon already.
     Held,
-    /// It never becomes one; its place is free for the template's next gate.
+    /// The event never becomes a coupon; its place is free for the template's next gate.
     Discarded,
 }
 
@@ -57,17 +57,17 @@ impl Settled {
     }
 }
 
-/// Why a parked event stays parked.
+/// The reason why a parked event stays parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StaysParked {
-    /// There is no such event, or it is settled.
+    /// There is no such event, or it is settled already.
     NotFound,
-    /// This program cannot write it either.
+    /// This program cannot write it either, for this reason.
     Because(String),
 }
 
 impl Store {
-    /// Up to `limit` events that wait, oldest first.
+    /// Reads up to `limit` parked events, the longest parked first.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -80,7 +80,7 @@ impl Store {
         .await
     }
 
-    /// The one at that place, if it waits.
+    /// Reads the parked event at an offset; `None` if there is none or it is settled.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -93,7 +93,7 @@ impl Store {
         .await
     }
 
-    /// All of the one at that place, to be read again, if it waits. Up to a mebibyte or so: for one at a time.
+    /// Reads the whole record of a parked event, about a mebibyte at most; `None` if there is none or it is settled.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -110,7 +110,7 @@ impl Store {
         .await
     }
 
-    /// The places that parked events of a template keep.
+    /// Counts the places that parked events of a template keep.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -119,7 +119,7 @@ impl Store {
             .await
     }
 
-    /// The users of a template whose parked events keep them a place: a new gate must know them as holders.
+    /// Reads the users for whom parked events of a template keep a place: a new gate must know them as holders.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -132,10 +132,10 @@ impl Store {
         .await
     }
 
-    /// Writes a parked event that this program can read, `event`, and settles it.
+    /// Writes the parked event `event`, which this program has read, and settles it.
     ///
     /// # Errors
-    /// The database cannot be written; it may have happened all the same.
+    /// The database cannot be written. It may have happened all the same.
     pub async fn retry_parked(
         &self,
         partition: i32,
@@ -149,7 +149,7 @@ impl Store {
                 };
                 let record = Record {
                     offset,
-                    // It counted when it was parked, or could not be read; an operator has the last word.
+                    // A parked event counted, or could not be read. It is made to count, since an operator asks for it.
                     appended_at: appended_at.min(event.valid_until),
                     content: Content::Event(event.clone()),
                 };
@@ -164,10 +164,10 @@ impl Store {
         .await
     }
 
-    /// Settles a parked event for good without a coupon. Whether it was waiting.
+    /// Settles a parked event without a coupon. Returns false if there is none or it was settled before.
     ///
     /// # Errors
-    /// The database cannot be written; it may have happened all the same.
+    /// The database cannot be written. It may have happened all the same.
     pub async fn discard_parked(&self, partition: i32, offset: i64) -> StoreResult<bool> {
         self.transact(|session| {
             Box::pin(async move {
@@ -194,7 +194,7 @@ fn read(row: &mut Columns) -> Result<Parked> {
     })
 }
 
-/// Locks one that waits, and tells when the log appended it.
+/// Locks a parked event that is not settled, and returns the time at which the log appended it.
 async fn lock(session: &mut Session<'_>, partition: i32, offset: i64) -> Result<Option<Timestamp>> {
     let sql = "SELECT appended_at FROM parked_events
                WHERE partition_id = ? AND log_offset = ? AND settled_at IS NULL FOR UPDATE";
@@ -215,7 +215,7 @@ async fn settle(
     session.run(sql, values).await
 }
 
-/// Makes a coupon of a parked event. Returns how that settles it, or why it stays parked.
+/// Makes a coupon of a parked event. Returns how the event is settled by that, or the reason why it stays parked.
 async fn make_coupon(
     session: &mut Session<'_>,
     record: &Record,
