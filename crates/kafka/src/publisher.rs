@@ -1,7 +1,7 @@
-//! The partner's side: appends events to the log and tells what the log says of them.
+//! Appends events to the log, and returns the log's acknowledgements.
 //!
 //! The producer is idempotent, so its own repetitions leave one copy of an event, and it waits for all replicas in
-//! sync. A watch beside it asks the brokers each second how they are.
+//! sync. A watch beside it asks the brokers for their state once a second.
 
 use std::{
     sync::{
@@ -32,30 +32,30 @@ use crate::{
     event, record,
 };
 
-/// How long the producer itself goes on trying: less than an event lives.
+/// The time for which the producer itself repeats a message: less than an event's lifetime.
 const MESSAGE_TIMEOUT_MILLIS: &str = "4000";
-/// How often the brokers are asked how they are.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long they may take to answer that.
-const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause between two checks of the brokers.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time limit for the brokers' answer to a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a publish fails.
+/// The reason why a record may not be in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// It was refused before it was sent: the log does not have it and will not.
+    /// The record was refused before it was sent: the log does not have it and will not get it.
     #[error("not sent: {0}")]
     NotSent(String),
-    /// The log may have it, or may still get it within four seconds.
+    /// The log may have the record, or may still get it within four seconds.
     #[error("may have been written: {0}")]
     Open(String),
 }
 
-type Answer = Result<Appended, PublishError>;
-/// How many partitions the topic has, or what is wrong.
+type Acknowledgement = Result<Appended, PublishError>;
+/// The topic's number of partitions, or the reason why it cannot be used.
 type Health = Result<i32, String>;
 type Producer = ThreadedProducer<Context>;
 
-/// Appends to the log. Share one in a process: it batches what comes at the same time.
+/// Appends records to the log. A process should share one, which batches concurrent records.
 pub struct Publisher {
     shared: Arc<Shared>,
     installation: String,
@@ -64,10 +64,10 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Begins to connect and returns at once, also where no broker answers: [`Self::is_up`] tells. Events bear the
+    /// Starts to connect and returns at once; [`Self::is_up`] reports whether the brokers answer. Events carry the
     /// installation's name.
     pub fn start(cluster: &Cluster, installation: impl Into<String>) -> Result<Self, Error> {
-        let (tell, health) = watch::channel(Err("Kafka was not asked yet".to_owned()));
+        let (sender, health) = watch::channel(Err("Kafka was not asked yet".to_owned()));
         let signs = Arc::new(Signs::default());
         let shared = Arc::new(Shared {
             producer: RwLock::new(Arc::new(new_producer(cluster, &signs)?)),
@@ -77,7 +77,7 @@ impl Publisher {
         let watched = Arc::downgrade(&shared);
         thread::Builder::new()
             .name("goodpon-kafka".into())
-            .spawn(move || watch(&watched, &tell))
+            .spawn(move || watch(&watched, &sender))
             .map_err(|error| Error::Settings(format!("no thread to be had: {error}")))?;
         Ok(Self {
             shared,
@@ -87,10 +87,10 @@ impl Publisher {
         })
     }
 
-    /// Appends a copy of an event and waits until all replicas in sync have it, for `deadline` at most. Whether the
-    /// copy counts is for the caller to compare.
+    /// Appends a copy of an event and waits until all replicas in sync have it, for at most `deadline`. The caller compares
+    /// whether the copy counts.
     ///
-    /// Dropping the future changes nothing about what the log gets.
+    /// The event is sent at the first poll; dropping the future later does not call it back.
     pub async fn publish(
         &self,
         event: &IssueEvent,
@@ -103,13 +103,13 @@ impl Publisher {
         self.append(partition, &body, Some(headers), deadline).await
     }
 
-    /// Appends a record that says nothing but moves the partition's log time.
+    /// Appends a tick, a record without content that moves the partition's log time.
     pub async fn tick(&self, partition: i32, deadline: Duration) -> Result<Appended, PublishError> {
         self.append(partition, &event::encode_tick(), None, deadline)
             .await
     }
 
-    /// What is wrong, if anything was when the brokers were last asked, a second ago or so.
+    /// Returns the problem that the latest check of the brokers found, about a second ago, if there was one.
     pub fn is_up(&self) -> Result<(), String> {
         self.health.borrow().as_ref().map_err(Clone::clone)?;
         if self.shared.signs.has_no_log_time.load(Ordering::Relaxed) {
@@ -121,16 +121,16 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits until all is well, for so long at most; then what is wrong.
+    /// Waits until the brokers answer and the topic can be used, for at most `patience`; then returns the problem.
     pub async fn wait_until_up(&self, patience: Duration) -> Result<(), String> {
         let mut health = self.health.clone();
         let up = health.wait_for(Result::is_ok);
-        // In both other cases what was told last is the answer.
+        // After a timeout the latest problem is the answer.
         let _ = tokio::time::timeout(patience, up).await;
         self.is_up()
     }
 
-    /// How many partitions the topic had when the brokers were last asked.
+    /// Returns the topic's number of partitions at the latest check of the brokers.
     pub fn partitions(&self) -> Option<i32> {
         self.health.borrow().as_ref().ok().copied()
     }
@@ -141,18 +141,18 @@ impl Publisher {
         body: &[u8],
         headers: Option<OwnedHeaders>,
         deadline: Duration,
-    ) -> Answer {
+    ) -> Acknowledgement {
         let started = Instant::now();
-        let answer = match self.send(partition, body, headers) {
-            Ok(report) => await_report(report, deadline).await,
+        let acknowledgement = match self.send(partition, body, headers) {
+            Ok(receiver) => await_acknowledgement(receiver, deadline).await,
             Err(refusal) => Err(refusal),
         };
-        match &answer {
+        match &acknowledgement {
             Ok(_) => self.metrics.seconds.record(started.elapsed()),
             Err(PublishError::Open(_)) => self.metrics.open.increment(1),
             Err(PublishError::NotSent(_)) => self.metrics.not_sent.increment(1),
         }
-        answer
+        acknowledgement
     }
 
     /// Hands a record to the producer.
@@ -161,27 +161,27 @@ impl Publisher {
         partition: i32,
         body: &[u8],
         headers: Option<OwnedHeaders>,
-    ) -> Result<oneshot::Receiver<Answer>, PublishError> {
+    ) -> Result<oneshot::Receiver<Acknowledgement>, PublishError> {
         if partition < 0 {
-            // To the library that means any partition.
+            // The library would choose any partition.
             return Err(PublishError::NotSent(format!(
                 "there is no partition {partition}"
             )));
         }
-        let (tell, report) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let topic = &self.shared.cluster.topic;
-        let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(topic, Box::new(tell))
+        let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(topic, Box::new(sender))
             .partition(partition)
             .payload(body);
         record.headers = headers;
         let producer = self.shared.producer();
         let refused = match producer.send(record) {
-            Ok(()) => return Ok(report),
+            Ok(()) => return Ok(receiver),
             Err(refused) => refused,
         };
         let refused = if self.shared.replace_if_dead(&producer) {
             match self.shared.producer().send(refused.1) {
-                Ok(()) => return Ok(report),
+                Ok(()) => return Ok(receiver),
                 Err(refused) => refused,
             }
         } else {
@@ -191,9 +191,12 @@ impl Publisher {
     }
 }
 
-async fn await_report(report: oneshot::Receiver<Answer>, deadline: Duration) -> Answer {
-    match tokio::time::timeout(deadline, report).await {
-        Ok(Ok(answer)) => answer,
+async fn await_acknowledgement(
+    receiver: oneshot::Receiver<Acknowledgement>,
+    deadline: Duration,
+) -> Acknowledgement {
+    match tokio::time::timeout(deadline, receiver).await {
+        Ok(Ok(acknowledgement)) => acknowledgement,
         Ok(Err(_)) => Err(PublishError::Open("the producer has ended".into())),
         Err(_) => Err(PublishError::Open(format!(
             "no acknowledgement within {} ms",
@@ -219,7 +222,7 @@ impl Default for Metrics {
     }
 }
 
-/// What publishers and the watch share.
+/// The state that a publisher shares with its watch.
 struct Shared {
     producer: RwLock<Arc<Producer>>,
     cluster: Cluster,
@@ -231,8 +234,8 @@ impl Shared {
         Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a new producer in the place of one that an error has ended for good; tells whether it did, or somebody
-    /// else had. An idempotent one ends when it can no longer tell what the log has of it.
+    /// Replaces a producer that an error has ended for good. Returns whether it was replaced, by this call or by another.
+    /// An idempotent producer ends if it can no longer know which of its records the log has.
     fn replace_if_dead(&self, dead: &Arc<Producer>) -> bool {
         let Some((code, why)) = dead.client().fatal_error() else {
             return false;
@@ -248,7 +251,7 @@ impl Shared {
         match new_producer(&self.cluster, &self.signs) {
             Ok(producer) => {
                 let dead = std::mem::replace(&mut *place, Arc::new(producer));
-                // It tells those who still wait, which takes a while.
+                // Dropping it fails the records that still wait for an acknowledgement, which takes a while.
                 thread::spawn(move || drop(dead));
                 true
             }
@@ -262,8 +265,8 @@ impl Shared {
 
 fn new_producer(cluster: &Cluster, signs: &Arc<Signs>) -> Result<Producer, Error> {
     let config = cluster.config(
-        // Five requests at most are under way, and meanwhile the next batch comes together by itself: with a delay of
-        // 1 ms one publish at a time took ten times as long, 64 were slower, and 256 gained nothing.
+        // The producer has at most five requests in flight, during which the next batch gathers without a delay. With
+        // a delay of 1 ms one publish at a time took ten times as long, 64 at a time were slower, and 256 not faster.
         &[("linger.ms", "0"), ("queue.buffering.max.kbytes", "131072")],
         &[
             ("enable.idempotence", "true"),
@@ -274,11 +277,11 @@ fn new_producer(cluster: &Cluster, signs: &Arc<Signs>) -> Result<Producer, Error
     create(&config, Context(Arc::clone(signs)))
 }
 
-/// What the client library tells on its own.
+/// Problems that the client library reports in its callbacks.
 #[derive(Default)]
 struct Signs {
     trouble: LastTrouble,
-    /// Whether the latest acknowledgement bore no log-append time.
+    /// The latest acknowledgement had no log-append time.
     has_no_log_time: AtomicBool,
 }
 
@@ -297,10 +300,10 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<oneshot::Sender<Answer>>;
+    type DeliveryOpaque = Box<oneshot::Sender<Acknowledgement>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, caller: Self::DeliveryOpaque) {
-        let answer = match result {
+        let acknowledgement = match result {
             Ok(message) => {
                 let appended_at = record::appended_at(message.timestamp());
                 self.0
@@ -314,25 +317,25 @@ impl ProducerContext for Context {
                     })
                     .ok_or_else(|| PublishError::Open("no log-append time".into()))
             }
-            // Even an error of the broker's may be that of a repetition.
+            // The broker's error may be about a repetition of a record that it has.
             Err((error, _)) => Err(PublishError::Open(reason(error))),
         };
-        // Who has stopped waiting needs no answer.
-        let _ = caller.send(answer);
+        // It fails if the caller has stopped waiting.
+        let _ = caller.send(acknowledgement);
     }
 }
 
-/// Asks the brokers each second how they are, as long as there is a publisher.
-fn watch(shared: &Weak<Shared>, tell: &watch::Sender<Health>) {
+/// Checks the brokers once a second, and replaces a dead producer, as long as the publisher lives.
+fn watch(shared: &Weak<Shared>, results: &watch::Sender<Health>) {
     while let Some(shared) = shared.upgrade() {
         let producer = shared.producer();
         shared.replace_if_dead(&producer);
         let topic = &shared.cluster.topic;
-        let health = match producer.client().fetch_metadata(Some(topic), LOOK_PATIENCE) {
+        let health = match producer.client().fetch_metadata(Some(topic), CHECK_TIMEOUT) {
             Ok(metadata) => {
                 shared.signs.trouble.clear();
                 if shared.signs.has_no_log_time.load(Ordering::Relaxed) {
-                    probe(&producer, topic);
+                    probe_log_time(&producer, topic);
                 }
                 health_of(topic, &metadata)
             }
@@ -342,7 +345,7 @@ fn watch(shared: &Weak<Shared>, tell: &watch::Sender<Health>) {
                 Err(shared.cluster.unreachable(trouble).to_string())
             }
         };
-        let was_up = tell.send_replace(health.clone()).is_ok();
+        let was_up = results.send_replace(health.clone()).is_ok();
         if health.is_ok() != was_up {
             match &health {
                 Ok(partitions) => {
@@ -352,24 +355,24 @@ fn watch(shared: &Weak<Shared>, tell: &watch::Sender<Health>) {
             }
         }
         drop((producer, shared));
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_INTERVAL);
     }
 }
 
-/// Sends a tick, whose acknowledgement tells whether the log tells its time by now. Who is not ready publishes nothing
-/// else that would tell.
-fn probe(producer: &Producer, topic: &str) {
+/// Sends a tick to find out from its acknowledgement whether the log gives its time by now. While the publisher is not up,
+/// nothing else is published from which this could be seen.
+fn probe_log_time(producer: &Producer, topic: &str) {
     let tick = event::encode_tick();
     let record = BaseRecord::<(), _, _>::with_opaque_to(topic, Box::new(oneshot::channel().0));
-    // Where it is refused, the next round tries again.
+    // If it is refused, the next round tries again.
     let _ = producer.send(record.partition(0).payload(&tick));
 }
 
 fn health_of(topic: &str, metadata: &Metadata) -> Health {
-    let Some(told) = metadata.topics().first() else {
-        return Err(format!("Kafka tells nothing of the topic {topic}"));
+    let Some(found) = metadata.topics().first() else {
+        return Err(format!("Kafka does not describe the topic {topic}"));
     };
-    match told.error() {
+    match found.error() {
         None => {}
         Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
             return Err(format!("the topic {topic} does not exist"));
@@ -379,7 +382,7 @@ fn health_of(topic: &str, metadata: &Metadata) -> Health {
             return Err(format!("the topic {topic} cannot be used: {error}"));
         }
     }
-    if let Some(headless) = told
+    if let Some(headless) = found
         .partitions()
         .iter()
         .find(|partition| partition.leader() < 0)
@@ -389,5 +392,5 @@ fn health_of(topic: &str, metadata: &Metadata) -> Health {
             headless.id()
         ));
     }
-    Ok(i32::try_from(told.partitions().len()).unwrap_or(i32::MAX))
+    Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))
 }

@@ -1,4 +1,4 @@
-//! A record of the log as the issuer reads it.
+//! Reads records of the log for an issuer, and packs those that it parks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,12 +14,12 @@ use crate::event::{
     decode, time,
 };
 
-/// Reads a record for an installation. One at which reading panics is unreadable: a record that anybody might write
-/// must not end the issuer. Its append time is 1970 where the broker gave none: it is unreadable then, and the log's time
-/// does not move by it.
+/// Reads a record for an installation. A record at which reading panics is unreadable: other writers to the topic must not
+/// be able to end the issuer. If the broker gave no append time, the record is unreadable with an append time of 1970, which
+/// does not move the log's time.
 pub(crate) fn read(message: &impl Message, installation: &str) -> Record {
-    let plainly = AssertUnwindSafe(|| read_plainly(message, installation));
-    catch_unwind(plainly).unwrap_or_else(|_| Record {
+    let may_panic = AssertUnwindSafe(|| read_or_panic(message, installation));
+    catch_unwind(may_panic).unwrap_or_else(|_| Record {
         offset: message.offset(),
         appended_at: appended_at(message.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH),
         content: Content::Unreadable(Unreadable {
@@ -32,24 +32,24 @@ pub(crate) fn read(message: &impl Message, installation: &str) -> Record {
     })
 }
 
-fn read_plainly(message: &impl Message, installation: &str) -> Record {
-    let (appended_at, doubt) = match appended_at(message.timestamp()) {
+fn read_or_panic(message: &impl Message, installation: &str) -> Record {
+    let (appended_at, defect) = match appended_at(message.timestamp()) {
         Some(at) => (at, None),
         None => (
             Timestamp::UNIX_EPOCH,
-            Some("the record does not bear the time at which the log took it in".to_owned()),
+            Some("the record has no log-append time".to_owned()),
         ),
     };
     Record {
         offset: message.offset(),
         appended_at,
-        content: read_content(message.payload(), installation, doubt, || {
-            all(message.headers())
+        content: read_content(message.payload(), installation, defect, || {
+            readable_headers(message.headers())
         }),
     }
 }
 
-/// The log's append time, if that is what the timestamp is.
+/// Returns the log's append time; `None` if the timestamp is of another kind.
 pub(crate) fn appended_at(timestamp: message::Timestamp) -> Option<Timestamp> {
     match timestamp {
         message::Timestamp::LogAppendTime(millis) if millis >= 0 => {
@@ -59,14 +59,13 @@ pub(crate) fn appended_at(timestamp: message::Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// A record's headers as far as they can be had. The client library panics at one whose key is no UTF-8; a record
-/// that anybody might write must not end the issuer.
-fn all<H: Headers>(headers: Option<&H>) -> Vec<Header<'_, &[u8]>> {
-    let all = || headers.into_iter().flat_map(Headers::iter).collect();
-    catch_unwind(AssertUnwindSafe(all)).unwrap_or_default()
+/// Returns a record's headers; none if one has a key that is not UTF-8, at which the client library panics.
+fn readable_headers<H: Headers>(headers: Option<&H>) -> Vec<Header<'_, &[u8]>> {
+    let may_panic = || headers.into_iter().flat_map(Headers::iter).collect();
+    catch_unwind(AssertUnwindSafe(may_panic)).unwrap_or_default()
 }
 
-/// The headers of an event.
+/// Makes the headers of an event.
 pub(crate) fn headers(event: &IssueEvent, installation: Option<&str>) -> OwnedHeaders {
     let template = event.template_id.to_string();
     let valid_until = event.valid_until.as_microsecond().to_string();
@@ -88,15 +87,16 @@ pub(crate) fn headers(event: &IssueEvent, installation: Option<&str>) -> OwnedHe
     )
 }
 
-/// An event as it is kept of an unreadable record: to be read again later with [`reread`]. It names no installation:
-/// it is of the one that keeps it.
+/// Packs an event in the form of an unreadable record, to be read again with [`reread`]. It names no installation, because
+/// only the event's own one parks it.
 #[must_use]
 pub fn keep(event: &IssueEvent) -> Vec<u8> {
     let headers = headers(event, None);
-    pack(Some(&event::encode(event, None)), &all(Some(&headers)))
+    let body = event::encode(event, None);
+    pack(Some(&body), &readable_headers(Some(&headers)))
 }
 
-/// Reads again, for an installation, what was kept of an unreadable record: a later version may know more.
+/// Reads a packed record again, for an installation: this version may be able to read what an earlier one could not.
 #[must_use]
 pub fn reread(raw: &[u8], installation: &str) -> Content {
     match unpack(raw) {
@@ -111,16 +111,16 @@ pub fn reread(raw: &[u8], installation: &str) -> Content {
     }
 }
 
-/// Reads a payload for an installation; unreadable in any case if there is a `doubt` already. Only then are the headers
-/// looked at. What does not say whose it is is taken as the installation's own.
+/// Reads a payload for the installation `own`. With a `defect` the record is unreadable whatever its payload. The headers
+/// are read only if the payload cannot be. A record without an installation's name is taken as this installation's.
 fn read_content<'a>(
     payload: Option<&[u8]>,
     own: &str,
-    doubt: Option<String>,
+    defect: Option<String>,
     headers: impl FnOnce() -> Vec<Header<'a, &'a [u8]>>,
 ) -> Content {
-    let body = match (doubt, payload) {
-        (Some(doubt), _) => Err(doubt),
+    let body = match (defect, payload) {
+        (Some(defect), _) => Err(defect),
         (None, None) => Err("there is no body".to_owned()),
         (None, Some(payload)) => decode(payload),
     };
@@ -153,11 +153,11 @@ fn text<'a>(headers: &[Header<'a, &'a [u8]>], key: &str) -> Option<&'a str> {
     std::str::from_utf8(header.value?).ok()
 }
 
-/// The version of what is kept.
-const PACKED: u8 = 1;
+/// The version of the packed form.
+const PACKED_VERSION: u8 = 1;
 
-/// Payload and headers as one: a version byte, then payload, and key and value of each header. Each is its length
-/// (4 bytes) and itself, with a mark before payload and values: 0 for none, else 1.
+/// Packs payload and headers: a version byte, the payload, and key and value of each header. Each of these is written as
+/// its length in 4 bytes and its bytes. A mark precedes the payload and each value: 1, or 0 if it is absent.
 fn pack(payload: Option<&[u8]>, headers: &[Header<'_, &[u8]>]) -> Vec<u8> {
     fn put(packed: &mut Vec<u8>, bytes: &[u8]) {
         packed.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -169,7 +169,7 @@ fn pack(payload: Option<&[u8]>, headers: &[Header<'_, &[u8]>]) -> Vec<u8> {
             put(packed, bytes);
         }
     }
-    let mut packed = vec![PACKED];
+    let mut packed = vec![PACKED_VERSION];
     put_optional(&mut packed, payload);
     for header in headers {
         put(&mut packed, header.key.as_bytes());
@@ -189,7 +189,7 @@ fn unpack(packed: &[u8]) -> Result<Unpacked<'_>, String> {
     }
     let mut rest = Rest(packed);
     match rest.byte("the version")? {
-        PACKED => {}
+        PACKED_VERSION => {}
         version => return Err(format!("version {version} is not known")),
     }
     let payload = take_optional(&mut rest, "the payload")?;

@@ -18,18 +18,18 @@ use rdkafka::{
 use support::{LONG, NOBODY, OWN, Read, TestTopic, admin, at, batch, cluster, event, records};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_acknowledgement_tells_place_and_time_of_the_record() {
+async fn an_acknowledgement_has_the_offset_and_time_of_the_record() {
     let topic = TestTopic::new(3).await;
     let publisher = &topic.publisher().await;
-    let told = join_all((0..30).map(|number| async move {
+    let acknowledged = join_all((0..30).map(|number| async move {
         let (event, partition) = (event(number), i32::try_from(number % 3).unwrap());
         let appended = publisher.publish(&event, partition, LONG).await.unwrap();
         assert_eq!(appended.partition, partition);
         (appended, Content::Event(event))
     }));
-    let mut told = told.await;
-    told.push((publisher.tick(1, LONG).await.unwrap(), Content::Tick));
-    let mut told: Vec<_> = told
+    let mut acknowledged = acknowledged.await;
+    acknowledged.push((publisher.tick(1, LONG).await.unwrap(), Content::Tick));
+    let mut acknowledged: Vec<_> = acknowledged
         .into_iter()
         .map(|(appended, content)| Read {
             partition: appended.partition,
@@ -40,16 +40,17 @@ async fn the_acknowledgement_tells_place_and_time_of_the_record() {
             },
         })
         .collect();
-    let mut read = records(&mut topic.consumer(), told.len());
-    told.sort_by_key(|read| (read.partition, read.record.offset));
+    let mut read = records(&mut topic.consumer(), acknowledged.len());
+    acknowledged.sort_by_key(|read| (read.partition, read.record.offset));
     read.sort_by_key(|read| (read.partition, read.record.offset));
-    assert_eq!(read, told);
+    assert_eq!(read, acknowledged);
     assert_eq!(publisher.is_up(), Ok(()));
 }
 
-/// The partner hears of the second sending, the issuer reads the first: both must tell the same time.
+/// The partner gets the acknowledgement of the second sending, and the issuer reads the first: both must have the same
+/// time.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_had_to_be_sent_twice_is_there_once_and_bears_the_first_time() {
+async fn an_event_that_had_to_be_sent_twice_is_there_once_with_the_time_of_the_first() {
     let topic = TestTopic::new(1).await;
     let proxy = Proxy::before(&topic.0.brokers).await;
     let mut behind = topic.0.clone();
@@ -57,13 +58,13 @@ async fn what_had_to_be_sent_twice_is_there_once_and_bears_the_first_time() {
     let publisher = Publisher::start(&behind, OWN).unwrap();
     publisher.wait_until_up(LONG).await.unwrap();
     publisher.publish(&event(0), 0, LONG).await.unwrap();
-    let mut told = Vec::new();
+    let mut acknowledged = Vec::new();
     for number in 1..=3 {
         proxy.cut_next_acknowledgement();
-        told.push(publisher.publish(&event(number), 0, LONG).await.unwrap());
+        acknowledged.push(publisher.publish(&event(number), 0, LONG).await.unwrap());
         assert!(proxy.has_cut());
     }
-    // Another producer's record comes right behind, if each is there once.
+    // Another producer's record follows at offset 4, if each event is there once.
     let last = topic
         .publisher()
         .await
@@ -72,19 +73,19 @@ async fn what_had_to_be_sent_twice_is_there_once_and_bears_the_first_time() {
         .unwrap();
     assert_eq!(last.offset, 4);
     let read = records(&mut topic.consumer(), 5);
-    let places: Vec<_> = read
+    let positions: Vec<_> = read
         .iter()
         .map(|read| (read.record.offset, read.record.appended_at))
         .collect();
-    let told: Vec<_> = told
+    let acknowledged: Vec<_> = acknowledged
         .iter()
-        .map(|told| (told.offset, told.appended_at))
+        .map(|appended| (appended.offset, appended.appended_at))
         .collect();
-    assert_eq!(places[1..4], told);
+    assert_eq!(positions[1..4], acknowledged);
 }
 
 #[tokio::test]
-async fn what_the_protocol_rests_on_cannot_be_set_otherwise() {
+async fn settings_that_the_protocol_rests_on_cannot_be_overridden() {
     let mut topic = TestTopic::new(1).await;
     topic.0.extra = [
         ("acks", "0"),
@@ -113,7 +114,7 @@ async fn a_partition_that_is_not_there_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_log_that_tells_no_time_is_never_taken_for_good() {
+async fn a_log_that_gives_no_append_time_is_never_used() {
     let topic = TestTopic::with(&[("message.timestamp.type", "CreateTime")]).await;
     let publisher = topic.publisher().await;
     assert_eq!(
@@ -173,7 +174,7 @@ async fn without_a_broker_a_publish_ends_by_itself_before_its_event_is_void() {
 }
 
 #[tokio::test]
-async fn without_a_broker_it_is_not_up_and_says_why() {
+async fn without_a_broker_the_publisher_is_not_up_and_gives_the_reason() {
     let publisher = Publisher::start(&at(NOBODY), OWN).unwrap();
     assert_eq!(publisher.is_up(), Err("Kafka was not asked yet".into()));
     let problem = publisher
@@ -221,7 +222,7 @@ async fn a_full_queue_refuses() {
     assert!(reason.contains("Queue full"), "{reason}");
 }
 
-/// What no real broker can be made to do: an error that ends an idempotent producer for good.
+/// A mock broker gives the error that ends an idempotent producer for good; no real broker can be made to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_that_ended_for_good_is_made_anew() {
     let broker = MockCluster::new(1).unwrap();
@@ -245,7 +246,7 @@ async fn a_producer_that_ended_for_good_is_made_anew() {
 }
 
 #[tokio::test]
-async fn what_another_installation_publishes_is_foreign_also_where_it_cannot_be_read() {
+async fn an_event_of_another_installation_is_foreign_even_if_it_cannot_be_read() {
     for (kind, is_readable) in [("LogAppendTime", true), ("CreateTime", false)] {
         let topic = TestTopic::with(&[("message.timestamp.type", kind)]).await;
         let other = Publisher::start(&topic.0, "other").unwrap();
@@ -255,7 +256,7 @@ async fn what_another_installation_publishes_is_foreign_also_where_it_cannot_be_
         let read = batch(&mut topic.consumer()).1.remove(0);
         assert_eq!(read.content, Content::Foreign("other".into()));
         if let Ok(appended) = appended {
-            assert_eq!(read.appended_at, appended.appended_at, "it tells the time");
+            assert_eq!(read.appended_at, appended.appended_at);
         }
     }
 }

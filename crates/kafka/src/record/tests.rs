@@ -40,7 +40,7 @@ fn read_at_its_time(payload: Option<Vec<u8>>) -> Record {
 }
 
 #[test]
-fn an_event_and_a_tick_bear_place_and_time() {
+fn an_event_and_a_tick_are_read_with_offset_and_time() {
     let record = |content| Record {
         offset: 99,
         appended_at: Timestamp::from_millisecond(APPENDED).unwrap(),
@@ -54,7 +54,7 @@ fn an_event_and_a_tick_bear_place_and_time() {
 }
 
 #[test]
-fn whose_place_it_is_can_be_told_of_a_body_that_cannot_be_read() {
+fn an_unreadable_body_is_read_with_the_template_and_user_of_its_headers() {
     for (payload, why) in [
         (None, "there is no body"),
         (Some(vec![]), "it ends before the end of the version"),
@@ -98,13 +98,13 @@ fn a_record_without_the_logs_time_is_unreadable_however_good_its_body() {
         assert_eq!(
             reread(&raw, OWN),
             Content::Event(event()),
-            "what it said was kept"
+            "its body was kept"
         );
     }
 }
 
 #[test]
-fn what_another_installation_says_is_foreign_whether_or_not_it_can_be_read() {
+fn a_record_of_another_installation_is_foreign_whether_or_not_it_can_be_read() {
     let good = Stamp::LogAppendTime(APPENDED);
     for (payload, stamp) in [
         (Some(encode(&event(), Some(OTHER))), good),
@@ -120,10 +120,10 @@ fn what_another_installation_says_is_foreign_whether_or_not_it_can_be_read() {
 }
 
 #[test]
-fn what_is_kept_is_of_the_installation_that_keeps_it() {
+fn a_packed_event_belongs_to_the_installation_that_parks_it() {
     let kept = keep(&event());
     assert_eq!(reread(&kept, OWN), Content::Event(event()));
-    // Its headers had been lost, so that it was parked in the wrong place.
+    // Without its headers, an event of another installation is parked by this one.
     let stray = pack(Some(&encode(&event(), Some(OTHER))), &[]);
     assert_eq!(reread(&stray, OWN), Content::Foreign(OTHER.into()));
     assert_eq!(reread(&stray, OTHER), Content::Event(event()));
@@ -131,7 +131,7 @@ fn what_is_kept_is_of_the_installation_that_keeps_it() {
 
 #[test]
 fn events_parked_before_installations_had_names_are_read() {
-    // A version 1 with the headers that it had then: it must be read for ever.
+    // Version 1 with the headers of that time: every later program must read it.
     let mut raw = vec![1, 1, 0, 0, 0, 63];
     raw.extend(encode(&event(), None));
     for (key, value) in [
@@ -150,7 +150,7 @@ fn events_parked_before_installations_had_names_are_read() {
 }
 
 #[test]
-fn headers_that_say_nothing_are_left_out() {
+fn malformed_headers_are_left_out() {
     let headers = [
         (TEMPLATE_HEADER, &b"many"[..]),
         (USER_HEADER, &b"\xff"[..]),
@@ -187,7 +187,7 @@ fn a_header_that_the_client_library_panics_at_costs_the_headers_only() {
             panic!("its key is no UTF-8");
         }
     }
-    let content = read_content(Some(&[9]), OWN, None, || all(Some(&Broken)));
+    let content = read_content(Some(&[9]), OWN, None, || readable_headers(Some(&Broken)));
     assert!(
         matches!(
             content,
@@ -199,7 +199,7 @@ fn a_header_that_the_client_library_panics_at_costs_the_headers_only() {
 
 proptest! {
     #[test]
-    fn what_is_kept_holds_all(payload: Option<Vec<u8>>, parts: Vec<(String, Option<Vec<u8>>)>) {
+    fn packing_keeps_payload_and_headers(payload: Option<Vec<u8>>, parts: Vec<(String, Option<Vec<u8>>)>) {
         let headers: Vec<_> = parts
             .iter()
             .map(|(key, value)| Header { key: key.as_str(), value: value.as_deref() })
@@ -209,14 +209,14 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_the_second_reading(raw: Vec<u8>) {
+    fn no_bytes_make_the_second_reading_panic(raw: Vec<u8>) {
         let _ = reread(&raw, OWN);
-        let _ = reread(&[&[PACKED], &raw[..]].concat(), OWN);
+        let _ = reread(&[&[PACKED_VERSION], &raw[..]].concat(), OWN);
     }
 }
 
 #[test]
-fn what_was_kept_and_damaged_is_said_to_be_so() {
+fn packed_bytes_of_an_unknown_version_stay_unreadable() {
     let Content::Unreadable(Unreadable { reason, raw, .. }) = reread(&[2], OWN) else {
         panic!("a later version was read");
     };
