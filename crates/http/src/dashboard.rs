@@ -29,8 +29,8 @@ use utoipa_axum::routes;
 use crate::docs;
 use crate::error::{ApiError, Enveloped};
 use crate::error_code::ErrorCode;
-use crate::service::{Api, ApiSettings, ApiTraits, around};
-use route::{Policy, Route, any_account, open, verified};
+use crate::service::{Api, ApiProfile, ApiSettings, around};
+use route::{Policy, Route, any_account, open, open_within, verified};
 use state::Dashboard;
 
 pub use limits::{DashboardLimits, OpenCallLimit};
@@ -38,19 +38,16 @@ pub use limits::{DashboardLimits, OpenCallLimit};
 /// The table of routes: every call, with the policy of its path.
 fn routes() -> Vec<Route> {
     vec![
-        open()
-            .within(|limits| &limits.sign_ups)
+        open_within(|limits| &limits.sign_ups)
             .audited("sign_up")
             .on(routes!(account::sign_up)),
         any_account().on(routes!(account::get_my_account)),
         // Its limit is on failures, which only the handler knows.
         open().audited("login").on(routes!(account::login)),
-        open()
-            .within(|limits| &limits.verifications)
+        open_within(|limits| &limits.verifications)
             .audited("verification")
             .on(routes!(account::verify_email)),
-        open()
-            .within(|limits| &limits.resends)
+        open_within(|limits| &limits.resends)
             .audited("verification_resent")
             .on(routes!(account::resend_verification_email)),
         verified()
@@ -86,9 +83,7 @@ fn routes() -> Vec<Route> {
 
 /// The policy of the page behind the verification link.
 fn verify_page_policy() -> Policy {
-    open()
-        .within(|limits| &limits.verifications)
-        .audited("verification")
+    open_within(|limits| &limits.verifications).audited("verification")
 }
 
 /// The whole API with its docs and the page behind the verification link, ready to be served. Pages of `cors_origins`
@@ -118,13 +113,13 @@ pub fn service(
         })
         .fallback(unknown_path.layer(from_fn_with_state(guard, access::guard)));
     let router = cors::allow(router, cors_origins).with_state(dashboard);
-    let traits = ApiTraits {
+    let profile = ApiProfile {
         name: "dashboard",
         faults: Arc::new(DashboardFaults),
         event_of_code,
         logs_paths: true,
     };
-    around(router, settings, traits)
+    around(router, settings, profile)
 }
 
 /// The OpenAPI document of the API.

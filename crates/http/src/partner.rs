@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use crate::docs;
 use crate::error::{ApiError, Enveloped};
 use crate::error_code::ErrorCode;
-use crate::service::{Api, ApiSettings, ApiTraits, around};
+use crate::service::{Api, ApiProfile, ApiSettings, around};
 use caller::ShopRequest;
 use document::{keyed, plain};
 use state::Partner;
@@ -49,14 +49,14 @@ pub fn service(app: Arc<App>, limits: PartnerLimits, settings: &ApiSettings) -> 
             ApiError::new(ErrorCode::MethodNotAllowed)
         })
         .with_state(partner);
-    let traits = ApiTraits {
+    let profile = ApiProfile {
         name: "partner",
         faults: Enveloped::shared(),
         event_of_code,
         // Its events are refused secrets, which the client id names.
         logs_paths: false,
     };
-    around(router, settings, traits)
+    around(router, settings, profile)
 }
 
 /// The OpenAPI document of the API.

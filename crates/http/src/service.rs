@@ -26,8 +26,8 @@ pub struct ApiSettings {
     pub trusts_forwarded_for: bool,
 }
 
-/// The traits of an API that no operator chooses.
-pub(crate) struct ApiTraits {
+/// The properties of an API that no operator chooses.
+pub(crate) struct ApiProfile {
     /// The API's name in figures and logs.
     pub(crate) name: &'static str,
     pub(crate) faults: Arc<dyn Faults>,
@@ -38,12 +38,12 @@ pub(crate) struct ApiTraits {
 }
 
 /// Wraps the time limit and the observation of requests around a router.
-pub(crate) fn around(router: Router, settings: &ApiSettings, api: ApiTraits) -> Api {
+pub(crate) fn around(router: Router, settings: &ApiSettings, profile: ApiProfile) -> Api {
     let settings_of_observe = ObserveSettings {
-        api: api.name,
-        faults: api.faults,
-        event_of_code: api.event_of_code,
-        logs_paths: api.logs_paths,
+        api: profile.name,
+        faults: profile.faults,
+        event_of_code: profile.event_of_code,
+        logs_paths: profile.logs_paths,
         hsts_seconds: settings.hsts_seconds,
         trusts_forwarded_for: settings.trusts_forwarded_for,
     };

@@ -31,7 +31,7 @@ const MAX_LOGGED_PATH: usize = 200;
 /// Recorded in place of a status where the client hung up before its answer.
 const CLIENT_GONE: u16 = 499;
 
-/// The traits of an API that matter to the observation of its requests.
+/// The properties of an API that matter to the observation of its requests.
 pub struct ObserveSettings {
     /// The API's name: the label `api` of its figures and the field `api` of its log lines.
     pub api: &'static str,

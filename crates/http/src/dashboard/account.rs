@@ -103,7 +103,7 @@ pub(super) async fn get_my_account(Session(account): Session) -> Answer {
     Answer::success(&AccountInfo::of(&account))
 }
 
-/// An account with an access token.
+/// An account with a token for it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LoginResult<'a> {

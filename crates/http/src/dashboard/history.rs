@@ -39,7 +39,7 @@ const DIRECTIONS: [(&str, Direction); 2] = [
 #[serde(rename_all = "camelCase")]
 pub(super) struct CouponHistoryQueryResult<'a> {
     content: Vec<CouponHistory<'a>>,
-    /// The number of entries on this page.
+    /// How many entries this page has.
     size: usize,
     has_more: bool,
     next_cursor: Option<&'a str>,

@@ -25,6 +25,11 @@ pub(super) fn open() -> Policy {
     Policy::of(Access::Open(None))
 }
 
+/// Lets requests in without a token, changes only as often as this limit allows.
+pub(super) fn open_within(limit: PickLimit) -> Policy {
+    Policy::of(Access::Open(Some(limit)))
+}
+
 /// Lets requests of an account in, verified or not.
 pub(super) fn any_account() -> Policy {
     Policy::of(Access::AnyAccount)
@@ -39,14 +44,6 @@ impl Policy {
     fn of(access: Access) -> Self {
         let event = None;
         Self { access, event }
-    }
-
-    /// Lets changes in without a token as often as this limit allows.
-    pub(super) fn within(self, limit: PickLimit) -> Self {
-        Self {
-            access: Access::Open(Some(limit)),
-            ..self
-        }
     }
 
     /// Logs each change, done or not, as this event of the security log.

@@ -8,7 +8,6 @@ use goodpon_application::Failure;
 use goodpon_application::template::{self, CreateRefusal, DetailRefusal};
 use goodpon_domain::id::{MerchantId, TemplateId};
 use goodpon_domain::template::{DiscardRefusal, DiscountType, Draft, LimitType, PublishRefusal};
-
 use goodpon_web::input::Malformed;
 
 use super::caller::{DashboardRequest, Session};

@@ -14,7 +14,6 @@ use goodpon_domain::{
     coupon::IssueRefusal,
     redemption::{CancelRefusal, Order, RedeemRefusal},
 };
-
 use goodpon_web::input::{Fields, Malformed};
 
 use super::caller::{KeyedRequest, ShopRequest};

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::local_time::LocalTime;
 use crate::words;
 
-/// A merchant that was just created, with its first secret in full.
+/// A merchant just made, with its first secret in full.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::dashboard) struct CreateMerchantResult<'a> {
@@ -21,7 +21,7 @@ pub(in crate::dashboard) struct CreateMerchantResult<'a> {
     merchant_accounts: Vec<MerchantAccount>,
 }
 
-/// A secret that was just created, in full, or expired, masked.
+/// A secret in the answer that made or expired it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::dashboard) struct IssuedClientSecret {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::local_time::LocalTime;
 use crate::words;
 
-/// A template that was just created.
+/// A template just written.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::dashboard) struct CreateCouponTemplateResult<'a> {
