@@ -19,7 +19,7 @@ pub mod topic;
 pub use client::{Cluster, DEFAULT_TOPIC, HAS_TLS};
 pub use consumer::{Consumer, ConsumerSettings, StartOffset};
 pub use partition::partition_of;
-pub use publisher::{PublishError, Publisher};
+pub use publisher::{BrokerWatch, PublishError, Publisher};
 pub use record::{keep, reread};
 
 /// What goes wrong with Kafka, in one line for operators.

@@ -3,10 +3,12 @@
 //! The producer is idempotent, so its own repetitions leave one copy of an event, and it waits for all replicas in
 //! sync. A watch beside it asks the brokers for their state once a second.
 
+mod broker_watch;
+
 use std::{
     sync::{
-        Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -19,13 +21,12 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{Message, OwnedHeaders},
-    metadata::Metadata,
     producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
     statistics::Statistics,
-    types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 use tokio::sync::{oneshot, watch};
 
+pub use self::broker_watch::BrokerWatch;
 use crate::{
     Error,
     client::{Cluster, LastTrouble, create, log, reason},
@@ -34,10 +35,6 @@ use crate::{
 
 /// The time for which the producer itself repeats a message: less than an event's lifetime.
 const MESSAGE_TIMEOUT_MILLIS: &str = "4000";
-/// The pause between two checks of the brokers.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The time limit for the brokers' answer to a check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The reason why a record may not be in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,24 +64,28 @@ impl Publisher {
     /// Starts to connect and returns at once; [`Self::is_up`] reports whether the brokers answer. Events carry the
     /// installation's name.
     pub fn start(cluster: &Cluster, installation: impl Into<String>) -> Result<Self, Error> {
-        let (sender, health) = watch::channel(Err("Kafka was not asked yet".to_owned()));
         let signs = Arc::new(Signs::default());
         let shared = Arc::new(Shared {
             producer: RwLock::new(Arc::new(new_producer(cluster, &signs)?)),
             cluster: cluster.clone(),
             signs,
+            health: watch::Sender::new(Err("Kafka was not asked yet".to_owned())),
+            watches: AtomicU64::new(0),
         });
-        let watched = Arc::downgrade(&shared);
-        thread::Builder::new()
-            .name("goodpon-kafka".into())
-            .spawn(move || watch(&watched, &sender))
+        BrokerWatch::of(&shared)
+            .spawn()
             .map_err(|error| Error::Settings(format!("no thread to be had: {error}")))?;
         Ok(Self {
+            health: shared.health.subscribe(),
             shared,
             installation: installation.into(),
-            health,
             metrics: Metrics::default(),
         })
+    }
+
+    /// Returns the publisher's watch, for a supervisor to run instead of the thread that [`Self::start`] started.
+    pub fn watch(&self) -> BrokerWatch {
+        BrokerWatch::of(&self.shared)
     }
 
     /// Appends a copy of an event and waits until all replicas in sync have it, for at most `deadline`. The caller compares
@@ -227,6 +228,9 @@ struct Shared {
     producer: RwLock<Arc<Producer>>,
     cluster: Cluster,
     signs: Arc<Signs>,
+    health: watch::Sender<Health>,
+    /// The number of runs of the watch that were begun: only the latest goes on.
+    watches: AtomicU64,
 }
 
 impl Shared {
@@ -323,74 +327,4 @@ impl ProducerContext for Context {
         // It fails if the caller has stopped waiting.
         let _ = caller.send(acknowledgement);
     }
-}
-
-/// Checks the brokers once a second, and replaces a dead producer, as long as the publisher lives.
-fn watch(shared: &Weak<Shared>, results: &watch::Sender<Health>) {
-    while let Some(shared) = shared.upgrade() {
-        let producer = shared.producer();
-        shared.replace_if_dead(&producer);
-        let topic = &shared.cluster.topic;
-        let health = match producer.client().fetch_metadata(Some(topic), CHECK_TIMEOUT) {
-            Ok(metadata) => {
-                shared.signs.trouble.clear();
-                if shared.signs.has_no_log_time.load(Ordering::Relaxed) {
-                    probe_log_time(&producer, topic);
-                }
-                health_of(topic, &metadata)
-            }
-            Err(error) => {
-                let trouble = shared.signs.trouble.text();
-                let trouble = trouble.unwrap_or_else(|| reason(&error));
-                Err(shared.cluster.unreachable(trouble).to_string())
-            }
-        };
-        let was_up = results.send_replace(health.clone()).is_ok();
-        if health.is_ok() != was_up {
-            match &health {
-                Ok(partitions) => {
-                    tracing::info!("Kafka's topic {topic} is up, {partitions} partitions")
-                }
-                Err(problem) => tracing::warn!("{problem}"),
-            }
-        }
-        drop((producer, shared));
-        thread::sleep(CHECK_INTERVAL);
-    }
-}
-
-/// Sends a tick to find out from its acknowledgement whether the log gives its time by now. While the publisher is not up,
-/// nothing else is published from which this could be seen.
-fn probe_log_time(producer: &Producer, topic: &str) {
-    let tick = event::encode_tick();
-    let record = BaseRecord::<(), _, _>::with_opaque_to(topic, Box::new(oneshot::channel().0));
-    // If it is refused, the next round tries again.
-    let _ = producer.send(record.partition(0).payload(&tick));
-}
-
-fn health_of(topic: &str, metadata: &Metadata) -> Health {
-    let Some(found) = metadata.topics().first() else {
-        return Err(format!("Kafka does not describe the topic {topic}"));
-    };
-    match found.error() {
-        None => {}
-        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
-            return Err(format!("the topic {topic} does not exist"));
-        }
-        Some(error) => {
-            let error = RDKafkaErrorCode::from(error);
-            return Err(format!("the topic {topic} cannot be used: {error}"));
-        }
-    }
-    if let Some(headless) = found
-        .partitions()
-        .iter()
-        .find(|partition| partition.leader() < 0)
-    {
-        return Err(format!(
-            "partition {} of the topic {topic} has no leader",
-            headless.id()
-        ));
-    }
-    Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))
 }

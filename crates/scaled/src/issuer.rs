@@ -7,7 +7,7 @@ use goodpon_kafka::{Cluster, Consumer, ConsumerSettings, Error, Publisher};
 use goodpon_supervise::{Supervisor, Task};
 use tokio::runtime::Handle;
 
-use crate::{issue_writer::IssueWriter, scaled::Scaled};
+use crate::{issue_writer::IssueWriter, kafka::supervise_watch, scaled::Scaled};
 
 /// Returns the name of the consumer group of an installation's issuers, which share the partitions of the topic.
 fn group(topic: &str, installation: &str) -> String {
@@ -37,6 +37,7 @@ impl Issuer {
         let (store, runtime) = (scaled.store.clone(), Handle::current());
         let installation = scaled.installation();
         let publisher = Arc::new(Publisher::start(cluster, installation)?);
+        supervise_watch(&publisher, "issuer_kafka_watcher", supervisor);
         let settings = ConsumerSettings::new(
             cluster.clone(),
             installation,

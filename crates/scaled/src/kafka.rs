@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::gate::{Appended, IssueEvent, Polled};
 use goodpon_kafka::{Consumer, PublishError, Publisher};
-use goodpon_supervise::{Ended, Report};
+use goodpon_supervise::{Ended, Report, Supervisor, Task};
 use tokio::sync::watch;
 
 use crate::{
@@ -77,6 +77,19 @@ pub(crate) async fn watch_topic(
         if !rounds.next_when(log.topic.alarmed_within(pause)).await {
             return Ok(());
         }
+    }
+}
+
+/// Has the supervisor run a publisher's watch, in place of the thread that the publisher started. The watch ends with the
+/// publisher.
+pub(crate) fn supervise_watch(publisher: &Publisher, task: &'static str, supervisor: &Supervisor) {
+    let watch = publisher.watch();
+    let thread = supervisor.spawn_thread(Task::restart(task).ends_by_itself(), move |report| {
+        watch.run(|| report.ran());
+        Ok(())
+    });
+    if let Err(error) = thread {
+        tracing::warn!(task, %error, "no thread to be had: the watch goes on without a supervisor");
     }
 }
 

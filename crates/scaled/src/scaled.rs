@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     invalidation,
-    kafka::{KafkaLog, watch_topic},
+    kafka::{KafkaLog, supervise_watch, watch_topic},
     metric,
     partner::{Outside, Partner, reconcile},
     progress::LogProgress,
@@ -135,10 +135,26 @@ impl Scaled {
         supervisor.spawn(Task::restart("template_listener"), move |report, stop| {
             invalidation::listen(Arc::clone(&gates), valkey.clone(), report, stop)
         });
+        self.supervise_connections(supervisor);
         let (log, store) = (Arc::clone(&self.kafka), self.store.clone());
         supervisor.spawn(Task::restart("topic_watcher"), move |report, stop| {
             watch_topic(Arc::clone(&log), Arc::new(store.clone()), report, stop)
         });
+    }
+
+    /// Has the supervisor maintain the connections, in place of the task and the thread that [`Self::open`] started.
+    fn supervise_connections(&self, supervisor: &Supervisor) {
+        let valkey = self.valkey.clone();
+        // Requests that end during the stop still need the connection.
+        let keeper = Task::restart("valkey_keeper").dropped_at_stop();
+        supervisor.spawn(keeper, move |report, _| {
+            let valkey = valkey.clone();
+            async move {
+                valkey.keep(|| report.ran()).await;
+                Ok(())
+            }
+        });
+        supervise_watch(&self.kafka.publisher, "kafka_watcher", supervisor);
     }
 
     /// Starts a loop over the partner that is started again after a failure.

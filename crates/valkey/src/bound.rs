@@ -117,8 +117,8 @@ impl Bound {
         Err(self.shared().unavailable(&reason))
     }
 
-    /// Checks the server once a second, until the pair is given up.
-    pub(crate) async fn check_until_given_up(&self) {
+    /// Checks the server once a second until the pair is given up, and calls `checked` after each check.
+    pub(crate) async fn check_until_given_up(&self, checked: &(impl Fn() + Sync)) {
         let mut current = self.shared().current.subscribe();
         let mut ticks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,6 +129,7 @@ impl Bound {
             }
             // An error was logged where it was found.
             let _ = self.check_server().await;
+            checked();
         }
     }
 

@@ -106,10 +106,18 @@ impl Valkey {
             is_short_of_memory: AtomicBool::new(false),
             failure_logged_at: std::sync::Mutex::new(None),
         });
-        let keeper = tokio::spawn(keep_bound(Arc::clone(&shared))).abort_handle();
+        let keep = keep_bound(Arc::clone(&shared), || ());
+        let keeper = tokio::spawn(keep).abort_handle();
         Ok(Self {
             owner: Arc::new(Owner { shared, keeper }),
         })
+    }
+
+    /// Maintains the connection in the caller's task, in place of the task that [`Valkey::open`] started. It never returns,
+    /// and may be called again if it panicked. It calls `checked` after each check of the server.
+    pub async fn keep(&self, checked: impl Fn() + Send + Sync) {
+        self.owner.keeper.abort();
+        keep_bound(Arc::clone(self.shared()), checked).await;
     }
 
     /// Returns the current pair.
@@ -202,8 +210,13 @@ impl Shared {
     }
 }
 
-/// Makes a pair, checks its server until the pair is given up, and makes the next.
-async fn keep_bound(shared: Arc<Shared>) {
+/// Makes a pair, checks its server until the pair is given up, and makes the next. Calls `checked` after each check. Goes
+/// on with the current pair, if there is one.
+async fn keep_bound(shared: Arc<Shared>, checked: impl Fn() + Send + Sync) {
+    let current = shared.current.borrow().clone();
+    if let Ok(bound) = current {
+        bound.check_until_given_up(&checked).await;
+    }
     let mut pause = FIRST_PAUSE;
     loop {
         match timeout(BIND_TIMEOUT, Bound::make(&shared)).await {
@@ -218,7 +231,7 @@ async fn keep_bound(shared: Arc<Shared>) {
                 shared
                     .current
                     .send_modify(|current| *current = Ok(bound.clone()));
-                bound.check_until_given_up().await;
+                bound.check_until_given_up(&checked).await;
             }
             Ok(Err(unusable)) => {
                 shared
