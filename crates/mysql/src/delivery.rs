@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use goodpon_application::ports::{Backlog, Outbox, QueuedMail, StoreResult, StoredMail};
 use jiff::Timestamp;
 
-use crate::{Store, gate::NOW};
+use crate::{Store, session::NOW};
 
 /// The duration of the lease, which each read of due mails renews. The mails of one read are sent within about half a
 /// minute, long before another process can take the lease.

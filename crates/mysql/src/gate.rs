@@ -19,12 +19,9 @@ use crate::{
     columns::Columns,
     fault::Result,
     lock::Lock,
-    session::Session,
+    session::{NOW, Session},
     template_row,
 };
-
-/// The expression for the database's time in microseconds, at the beginning of the statement.
-pub(crate) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
 
 /// Reads the gate of a template and locks it: the first lock of every step.
 async fn lock_gate(session: &mut Session<'_>, template: TemplateId) -> Result<Option<Gate>> {

@@ -18,6 +18,9 @@ use crate::{
     script::{self, Script},
 };
 
+/// The expression for the database's time in microseconds, at the beginning of the statement.
+pub(crate) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
+
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 

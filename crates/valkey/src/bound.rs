@@ -5,16 +5,21 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use goodpon_application::ports::{StoreError, StoreResult};
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, aio::MultiplexedConnection};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 
 use crate::{
-    connection::Shared,
     fault,
     info::{self, Unusable},
     names,
@@ -29,6 +34,81 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest number of requests that wait to be written to the connection.
 const MAX_QUEUED_REQUESTS: usize = 1024;
+
+/// The interval between two log lines about failed calls.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The state that all pairs of a process share.
+pub(crate) struct Shared {
+    pub(crate) client: redis::Client,
+    pub(crate) address: String,
+    pub(crate) installation: String,
+    /// The current pair, or the reason why there is none.
+    pub(crate) current: watch::Sender<Result<Bound, Arc<str>>>,
+    pub(crate) is_refused: AtomicBool,
+    pub(crate) is_short_of_memory: AtomicBool,
+    failure_logged_at: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    pub(crate) fn new(client: redis::Client, address: String, installation: &str) -> Self {
+        Self {
+            client,
+            address,
+            installation: installation.to_owned(),
+            current: watch::Sender::new(Err("not yet connected".into())),
+            is_refused: AtomicBool::new(false),
+            is_short_of_memory: AtomicBool::new(false),
+            failure_logged_at: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn unavailable(&self, reason: &str) -> StoreError {
+        StoreError::Unavailable {
+            reason: format!("Valkey at {}: {reason}", self.address),
+            may_have_happened: false,
+        }
+    }
+
+    /// Records the reason why there is no pair, and logs it if it has changed.
+    pub(crate) fn set_unusable(&self, reason: &str) {
+        let is_new = self.current.send_if_modified(|current| match current {
+            Err(before) if **before == *reason => false,
+            current => {
+                *current = Err(reason.into());
+                true
+            }
+        });
+        if is_new {
+            tracing::warn!(address = self.address, reason, "Valkey cannot be used");
+        }
+    }
+
+    pub(crate) fn note_memory(&self, usable: &info::Usable) {
+        let is_short = usable.is_short_of_memory();
+        let was_short = self.is_short_of_memory.swap(is_short, Ordering::Relaxed);
+        if is_short && !was_short {
+            tracing::warn!(
+                address = self.address,
+                used = usable.memory_used,
+                "Valkey is short of memory: refusals that would be answered again anyway are not remembered"
+            );
+        }
+        metrics::gauge!("goodpon_valkey_memory_used_ratio").set(usable.memory_used.unwrap_or(0.0));
+    }
+
+    /// Counts a failed call, and logs it unless one was logged within the last second.
+    pub(crate) fn note_failure(&self, kind: &str, error: &StoreError) {
+        metrics::counter!("goodpon_valkey_errors_total", "kind" => kind.to_owned()).increment(1);
+        let Ok(mut last) = self.failure_logged_at.lock() else {
+            return;
+        };
+        if last.is_none_or(|last| last.elapsed() >= FAILURE_LOG_INTERVAL) {
+            *last = Some(Instant::now());
+            tracing::error!(address = self.address, kind, %error, "Valkey refused or failed");
+        }
+    }
+}
 
 /// A connection and the identity of its server. It never reconnects: calls on a pair that was given up fail, and never
 /// reach another server. Cheap to clone.

@@ -3,24 +3,19 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use goodpon_application::ports::{StoreError, StoreResult};
+use goodpon_application::ports::StoreResult;
 use tokio::{
-    sync::watch,
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
     address::{self, ConfigError},
-    bound::Bound,
-    info,
+    bound::{Bound, Shared},
 };
 
 /// The time limit for making a pair: connecting, and checking that the server can be used.
@@ -29,9 +24,6 @@ const BIND_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first and the longest pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The interval between two log lines about failed calls.
-const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A Valkey server, to which a connection is maintained as long as a handle lives. Cheap to clone.
 #[derive(Clone)]
@@ -63,18 +55,6 @@ impl Drop for Owner {
     }
 }
 
-/// The state that all pairs of a process share.
-pub(crate) struct Shared {
-    pub(crate) client: redis::Client,
-    pub(crate) address: String,
-    pub(crate) installation: String,
-    /// The current pair, or the reason why there is none.
-    pub(crate) current: watch::Sender<Result<Bound, Arc<str>>>,
-    is_refused: AtomicBool,
-    pub(crate) is_short_of_memory: AtomicBool,
-    failure_logged_at: std::sync::Mutex<Option<Instant>>,
-}
-
 impl Valkey {
     /// Starts to connect, and returns at once; a task keeps trying. `url` is `valkey://[[user]:password@]host[:port]`, with
     /// `valkeys://` over TLS; the name `installation` keeps the keys of installations on one server apart.
@@ -97,15 +77,7 @@ impl Valkey {
             "goodpon_valkey_memory_used_ratio",
             "Used memory of Valkey as a share of maxmemory; 0 where it has no limit"
         );
-        let shared = Arc::new(Shared {
-            client,
-            address,
-            installation: installation.to_owned(),
-            current: watch::Sender::new(Err("not yet connected".into())),
-            is_refused: AtomicBool::new(false),
-            is_short_of_memory: AtomicBool::new(false),
-            failure_logged_at: std::sync::Mutex::new(None),
-        });
+        let shared = Arc::new(Shared::new(client, address, installation));
         let keep = keep_bound(Arc::clone(&shared), || ());
         let keeper = tokio::spawn(keep).abort_handle();
         Ok(Self {
@@ -159,54 +131,6 @@ impl Valkey {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.owner.shared
-    }
-}
-
-impl Shared {
-    pub(crate) fn unavailable(&self, reason: &str) -> StoreError {
-        StoreError::Unavailable {
-            reason: format!("Valkey at {}: {reason}", self.address),
-            may_have_happened: false,
-        }
-    }
-
-    /// Records the reason why there is no pair, and logs it if it has changed.
-    fn set_unusable(&self, reason: &str) {
-        let is_new = self.current.send_if_modified(|current| match current {
-            Err(before) if **before == *reason => false,
-            current => {
-                *current = Err(reason.into());
-                true
-            }
-        });
-        if is_new {
-            tracing::warn!(address = self.address, reason, "Valkey cannot be used");
-        }
-    }
-
-    pub(crate) fn note_memory(&self, usable: &info::Usable) {
-        let is_short = usable.is_short_of_memory();
-        let was_short = self.is_short_of_memory.swap(is_short, Ordering::Relaxed);
-        if is_short && !was_short {
-            tracing::warn!(
-                address = self.address,
-                used = usable.memory_used,
-                "Valkey is short of memory: refusals that would be answered again anyway are not remembered"
-            );
-        }
-        metrics::gauge!("goodpon_valkey_memory_used_ratio").set(usable.memory_used.unwrap_or(0.0));
-    }
-
-    /// Counts a failed call, and logs it unless one was logged within the last second.
-    pub(crate) fn note_failure(&self, kind: &str, error: &StoreError) {
-        metrics::counter!("goodpon_valkey_errors_total", "kind" => kind.to_owned()).increment(1);
-        let Ok(mut last) = self.failure_logged_at.lock() else {
-            return;
-        };
-        if last.is_none_or(|last| last.elapsed() >= FAILURE_LOG_INTERVAL) {
-            *last = Some(Instant::now());
-            tracing::error!(address = self.address, kind, %error, "Valkey refused or failed");
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, interval_at, sleep, timeout},
 };
 
-use crate::{Valkey, connection::Shared, names};
+use crate::{Valkey, bound::Shared, names};
 
 /// The time limit for subscribing, and for each ping.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);

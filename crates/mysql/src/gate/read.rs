@@ -8,12 +8,12 @@ use goodpon_domain::{
     id::TemplateId,
 };
 
-use super::NOW;
 use crate::{
     Store,
     codec::{gate_state, row_limit},
     columns::Columns,
     fault::Result,
+    session::NOW,
     sizes::in_lists,
     template_row,
 };
