@@ -1,5 +1,6 @@
-//! How many places a second one gate gives: `GOODPON_VALKEY_URL=… cargo run --release -p goodpon-valkey --example
-//! gate_rate`. Half of the requests bear a key; every place is confirmed, in batches, as partners do.
+//! Measures the places that one gate gives in a second: `GOODPON_VALKEY_URL=… cargo run --release -p goodpon-valkey
+//! --example gate_rate`. Half of the requests have a key. In half of the runs every place is confirmed, in batches, as
+//! partners do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,10 +22,10 @@ use goodpon_domain::{
 use goodpon_valkey::{Valkey, user_digest};
 use jiff::Timestamp;
 
-const FOR: Duration = Duration::from_secs(5);
-const BATCH: usize = 64;
+const RUN_TIME: Duration = Duration::from_secs(5);
+const EVENTS_PER_CONFIRMATION: usize = 64;
 
-/// What one run does.
+/// The settings of one run.
 #[derive(Clone, Copy)]
 struct Run {
     number: i64,
@@ -58,7 +59,7 @@ async fn measure(url: &str, installation: &str, run: Run) {
     let mut handles = Vec::new();
     for _ in 0..run.connections {
         let valkey = Valkey::open(url, installation).unwrap();
-        valkey.bound_within(FOR).await.unwrap();
+        valkey.bound_within(RUN_TIME).await.unwrap();
         handles.push(valkey);
     }
     let gate = GateId {
@@ -102,14 +103,14 @@ async fn measure(url: &str, installation: &str, run: Run) {
         at(50),
         at(99)
     );
-    let bound = handles[0].bound_within(FOR).await.unwrap();
-    // What is still pending goes with the next epoch.
+    let bound = handles[0].bound_within(RUN_TIME).await.unwrap();
+    // The next epoch deletes the reservations that are not confirmed, so the gate can be folded.
     bound.load(gate, Epoch(2), &[], &[]).await.unwrap();
     bound.install(gate, Epoch(2), 0, 0, 0).await.unwrap();
     assert_eq!(bound.fold(gate, Epoch(2)).await.unwrap(), Folding::Done);
 }
 
-/// Takes places until the time is over, and tells how long each took and how many calls failed.
+/// Takes places until the time is over. Returns the time that each took, and the number of calls that failed.
 async fn ask(
     valkey: Valkey,
     gate: GateId,
@@ -119,8 +120,8 @@ async fn ask(
 ) -> (Vec<Duration>, usize) {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let (mut waits, mut published, mut failed) = (Vec::new(), Vec::new(), 0);
-    while began.elapsed() < FOR {
-        let Ok(bound) = valkey.bound_within(FOR).await else {
+    while began.elapsed() < RUN_TIME {
+        let Ok(bound) = valkey.bound_within(RUN_TIME).await else {
             continue;
         };
         let customer = customers.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +155,7 @@ async fn ask(
                 answer: None,
             });
         }
-        if published.len() == BATCH {
+        if published.len() == EVENTS_PER_CONFIRMATION {
             let confirmed = bound.confirm(gate, Epoch(1), &published, now).await;
             failed += usize::from(confirmed.is_err());
             published.clear();

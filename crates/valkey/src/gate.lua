@@ -62,7 +62,7 @@ end
 -- 7
 if gate.spent < gate.cap then
   if gate.spent == gate.conf then
-    -- This is the only unconfirmed reservation. pending.lua removes the gate from the set once there is none.
+    -- The reservation becomes the only unconfirmed one, so the gate is noted. pending.lua removes it once there is none.
     redis.call('ZADD', busy, string.format('%.0f', now_ms + 1000), this)
   end
   local spent = redis.call('HINCRBY', g, 'spent', 1)

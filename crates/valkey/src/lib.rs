@@ -12,7 +12,7 @@
 //! | `g` | hash: epoch, server, cap, base (number of coupons at its opening), users (number of members of `u` then), spent, conf (number of confirmed places), checked_ms, confirmed_at, layout |
 //! | `u:<epoch>` | set: the digests of the users who have a coupon, and the epoch's number, which marks that users were loaded |
 //! | `p:<epoch>` | hash: user to event, for the reservations that are not yet confirmed |
-//! | `z:<epoch>` | sorted set: the users of these reservations, by the time in the server's milliseconds at which they are next due for help |
+//! | `z:<epoch>` | sorted set: the users of these reservations by the time in the server's milliseconds at which they are next due for help |
 //! | `q:<epoch>` | hash: idempotency key to user, for the same reservations |
 //! | `k:<key>` | a finished answer, for 24 hours; it is true whatever the epoch and the server |
 //!

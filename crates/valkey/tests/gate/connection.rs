@@ -1,4 +1,4 @@
-//! Servers that cannot be used, and what a caller hears of calls that fail.
+//! Servers that cannot be used, and the errors of calls that fail.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     server::{Server, shared_url},
 };
 
-/// What is said of a server that cannot be used, once `word` is in it.
+/// Waits until a server is unusable for a reason that contains `word`, and returns the reason.
 async fn reason(url: &str, word: &str) -> String {
     let valkey = Valkey::open(url, "test").unwrap();
-    let told = async {
+    let reported = async {
         loop {
             match valkey.bound() {
                 Ok(bound) => panic!("{bound:?} can be used"),
@@ -30,7 +30,7 @@ async fn reason(url: &str, word: &str) -> String {
             }
         }
     };
-    timeout(SOON, told)
+    timeout(SOON, reported)
         .await
         .unwrap_or_else(|_| panic!("no {word} in {:?}", valkey.bound()))
 }
@@ -43,7 +43,7 @@ async fn the_shared_server_can_be_used() {
 }
 
 #[tokio::test]
-async fn passwords_are_needed_where_they_are_and_never_shown() {
+async fn a_password_is_checked_and_never_shown() {
     let server = Server::start(&["requirepass se/cret"]).await;
     let url = |user: &str| format!("valkey://{user}127.0.0.1:{}", server.port);
     reason(&url(""), "asks for a password").await;
@@ -59,9 +59,9 @@ async fn passwords_are_needed_where_they_are_and_never_shown() {
 }
 
 #[tokio::test]
-async fn a_server_is_refused_that_is_not_there_or_is_none() {
+async fn a_server_that_is_down_or_speaks_no_tls_is_refused() {
     let mut server = Server::start(&[]).await;
-    // One that speaks no TLS waits for the end of what it takes for a command.
+    // A server without TLS takes the handshake for a command, and waits for its end.
     let tls = format!("valkeys://127.0.0.1:{}", server.port);
     reason(&tls, "does not answer in time").await;
     server.kill();
@@ -82,7 +82,7 @@ async fn a_replica_is_refused_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn a_primary_that_is_demoted_is_given_up_and_nothing_happened() {
+async fn a_primary_that_is_demoted_is_given_up_and_its_refused_call_has_no_effect() {
     let scene = Scene::open(5).await;
     let other = Server::start(&[]).await;
     let follow = format!("REPLICAOF 127.0.0.1 {}", other.port);
@@ -100,13 +100,13 @@ async fn a_primary_that_is_demoted_is_given_up_and_nothing_happened() {
 }
 
 #[tokio::test]
-async fn a_server_that_throws_keys_away_is_refused() {
+async fn a_server_that_evicts_keys_is_refused() {
     let server = Server::start(&["maxmemory-policy allkeys-lru"]).await;
     reason(&server.url(), "noeviction").await;
 }
 
 #[tokio::test]
-async fn a_server_that_reads_its_data_is_waited_for() {
+async fn a_server_that_is_loading_its_data_is_waited_for() {
     let mut server = Server::start(&[]).await;
     let _: () = server.run("DEBUG POPULATE 2000").await;
     let _: () = server.run("SAVE").await;
@@ -122,7 +122,7 @@ async fn a_server_that_reads_its_data_is_waited_for() {
 }
 
 #[tokio::test]
-async fn out_of_memory_nothing_is_taken_but_what_was_taken_is_settled() {
+async fn out_of_memory_no_place_is_given_but_reservations_are_helped_and_confirmed() {
     let scene = Scene::open(5).await;
     let first = event("a", 1, keyed(1, 1));
     scene.take(&first).await;
@@ -160,7 +160,7 @@ async fn out_of_memory_nothing_is_taken_but_what_was_taken_is_settled() {
     );
     assert!(scene.bound.load(GATE, Epoch(2), &[], &[]).await.is_err());
     assert!(scene.bound.install(GATE, Epoch(2), 1, 0, 0).await.is_err());
-    // A reservation is still helped and confirmed, and the connection is as good as before.
+    // A reservation is still helped and confirmed, and the connection is kept.
     let _: () = scene.server.run("CONFIG SET maxmemory 0").await;
     scene.make_due("a", minutes(1)).await;
     let _: () = scene.server.run("CONFIG SET maxmemory 1").await;
@@ -207,7 +207,7 @@ async fn a_call_that_times_out_may_have_happened_and_its_connection_is_given_up(
         "{error}"
     );
     sleeping.await.unwrap();
-    // The same wish finds its place, if it had one, on the next connection.
+    // The same event finds its place on the next connection, if it had got one.
     let bound = scene.valkey.bound_within(SOON).await.unwrap();
     assert_eq!(bound.server(), scene.bound.server());
     let again = bound.take(GATE, &wish, None, ANSWERS, now()).await.unwrap();
@@ -215,7 +215,7 @@ async fn a_call_that_times_out_may_have_happened_and_its_connection_is_given_up(
 }
 
 #[tokio::test]
-async fn scripts_are_made_known_to_a_server_that_forgot_them() {
+async fn scripts_are_loaded_again_into_a_server_that_forgot_them() {
     let scene = Scene::open(5).await;
     scene.take(&event("a", 1, None)).await;
     let _: () = scene.server.run("SCRIPT FLUSH").await;
@@ -226,7 +226,7 @@ async fn scripts_are_made_known_to_a_server_that_forgot_them() {
 }
 
 #[tokio::test]
-async fn installations_on_one_server_do_not_meet() {
+async fn installations_on_one_server_do_not_see_each_others_gates() {
     let scene = Scene::open(1).await;
     let other = Valkey::open(&scene.server.url(), "other").unwrap();
     let bound = other.bound_within(SOON).await.unwrap();

@@ -1,4 +1,4 @@
-//! Many at once, on several connections that break now and then.
+//! Many customers at once, on several connections that break now and then.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,10 +22,10 @@ const WORKERS: usize = 64;
 const PLACES: usize = 700;
 const CUSTOMERS: usize = 3000;
 
-/// For one customer, while all the others ask as well.
+/// The time limit for one customer, while all others ask too.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The wish of a customer, who asks twice; every third with one key for both.
+/// One of the two requests of a customer. Every third customer has a key, the same for both.
 fn wish(number: usize) -> IssueEvent {
     let (customer, attempt) = (number / 2, number % 2);
     let mut id = [0; 16];
@@ -41,8 +41,8 @@ fn wish(number: usize) -> IssueEvent {
     }
 }
 
-/// Asks until there is an answer that lasts. Whoever has a place, or is asked to help, confirms; nothing is published.
-/// A call that fails is repeated as it was.
+/// Asks until there is a final answer. A place that was given or is to be helped is confirmed without publishing. A failed
+/// call is repeated unchanged.
 async fn get(valkey: &Valkey, wish: &IssueEvent) -> Taken {
     let answered = async {
         loop {
@@ -74,7 +74,7 @@ async fn ask(bound: &Bound, wish: &IssueEvent) -> Option<Taken> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exactly_as_many_are_given_as_there_are_places() {
+async fn every_place_is_given_and_none_twice() {
     let scene = Arc::new(Scene::open(i64::try_from(PLACES).unwrap()).await);
     let next = Arc::new(AtomicUsize::new(0));
     let handles: Vec<_> = (0..CONNECTIONS)
@@ -125,7 +125,7 @@ async fn exactly_as_many_are_given_as_there_are_places() {
         places.values().all(|count| *count == 1),
         "a customer has two places"
     );
-    // This connection was broken, too, and may not have noticed yet.
+    // The scene's connection was broken too, and may not have been given up yet.
     let last = wish(0);
     get(&scene.valkey, &last).await;
     let bound = scene.valkey.bound_within(SOON).await.unwrap();

@@ -1,4 +1,4 @@
-//! A gate of which Valkey has thrown away a part gives no place and keeps none back: it is none.
+//! A gate that has lost a part is deleted: it would give a place twice, or never give it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::scene::{GATE, Scene, event, finished, keyed, now};
 
 const MISSING: Closed = Closed { epoch: None };
 
-/// What can be lost of a gate with two holders, of whom one was loaded, and a reservation.
+/// The parts that are lost, of a gate with two holders, one of whom was loaded, and a reservation.
 const LOSSES: [&str; 13] = [
     "DEL u",
     "DEL p",
@@ -39,7 +39,7 @@ async fn damaged(loss: &str) -> Scene {
         "SPOP u" => format!("SPOP {} 1", name("u")),
         "ZREM z" => format!("ZPOPMIN {}", name("z")),
         "HDEL p" => {
-            // Another stays, so that the key does.
+            // A second reservation, so that the key stays.
             let second = scene.take(&event("second", 3, None)).await;
             assert_eq!(second, Taken::Reserved { spent: 3 });
             lose_one_reservation(&scene, &name("p")).await;
@@ -64,7 +64,7 @@ async fn lose_one_reservation(scene: &Scene, name: &str) {
 }
 
 #[tokio::test]
-async fn it_is_missing_to_whoever_wants_a_place() {
+async fn it_is_missing_to_a_request_for_a_place() {
     for loss in LOSSES.into_iter().chain(["users"]) {
         let scene = damaged(loss).await;
         let newcomer = event("newcomer", 9, None);
@@ -78,18 +78,18 @@ async fn it_is_missing_to_whoever_wants_a_place() {
             Taken::Closed(MISSING),
             "{loss}"
         );
-        let there: i64 = scene
+        let exists: i64 = scene
             .server
             .run(&format!("EXISTS {}", Scene::name("g")))
             .await;
-        assert_eq!(there, 0, "{loss}");
+        assert_eq!(exists, 0, "{loss}");
         let left: Vec<String> = scene.server.run("KEYS *:1").await;
         assert!(left.is_empty(), "{loss}: {left:?}");
     }
 }
 
 #[tokio::test]
-async fn it_is_missing_to_whoever_looks_for_what_is_pending() {
+async fn it_is_missing_to_a_request_for_reservations() {
     for loss in LOSSES {
         let scene = damaged(loss).await;
         let pending = scene.bound.pending(GATE, Epoch(1), Duration::ZERO, 10);
@@ -98,22 +98,22 @@ async fn it_is_missing_to_whoever_looks_for_what_is_pending() {
 }
 
 #[tokio::test]
-async fn it_is_missing_to_whoever_looks_at_it() {
+async fn it_is_missing_to_a_look() {
     let fields = LOSSES.into_iter().filter(|loss| !loss.contains(' '));
     for field in fields.chain(["users"]) {
         let scene = damaged(field).await;
         let looked = scene.bound.look(GATE, Epoch(1), None, None, now()).await;
         assert_eq!(looked.unwrap().gate, Err(MISSING), "{field}");
-        let strangers = scene
+        let unknown = scene
             .bound
             .count_unknown_users(GATE, Epoch(1), &[[9; 16]])
             .await;
-        assert_eq!(strangers.unwrap(), 0, "{field}");
+        assert_eq!(unknown.unwrap(), 0, "{field}");
     }
 }
 
 #[tokio::test]
-async fn what_is_sure_is_told_all_the_same() {
+async fn certain_answers_are_given_all_the_same() {
     for loss in ["DEL p", "DEL z"] {
         let scene = damaged(loss).await;
         let holder = event("holder", 9, None);
@@ -128,7 +128,7 @@ async fn what_is_sure_is_told_all_the_same() {
 }
 
 #[tokio::test]
-async fn nothing_of_it_is_left_behind_the_next_epoch() {
+async fn the_next_epoch_leaves_none_of_its_keys_behind() {
     for loss in LOSSES {
         let scene = damaged(loss).await;
         let _ = scene.take(&event("newcomer", 9, None)).await;

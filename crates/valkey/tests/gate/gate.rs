@@ -20,7 +20,7 @@ async fn a_finished_answer_comes_before_everything() {
     let other_body = event("b", 3, keyed(1, 2));
     assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
     assert_eq!(scene.take(&other_body).await, Taken::Mismatch);
-    // Before the template's verdict, too, and where there is no gate any more.
+    // It also comes before the template's verdict, and needs no gate.
     let verdict = IssueRefusal::NotIssuable;
     assert_eq!(
         scene.refuse(&again, verdict).await,
@@ -59,7 +59,7 @@ async fn a_finished_answer_counts_for_a_day_by_both_clocks() {
 }
 
 #[tokio::test]
-async fn a_gate_is_closed_to_another_epoch_or_where_it_is_missing() {
+async fn a_gate_is_closed_if_it_is_missing_or_has_another_epoch() {
     let scene = Scene::empty().await;
     let wish = event("a", 1, None);
     let missing = Taken::Closed(Closed { epoch: None });
@@ -72,7 +72,7 @@ async fn a_gate_is_closed_to_another_epoch_or_where_it_is_missing() {
         };
         assert_eq!(scene.take(&wish).await, AT_ONE);
     }
-    // A verdict is not stored there either.
+    // A closed gate remembers no verdict either.
     let keyed = IssueEvent {
         epoch: Epoch(2),
         ..event("a", 1, keyed(1, 1))
@@ -84,13 +84,13 @@ async fn a_gate_is_closed_to_another_epoch_or_where_it_is_missing() {
 }
 
 #[tokio::test]
-async fn asking_again_after_a_lost_reply_finds_the_own_place() {
+async fn asking_again_after_a_lost_reply_finds_the_same_place() {
     let scene = Scene::open(5).await;
     for wish in [event("a", 1, None), event("b", 2, keyed(1, 1))] {
         let first = scene.take(&wish).await;
         assert!(matches!(first, Taken::Reserved { .. }));
         assert_eq!(scene.take(&wish).await, first);
-        // Even where the template refuses by now: the place is taken.
+        // This holds even if the template refuses by now.
         let verdict = IssueRefusal::NotIssuablePeriod;
         assert_eq!(scene.refuse(&wish, verdict).await, first);
     }
@@ -98,12 +98,12 @@ async fn asking_again_after_a_lost_reply_finds_the_own_place() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_pending_is_helped_whoever_asks() {
+async fn a_key_that_is_pending_is_helped_whatever_the_user_and_body() {
     let scene = Scene::open(5).await;
     let first = event("a", 1, keyed(1, 1));
     scene.take(&first).await;
     let help = Taken::Help(first);
-    // The same body, another one, another user, and before the template's verdict.
+    // This holds for the same body, for another user and body, and before the template's verdict.
     assert_eq!(scene.take(&event("a", 2, keyed(1, 1))).await, help);
     let other = event("b", 3, keyed(1, 2));
     assert_eq!(scene.take(&other).await, help);
@@ -112,7 +112,7 @@ async fn a_key_that_is_pending_is_helped_whoever_asks() {
 }
 
 #[tokio::test]
-async fn help_bears_the_helpers_own_time_limit() {
+async fn an_event_to_be_helped_has_the_helpers_valid_until() {
     let scene = Scene::open(5).await;
     let first = event("a", 1, keyed(1, 1));
     scene.take(&first).await;
@@ -158,7 +158,7 @@ async fn a_user_whose_place_is_pending_is_helped_first() {
 }
 
 #[tokio::test]
-async fn a_holder_is_told_so_before_places_are_looked_at() {
+async fn a_holder_is_refused_before_places_are_looked_at() {
     let scene = Scene::open(1).await;
     scene.issue(&event("a", 1, None)).await;
     let wish = event("a", 2, keyed(1, 1));
@@ -175,7 +175,7 @@ async fn a_holder_is_told_so_before_places_are_looked_at() {
 }
 
 #[tokio::test]
-async fn holders_of_older_epochs_are_holders() {
+async fn loaded_users_are_holders() {
     let scene = Scene::empty().await;
     scene.install(Epoch(1), 5, &["a", "b"]).await;
     assert_eq!(scene.take(&event("a", 1, None)).await, Taken::AlreadyIssued);
@@ -186,7 +186,7 @@ async fn holders_of_older_epochs_are_holders() {
 }
 
 #[tokio::test]
-async fn sold_out_is_told_only_when_every_place_is_confirmed() {
+async fn sold_out_is_answered_only_when_every_place_is_confirmed() {
     let scene = Scene::open(2).await;
     let (first, second) = (event("a", 1, None), event("b", 2, None));
     scene.take(&first).await;
@@ -198,7 +198,7 @@ async fn sold_out_is_told_only_when_every_place_is_confirmed() {
     assert_eq!(scene.take(&late).await, Taken::Wait);
     scene.confirm(&[first]).await;
     assert_eq!(scene.take(&late).await, Taken::Wait);
-    // Once due it is helped, and then rests for a second.
+    // Once due, a reservation is helped, and is then due again in a second.
     scene.make_due("b", minutes(0)).await;
     let before = scene.clock().await;
     assert_eq!(scene.take(&late).await, Taken::Help(second.clone()));
@@ -237,7 +237,7 @@ async fn the_oldest_that_is_due_is_helped_first() {
 }
 
 #[tokio::test]
-async fn a_gate_may_have_no_place_or_no_end_of_them() {
+async fn a_gate_may_have_no_places_or_unlimited_ones() {
     let scene = Scene::open(0).await;
     assert_eq!(scene.take(&event("a", 1, None)).await, Taken::SoldOut);
     let scene = Scene::open(UNLIMITED).await;
@@ -251,7 +251,7 @@ async fn a_gate_may_have_no_place_or_no_end_of_them() {
 }
 
 #[tokio::test]
-async fn short_of_memory_what_comes_again_by_itself_is_not_kept() {
+async fn short_of_memory_repeatable_refusals_are_not_remembered() {
     let scene = Scene::open(1).await;
     scene.issue(&event("a", 1, None)).await;
     let used: i64 = {
@@ -271,7 +271,7 @@ async fn short_of_memory_what_comes_again_by_itself_is_not_kept() {
         assert_eq!(scene.take(&holder).await, Taken::AlreadyIssued);
         assert_eq!(scene.take(&late).await, Taken::SoldOut);
     }
-    // A verdict might not come again.
+    // A verdict is remembered all the same: the template may not refuse later.
     let third = event("c", 4, keyed(3, 3));
     scene.refuse(&third, verdict).await;
     assert_eq!(
@@ -281,7 +281,7 @@ async fn short_of_memory_what_comes_again_by_itself_is_not_kept() {
 }
 
 #[tokio::test]
-async fn confirming_is_for_the_very_coupon_and_may_be_repeated() {
+async fn confirming_is_for_one_coupon_and_may_be_repeated() {
     let scene = Scene::open(5).await;
     let events = [event("a", 1, keyed(1, 1)), event("b", 2, None)];
     for event in &events {
@@ -330,7 +330,7 @@ async fn a_verdict_without_a_gate_is_remembered_until_a_gate_opens() {
     let replay = Taken::Replay(finished(Err(verdict)));
     assert_eq!(remember(1, 1, IssueRefusal::NotIssuable).await, replay);
     assert_eq!(remember(1, 2, verdict).await, Taken::Mismatch);
-    // A gate may have the key pending, so it is the one to ask; a fact it is all the same.
+    // A gate may have a reservation of the key, so it must be asked. The remembered answer stays.
     scene.install(Epoch(1), 5, &[]).await;
     assert_eq!(remember(2, 2, verdict).await, AT_ONE);
     assert_eq!(remember(1, 1, verdict).await, replay);

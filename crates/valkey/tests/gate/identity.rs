@@ -1,4 +1,5 @@
-//! A gate belongs to one server: what is lost, restored, demoted or promoted is closed, not mistaken for it.
+//! A gate belongs to one server: data that was restored elsewhere, or a server that was restarted, demoted or promoted, is
+//! closed and not mistaken for the gate.
 
 use goodpon_application::ports::StoreError;
 use goodpon_domain::gate::{Closed, Epoch, Installation, IssueEvent, Taken};
@@ -15,7 +16,7 @@ const AT_ONE: Taken = Taken::Closed(Closed {
     epoch: Some(Epoch(1)),
 });
 
-/// A server that saves when told to.
+/// A server that saves its data only by command.
 async fn saving() -> Server {
     Server::start(&["appendonly no"]).await
 }
@@ -28,7 +29,7 @@ async fn other_than(valkey: &Valkey, before: &str) -> goodpon_valkey::Bound {
             if bound.server() != before {
                 return bound;
             }
-            // It finds out by itself.
+            // The failing check gives the old pair up.
             let _ = bound.prove_writable().await;
         }
     };
@@ -51,7 +52,7 @@ async fn an_emptied_server_has_no_gate() {
 }
 
 #[tokio::test]
-async fn data_that_was_restored_elsewhere_is_no_gate_but_tells_facts() {
+async fn data_that_was_restored_elsewhere_is_no_gate_but_has_finished_answers() {
     let scene = Scene::on(saving().await).await;
     scene.install(Epoch(1), 5, &[]).await;
     let first = event("a", 1, keyed(1, 1));
@@ -68,7 +69,7 @@ async fn data_that_was_restored_elsewhere_is_no_gate_but_tells_facts() {
     assert_eq!(restored.confirm(&[event("b", 2, None)]).await, [false]);
     let again = event("a", 4, keyed(1, 1));
     assert_eq!(restored.take(&again).await, Taken::Replay(finished(Ok(()))));
-    // A newer epoch is at home there.
+    // A newer epoch can be installed there.
     restored.install(Epoch(2), 3, &["a", "b"]).await;
 }
 
@@ -81,7 +82,7 @@ async fn a_restarted_server_is_another_one_with_its_data_and_without() {
         scene.take(&event("a", 1, None)).await;
         let before = scene.bound.server().to_owned();
         scene.server.restart(&[]).await;
-        // Whoever holds on to the old pair gets errors, no other server.
+        // Calls on the old pair fail, and do not reach another server.
         let error = scene
             .bound
             .take(GATE, &event("b", 2, None), None, ANSWERS, now())
@@ -114,15 +115,15 @@ async fn a_gate_is_closed_on_the_old_connection_when_its_server_changes_identity
         Taken::Reserved { spent: 1 }
     );
     let _: () = scene.server.run("DEBUG CHANGE-REPL-ID").await;
-    // A check is believed for 100 ms, so it takes that long at most; once closed it stays so.
+    // A check is valid for 100 ms, so the gate is closed after that at the latest, and stays closed.
     let wish = event("b", 2, None);
     let closed = async { while scene.take(&wish).await != AT_ONE {} };
     timeout(SOON, closed).await.unwrap();
     assert_eq!(scene.take(&event("c", 3, None)).await, AT_ONE);
-    // The pair was given up at once, and the next one knows the server's new name.
+    // The pair was given up at once, and the next one has the server's new identity.
     let before = scene.bound.server().to_owned();
-    let present = scene.valkey.bound();
-    assert!(!present.is_ok_and(|bound| bound.server() == before));
+    let current = scene.valkey.bound();
+    assert!(!current.is_ok_and(|bound| bound.server() == before));
     let bound = other_than(&scene.valkey, &before).await;
     let moved = bound
         .take(GATE, &event("c", 3, None), None, ANSWERS, now())
@@ -131,7 +132,7 @@ async fn a_gate_is_closed_on_the_old_connection_when_its_server_changes_identity
 }
 
 #[tokio::test]
-async fn a_check_is_not_believed_when_it_is_old_or_lies_in_the_future() {
+async fn a_check_is_not_valid_if_it_is_old_or_lies_in_the_future() {
     for checked_ms in ["0", "99999999999999"] {
         let scene = Scene::open(5).await;
         let _: () = scene.server.run("DEBUG CHANGE-REPL-ID").await;
@@ -165,7 +166,7 @@ async fn nothing_is_loaded_or_installed_on_a_server_that_changed_identity() {
 async fn a_server_demoted_and_promoted_again_is_another_one() {
     let scene = Scene::open(5).await;
     let replica = Server::start(&[]).await;
-    // The first replica gives the primary a new name, so the gate is opened anew for the two.
+    // The first replica gives the primary a new replication id, so the gate is opened anew.
     let follow = format!("REPLICAOF 127.0.0.1 {}", scene.server.port);
     let _: () = replica.run(&follow).await;
     await_link(&replica).await;
@@ -183,12 +184,13 @@ async fn a_server_demoted_and_promoted_again_is_another_one() {
     });
     let _: i64 = scene.server.run("WAIT 1 5000").await;
 
-    // The replica is promoted beside it.
+    // The replica is promoted, so there are two primaries.
     let _: () = replica.run("REPLICAOF NO ONE").await;
     let beside = Scene::on(replica).await;
     assert_eq!(beside.take(&wish("b", 2)).await, at_two);
 
-    // The old one follows it, which lags, and is promoted again: the same run, older data.
+    // The old primary becomes a replica of the other, which has older data, and is promoted again: the same run id, older
+    // data.
     let follow = format!("REPLICAOF 127.0.0.1 {}", beside.server.port);
     let _: () = scene.server.run(&follow).await;
     await_link(&scene.server).await;
@@ -215,7 +217,7 @@ async fn a_server_demoted_and_promoted_again_is_another_one() {
         .take(GATE, &wish("d", 4), None, ANSWERS, now())
         .await;
     assert_eq!(taken.unwrap(), at_two);
-    // On the connection made before all that, if it still lives, no better.
+    // On the connection that was made before all that, if it still lives, the gate is closed too.
     let set = format!("HSET {} checked_ms 0", Scene::name("g"));
     let _: i64 = scene.server.run(&set).await;
     match scene
@@ -228,7 +230,7 @@ async fn a_server_demoted_and_promoted_again_is_another_one() {
     }
 }
 
-/// Waits until a replica has all of its primary.
+/// Waits until a replica has all data of its primary.
 async fn await_link(replica: &Server) {
     let synced = async {
         loop {

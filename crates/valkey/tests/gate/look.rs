@@ -1,4 +1,4 @@
-//! Looking at a gate, and what of it is pending.
+//! Looks at a gate, and its reservations that are due for help.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn look(scene: &Scene, epoch: i64, user: &str, keyed: Option<Keyed>) -> Lo
 }
 
 #[tokio::test]
-async fn a_look_tells_counts_users_and_keys() {
+async fn a_look_finds_counts_users_and_keys() {
     let scene = Scene::open(5).await;
     let (held, pending) = (event("a", 1, keyed(1, 1)), event("b", 2, keyed(2, 2)));
     let before = look(&scene, 1, "a", None).await.gate.unwrap();
@@ -32,7 +32,7 @@ async fn a_look_tells_counts_users_and_keys() {
         confirmed_at: Some(now()),
         user,
     };
-    let told = |key, user| Look {
+    let expected = |key, user| Look {
         key,
         gate: Ok(counts(user)),
     };
@@ -40,17 +40,19 @@ async fn a_look_tells_counts_users_and_keys() {
     let coupon = Some(Holding::Coupon);
     assert_eq!(
         look(&scene, 1, "a", keyed(1, 1)).await,
-        told(issued, coupon)
+        expected(issued, coupon)
     );
     let (waits, place) = (Some(KeyState::Pending), Some(Holding::Pending));
-    assert_eq!(look(&scene, 1, "b", keyed(2, 9)).await, told(waits, place));
-    let differs = Some(KeyState::Mismatch);
-    assert_eq!(look(&scene, 1, "c", keyed(1, 2)).await, told(differs, None));
-    assert_eq!(look(&scene, 1, "c", keyed(3, 3)).await, told(None, None));
+    let found = look(&scene, 1, "b", keyed(2, 9)).await;
+    assert_eq!(found, expected(waits, place));
+    let found = look(&scene, 1, "c", keyed(1, 2)).await;
+    assert_eq!(found, expected(Some(KeyState::Mismatch), None));
+    let found = look(&scene, 1, "c", keyed(3, 3)).await;
+    assert_eq!(found, expected(None, None));
 }
 
 #[tokio::test]
-async fn a_closed_gate_tells_facts_only() {
+async fn a_look_at_a_closed_gate_finds_only_finished_answers() {
     let scene = Scene::open(5).await;
     let verdict = IssueRefusal::NotIssuable;
     scene.refuse(&event("a", 1, keyed(1, 1)), verdict).await;
@@ -73,7 +75,7 @@ async fn a_closed_gate_tells_facts_only() {
 }
 
 #[tokio::test]
-async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
+async fn reservations_are_handed_out_by_age_and_then_not_for_a_second() {
     let scene = Scene::open(9).await;
     let events = [
         event("a", 1, keyed(1, 1)),
@@ -83,7 +85,7 @@ async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
     for event in &events {
         scene.take(event).await;
     }
-    let mine = |event: &IssueEvent| IssueEvent {
+    let handed_out = |event: &IssueEvent| IssueEvent {
         valid_until: jiff::Timestamp::UNIX_EPOCH,
         ..event.clone()
     };
@@ -96,10 +98,10 @@ async fn what_is_pending_is_handed_out_by_age_and_then_rests_for_a_second() {
     for (user, since) in [("a", 70), ("b", 90), ("c", 50)] {
         scene.make_due(user, minutes(since)).await;
     }
-    assert_eq!(pending(1).await, [mine(&events[1])]);
-    assert_eq!(pending(9).await, [mine(&events[0])]);
+    assert_eq!(pending(1).await, [handed_out(&events[1])]);
+    assert_eq!(pending(9).await, [handed_out(&events[0])]);
     assert_eq!(pending(9).await, []);
-    // Nothing is released by it.
+    // No reservation is released by that.
     assert_eq!(scene.counts().await, (3, 0));
     assert!(matches!(
         scene.take(&events[0]).await,

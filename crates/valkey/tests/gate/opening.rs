@@ -1,4 +1,4 @@
-//! Loading, installing and clearing away.
+//! Loading and installing an epoch, and clearing it away.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn numbered(number: u32) -> Keyed {
     Keyed { key, body: key }
 }
 
-/// A script has more arguments then than Lua can take apart at once.
+/// Lua cannot unpack the arguments of such a batch at once.
 #[tokio::test]
 async fn batches_may_be_large() {
     let scene = Scene::empty().await;
@@ -102,11 +102,11 @@ async fn batches_may_be_large() {
     }
     let confirmed = scene.confirm(&events).await;
     assert!(confirmed.iter().all(|confirmed| *confirmed));
-    let strangers = scene
+    let unknown = scene
         .bound
         .count_unknown_users(GATE, Epoch(1), &users)
         .await;
-    assert_eq!(strangers.unwrap(), 0);
+    assert_eq!(unknown.unwrap(), 0);
     assert_eq!(
         scene.take(&events[7]).await,
         Taken::Replay(finished(Ok(())))
@@ -114,7 +114,7 @@ async fn batches_may_be_large() {
 }
 
 #[tokio::test]
-async fn a_batch_may_be_loaded_twice_and_leaves_answers_that_are_there() {
+async fn a_batch_may_be_loaded_twice_and_replaces_no_answer() {
     let scene = Scene::empty().await;
     let verdict = IssueRefusal::NotIssuable;
     let there = keyed(1, 1).unwrap();
@@ -154,7 +154,8 @@ async fn a_gate_does_not_open_when_users_are_missing() {
     let users = ["a", "b"].map(user_digest);
     scene.bound.load(GATE, Epoch(1), &users, &[]).await.unwrap();
     assert_eq!(install(1, 3).await, Installation::CountDiffers(Some(2)));
-    // Emptied in between, a gate that had nobody to load must not open either: it may have been open before.
+    // A gate without users must not open either if its load was lost: its installation may be the repetition of one that
+    // gave places already.
     scene.bound.load(GATE, Epoch(2), &[], &[]).await.unwrap();
     assert_eq!(install(2, 0).await, Installation::Done);
     let _: () = scene.server.run("FLUSHALL").await;
@@ -200,7 +201,7 @@ async fn the_next_epoch_takes_the_place_of_the_one_before() {
     let closed = scene.take(&event("c", 3, None)).await;
     assert!(matches!(closed, Taken::Closed(_)));
     assert!(!scene.confirm(&[event("b", 2, keyed(2, 2))]).await[0]);
-    // Answers are facts of no epoch; what was pending has no place any more.
+    // Answers belong to no epoch; the unconfirmed reservation is gone.
     let again = in_second(event("a", 4, keyed(1, 1)));
     assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));
     let anew = in_second(event("b", 5, keyed(2, 2)));
@@ -208,7 +209,7 @@ async fn the_next_epoch_takes_the_place_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_gate_is_cleared_away_when_nothing_of_it_is_pending() {
+async fn a_gate_is_cleared_away_if_it_has_no_reservation() {
     let scene = Scene::open(5).await;
     let there = event("a", 1, keyed(1, 1));
     scene.take(&there).await;

@@ -1,4 +1,4 @@
-//! A gate on a server, and what is asked of it.
+//! A gate on a server of the test's own, with calls on it.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ pub const GATE: GateId = GateId {
     shard: 0,
 };
 
-/// For anything that must come sooner or later.
+/// The time limit for everything that a test waits for.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// The callers' clock, which no server knows.
+/// The callers' clock, which is far from the server's.
 pub fn now() -> Timestamp {
     Timestamp::from_microsecond(1_800_000_000_123_456).unwrap()
 }
@@ -43,14 +43,14 @@ pub fn keyed(key: u8, body: u8) -> Option<Keyed> {
     })
 }
 
-/// The numbers of what is answered, a different one for each kind of outcome.
+/// The numbers of refusals' texts, a different one for each kind.
 pub const ANSWERS: RefusalAnswers = RefusalAnswers {
     verdict: Some(3),
     already_issued: Some(1),
     sold_out: Some(2),
 };
 
-/// The number of what an outcome is answered with.
+/// The number of an outcome's text.
 pub fn answer_of(outcome: Result<(), IssueRefusal>) -> Option<u32> {
     match outcome {
         Ok(()) => Some(4_000_000_000),
@@ -60,7 +60,7 @@ pub fn answer_of(outcome: Result<(), IssueRefusal>) -> Option<u32> {
     }
 }
 
-/// An outcome as it is remembered.
+/// The remembered answer of an outcome.
 pub fn finished(outcome: Result<(), IssueRefusal>) -> Finished {
     Finished {
         outcome: outcome.map(|()| Issued { coupon_id: None }),
@@ -68,7 +68,7 @@ pub fn finished(outcome: Result<(), IssueRefusal>) -> Finished {
     }
 }
 
-/// Events that count.
+/// The confirmations of these events.
 pub fn confirmations(events: &[IssueEvent]) -> Vec<Confirmation> {
     let events = events.iter().cloned();
     let confirmations = events.map(|event| Confirmation {
@@ -78,7 +78,7 @@ pub fn confirmations(events: &[IssueEvent]) -> Vec<Confirmation> {
     confirmations.collect()
 }
 
-/// The event of a user's wish; `coupon` tells wishes apart.
+/// The event of a user's request; each request has another `coupon`.
 pub fn event(user: &str, coupon: u8, keyed: Option<Keyed>) -> IssueEvent {
     IssueEvent {
         coupon_id: CouponId::from_bytes([coupon; 16]),
@@ -114,7 +114,7 @@ impl Scene {
         }
     }
 
-    /// A fresh server with a gate of so many places.
+    /// A fresh server with a gate of `cap` places.
     pub async fn open(cap: i64) -> Self {
         let scene = Self::empty().await;
         scene.install(Epoch(1), cap, &[]).await;
@@ -163,7 +163,7 @@ impl Scene {
         assert_eq!(self.confirm(std::slice::from_ref(event)).await, [true]);
     }
 
-    /// How many places are spent, and how many confirmed.
+    /// The numbers of given and of confirmed places.
     pub async fn counts(&self) -> (i64, i64) {
         let look = self.bound.look(GATE, Epoch(1), None, None, now());
         let counts = look.await.unwrap().gate.unwrap();
@@ -175,7 +175,7 @@ impl Scene {
         format!("goodpon:{{test:7:0}}:{end}")
     }
 
-    /// Lets time pass for a reservation: it is due for help since then, or in so long if that is negative.
+    /// Makes a reservation due for help since `since`; a negative duration makes it due later.
     pub async fn make_due(&self, user: &str, since: SignedDuration) {
         let at = self.clock().await - i64::try_from(since.as_millis()).unwrap();
         let mut zadd = redis::cmd("ZADD");
@@ -199,7 +199,7 @@ impl Scene {
         seconds * 1000 + micros / 1000
     }
 
-    /// All names of the gate's keys, without those of finished answers.
+    /// The names of the gate's keys, without finished answers.
     pub async fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.server.run("KEYS *:[gupzq]*").await;
         names.sort();

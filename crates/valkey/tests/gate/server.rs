@@ -1,4 +1,4 @@
-//! A server of a test's own.
+//! A server of the test's own.
 
 use std::{
     io::{BufRead, BufReader},
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::scene::SOON;
 
-/// Stopped and cleared away when dropped.
+/// A running server. When it is dropped, it is killed and its data deleted.
 pub struct Server {
     child: Child,
     folder: TempDir,
@@ -53,7 +53,7 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    /// Starts it again at the same port, with the data that it saved.
+    /// Kills the server and starts it again at the same port, with the data that it saved.
     pub async fn restart(&mut self, more: &[&str]) {
         self.kill();
         let mut settings = self.settings.clone();
@@ -66,7 +66,7 @@ impl Server {
         format!("valkey://127.0.0.1:{}", self.port)
     }
 
-    /// Puts another server's saved data in place of one's own, for the next start.
+    /// Replaces the saved data by another server's, for the next start.
     pub fn take_snapshot_of(&self, other: &Self) {
         let file = |server: &Self| server.folder.path().join("dump.rdb");
         std::fs::copy(file(other), file(self)).unwrap();
@@ -154,13 +154,13 @@ async fn program() -> &'static PathBuf {
                 .query_async(&mut connection)
                 .await
                 .unwrap();
-            let told = info
+            let reported = info
                 .lines()
                 .find_map(|line| line.strip_prefix("executable:"))
                 .map(PathBuf::from)
                 .filter(|path| path.is_file());
-            // Where the shared server runs in a container, the search path must have another.
-            told.unwrap_or_else(|| "valkey-server".into())
+            // The shared server may run in a container. Then the program must be in the search path.
+            reported.unwrap_or_else(|| "valkey-server".into())
         })
         .await
 }

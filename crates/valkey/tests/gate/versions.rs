@@ -1,5 +1,5 @@
-//! Programs of several versions at one server: those of the version before run beside this one, and what a newer one
-//! wrote is left alone.
+//! Programs of several versions at one server: the previous version runs beside this one, and data that a newer version
+//! wrote are left alone.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use redis::{ToRedisArgs, Value};
 
 use crate::scene::{GATE, Scene, event, finished, keyed, now};
 
-/// The scripts of the version before, as they were.
+/// The unchanged scripts of the previous version.
 const GATE_BEFORE: &str = concat!(
     "#!lua\n",
     include_str!("before/server.lua"),
@@ -33,7 +33,7 @@ const PENDING_BEFORE: &str = concat!(
     include_str!("before/pending.lua")
 );
 
-/// Runs a script as the program of the version before does, and gives what it answers first.
+/// Runs a script like a program of the previous version, and returns the first element of its reply.
 async fn before<A: ToRedisArgs>(scene: &Scene, script: &str, k: Option<u8>, args: &[A]) -> String {
     let mut keys: Vec<Vec<u8>> = vec![Scene::name("g").into_bytes()];
     keys.extend(["u:1", "p:1", "z:1", "q:1"].map(|end| Scene::name(end).into_bytes()));
@@ -64,17 +64,17 @@ async fn take_before(scene: &Scene, event: &IssueEvent, key: Option<u8>) -> Stri
 }
 
 async fn confirm_before(scene: &Scene, event: &IssueEvent, key: Option<u8>) -> String {
-    let place = key.map_or("0", |_| "6");
+    let index = key.map_or("0", |_| "6");
     let args: [Vec<u8>; 4] = [
         now().as_microsecond().to_string().into_bytes(),
         user_digest(&event.user_id).to_vec(),
         event.coupon_id.to_bytes().to_vec(),
-        place.as_bytes().to_vec(),
+        index.as_bytes().to_vec(),
     ];
     before(scene, CONFIRM_BEFORE, key, &args).await
 }
 
-/// An event as `p` has held it from the beginning.
+/// Writes an event in the form that `p` has had since the first version.
 fn kept(event: &IssueEvent) -> Vec<u8> {
     let mut bytes = event.coupon_id.to_bytes().to_vec();
     bytes.extend(event.accepted_at.as_microsecond().to_be_bytes());
@@ -100,7 +100,7 @@ async fn set<A: ToRedisArgs>(scene: &Scene, verb: &str, words: &[A]) {
     command.exec_async(&mut connection).await.unwrap();
 }
 
-/// Makes the form of a reservation one that nobody knows.
+/// Gives a reservation a form that no version knows.
 async fn spoil(scene: &Scene, event: &IssueEvent) {
     let mut bytes = kept(event);
     bytes[24] = 9;
@@ -119,19 +119,19 @@ async fn due(scene: &Scene) -> Due {
 }
 
 #[tokio::test]
-async fn each_goes_on_with_what_the_other_began() {
+async fn each_version_continues_what_the_other_began() {
     let scene = Scene::open(3).await;
     let (ours, theirs) = (event("a", 1, keyed(1, 1)), event("b", 2, keyed(2, 2)));
     assert_eq!(scene.take(&ours).await, Taken::Reserved { spent: 1 });
     assert_eq!(take_before(&scene, &theirs, Some(2)).await, "R");
-    // Each meets the other's reservation.
+    // Each finds the other's reservation.
     assert_eq!(take_before(&scene, &event("a", 3, None), None).await, "H");
-    let nowhere = IssueEvent {
+    let helped = IssueEvent {
         valid_until: event("b", 4, None).valid_until,
         ..theirs.clone()
     };
-    assert_eq!(scene.take(&event("b", 4, None)).await, Taken::Help(nowhere));
-    // Each confirms the other's, and replays it.
+    assert_eq!(scene.take(&event("b", 4, None)).await, Taken::Help(helped));
+    // Each confirms the other's reservation, and replays its answer.
     assert_eq!(confirm_before(&scene, &ours, Some(1)).await, "D");
     assert_eq!(scene.confirm(std::slice::from_ref(&theirs)).await, [true]);
     assert_eq!(take_before(&scene, &theirs, Some(2)).await, "Y");
@@ -146,9 +146,9 @@ async fn each_goes_on_with_what_the_other_began() {
     assert_eq!(scene.counts().await, (2, 2));
 }
 
-/// Programs of the version before do not note which gates have reservations: a look at the gate does.
+/// Programs of the previous version do not list gates with reservations; handing reservations out does it for them.
 #[tokio::test]
-async fn a_reservation_of_the_version_before_is_found_by_who_looks() {
+async fn a_reservation_of_the_previous_version_is_listed_once_its_gate_is_looked_at() {
     let scene = Scene::open(3).await;
     let theirs = event("a", 1, None);
     assert_eq!(take_before(&scene, &theirs, None).await, "R");
@@ -168,7 +168,7 @@ async fn a_reservation_of_the_version_before_is_found_by_who_looks() {
 }
 
 #[tokio::test]
-async fn a_gate_is_listed_while_anything_of_it_is_pending() {
+async fn a_gate_is_listed_while_it_has_a_reservation() {
     let scene = Scene::open(3).await;
     let listed = async || {
         let name = "goodpon:{test}:busy";
@@ -186,10 +186,10 @@ async fn a_gate_is_listed_while_anything_of_it_is_pending() {
     scene.confirm(&[b]).await;
     due(&scene).await;
     assert!(listed().await.is_empty());
-    // And again from the next one on.
+    // The next reservation lists it again.
     scene.take(&event("c", 3, None)).await;
     assert_eq!(listed().await, ["7:0:1"]);
-    // Of a gate that is gone nothing is pending.
+    // A gate that is gone is taken from the list.
     let _: Value = scene.server.run(&format!("DEL {}", Scene::name("g"))).await;
     let gone = scene.bound.pending(GATE, Epoch(1), Duration::ZERO, 9).await;
     assert!(gone.unwrap().is_err());
@@ -197,7 +197,7 @@ async fn a_gate_is_listed_while_anything_of_it_is_pending() {
 }
 
 #[tokio::test]
-async fn a_reservation_of_an_unknown_form_is_helped_later_and_hides_nothing_else() {
+async fn a_reservation_of_an_unknown_form_is_left_alone_and_delays_no_other() {
     let scene = Scene::open(3).await;
     let (known, unknown) = (event("a", 1, None), event("b", 2, keyed(2, 2)));
     scene.take(&known).await;
@@ -223,13 +223,13 @@ async fn a_reservation_of_an_unknown_form_is_helped_later_and_hides_nothing_else
     assert_eq!(
         scene.confirm(&[known, event("b", 2, None)]).await,
         [true, false],
-        "what is unknown stays"
+        "the unknown one stays"
     );
     assert_eq!(scene.counts().await, (3, 1));
 }
 
 #[tokio::test]
-async fn an_answer_of_an_unknown_form_is_told_later() {
+async fn an_answer_of_an_unknown_form_is_unreadable() {
     let scene = Scene::open(1).await;
     scene.issue(&event("a", 1, None)).await;
     let body = [7; 16];
@@ -248,12 +248,13 @@ async fn an_answer_of_an_unknown_form_is_told_later() {
         let look = scene.bound.look(GATE, Epoch(1), None, wish.keyed, now());
         assert_eq!(look.await.unwrap().key, Some(KeyState::Unreadable));
         let verdict = IssueRefusal::NotIssuable;
-        let told = scene
-            .bound
-            .remember(GATE, Epoch(9), wish.keyed.unwrap(), verdict, None, now());
-        assert_eq!(told.await.unwrap(), Taken::Unreadable);
+        let remembered =
+            scene
+                .bound
+                .remember(GATE, Epoch(9), wish.keyed.unwrap(), verdict, None, now());
+        assert_eq!(remembered.await.unwrap(), Taken::Unreadable);
     }
-    // Whoever has another key hears the truth.
+    // A request with another key is answered.
     assert_eq!(
         scene.take(&event("b", 3, keyed(5, 5))).await,
         Taken::SoldOut
@@ -263,9 +264,9 @@ async fn an_answer_of_an_unknown_form_is_told_later() {
 #[tokio::test]
 async fn a_gate_of_an_unknown_layout_is_closed_and_left_as_it_is() {
     let scene = Scene::open(3).await;
-    let there = event("a", 1, None);
-    scene.take(&there).await;
-    // Whatever else that layout means: a field is missing, and `z` holds what is no user.
+    let reserved = event("a", 1, None);
+    scene.take(&reserved).await;
+    // The unknown layout differs in more than its number: a field is missing, and `z` has a member that is no user.
     let g = Scene::name("g");
     let _: Value = scene.server.run(&format!("HSET {g} layout 2")).await;
     let _: Value = scene.server.run(&format!("HDEL {g} users")).await;
@@ -280,7 +281,7 @@ async fn a_gate_of_an_unknown_layout_is_closed_and_left_as_it_is() {
         scene.take(&event("b", 2, None)).await,
         Taken::Closed(closed)
     );
-    assert_eq!(scene.confirm(&[there]).await, [false]);
+    assert_eq!(scene.confirm(&[reserved]).await, [false]);
     let look = scene.bound.look(GATE, Epoch(1), Some("a"), None, now());
     assert_eq!(look.await.unwrap().gate, Err(closed));
     let pending = scene.bound.pending(GATE, Epoch(1), Duration::ZERO, 9);
@@ -300,9 +301,9 @@ async fn a_gate_of_an_unknown_layout_is_closed_and_left_as_it_is() {
     assert_eq!(scene.take(&wish).await, Taken::Reserved { spent: 1 });
 }
 
-/// The form that a later version writes: what its success is answered with stands in the reservation itself.
+/// A later version writes the number of the success's text into the reservation.
 #[tokio::test]
-async fn the_answer_that_a_reservation_names_is_the_one_that_is_kept() {
+async fn the_answer_that_a_reservation_names_is_remembered() {
     let scene = Scene::open(3).await;
     let wish = event("a", 1, keyed(1, 1));
     scene.take(&wish).await;

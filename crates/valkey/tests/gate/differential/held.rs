@@ -1,4 +1,4 @@
-//! What a server holds for a gate, read key by key, in the terms of the reference.
+//! Reads a gate's keys from a server, and writes the reference's contents in the same form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::scene::answer_of;
 
-/// A gate's keys. What depends on the server's clock is left out, but for `z`.
+/// A gate's keys, without the values that depend on the server's clock.
 #[derive(Debug, PartialEq, Default)]
 pub struct Held {
     pub gate: BTreeMap<String, String>,
@@ -21,7 +21,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What the reference says must be there.
+    /// Returns the keys that follow from the reference's contents.
     pub fn expected(contents: &Contents) -> Self {
         let mut held = contents.installed.as_ref().map(of_gate).unwrap_or_default();
         held.loading = contents
@@ -37,7 +37,7 @@ impl Held {
         held
     }
 
-    /// What is there, and when each reservation is due.
+    /// Reads the server's keys, and the time in milliseconds at which each reservation is due.
     pub async fn read(
         connection: &mut MultiplexedConnection,
         front: &str,
@@ -90,7 +90,7 @@ impl Held {
             }
         }
         held.due = due.keys().copied().collect();
-        // Nobody to load leaves nothing in the reference.
+        // The reference has no entry for a load without users.
         held.loading.retain(|_, users| !users.is_empty());
         (held, due)
     }
@@ -113,7 +113,7 @@ fn digest(bytes: Vec<u8>) -> Digest {
 }
 
 fn of_gate(gate: &Installed) -> Held {
-    // Those who were there at the installation, and its mark.
+    // The holders at the installation, and the mark of the load.
     let users = gate.holders.len() as i64 - gate.confirmed + 1;
     let fields = [
         ("epoch", gate.epoch.to_string()),

@@ -1,4 +1,4 @@
-//! The scripts against their reference: the same random actions on both, and after each the same answer and the same
+//! Compares the scripts with their reference: the same random actions on both must give the same answers and leave the same
 //! keys.
 
 mod held;
@@ -41,7 +41,7 @@ async fn compare(server: &Server, spare: bool) {
             *seen.entry(kind).or_insert(0) += times;
         }
     }
-    // A run that never reached an answer proves nothing of it.
+    // Every kind of answer must have been compared.
     for kind in [
         "Replay",
         "Mismatch",

@@ -1,8 +1,8 @@
-//! One seed's actions.
+//! The random actions of one seed.
 //!
-//! A server's clock cannot be set, so before each action its keys are given the ages that the reference knows: what
-//! would have expired is deleted, reservations are due by thousands of seconds or not for an hour, and a check of the
-//! server's identity that would be too old is far in the past. So no answer hangs on how fast the test runs.
+//! A server's clock cannot be set. Instead, before each action its keys are given the ages of the reference: expired keys
+//! are deleted, reservations are overdue by thousands of seconds or not due for an hour, and a check of the server's
+//! identity that is too old is set far in the past. So no answer depends on the speed of the test.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,12 +33,12 @@ use crate::{
 
 const USERS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// What a step of the reference's clock is, and how much longer the server's keys are told that it was.
+/// A step of the reference's clock in milliseconds, and the factor by which the server's keys are aged more.
 const STEP_MS: i64 = 10_000;
 const STRETCH: i64 = 1_000;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Both sides, and where they stand.
+/// The server and the reference, with the state of the run.
 pub struct Run<'a> {
     server: &'a Server,
     valkey: Valkey,
@@ -50,9 +50,9 @@ pub struct Run<'a> {
     clock_ms: i64,
     now: Timestamp,
     coupons: u8,
-    /// The present pair last; others lead to the same server under older names.
+    /// The pairs so far: the current one is last, and the others have older identities of the same server.
     bounds: Vec<Bound>,
-    /// Epochs of which a load is there, though maybe of nobody, and until when.
+    /// The epochs that were loaded, even without users, each with the time in milliseconds until which the load lasts.
     loads: BTreeMap<Epoch, i64>,
     pub seen: BTreeMap<&'static str, usize>,
 }
@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Below `n`.
+    /// Draws a number below `n`.
     fn below(&mut self, n: u64) -> u64 {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.chance;
@@ -91,18 +91,18 @@ impl<'a> Run<'a> {
         choices[usize::try_from(at).unwrap()]
     }
 
-    /// Mostly the present one.
+    /// Picks the current pair in most cases, and else the one before.
     fn a_bound(&mut self) -> Bound {
         let last = self.bounds.len() - 1;
         let older = self.below(12) == 0 && last > 0;
         self.bounds[last - usize::from(older)].clone()
     }
 
-    /// Mostly the one that is there.
+    /// Picks the installed epoch in most cases, and else its neighbour.
     fn an_epoch(&mut self) -> Epoch {
-        let there = self.store.installed().map_or(0, |gate| gate.epoch.0);
+        let installed = self.store.installed().map_or(0, |gate| gate.epoch.0);
         let step = self.one_of(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, -1]);
-        Epoch((there + step).max(0))
+        Epoch((installed + step).max(0))
     }
 
     fn a_key(&mut self) -> Keyed {
@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
         (self.below(2) == 0).then_some(keyed)
     }
 
-    /// Does one thing on both sides and compares.
+    /// Does one random action on both sides, and compares.
     pub async fn act(&mut self) {
         let ages = self.impose_time().await;
         let began = self.server_clock().await;
@@ -143,7 +143,8 @@ impl<'a> Run<'a> {
         seconds * 1000 + micros / 1000
     }
 
-    /// Gives the server's keys the ages that the reference knows, and tells when reservations are due, here and there.
+    /// Gives the server's keys the ages of the reference. Returns for each reservation the time at which it is due, in the
+    /// reference's and in the server's milliseconds.
     async fn impose_time(&mut self) -> BTreeMap<Digest, (i64, i64)> {
         let mut ages = BTreeMap::new();
         let clock = self.server_clock().await;
@@ -201,7 +202,7 @@ impl<'a> Run<'a> {
                 .map(|pending| pending.coupon_id)
                 .collect()
         });
-        // Some ask again for what is pending, theirs or not.
+        // Some requests repeat the coupon id of a reservation, their user's or another's.
         let again = !pending.is_empty() && self.below(4) == 0;
         let coupon_id = if again {
             self.one_of(&pending)
@@ -260,13 +261,13 @@ impl<'a> Run<'a> {
                 .map(|it| it.event(GATE.template, epoch, self.now))
                 .collect()
         });
-        // Some of those that are pending, one of them twice, and a stranger.
+        // Some of the reservations, one of them twice, and an event without a reservation.
         let skip = usize::try_from(self.below(3)).unwrap();
         events.drain(..skip.min(events.len()));
         events.extend(events.first().cloned());
-        let mut stranger = self.event(epoch);
-        stranger.coupon_id = CouponId::from_bytes([0xff; 16]);
-        events.push(stranger);
+        let mut unreserved = self.event(epoch);
+        unreserved.coupon_id = CouponId::from_bytes([0xff; 16]);
+        events.push(unreserved);
         let confirmations: Vec<_> = events
             .iter()
             .map(|event| Confirmation {
@@ -287,7 +288,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The usual way: load what holders there are, and install.
+    /// Opens the next epoch in the usual way: loads holders, and installs it.
     async fn open(&mut self) {
         let next = self
             .store
@@ -298,13 +299,13 @@ impl<'a> Run<'a> {
             .collect();
         let bound = self.a_bound();
         self.load(&bound, next, &users).await;
-        let there = self.store.contents().loading.remove(&next);
-        let loaded = there.map_or(0, |loading| loading.holders.len());
+        let loading = self.store.contents().loading.remove(&next);
+        let loaded = loading.map_or(0, |loading| loading.holders.len());
         let cap = self.one_of(&[0, 1, 2, 3]);
         self.install(&bound, next, cap, loaded).await;
     }
 
-    /// Either of the two, for an epoch that may be none's turn, with a count that may be wrong.
+    /// Loads or installs an epoch that may not be the next, with a count of users that may be wrong.
     async fn load_or_install(&mut self) {
         let (bound, epoch) = (self.a_bound(), self.an_epoch().next());
         let user = user_digest(self.one_of(&USERS));
@@ -344,7 +345,7 @@ impl<'a> Run<'a> {
     async fn install(&mut self, bound: &Bound, epoch: Epoch, cap: i64, loaded: usize) {
         let installed = bound.install(GATE, epoch, cap, 9, loaded).await.unwrap();
         if installed == Installation::CountDiffers(None) {
-            // Stricter than the reference, which knows of no load of nobody.
+            // The reference does not know whether an epoch without users was loaded.
             assert!(!self.loads.contains_key(&epoch));
             return;
         }
@@ -402,7 +403,7 @@ impl<'a> Run<'a> {
         let (epoch, keyed) = (self.an_epoch(), self.a_key());
         let verdict = IssueRefusal::NotOwnedByMerchant;
         let bound = self.a_bound();
-        let told = bound
+        let remembered = bound
             .remember(
                 GATE,
                 epoch,
@@ -413,15 +414,15 @@ impl<'a> Run<'a> {
             )
             .await
             .unwrap();
-        if let Taken::Closed(closed) = told {
-            // Stricter than the reference: a newer gate may have the key pending.
+        if let Taken::Closed(closed) = remembered {
+            // The reference does not look at the gate here. A newer one may have a reservation of the key.
             assert_eq!(closed.epoch, self.store.installed().map(|gate| gate.epoch));
             assert!(closed.epoch > Some(epoch));
             return;
         }
         let expected = self.store.remember(keyed, verdict, self.now);
         let no_event = self.event(epoch);
-        assert_eq!(told, self.taken(expected, &no_event));
+        assert_eq!(remembered, self.taken(expected, &no_event));
     }
 
     async fn fold(&mut self) {
@@ -431,7 +432,7 @@ impl<'a> Run<'a> {
         assert_eq!(self.a_bound().fold(GATE, epoch).await.unwrap(), expected);
     }
 
-    /// Time passes here and there: for callers, for the server, or for both.
+    /// Lets time pass for the server, and sometimes for callers too.
     async fn time_passes(&mut self) {
         if self.below(3) == 0 {
             self.now += SignedDuration::from_hours(13);
@@ -444,7 +445,7 @@ impl<'a> Run<'a> {
         self.expire().await;
     }
 
-    /// The server becomes another one, with its data: a promotion, or a restore.
+    /// Gives the server another identity with the same data, like a promotion or a restore.
     async fn change_identity(&mut self) {
         let before = self.valkey.bound_within(SOON).await.unwrap();
         let _: () = self.server.run("DEBUG CHANGE-REPL-ID").await;
@@ -460,13 +461,13 @@ impl<'a> Run<'a> {
         let bound = timeout(SOON, found).await.unwrap();
         self.store.set_server(bound.server());
         self.bounds.push(bound);
-        // What was believed for a moment is over.
+        // The last check of the old identity is no longer valid.
         self.clock_ms += STEP_MS;
         self.store.set_clock(self.clock_ms);
         self.expire().await;
     }
 
-    /// Everything is gone.
+    /// Deletes all data, in a third of the calls.
     async fn lose(&mut self) {
         if self.below(3) == 0 {
             self.store.flush();
@@ -475,7 +476,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Deletes what the reference has no more, because it expired or was lost.
+    /// Deletes the server's keys that the reference no longer has, because they expired or were lost.
     async fn expire(&mut self) {
         let contents = self.store.contents();
         self.loads.retain(|_, until| self.clock_ms <= *until);

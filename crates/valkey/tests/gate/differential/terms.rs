@@ -1,4 +1,4 @@
-//! The reference's answers in the scripts' terms, each with its kind.
+//! Translates the reference's answers into those of the scripts, each with the name of its kind.
 
 use goodpon_domain::gate::{
     Closed, Counts, Folding, Holding, Installation, IssueEvent, KeyState, Look, Taken,
@@ -7,7 +7,7 @@ use goodpon_gate_model::gate as model;
 
 use crate::scene::{GATE, finished};
 
-/// `event` is what was asked for: help bears its time limit.
+/// Translates an answer to the request for `event`. An event to be helped has the `valid_until` of `event`.
 pub fn taken(taken: model::Taken, event: &IssueEvent) -> (&'static str, Taken) {
     match taken {
         model::Taken::Replay(outcome) => ("Replay", Taken::Replay(finished(outcome))),
@@ -45,7 +45,7 @@ pub fn folding(folding: model::Folding) -> (&'static str, Folding) {
     }
 }
 
-/// The reference does not know when something was last confirmed.
+/// Translates a look. The reference does not know the time of the latest confirmation.
 pub fn look(look: model::Look) -> Look {
     let key = look.key.map(|key| match key {
         model::KeyState::Replay(outcome) => KeyState::Replay(finished(outcome)),
