@@ -31,8 +31,8 @@ impl Publishing {
         self.log.problem()
     }
 
-    /// Publishes a copy of an event, and returns once it counts. `asked` is a moment of this process's clock before the gate
-    /// was read from whose time the event's `valid_until` follows.
+    /// Publishes a copy of an event, and returns once it counts. `asked` is the moment, by this process's clock, before the
+    /// gate was read; the event's `valid_until` follows from the database's time of that read.
     ///
     /// # Errors
     /// The copy does not count, or it is not known whether it does. Nothing is undone.

@@ -1,4 +1,4 @@
-//! What `goodpon verify` tells of gates.
+//! The audit of gates, which `goodpon verify` reports.
 
 use goodpon_application::ports::StoreError;
 use goodpon_domain::template::Limit;
@@ -15,7 +15,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gate_that_does_not_know_a_holder_is_named() {
+async fn a_gate_that_does_not_know_a_holder_is_reported() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(5)).await;
@@ -23,17 +23,17 @@ async fn a_gate_that_does_not_know_a_holder_is_named() {
         assert_eq!(ran(scene.issue(template, user).await.unwrap()), Ok(()));
     }
     assert!(scene.differences().await.is_empty());
-    scene.mistake_user(template, "a").await;
-    let told = scene.differences().await;
+    scene.replace_holder(template, "a").await;
+    let found = scene.differences().await;
     assert_eq!(
-        told,
+        found,
         [format!(
             "template {template} gate users: expected every holder, found -1"
         )]
     );
 }
 
-/// A gate notices that a part of it was thrown away and is opened anew: no damage to be reported.
+/// A gate that has lost a part is deleted and opened anew, so there is no damage to report.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_lost_a_part_is_no_difference() {
     for letter in ["g", "u"] {
@@ -50,7 +50,7 @@ async fn a_gate_that_lost_a_part_is_no_difference() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_that_cannot_be_are_named() {
+async fn impossible_counts_are_reported() {
     for (field, value, subject) in [
         ("spent", 9, "gate spent"),
         ("conf", 3, "gate confirmed"),
@@ -66,27 +66,27 @@ async fn counts_that_cannot_be_are_named() {
         }
         scene.settled().await;
         scene.set_in_gate(template, field, value).await;
-        let told = scene.differences().await;
+        let found = scene.differences().await;
         let start = format!("template {template} {subject}: ");
         assert!(
-            told.iter().any(|one| one.starts_with(&start)),
-            "{field} {value}: {told:?}"
+            found.iter().any(|one| one.starts_with(&start)),
+            "{field} {value}: {found:?}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_written_yet_is_no_difference() {
+async fn coupons_that_are_not_yet_written_are_an_error_and_no_difference() {
     let mut scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(5)).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
     scene.scaled.partner.confirmer.flush_all().await;
-    let why = async |scene: &Scene| match scene.scaled.audit_gates().await {
+    let audit_error = async |scene: &Scene| match scene.scaled.audit_gates().await {
         Err(StoreError::Unavailable { reason, .. }) => reason,
         other => panic!("{other:?}"),
     };
-    let told = why(&scene).await;
-    assert!(told.contains("no issuer has worked through"), "{told}");
+    let error = audit_error(&scene).await;
+    assert!(error.contains("no issuer has worked through"), "{error}");
     let cluster = scene.cluster.clone();
     scene
         .publish_to(&Cluster {
@@ -94,8 +94,8 @@ async fn what_is_not_written_yet_is_no_difference() {
             ..cluster.clone()
         })
         .await;
-    let told = why(&scene).await;
-    assert!(told.contains("no Kafka broker answers"), "{told}");
+    let error = audit_error(&scene).await;
+    assert!(error.contains("no Kafka broker answers"), "{error}");
     scene.publish_to(&cluster).await;
     let _issuer = scene.issuer();
     assert!(scene.scaled.audit_gates().await.unwrap().is_empty());

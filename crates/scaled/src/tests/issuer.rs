@@ -1,4 +1,4 @@
-//! What becomes of the log: late, repeated, unreadable and foreign records, and issuers that come and go.
+//! Issuers, which come and go, over late, repeated, unreadable and foreign records of the log.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Scene {
         }
     }
 
-    async fn written(&self, partition: i32, records: &[Record]) -> Written {
+    async fn write(&self, partition: i32, records: &[Record]) -> Written {
         let written = self
             .store
             .write_issues(partition, records, goodpon_kafka::keep);
@@ -67,27 +67,27 @@ async fn a_batch_is_written_once_and_only_in_its_turn() {
         duplicates: 1,
         ..Tally::default()
     };
-    assert_eq!(scene.written(0, &batch).await, done(tally));
+    assert_eq!(scene.write(0, &batch).await, done(tally));
     for again in [&batch[..], &batch[2..]] {
-        let written = scene.written(0, again).await;
+        let written = scene.write(0, again).await;
         assert_eq!(
             written,
             Written::Elsewhere { next_offset: 4 },
-            "worked through already"
+            "processed already"
         );
     }
     let ahead = [record(9, at(7), Content::Event(scene.event(template, "z")))];
     assert_eq!(
-        scene.written(0, &ahead).await,
+        scene.write(0, &ahead).await,
         Written::Elsewhere { next_offset: 4 }
     );
-    // The same event in another partition, as when the number of partitions has grown.
+    // The same event in another partition, as after the number of partitions has grown.
     let copy = [record(0, at(3), Content::Event(b))];
-    let held = Tally {
+    let duplicate = Tally {
         duplicates: 1,
         ..Tally::default()
     };
-    assert_eq!(scene.written(1, &copy).await, done(held));
+    assert_eq!(scene.write(1, &copy).await, done(duplicate));
     assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [2]);
 }
 
@@ -109,12 +109,12 @@ async fn an_event_counts_up_to_its_last_moment() {
         void: 1,
         ..Tally::default()
     };
-    assert_eq!(scene.written(0, &batch).await, done(tally));
+    assert_eq!(scene.write(0, &batch).await, done(tally));
     assert!(!scene.store.is_holder(template, "late").await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
+async fn records_that_cannot_be_written_are_parked_and_delay_no_others() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(2)).await;
     let gone = TemplateId(template.0 + 1_000);
@@ -143,7 +143,7 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
         over_limit: 1,
         duplicates: 0,
     };
-    assert_eq!(scene.written(0, &batch).await, done(tally));
+    assert_eq!(scene.write(0, &batch).await, done(tally));
     let parked = scene.store.parked(100).await.unwrap();
     let offsets: Vec<_> = parked.iter().map(|one| one.offset).collect();
     assert_eq!(offsets, [0, 2, 3, 6]);
@@ -178,7 +178,7 @@ async fn what_cannot_be_written_is_parked_and_blocks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_database_does_not_take_is_parked_alone() {
+async fn events_that_the_database_refuses_are_parked_alone() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(9)).await;
     let first = scene.event(template, "first");
@@ -186,11 +186,11 @@ async fn what_the_database_does_not_take_is_parked_alone() {
         coupon_id: first.coupon_id,
         ..scene.event(template, user)
     };
-    let (twin, stranger) = (of_another("twin"), of_another("stranger"));
-    let endless = scene.event(template, &"x".repeat(300));
+    let (twin, late_twin) = (of_another("twin"), of_another("late twin"));
+    let too_long = scene.event(template, &"x".repeat(300));
     let begun = [
         record(0, at(1), Content::Event(first.clone())),
-        // In the same statement as the one whose id it has.
+        // In the same statement as the event whose coupon id it has.
         record(1, at(1), Content::Event(twin)),
     ];
     let tally = |written, parked| Tally {
@@ -198,14 +198,14 @@ async fn what_the_database_does_not_take_is_parked_alone() {
         parked,
         ..Tally::default()
     };
-    assert_eq!(scene.written(0, &begun).await, done(tally(1, 1)));
+    assert_eq!(scene.write(0, &begun).await, done(tally(1, 1)));
     let batch = [
         record(2, at(2), Content::Event(scene.event(template, "a"))),
-        record(3, at(2), Content::Event(stranger.clone())),
-        record(4, at(2), Content::Event(endless)),
+        record(3, at(2), Content::Event(late_twin.clone())),
+        record(4, at(2), Content::Event(too_long)),
         record(5, at(2), Content::Event(scene.event(template, "b"))),
     ];
-    assert_eq!(scene.written(0, &batch).await, done(tally(2, 2)));
+    assert_eq!(scene.write(0, &batch).await, done(tally(2, 2)));
     assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [3]);
     let parked = scene.store.parked(100).await.unwrap();
     let parked: Vec<_> = parked
@@ -214,9 +214,9 @@ async fn what_the_database_does_not_take_is_parked_alone() {
         .collect();
     assert_eq!(
         parked,
-        [(1, Some("twin")), (3, Some("stranger")), (4, None)]
+        [(1, Some("twin")), (3, Some("late twin")), (4, None)]
     );
-    let stays = scene.store.retry_parked(0, 3, &stranger).await.unwrap();
+    let stays = scene.store.retry_parked(0, 3, &late_twin).await.unwrap();
     assert!(matches!(stays, Err(StaysParked::Because(_))), "{stays:?}");
 }
 
@@ -232,7 +232,7 @@ async fn a_retried_event_becomes_a_coupon() {
         valid_until: None,
         raw: vec![],
     });
-    scene.written(0, &[record(0, at(1), unreadable)]).await;
+    scene.write(0, &[record(0, at(1), unreadable)]).await;
     let settled = scene.store.retry_parked(0, 0, &event).await.unwrap();
     assert_eq!(settled, Ok(Settled::Written));
     assert!(scene.store.is_holder(template, "a").await.unwrap());
@@ -243,7 +243,7 @@ async fn a_retried_event_becomes_a_coupon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuers_that_come_late_and_share_write_all_of_it() {
+async fn several_issuers_that_start_late_write_all_events() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let issues = (0..300).map(|number| {
@@ -275,7 +275,7 @@ async fn an_issuer_does_not_go_by_kafkas_offsets() {
         scene.stop_issuers();
         first.finished().await;
     }
-    // As after the restore of a backup: what the log has is written again.
+    // After the restore of a backup, the log's events are written again.
     scene.rewind().await;
     let _second = scene.issuer();
     scene.settled().await;
@@ -293,7 +293,7 @@ async fn installations_that_share_a_topic_each_write_their_own() {
         one.template(Limit::None).await,
         other.template(Limit::None).await,
     ];
-    assert_eq!(templates[0], templates[1], "what could be taken for one");
+    assert_eq!(templates[0], templates[1], "both must have the same id");
     let _both = [one.issuer(), other.issuer()];
     let issues = (0..100).map(|number| {
         let (scene, name) = [(&one, "one"), (&other, "other")][number % 2];
@@ -308,11 +308,11 @@ async fn installations_that_share_a_topic_each_write_their_own() {
         assert!(settled.await.is_ok(), "{name} does not read all of the log");
         let holders = scene.store.holders(templates[0], "", 1_000).await.unwrap();
         assert_eq!(holders.len(), 50);
-        let strange = holders.iter().find(|one| !one.user_id.starts_with(name));
-        assert_eq!(strange.map(|one| &one.user_id), None, "in {name}");
+        let foreign = holders.iter().find(|one| !one.user_id.starts_with(name));
+        assert_eq!(foreign.map(|one| &one.user_id), None, "in {name}");
         assert!(scene.store.parked(1).await.unwrap().is_empty());
     }
-    // Neither is told of what is the other's.
+    // The audit of neither reports anything of the other.
     one.audited().await;
     other.audited().await;
 }

@@ -1,4 +1,4 @@
-//! The laws of every port, on a database and a topic of its own each.
+//! The laws of every port, each on a database and a topic of its own.
 
 use std::sync::Arc;
 

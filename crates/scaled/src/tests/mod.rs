@@ -1,4 +1,4 @@
-//! The issue path on real servers: the laws, and what they do not reach.
+//! Tests of the issue path on real servers: the laws of the ports, and cases beyond them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
@@ -33,21 +33,21 @@ use crate::{Issuer, Scaled};
 
 const PARTITIONS: i32 = 2;
 
-/// Whether a scene's clock is held against those of the servers.
+/// The treatment of a scene's clock, which may be far from those of the servers.
 #[derive(Clone, Copy)]
 enum Clocks {
     AreTrusted,
     AreCompared,
 }
 
-/// A set of back ends of a test's own, on shared servers.
+/// A set of back ends of the test's own, on shared servers.
 pub(crate) struct Scene {
     pub(crate) store: Store,
     pub(crate) scaled: Scaled,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) cluster: Cluster,
     supervisor: Supervisor,
-    /// What runs the issuers.
+    /// The supervisor of the issuers.
     issuers: Mutex<Supervisor>,
     database: Database,
 }
@@ -66,12 +66,12 @@ fn variable(name: &str) -> String {
 }
 
 impl Scene {
-    /// With a partner's loops, but no issuer.
+    /// Makes a scene with a partner's loops, but without an issuer.
     pub(crate) async fn new() -> Self {
         Self::made(None, Clocks::AreTrusted, Arc::new(FreshRandom::default())).await
     }
 
-    /// One whose clock is right, and held against those of the servers.
+    /// Makes a scene whose clock is right, and is compared with those of the servers.
     pub(crate) async fn on_time(random: Arc<dyn Random>) -> Self {
         let scene = Self::made(None, Clocks::AreCompared, random).await;
         let database = Store::read_gate(&scene.store, scene.template(Limit::None).await).await;
@@ -79,7 +79,7 @@ impl Scene {
         scene
     }
 
-    /// Another installation, which uses the same topic.
+    /// Makes a scene of another installation, which uses the same topic.
     pub(crate) async fn beside(&self) -> Self {
         let random = Arc::new(FreshRandom::default());
         Self::made(Some(&self.cluster.topic), Clocks::AreTrusted, random).await
@@ -134,7 +134,7 @@ impl Scene {
         }
     }
 
-    /// From now on events go to another log.
+    /// Publishes events to another log from now on.
     pub(crate) async fn publish_to(&mut self, cluster: &Cluster) {
         self.scaled.partner.confirmer.flush_all().await;
         let valkey = variable("GOODPON_VALKEY_URL");
@@ -147,19 +147,19 @@ impl Scene {
         self.scaled.start_partner(&self.supervisor);
     }
 
-    /// Starts an issuer, which ends with this.
+    /// Starts an issuer, which ends with the scene.
     pub(crate) fn issuer(&self) -> Issuer {
         let supervisor = self.issuers.lock().unwrap().clone();
         Issuer::start(&self.scaled, &self.cluster, &supervisor).unwrap()
     }
 
-    /// Lets all issuers end; those that are started later do not.
+    /// Stops all issuers that run now.
     pub(crate) fn stop_issuers(&self) {
         let running = std::mem::take(&mut *self.issuers.lock().unwrap());
         running.stop();
     }
 
-    /// Sets the database back to before any coupon, as a backup that is restored.
+    /// Sets the database back to a state without coupons, like the restore of a backup.
     pub(crate) async fn rewind(&self) {
         for sql in [
             "DELETE FROM coupons",
@@ -171,13 +171,13 @@ impl Scene {
         }
     }
 
-    /// Reads anew how far the log was worked through.
+    /// Reads the issuers' progress anew.
     pub(crate) async fn read_progress(&self) {
         let progress = self.store.progress().await.unwrap();
         self.scaled.partner.progress.set(progress);
     }
 
-    /// Waits until all is written that was published until now.
+    /// Waits until all events that were published until now are confirmed and written.
     pub(crate) async fn settled(&self) {
         self.scaled.partner.confirmer.flush_all().await;
         for partition in 0..PARTITIONS {
@@ -195,7 +195,7 @@ impl Scene {
     }
 }
 
-/// What a request came to, if it ran now.
+/// Returns the outcome of a request that ran, and was not replayed.
 pub(crate) fn ran(outcome: Outcome<IssueOutcome>) -> Result<(), IssueRefusal> {
     match without_ids(outcome) {
         Outcome::Ran(outcome) => outcome,
@@ -207,7 +207,7 @@ const MERCHANT: MerchantId = MerchantId(1);
 const OWNER: AccountId = AccountId(1_000_000);
 
 impl Scene {
-    /// A published template.
+    /// Publishes a template.
     pub(crate) async fn template(&self, limit: Limit) -> TemplateId {
         self.template_for(limit, |period| period).await
     }
@@ -264,7 +264,7 @@ impl Scene {
         self.issue_worded(template, user, key, "").await
     }
 
-    /// As [`Self::issue_keyed`], by a version that begins its answers with those words.
+    /// Issues like [`Self::issue_keyed`], as a version that begins its answers with `words`.
     pub(crate) async fn issue_worded(
         &self,
         template: TemplateId,
@@ -284,12 +284,12 @@ impl Scene {
         self.scaled.partner.issue(request, Some(idempotency)).await
     }
 
-    /// Takes a place, and publishes nothing.
+    /// Takes a place and does not publish, like a partner that dies.
     pub(crate) async fn take_and_die(&self, template: TemplateId, user: &str) -> IssueEvent {
-        self.take_for_good(template, user, None).await
+        self.take_unpublished(template, user, None).await
     }
 
-    /// As [`Self::take_and_die`], with a key and the body of [`Self::issue_keyed`].
+    /// Does the same with a key, and with the body of [`Self::issue_keyed`].
     pub(crate) async fn take_keyed_and_die(
         &self,
         template: TemplateId,
@@ -297,11 +297,11 @@ impl Scene {
         key: [u8; 16],
     ) -> IssueEvent {
         let body = [1; 16];
-        self.take_for_good(template, user, Some(Keyed { key, body }))
+        self.take_unpublished(template, user, Some(Keyed { key, body }))
             .await
     }
 
-    async fn take_for_good(
+    async fn take_unpublished(
         &self,
         template: TemplateId,
         user: &str,
@@ -345,7 +345,7 @@ impl Scene {
         (connection, keys.unwrap())
     }
 
-    /// All that the server has of a gate is lost.
+    /// Deletes all keys of a gate.
     pub(crate) async fn forget_gate(&self, template: TemplateId) {
         let (mut connection, keys) = self.keys(template).await;
         assert!(!keys.is_empty());
@@ -356,16 +356,16 @@ impl Scene {
         assert!(deleted.unwrap() > 0);
     }
 
-    /// One of the keys of a gate is lost, by its letter.
+    /// Deletes one key of a gate, by its letter.
     pub(crate) async fn forget_part(&self, template: TemplateId, letter: &str) {
         let (mut connection, keys) = self.keys(template).await;
-        let is_it = |key: &&String| key.split(':').any(|part| part == letter);
-        let key = keys.iter().find(is_it).expect("such a key").as_str();
+        let has_letter = |key: &&String| key.split(':').any(|part| part == letter);
+        let key = keys.iter().find(has_letter).expect("such a key").as_str();
         let del = redis::cmd("DEL").arg(key).to_owned();
         assert_eq!(del.query_async::<i64>(&mut connection).await.unwrap(), 1);
     }
 
-    /// Sets a field of a gate's, if there is a value.
+    /// Sets a field of a gate.
     pub(crate) async fn set_in_gate(&self, template: TemplateId, field: &str, value: i64) {
         let (mut connection, keys) = self.keys(template).await;
         let gate = keys.iter().find(|key| key.ends_with(":g")).unwrap();
@@ -377,7 +377,7 @@ impl Scene {
         set.query_async::<i64>(&mut connection).await.unwrap();
     }
 
-    /// Overwrites what is pending of a user with what no version wrote.
+    /// Overwrites a user's reservation with bytes that no version writes.
     pub(crate) async fn spoil_pending(&self, template: TemplateId, user: &str) {
         let (mut connection, keys) = self.keys(template).await;
         let pending = keys.iter().find(|key| key.contains(":p:")).unwrap();
@@ -390,24 +390,25 @@ impl Scene {
         assert_eq!(hset.query_async::<i64>(&mut connection).await.unwrap(), 0);
     }
 
-    /// Takes a user out of those who have one, and puts another in: their number is right.
-    pub(crate) async fn mistake_user(&self, template: TemplateId, user: &str) {
+    /// Replaces a holder by another user, so that the number of holders stays right.
+    pub(crate) async fn replace_holder(&self, template: TemplateId, user: &str) {
         let (mut connection, keys) = self.keys(template).await;
         let users = keys.iter().find(|key| key.contains(":u:")).unwrap();
         let user = goodpon_valkey::user_digest(user);
         let gone = redis::cmd("SREM").arg(users).arg(&user[..]).to_owned();
         assert_eq!(gone.query_async::<i64>(&mut connection).await.unwrap(), 1);
         let other = goodpon_valkey::user_digest("nobody");
-        let there = redis::cmd("SADD").arg(users).arg(&other[..]).to_owned();
-        assert_eq!(there.query_async::<i64>(&mut connection).await.unwrap(), 1);
+        let added = redis::cmd("SADD").arg(users).arg(&other[..]).to_owned();
+        assert_eq!(added.query_async::<i64>(&mut connection).await.unwrap(), 1);
     }
 
-    /// How many keys the server has of a gate, finished answers left aside.
+    /// Counts a gate's keys, without finished answers.
     pub(crate) async fn keys_of_gate(&self, template: TemplateId) -> usize {
         let (_, keys) = self.keys(template).await;
         keys.iter().filter(|key| !key.contains(":k:")).count()
     }
 
+    /// Waits until all is written, and checks that the audit finds no difference.
     pub(crate) async fn audited(&self) {
         self.settled().await;
         let differences = Audit::audit(&self.scaled).await.unwrap();

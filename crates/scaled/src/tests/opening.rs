@@ -82,7 +82,7 @@ async fn a_gate_that_lost_a_part_of_its_data_is_opened_anew() {
     let lose = async |letter| {
         let template = scene.template(Limit::IssueCount(3)).await;
         assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
-        // Its partner died before it was published: nothing was promised.
+        // The partner dies before it publishes, so no success was answered.
         scene.take_and_die(template, "lost").await;
         scene.forget_part(template, letter).await;
         for user in ["b", "c"] {
@@ -93,7 +93,7 @@ async fn a_gate_that_lost_a_part_of_its_data_is_opened_anew() {
         let refusal = scene.issued_in_the_end(template, "d").await;
         assert_eq!(refusal, Err(IssueRefusal::SoldOut), "{letter}");
         assert_eq!(scene.state(template).await, (Epoch(2), GateState::Open));
-        // A gate and its users, and nothing of the epoch before.
+        // The gate and its users, and no key of the epoch before.
         assert_eq!(scene.keys_of_gate(template).await, 2, "{letter}");
     };
     tokio::join!(lose("g"), lose("u"), lose("p"), lose("z"));
@@ -141,7 +141,7 @@ async fn a_gate_opens_with_more_coupons_than_a_page_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_opened_before_all_older_events_are_worked_through() {
+async fn a_gate_is_not_opened_before_all_older_events_are_processed() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(3)).await;
     for user in ["a", "b"] {
@@ -152,7 +152,7 @@ async fn nothing_is_opened_before_all_older_events_are_worked_through() {
         );
     }
     scene.forget_gate(template).await;
-    // Long enough for the times alone to have passed.
+    // Longer than the times that a seal waits for, so that only progress can hold it up.
     let wait = tokio::time::Instant::now() + Duration::from_secs(10);
     while tokio::time::Instant::now() < wait {
         let refused = scene.issue(template, "c").await;
@@ -221,12 +221,11 @@ async fn the_gate_of_a_sale_that_is_over_is_folded_and_its_memory_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_partner_left_pending_is_published_by_others() {
+async fn reservations_of_a_dead_partner_are_published_by_others() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(2)).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
-    // The place is taken, and then the partner is gone.
     scene.take_and_die(template, "b").await;
     let bound = scene.scaled.valkey.bound().unwrap();
     eventually("both places are confirmed", || async {
@@ -246,7 +245,7 @@ async fn what_a_dead_partner_left_pending_is_published_by_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_last_helps_and_hears_the_truth() {
+async fn a_newcomer_helps_a_pending_reservation_and_then_gets_a_final_answer() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(2)).await;
@@ -256,7 +255,7 @@ async fn who_comes_last_helps_and_hears_the_truth() {
     assert_eq!(
         ran(again),
         Err(IssueRefusal::AlreadyIssued),
-        "the user meets the own reservation"
+        "the user helps their own reservation"
     );
     assert_eq!(
         scene.issued_in_the_end(template, "c").await,
@@ -266,13 +265,13 @@ async fn who_comes_last_helps_and_hears_the_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_opener_that_dies_on_its_way_leaves_no_gate_stuck() {
+async fn an_opener_that_dies_before_it_installs_leaves_no_gate_stuck() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(2)).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
     scene.settled().await;
-    // The next epoch is open in the database, and was never brought to the server, where the one before still stands.
+    // The next epoch is open in the database, but was never brought to the server, which still has the one before.
     scene
         .database
         .run("UPDATE issue_gates SET epoch = 2, touched_at = touched_at - 5000000")
@@ -287,9 +286,9 @@ async fn an_opener_that_dies_on_its_way_leaves_no_gate_stuck() {
     scene.audited().await;
 }
 
-/// As one that was restored from a copy does: what was opened since it does not know.
+/// A database that was restored from an older copy does not know the epochs that were opened since.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_was_set_back_opens_its_gates_anew() {
+async fn a_restored_database_opens_its_gates_anew() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(2)).await;

@@ -1,4 +1,4 @@
-//! What counts as published.
+//! Publishing: events that count, and conditions in which none is published.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ fn event(template: TemplateId, valid_until: Timestamp) -> IssueEvent {
     }
 }
 
-fn is_open(outcome: &Result<(), StoreError>) -> bool {
-    let open = |error: &StoreError| {
+fn may_have_happened(outcome: &Result<(), StoreError>) -> bool {
+    let may_have_happened = |error: &StoreError| {
         matches!(
             error,
             StoreError::Unavailable {
@@ -39,11 +39,11 @@ fn is_open(outcome: &Result<(), StoreError>) -> bool {
             }
         )
     };
-    outcome.as_ref().is_err_and(open)
+    outcome.as_ref().is_err_and(may_have_happened)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_counts_only_if_the_log_took_it_in_in_time() {
+async fn a_copy_counts_only_if_the_log_appended_it_in_time() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let asked = Instant::now();
@@ -66,8 +66,8 @@ async fn a_copy_counts_only_if_the_log_took_it_in_in_time() {
     );
     let late = event(template, read_at - SignedDuration::from_secs(1));
     let outcome = scene.scaled.partner.publishing.publish(&late, asked).await;
-    assert!(is_open(&outcome), "{outcome:?}");
-    // By this process's own clock the time is up, whatever the others say.
+    assert!(may_have_happened(&outcome), "{outcome:?}");
+    // By this process's own clock the time is over, whatever the other clocks say.
     let long_ago = asked.checked_sub(Duration::from_secs(7)).unwrap();
     let outcome = scene
         .scaled
@@ -75,11 +75,11 @@ async fn a_copy_counts_only_if_the_log_took_it_in_in_time() {
         .publishing
         .publish(&fresh, long_ago)
         .await;
-    assert!(is_open(&outcome), "{outcome:?}");
+    assert!(may_have_happened(&outcome), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_acknowledged_is_no_success() {
+async fn an_unacknowledged_event_is_no_success() {
     let mut scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
@@ -99,7 +99,7 @@ async fn what_nobody_acknowledged_is_no_success() {
     let event = event(template, valid_until(read_at));
     let outcome = scene.scaled.partner.publishing.publish(&event, asked).await;
     assert!(outcome.is_err(), "{outcome:?}");
-    // Who asks for a place hears so at once, and none is given out; what is sure is told.
+    // A request for a place is refused at once, and no place is given. A certain answer is given all the same.
     let refused = scene.issue(template, "b").await;
     assert!(
         matches!(
@@ -130,7 +130,7 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
-    // The database counts on one more than the topic has.
+    // The database has the progress of one more partition than the topic has.
     scene
         .store
         .set_up_partitions(super::PARTITIONS + 1)
@@ -155,30 +155,30 @@ async fn a_topic_with_too_few_partitions_gets_no_events() {
         kafka.problem.as_ref().unwrap().contains("partitions"),
         "{kafka:?}"
     );
-    // Somebody adds it.
+    // An operator adds the partition.
     let cluster = &scene.cluster;
     topic::grow(cluster, super::PARTITIONS + 1).await.unwrap();
     eventually("the topic is good", || async {
         scene.scaled.look_at_topic().await == TopicState::Good
     })
     .await;
-    // Producers hear of it a little later; a place that was given out meanwhile is published then.
+    // Producers learn of it a little later. A place that was given meanwhile is published then.
     let issued = scene.issued_in_the_end(template, "b").await;
     let has_one = Err(IssueRefusal::AlreadyIssued);
     assert!(issued == Ok(()) || issued == has_one, "{issued:?}");
 }
 
-/// No issuer comes by where it was already: what is taken in there would never be a coupon.
+/// Issuers do not read offsets again that were processed, so events that are appended there would not become coupons.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_made_anew_accepts_nothing() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::IssueCount(5)).await;
     assert_eq!(ran(scene.issue(template, "a").await.unwrap()), Ok(()));
-    let worked_through = async |offset: i64| {
+    let set_progress = async |offset: i64| {
         let sql = format!("UPDATE issue_progress SET next_offset = {offset}");
         scene.database.run(&sql).await;
     };
-    worked_through(1_000).await;
+    set_progress(1_000).await;
     scene.read_progress().await;
     for _ in 0..2 {
         match scene.issue(template, "b").await {
@@ -187,12 +187,12 @@ async fn a_log_that_was_made_anew_accepts_nothing() {
             }
             other => panic!("{other:?}"),
         }
-        // However often it is looked at.
+        // A further check finds the same.
         let found = scene.scaled.look_at_topic().await;
         assert!(matches!(found, TopicState::Bad(_)), "{found:?}");
     }
     assert!(scene.scaled.kafka.problem().is_some());
-    worked_through(0).await;
+    set_progress(0).await;
     scene.read_progress().await;
     assert_eq!(scene.scaled.look_at_topic().await, TopicState::Good);
     let _issuer = scene.issuer();

@@ -1,4 +1,4 @@
-//! What the reconciler looks at, and that one gate's trouble is its own.
+//! The reconciler: the gates that it looks at, and a gate with an error that must not delay others.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::{Scene, ran};
 use crate::partner::reconcile::Unreadable;
 
-/// Ends the loops, so that the rounds are those of the test.
-async fn alone(scene: &Scene) {
+/// Ends the loops, so that only the test runs rounds.
+async fn stop_loops(scene: &Scene) {
     scene.supervisor.stop();
     let late = scene.supervisor.finish(Duration::from_secs(10)).await;
     assert!(late.is_empty(), "{late:?}");
@@ -30,10 +30,10 @@ async fn gates_without_reservations_are_not_looked_at() {
     let busy = scene.template(Limit::IssueCount(2)).await;
     assert_eq!(ran(scene.issue(busy, "a").await.unwrap()), Ok(()));
     scene.scaled.partner.confirmer.flush_all().await;
-    alone(&scene).await;
+    stop_loops(&scene).await;
     let bound = scene.scaled.valkey.bound().unwrap();
     let unreadable = &Mutex::new(Unreadable::default());
-    // What they had is seen to be settled, a second after it was reserved.
+    // A gate is taken from the list a second after its reservation, once that is confirmed.
     eventually("nothing is listed", || async {
         let mut unreadable = unreadable.lock().await;
         scene
@@ -50,7 +50,7 @@ async fn gates_without_reservations_are_not_looked_at() {
     let (mut looked, mut helped) = (0, 0);
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {
-        // No sweep comes within the time.
+        // Claims the sweep, so that none is done.
         bound.may_sweep(Duration::from_secs(60)).await.unwrap();
         let mut unreadable = unreadable.lock().await;
         let round = scene
@@ -68,10 +68,10 @@ async fn gates_without_reservations_are_not_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
+async fn an_unreadable_reservation_delays_no_other_gate() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
-    // The first in every order.
+    // Its template has the smallest id, so it comes first.
     let spoilt = scene.template(Limit::IssueCount(2)).await;
     let other = scene.template(Limit::IssueCount(2)).await;
     for template in [spoilt, other] {
@@ -87,7 +87,7 @@ async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
     };
     eventually("the other is helped", || confirmed(other, 2)).await;
     assert!(confirmed(spoilt, 1).await);
-    // A newcomer is asked to come again, and a holder hears that they have one.
+    // A newcomer is asked to come again, and a holder is refused.
     let late = scene.issue(spoilt, "c").await;
     let is_later = matches!(
         late,
@@ -95,7 +95,7 @@ async fn a_reservation_that_nobody_can_read_holds_up_no_other_gate() {
     );
     assert!(is_later, "{late:?}");
     assert!(ran(scene.issue(spoilt, "a").await.unwrap()).is_err());
-    // In the end the gate is opened anew with the place that nobody can read.
+    // In the end the gate is opened anew, with the place of the unreadable reservation.
     let unreadable = &Mutex::new(Unreadable::since_long(spoilt, Epoch(1)));
     eventually("the gate is opened anew", || async {
         let mut unreadable = unreadable.lock().await;

@@ -1,4 +1,4 @@
-//! A key hears the words that its first answer had, whatever a later version says.
+//! A request with a known key gets the text of its first answer, even if a later version words it differently.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn replayed(outcome: Outcome<IssueOutcome>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_success_keeps_its_words_where_valkey_has_lost_them() {
+async fn a_success_keeps_its_text_if_valkey_has_lost_it() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(5)).await;
@@ -30,7 +30,7 @@ async fn a_success_keeps_its_words_where_valkey_has_lost_them() {
     scene.clock.advance(jiff::SignedDuration::from_secs(1));
     let again = scene.issue_worded(template, "a", [1; 16], "new ").await;
     assert_eq!(replayed(again.unwrap()), "old Ok(())");
-    // Somebody is answered in the new words meanwhile.
+    // Another user gets the new text meanwhile.
     let second = scene.issue_worded(template, "b", [2; 16], "new ").await;
     assert!(matches!(second, Ok(Outcome::Ran(Ok(_)))), "{second:?}");
     scene.settled().await;
@@ -53,7 +53,7 @@ async fn a_success_keeps_its_words_where_valkey_has_lost_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reservation_that_others_confirm_is_answered_with_the_words_of_its_time() {
+async fn a_reservation_that_others_confirm_is_answered_with_the_text_of_its_time() {
     let scene = Scene::new().await;
     let _issuer = scene.issuer();
     let template = scene.template(Limit::IssueCount(5)).await;

@@ -1,5 +1,5 @@
-//! What keeps an issuer from going on: records that nobody of ours wrote, records at fault, a slow database, a log that
-//! lacks something.
+//! Obstacles to an issuer: records that no partner wrote, records at which it panics, a slow database, a log that has lost
+//! records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Scene {
         Self::on_time(Arc::new(FreshRandom::default())).await
     }
 
-    /// A template whose coupons end after the longest time there is.
+    /// Publishes a template whose coupons have the longest validity.
     async fn lasting(&self) -> TemplateId {
         self.template_for(Limit::None, |period| Period {
             validity_days: Some(36_500),
@@ -56,14 +56,14 @@ impl Scene {
         }
     }
 
-    /// Appends bodies that name no installation to the log, as anybody might who can write to it.
+    /// Appends events without an installation's name to the log, like a foreign writer.
     async fn append(&self, partition: i32, events: &[IssueEvent]) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.cluster.brokers)
             .create()
             .unwrap();
         for event in events {
-            // What is kept of an event is a version, a mark, a length of four bytes, and its body.
+            // A packed event begins with a version, a mark, the length of the body in four bytes, and the body.
             let kept = goodpon_kafka::keep(event);
             let length = u32::from_be_bytes(kept[2..6].try_into().unwrap()) as usize;
             let record = FutureRecord::<(), [u8]>::to(&self.cluster.topic)
@@ -79,7 +79,7 @@ impl Scene {
         parked.into_iter().map(|one| one.reason).collect()
     }
 
-    /// What readiness tells of the issuer.
+    /// The issuer's problem in the readiness report.
     async fn issuer_problem(&self) -> Option<String> {
         let all = IssuerHealth(self.scaled.clone()).check().await;
         let issuer = all.into_iter().find(|one| one.name == "issuer")?;
@@ -88,7 +88,7 @@ impl Scene {
     }
 }
 
-/// Times of acceptance that no partner states, around a true one: by more than a day and `edge`.
+/// Returns times of acceptance that no partner states; the nearest are a day and `edge` away from `now`.
 fn far_from(now: Timestamp, edge: SignedDuration) -> Vec<Timestamp> {
     let far = [
         "9999-12-30T22:00:00.999999Z",
@@ -141,7 +141,7 @@ async fn times_of_acceptance_that_no_partner_states_are_parked() {
         Content::Event(event) => event,
         other => panic!("{other:?}"),
     };
-    // An operator can give its place back, and not make it a coupon.
+    // An operator can give the place back, but cannot make a coupon of the event.
     let stays = scene.store.retry_parked(0, 0, event).await.unwrap();
     assert!(matches!(stays, Err(StaysParked::Because(_))), "{stays:?}");
     assert!(scene.store.discard_parked(0, 0).await.unwrap());
@@ -154,7 +154,7 @@ async fn no_record_of_the_log_stops_the_issuer() {
     let (lasting, discarded) = (scene.lasting().await, scene.discarded().await);
     let mut events = Vec::new();
     for template in [lasting, discarded] {
-        // The broker appends them some time later.
+        // The broker appends the events some time later.
         let edge = SignedDuration::from_hours(1);
         for (number, at) in far_from(now, edge).into_iter().enumerate() {
             events.push(scene.accepted(template, &format!("far-{number}"), at));
@@ -174,7 +174,7 @@ async fn no_record_of_the_log_stops_the_issuer() {
     issuer.finished().await;
 }
 
-/// Random bytes that the issuer cannot have: it needs some where a template was discarded.
+/// Random bytes for all threads but the issuer's, which panics when it needs some: for coupons of a discarded template.
 #[derive(Default)]
 struct NotForIssuers(FreshRandom);
 
@@ -216,7 +216,7 @@ async fn a_record_at_which_the_issuer_panics_is_parked_alone() {
         "{reasons:?}"
     );
     assert_eq!(scene.issuer_problem().await, None);
-    // It is still at work.
+    // The issuer still works.
     scene
         .append(1, &[scene.accepted(lasting, "after", now)])
         .await;
@@ -233,7 +233,7 @@ async fn a_slow_database_gets_smaller_batches() {
         .map(|user| scene.accepted(template, &user, now))
         .collect();
     scene.append(0, &events).await;
-    // All of them take 6 s, and a transaction may take 5.
+    // All coupons together take 6 s, and a transaction may take 5 s.
     let slow = "CREATE TRIGGER slow BEFORE INSERT ON coupons FOR EACH ROW DO SLEEP(0.05)";
     scene.database.run(slow).await;
     let _issuer = scene.issuer();
@@ -244,27 +244,27 @@ async fn a_slow_database_gets_smaller_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_that_stands_still_is_seen() {
+async fn a_partition_that_stands_still_is_reported() {
     let scene = Scene::of_right_clocks().await;
-    let worked_through = async |offset: i64| {
+    let set_progress = async |offset: i64| {
         let sql =
             format!("UPDATE issue_progress SET next_offset = {offset} WHERE partition_id = 1");
         scene.database.run(&sql).await;
     };
     assert_eq!(scene.issuer_problem().await, None);
-    worked_through(1_000).await;
+    set_progress(1_000).await;
     let _issuer = scene.issuer();
-    eventually("the log lacks something", || async {
+    eventually("the log lacks records", || async {
         let problem = scene.issuer_problem().await;
         problem.is_some_and(|why| why.contains("partition 1 stands still: the log"))
     })
     .await;
-    worked_through(0).await;
+    set_progress(0).await;
     eventually("it goes on", || async {
         scene.issuer_problem().await.is_none()
     })
     .await;
-    // Something is amiss with the database that no waiting mends.
+    // The database fails in a way against which waiting does not help.
     scene
         .database
         .run("RENAME TABLE coupon_histories TO elsewhere")
@@ -286,7 +286,7 @@ async fn a_partition_that_stands_still_is_seen() {
     assert!(scene.store.is_holder(template, "u").await.unwrap());
 }
 
-/// An issuer that is far behind writes entries of long ago. A cursor from before them finds them (contract §2.2).
+/// An issuer that is far behind writes entries with old times. A cursor from before them finds them (contract §2.2).
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_that_come_late_are_found_from_an_older_cursor() {
     let scene = Scene::of_right_clocks().await;
