@@ -1,8 +1,8 @@
-//! How many awaited publishes a second the log takes, at 64 and at 256 tasks; its topic is its own and deleted at
-//! the end. Properties of librdkafka may follow, such as `linger.ms=5`.
+//! Measures awaited publishes a second, by 64 and by 256 tasks, on a topic of its own that is deleted at the end.
+//! Properties of librdkafka may follow, such as `linger.ms=5`.
 //!
 //! `GOODPON_KAFKA_BROKERS=… cargo run --release -p goodpon-kafka --example publish_rate`
-#![allow(clippy::print_stdout, reason = "its output is all that it is for")]
+#![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::{
     error::Error,
@@ -75,7 +75,7 @@ async fn measure(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// So many tasks that each publish and wait, again and again; how long each publish took.
+/// Runs `tasks` tasks that each publish and wait, again and again; returns the time of each publish.
 async fn run(
     publisher: &Arc<Publisher>,
     tasks: usize,

@@ -1,4 +1,4 @@
-//! What producers, consumers and chores have in common: where the log is, and where the client library's words go.
+//! The common part of producers, consumers and chores: the cluster, the settings, and the client library's log.
 
 use std::sync::Mutex;
 
@@ -11,27 +11,26 @@ use rdkafka::{
 
 use crate::Error;
 
-/// Whether this build can speak TLS with brokers.
+/// True if this build can speak TLS with brokers.
 pub const HAS_TLS: bool = cfg!(feature = "ssl");
 
 /// The topic's usual name.
 pub const DEFAULT_TOPIC: &str = "issue-coupon-requested";
 
-/// Where the log is.
+/// The brokers and the topic of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Some of the brokers' addresses: `host:port,host:port`.
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// Further properties of librdkafka, such as `security.protocol`. What the protocol rests on (acknowledgement by
-    /// all, idempotence, no automatic commits, ...) is set after them and cannot be changed by them.
+    /// Further properties of librdkafka, such as `security.protocol`. They cannot change the properties on which the
+    /// protocol rests (acknowledgement by all, idempotence, no automatic commits, ...), which are set after them.
     pub extra: Vec<(String, String)>,
 }
 
 impl Cluster {
-    /// Settings that every client has: ours where the library's own are too slow, then the given ones, then
-    /// `required`.
+    /// Makes the settings of a client: ours where the library's own are too slow, then the given ones, then `required`.
     pub(crate) fn config(&self, usual: &[(&str, &str)], required: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info);
@@ -62,7 +61,7 @@ impl Cluster {
         config
     }
 
-    /// The first of the further properties that the library does not know or whose value it does not take.
+    /// Finds the first of the further properties that the library does not know or whose value it does not take.
     #[must_use]
     pub fn unusable_property(&self) -> Option<&str> {
         let keys = self.extra.iter().map(|(key, value)| {
@@ -74,7 +73,7 @@ impl Cluster {
             .next()
     }
 
-    /// That nobody answered, with the library's reason.
+    /// Makes the error that no broker answered, with the library's reason.
     pub(crate) fn unreachable(&self, reason: impl ToString) -> Error {
         Error::Unreachable {
             brokers: self.brokers.clone(),
@@ -83,7 +82,7 @@ impl Cluster {
     }
 }
 
-/// Makes a client. Nothing is connected yet, so whatever goes wrong is wrong with the settings.
+/// Makes a client. It does not connect yet, so every error is one of the settings.
 pub(crate) fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
     config: &ClientConfig,
     context: C,
@@ -93,8 +92,8 @@ pub(crate) fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
         .map_err(|error| Error::Settings(error.to_string()))
 }
 
-/// Takes the client library's words into our log: it tells the same trouble again and again, so all of it is for
-/// those who look for it, and what operators must know is said elsewhere, once.
+/// Logs the client library's lines at the debug level, for it repeats the same trouble again and again. Other code logs
+/// the trouble that operators must know of, once.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -108,14 +107,14 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// The latest trouble that the client library told of.
+/// The latest trouble that the client library reported.
 #[derive(Debug, Default)]
 pub(crate) struct LastTrouble(Mutex<Option<String>>);
 
 impl LastTrouble {
     pub(crate) fn note(&self, error: &KafkaError, reason: &str) {
         tracing::debug!("Kafka client: {error}: {reason}");
-        // That all brokers are down follows the reason why each is.
+        // The library reports "all brokers down" after the reason of each, which says more.
         if error.rdkafka_error_code() != Some(rdkafka::types::RDKafkaErrorCode::AllBrokersDown) {
             *lock(&self.0) = Some(reason.to_owned());
         }
@@ -130,14 +129,14 @@ impl LastTrouble {
     }
 }
 
-/// The library's word for an error, without what it was doing.
+/// Returns the library's text of an error, without the name of the operation.
 pub(crate) fn reason(error: &KafkaError) -> String {
     error
         .rdkafka_error_code()
         .map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
-/// A lock whose data is whole after every statement, so that a panic elsewhere spoils nothing.
+/// Locks a mutex whose data is whole after every statement, so that a panic elsewhere spoils nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

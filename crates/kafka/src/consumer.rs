@@ -1,8 +1,8 @@
-//! The issuer's side: reads its share of the partitions, each from where the database stands in it.
+//! Reads an issuer's share of the partitions, each from the offset up to which the database has worked it through.
 //!
-//! Kafka says which partitions are this process's, and nothing else: where to start is the caller's to say, and
-//! Kafka's committed offsets are for lag metrics only. A partition is read only once its start is known and the log
-//! has that very record, or ends there.
+//! Kafka assigns partitions to this process, and no more: the caller gives the start of each, and Kafka's committed
+//! offsets are for metrics of lag only. A partition is read only once its start is known and the log has that very
+//! record, or ends there.
 
 mod log;
 
@@ -14,50 +14,50 @@ use std::{
 use goodpon_domain::gate::Polled;
 use rdkafka::{ClientConfig, Message, types::RDKafkaErrorCode};
 
-use self::log::{Change, Heard, Log};
+use self::log::{Change, Log, Next};
 use crate::{
     Error,
     client::{Cluster, reason},
-    place::{Need, Place},
+    reader::{Need, Reader},
     record,
 };
 
-/// How soon it is asked again where to start.
+/// The pause before the caller is asked again for a start.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-/// How long a partition waits whose broker did not tell its bounds.
+/// The pause of a partition whose broker did not answer with its bounds.
 const PUT_OFF: Duration = Duration::from_secs(2);
-/// How often it is told again that the log lacks what is wanted.
-const TELL_AGAIN: Duration = Duration::from_secs(3);
-/// How long the client library is waited for at once.
+/// The interval at which a record that the log lacks is reported again.
+const REPORT_AGAIN: Duration = Duration::from_secs(3);
+/// The time of one wait for the client library.
 const SLICE: Duration = Duration::from_millis(100);
-/// The largest batch.
+/// Records of a batch.
 const MAX_BATCH: usize = 500;
 
-/// Says at which offset a partition's reading starts. It may block, though not for longer than
-/// [`ConsumerSettings::longest_pause`] less some seconds; where it fails it is asked again.
+/// Returns the offset at which a partition's reading starts. It may block, though not for longer than
+/// [`ConsumerSettings::longest_pause`] less some seconds; it is called again if it fails.
 pub type StartOffset = Box<dyn FnMut(i32) -> Result<i64, String> + Send>;
 
-/// How to read the log.
+/// The settings of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerSettings {
-    /// Where it is.
+    /// The brokers and the topic.
     pub cluster: Cluster,
-    /// The installation that reads: what another one says is foreign to it.
+    /// The installation that reads: records of another one are foreign to it.
     pub installation: String,
     /// The group whose members share the partitions.
     pub group: String,
-    /// The largest batch, 1 to 500 records.
+    /// Records of a batch at most, 1 to 500.
     pub max: usize,
-    /// After this time without a sign of life a member's partitions go to others. Brokers take 6 s or more; with what
-    /// the others need to take over, an issuer that was killed delays history entries by less than the 10 s of contract
-    /// §2.2.
+    /// The time without a heartbeat after which a member's partitions go to others. Brokers allow 6 s or more; with the
+    /// time that others need to take over, an issuer that was killed delays history entries by less than the 10 s of
+    /// contract §2.2.
     pub session: Duration,
-    /// The longest time between two polls; who takes longer loses its partitions. `session` or more.
+    /// The longest time between two polls, `session` or more; a member that takes longer loses its partitions.
     pub longest_pause: Duration,
 }
 
 impl ConsumerSettings {
-    /// The usual ones: 500 records, 10 s, 30 s.
+    /// Returns the usual settings: 500 records, 10 s, 30 s.
     #[must_use]
     pub fn new(
         cluster: Cluster,
@@ -103,18 +103,18 @@ impl ConsumerSettings {
     }
 }
 
-/// A member of the group. All of it happens in its calls: it must be polled, and more often than
+/// A member of the group. It works only within its calls: it must be polled, and more often than
 /// [`ConsumerSettings::longest_pause`].
 pub struct Consumer {
     log: Log,
     installation: String,
     max: usize,
     start: StartOffset,
-    places: BTreeMap<i32, Place>,
-    /// Where the latest batch was from: others come first.
+    readers: BTreeMap<i32, Reader>,
+    /// The partition of the latest batch: others come first.
     latest: i32,
     try_again: Instant,
-    /// What keeps partitions from being read, as it was said.
+    /// The reason for which partitions cannot be read, as it was logged.
     trouble: Option<String>,
 }
 
@@ -126,18 +126,18 @@ impl Consumer {
             installation: settings.installation.clone(),
             max: settings.max.clamp(1, MAX_BATCH),
             start,
-            places: BTreeMap::new(),
+            readers: BTreeMap::new(),
             latest: -1,
             try_again: Instant::now(),
             trouble: None,
         })
     }
 
-    /// The next batch, or what else there is to tell, within `timeout`; it may take some seconds more where the
-    /// start offset or a broker does.
+    /// Returns the next batch, or another outcome, within `timeout`; it may take some seconds more if the start offset or
+    /// a broker does.
     ///
-    /// Who was taken for dead may, for a moment, get batches that another member gets as well: of each batch the
-    /// caller holds the first offset against where the database stands.
+    /// A member that was taken for dead may, for a moment, get batches that another member gets as well: the caller
+    /// compares the first offset of each batch with the progress in the database.
     pub fn poll(&mut self, timeout: Duration) -> Polled {
         let deadline = Instant::now() + timeout;
         let mut patience = Duration::ZERO;
@@ -157,18 +157,18 @@ impl Consumer {
         }
     }
 
-    /// Goes on with `offset` in that partition; what it had ready of it is dropped. Nothing happens where the
-    /// partition is not this member's.
+    /// Goes on with `offset` in that partition; drops records of it that wait for a batch. Does nothing if the partition is
+    /// not this member's.
     pub fn seek(&mut self, partition: i32, offset: i64) {
-        if let Some(place) = self.places.get_mut(&partition) {
-            place.go_to(offset, Instant::now());
+        if let Some(reader) = self.readers.get_mut(&partition) {
+            reader.go_to(offset, Instant::now());
         }
     }
 
     /// Bounds the batches of a partition, in records, for as long as it is assigned.
     pub fn limit_batches(&mut self, partition: i32, max: usize) {
-        if let Some(place) = self.places.get_mut(&partition) {
-            place.limit_batches(max);
+        if let Some(reader) = self.readers.get_mut(&partition) {
+            reader.limit_batches(max);
         }
     }
 
@@ -182,66 +182,66 @@ impl Consumer {
         self.log.set_paused(false);
     }
 
-    /// Notes in Kafka how far this group is, for those who look at its lag there. It is sent later, and may get lost.
+    /// Stores this group's progress in Kafka, for those who look at its lag there. It is sent later, and may get lost.
     pub fn commit(&self, partition: i32, next_offset: i64) {
         self.log.commit(partition, next_offset);
     }
 
-    /// The partitions that are this member's, whether or not it is known where to start.
+    /// Returns the partitions of this member, also those whose start is not known yet.
     pub fn assigned(&self) -> Vec<i32> {
-        self.places.keys().copied().collect()
+        self.readers.keys().copied().collect()
     }
 
-    /// For each partition of this member's: how many records it has that no batch had yet. Partitions of which that
-    /// is not known are left out. The end is some seconds old.
+    /// Counts the records of each partition of this member that no batch had yet. Leaves out partitions whose position or
+    /// end is not known. The end is some seconds old.
     pub fn lag(&self) -> Vec<(i32, i64)> {
-        self.places
+        self.readers
             .iter()
-            .filter_map(|(partition, place)| {
-                let lag = self.log.latest_end(*partition)? - place.position()?;
+            .filter_map(|(partition, reader)| {
+                let lag = self.log.latest_end(*partition)? - reader.position()?;
                 Some((*partition, lag.max(0)))
             })
             .collect()
     }
 
-    /// Takes what the library has, waiting so long for the first.
+    /// Takes the records that the library has, and waits for the first of them for `patience`.
     fn fetch(&mut self, patience: Duration) {
         let mut patience = patience;
-        let ready: usize = self.places.values().map(Place::len).sum();
-        // With enough in hand, only to hear of changes.
+        let ready: usize = self.readers.values().map(Reader::len).sum();
+        // With enough records waiting, one poll more, for changes of partitions.
         let mut more = if ready < 2 * MAX_BATCH { MAX_BATCH } else { 1 };
         while more > 0 {
-            let (changes, heard) = self.log.poll(patience);
+            let (changes, next) = self.log.poll(patience);
             patience = Duration::ZERO;
             for change in changes {
-                apply(change, &mut self.places);
+                apply(change, &mut self.readers);
             }
-            match heard {
-                Heard::Nothing => return,
-                Heard::Aside => {}
-                Heard::Message(message) => {
+            match next {
+                Next::Nothing => return,
+                Next::Aside => {}
+                Next::Message(message) => {
                     more -= 1;
-                    let place = self.places.get_mut(&message.partition());
-                    if let Some(place) = place
-                        && place.expects(message.offset(), Instant::now())
+                    let reader = self.readers.get_mut(&message.partition());
+                    if let Some(reader) = reader
+                        && reader.expects(message.offset(), Instant::now())
                     {
-                        place.take(record::read(&message, &self.installation));
+                        reader.take(record::read(&message, &self.installation));
                     }
                 }
-                Heard::Trouble(error) => match error.rdkafka_error_code() {
-                    // A partition's next record is out of the log's range; of which, is not said.
+                Next::Trouble(error) => match error.rdkafka_error_code() {
+                    // The next record of a partition is out of the log's range; the library does not name the partition.
                     Some(RDKafkaErrorCode::AutoOffsetReset) => {
                         let now = Instant::now();
-                        self.places
+                        self.readers
                             .values_mut()
-                            .for_each(|place| place.look_again(now));
+                            .for_each(|reader| reader.look_again(now));
                     }
                     Some(RDKafkaErrorCode::PollExceeded) => {
                         tracing::warn!("this issuer took too long and loses its partitions");
-                        // Others go on with them, also with those that it may get back.
-                        self.places
+                        // Other members go on with the partitions, also with those that this one may get back.
+                        self.readers
                             .values_mut()
-                            .for_each(|place| *place = Place::new());
+                            .for_each(|reader| *reader = Reader::new());
                     }
                     _ => tracing::debug!("Kafka consumer: {error}"),
                 },
@@ -249,7 +249,7 @@ impl Consumer {
         }
     }
 
-    /// Does what the places need, until there is something to tell.
+    /// Does what the partitions need, until there is an outcome to return.
     fn tend(&mut self) -> Option<Polled> {
         if Instant::now() < self.try_again {
             return None;
@@ -259,7 +259,7 @@ impl Consumer {
                 Ok(None) => {}
                 Ok(truncated) => return truncated,
                 Err(trouble) => {
-                    // Said once, and not again before it is over.
+                    // Logged once, and not again before it is over.
                     if self.trouble.replace(trouble.clone()).is_none() {
                         tracing::warn!("partition {partition} cannot be read yet: {trouble}");
                     }
@@ -268,25 +268,25 @@ impl Consumer {
                 }
             }
         }
-        if self.places.values().all(Place::is_reading) {
+        if self.readers.values().all(Reader::is_reading) {
             self.trouble = None;
         }
         None
     }
 
     fn tend_to(&mut self, partition: i32) -> Result<Option<Polled>, String> {
-        let Some(place) = self.places.get_mut(&partition) else {
+        let Some(reader) = self.readers.get_mut(&partition) else {
             return Ok(None);
         };
-        if place.need(Instant::now()) == Some(Need::Start) {
-            place.go_to((self.start)(partition)?, Instant::now());
+        if reader.need(Instant::now()) == Some(Need::Start) {
+            reader.go_to((self.start)(partition)?, Instant::now());
         }
-        let Some(need) = place.need(Instant::now()) else {
+        let Some(need) = reader.need(Instant::now()) else {
             return Ok(None);
         };
         let (low, end) = self.log.bounds(partition).map_err(|error| {
-            // It took its time, and others can be read meanwhile.
-            place.put_off(Instant::now() + PUT_OFF);
+            // The broker may be slow or away, and other partitions can be read meanwhile.
+            reader.put_off(Instant::now() + PUT_OFF);
             reason(&error)
         })?;
         let (wanted, first_there) = match need {
@@ -296,15 +296,15 @@ impl Consumer {
                     self.log
                         .read_from(partition, wanted)
                         .map_err(|error| error.to_string())?;
-                    place.reads_from(wanted);
+                    reader.reads_from(wanted);
                     return Ok(None);
                 }
                 (wanted, low)
             }
-            Need::Tell(wanted) => (wanted, low),
-            Need::TellGap(wanted, first) => (wanted, first),
+            Need::Report(wanted) => (wanted, low),
+            Need::ReportGap(wanted, first) => (wanted, first),
         };
-        place.stick(wanted, Instant::now() + TELL_AGAIN);
+        reader.stick(wanted, Instant::now() + REPORT_AGAIN);
         Ok(Some(Polled::Truncated {
             partition,
             wanted,
@@ -317,28 +317,30 @@ impl Consumer {
         if self.log.is_paused() {
             return None;
         }
-        let behind = self.places.range(self.latest.saturating_add(1)..);
-        let before = self.places.range(..=self.latest);
-        let mut ready = behind.chain(before).filter(|(_, place)| !place.is_empty());
+        let behind = self.readers.range(self.latest.saturating_add(1)..);
+        let before = self.readers.range(..=self.latest);
+        let mut ready = behind
+            .chain(before)
+            .filter(|(_, reader)| !reader.is_empty());
         let partition = *ready.next()?.0;
         self.latest = partition;
-        let records = self.places.get_mut(&partition)?.give(self.max);
+        let records = self.readers.get_mut(&partition)?.give(self.max);
         Some(Polled::Batch { partition, records })
     }
 }
 
-fn apply(change: Change, places: &mut BTreeMap<i32, Place>) {
+fn apply(change: Change, readers: &mut BTreeMap<i32, Reader>) {
     match change {
         Change::Assigned(partitions) => {
-            places.extend(
+            readers.extend(
                 partitions
                     .into_iter()
-                    .map(|partition| (partition, Place::new())),
+                    .map(|partition| (partition, Reader::new())),
             );
         }
         Change::Revoked(partitions) => {
             for partition in partitions {
-                places.remove(&partition);
+                readers.remove(&partition);
             }
         }
     }

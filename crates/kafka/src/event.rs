@@ -1,4 +1,4 @@
-//! What events and ticks are in bytes. Big-endian, times in microseconds since 1970:
+//! The bytes of events and ticks. Big-endian, times in microseconds since 1970:
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -13,11 +13,11 @@
 //! | 4 + n | the user id's length and its bytes, UTF-8 |
 //! | 4 + n | version 2 only: the length of the installation's name and its bytes, UTF-8 |
 //!
-//! Nothing may follow. The log has events of version 2: installations that share a topic by mistake tell theirs by the
-//! name. What a database keeps of its own is of version 1, and ticks are anybody's.
+//! Nothing may follow. The log has events of version 2: installations that share a topic by mistake recognise their own
+//! by the name. Events that a database keeps are of version 1, and ticks belong to no installation.
 //!
-//! Template, user, valid until and installation also stand in headers, as text, so that whose place it is can be told
-//! of a body that cannot be read. Bytes once written must be read for ever: a change is a new version.
+//! Template, user, valid until and installation are also in headers, as text, so that the user of a body that cannot be
+//! read is known. Bytes once written must be read for ever: a change is a new version.
 
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed},
@@ -30,27 +30,27 @@ const VERSION_WITH_INSTALLATION: u8 = 2;
 const EVENT: u8 = 1;
 const TICK: u8 = 2;
 
-/// The header that bears the template's id in decimal.
+/// The header with the template's id in decimal.
 pub(crate) const TEMPLATE_HEADER: &str = "template";
-/// The header that bears the user's id.
+/// The header with the user's id.
 pub(crate) const USER_HEADER: &str = "user";
-/// The header that bears the microseconds of `valid_until` in decimal.
+/// The header with the microseconds of `valid_until` in decimal.
 pub(crate) const VALID_UNTIL_HEADER: &str = "valid-until";
-/// The header that bears the name of the installation.
+/// The header with the name of the installation.
 pub(crate) const INSTALLATION_HEADER: &str = "installation";
 
-/// A body that can be read.
+/// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Body {
     Event {
         event: IssueEvent,
-        /// Whose it is, if it says so.
+        /// The installation that it names, if any.
         installation: Option<String>,
     },
     Tick,
 }
 
-/// The body of an event, of version 2 where an installation is named.
+/// Writes the body of an event, of version 2 if an installation is named.
 pub(crate) fn encode(event: &IssueEvent, installation: Option<&str>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(107 + event.user_id.len());
     let version = match installation {
@@ -83,12 +83,12 @@ pub(crate) fn encode(event: &IssueEvent, installation: Option<&str>) -> Vec<u8> 
     bytes
 }
 
-/// The body of a tick.
+/// Writes the body of a tick.
 pub(crate) fn encode_tick() -> Vec<u8> {
     vec![VERSION, TICK]
 }
 
-/// Reads a body; else why it cannot be read.
+/// Reads a body; the error says why it cannot be read.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Body, String> {
     let mut rest = Rest(bytes);
     let version = rest.byte("the version")?;
@@ -131,7 +131,7 @@ fn decode_event(rest: &mut Rest<'_>) -> Result<IssueEvent, String> {
     })
 }
 
-/// A user id that a shop can have given (contract: 1 to 255 characters).
+/// Checks that a shop can have given this user id (contract: 1 to 255 characters).
 fn user_id(text: String) -> Result<String, String> {
     match text.chars().count() {
         1..=255 => Ok(text),
@@ -139,12 +139,12 @@ fn user_id(text: String) -> Result<String, String> {
     }
 }
 
-/// The time of so many microseconds since 1970, if there is one.
+/// Returns the time `micros` microseconds after 1970, if the calendar has it.
 pub(crate) fn time(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()
 }
 
-/// What was not read yet.
+/// The bytes that were not read yet.
 pub(crate) struct Rest<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -167,7 +167,7 @@ impl<'a> Rest<'a> {
         time(micros).ok_or_else(|| format!("{what} is no time: {micros}"))
     }
 
-    /// A length of four bytes, and so many bytes.
+    /// Reads a length of four bytes, and as many bytes.
     pub(crate) fn bytes(&mut self, what: &str) -> Result<&'a [u8], String> {
         let length = usize::try_from(u32::from_be_bytes(self.array(what)?));
         let length = length.map_err(|_| cut_off(what))?;
@@ -196,12 +196,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// An event as a version 1 wrote it once. This text must never change.
+    /// The bytes of an event that a program of version 1 wrote once. This text must never change.
     const YESTERDAY: &str = "01010196f3a1c2007abc8def0123456789ab000000000000002a000000000000000700064f1c6f3a8d15\
                              00064f1c6f961b5501000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00\
                              000008ed9a8cec9b902d37";
 
-    /// The same of version 2: it names its installation. This text must never change either.
+    /// The bytes of an event of version 2, which names its installation. This text must never change either.
     const YESTERDAY_NAMED: &str = "02010196f3a1c2007abc8def0123456789ab000000000000002a000000000000000700064f1c6f3a8d15\
                                    00064f1c6f961b5501000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00\
                                    000008ed9a8cec9b902d370000001030303166633361376630653164326333";

@@ -1,18 +1,19 @@
 //! The issue queue scaled out: a log of accepted issues in Kafka.
 //!
 //! Partners append an event for each accepted issue ([`Publisher`]), issuers read the log and write the coupons
-//! ([`Consumer`]). What counts is decided by the log's own append time, which both see: in the acknowledgement and
-//! in the record. [`topic`] makes the topic such that it tells that time, and checks it.
+//! ([`Consumer`]). The log's own append time decides whether an event counts; both see it, in the acknowledgement and in
+//! the record. [`topic`] makes the topic such that its records have that time, and checks it.
 //!
-//! An acknowledged event is with all replicas in sync; a partition's records come in order, without a gap, from where the
-//! caller says. Nothing here decides whether an event counts, writes a coupon, or goes by Kafka's committed offsets.
+//! An acknowledged event is with all replicas in sync; a partition's records come in order, without a gap, from the
+//! caller's offset on. The crate decides of no event whether it counts, writes no coupon, and does not use Kafka's
+//! committed offsets as progress.
 
 mod client;
 mod consumer;
 mod event;
 mod partition;
-mod place;
 mod publisher;
+mod reader;
 mod record;
 pub mod topic;
 
@@ -22,7 +23,7 @@ pub use partition::partition_of;
 pub use publisher::{BrokerWatch, PublishError, Publisher};
 pub use record::{keep, reread};
 
-/// What goes wrong with Kafka, in one line for operators.
+/// An error of Kafka, in one line for operators.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No broker answers at the addresses given.
@@ -30,15 +31,15 @@ pub enum Error {
     Unreachable {
         /// The addresses that were tried.
         brokers: String,
-        /// The client's word for it.
+        /// The client library's reason.
         reason: String,
     },
-    /// A broker answered, and did not do what it was asked.
+    /// A broker answered, and refused the request.
     #[error("Kafka cannot {what}: {reason}")]
     Refused {
-        /// What it was asked.
+        /// The request.
         what: String,
-        /// The broker's word for it.
+        /// The broker's reason.
         reason: String,
     },
     /// A property among the given ones is unknown or has a wrong value.

@@ -1,17 +1,17 @@
-//! Which partition a user's events are in.
+//! The partition of a user's events.
 
-/// The partition of a user's events among `partitions`, the same in every process and version: Kafka's own hash of
-/// keys (32-bit MurmurHash2 of the UTF-8 bytes with seed 0x9747b28c, its sign bit cleared), so that any other client
+/// Returns the partition of a user's events among `partitions`, the same in every process and version: Kafka's own hash
+/// of keys (32-bit MurmurHash2 of the UTF-8 bytes with seed 0x9747b28c, its sign bit cleared), so that any other client
 /// that partitions by the user finds the same one.
 ///
-/// `partitions` is at least 1; for less the answer is 0.
+/// `partitions` is at least 1; returns 0 for less.
 #[must_use]
 pub fn partition_of(user_id: &str, partitions: i32) -> i32 {
     let positive = (murmur2(user_id.as_bytes()) & 0x7fff_ffff).cast_signed();
     positive % partitions.max(1)
 }
 
-/// 32-bit MurmurHash2 with the seed that Kafka uses.
+/// Computes the 32-bit MurmurHash2 with the seed that Kafka uses.
 fn murmur2(bytes: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const MULTIPLIER: u32 = 0x5bd1_e995;

@@ -1,4 +1,5 @@
-//! The topic: made so that its log tells its own time and loses nothing that it acknowledged, and checked for that.
+//! Makes the topic so that its log stamps records with its own time and loses nothing that it acknowledged, and checks
+//! it for that.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,16 +18,16 @@ use crate::{
     client::{Cluster, Quiet, create as create_client, reason},
 };
 
-/// How long a broker may take to answer, or to be found.
+/// The time within which a broker must be found, and must answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked whether a new topic is known everywhere.
+/// The interval at which brokers are asked for a new topic.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The log is kept far longer than any outage lasts.
 const RETENTION_MILLIS: i64 = 14 * DAY_MILLIS;
 const LEAST_RETENTION_MILLIS: i64 = 7 * DAY_MILLIS;
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
-/// What is wrong with the topic.
+/// A fault of the topic, with its weight.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
     /// Coupons cannot be issued over this topic.
@@ -40,18 +41,18 @@ pub enum Finding {
 /// One fault of the topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// There is none.
+    /// It does not exist.
     #[error("the topic {0} does not exist")]
     Missing(String),
-    /// The database counts on more.
+    /// The database expects more partitions.
     #[error("the topic has {there} partitions, {wanted} are wanted")]
     TooFewPartitions {
-        /// How many it has.
+        /// The partitions that it has.
         there: i32,
-        /// How many there should be.
+        /// The partitions that it should have.
         wanted: i32,
     },
-    /// Its records bear the times of their senders.
+    /// Its records have the times of their senders.
     #[error("message.timestamp.type is {0}, it must be LogAppendTime")]
     TimestampType(String),
     /// It forgets older records of the same key.
@@ -71,15 +72,15 @@ pub enum Fault {
     Retention {
         /// The property.
         key: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What would do.
+        /// The value that would do.
         wanted: String,
     },
 }
 
-/// Makes the topic where there is none. May be run again, and by many at once; an existing topic stays as it is:
-/// look at it with [`check`].
+/// Makes the topic if it does not exist. May be run again, and by many at once; an existing topic stays as it is, for
+/// [`check`] to look at.
 pub async fn create(cluster: &Cluster, partitions: i32, replication: i32) -> Result<(), Error> {
     let admin = Admin::connect(cluster).await?;
     let in_sync = if replication >= 3 { "2" } else { "1" };
@@ -105,8 +106,8 @@ pub async fn create(cluster: &Cluster, partitions: i32, replication: i32) -> Res
     Ok(())
 }
 
-/// Gives the topic more partitions, and tells how many it has then. None are taken away; one that has so many already
-/// is left alone.
+/// Gives the topic more partitions, and returns their number then. Takes none away, and changes nothing if the topic has
+/// `partitions` or more.
 pub async fn grow(cluster: &Cluster, partitions: i32) -> Result<i32, Error> {
     let admin = Admin::connect(cluster).await?;
     let what = format!("give the topic {} {partitions} partitions", cluster.topic);
@@ -116,7 +117,7 @@ pub async fn grow(cluster: &Cluster, partitions: i32) -> Result<i32, Error> {
         let grown = NewPartitions::new(&cluster.topic, wanted);
         let grown = admin.client.create_partitions([&grown], &options()).await;
         match only(grown) {
-            // Somebody else may have been quicker, which the wait will tell.
+            // Another process may have been quicker, which the wait below shows.
             Ok(()) | Err(Refusal::Code(RDKafkaErrorCode::InvalidPartitions)) => {}
             Err(refusal) => return Err(refusal.into_error(&what)),
         }
@@ -124,7 +125,7 @@ pub async fn grow(cluster: &Cluster, partitions: i32) -> Result<i32, Error> {
     admin.wait_for(wanted, &what).await
 }
 
-/// Looks at the topic and tells all that is wrong with it; at least `wanted` partitions are needed.
+/// Looks at the topic and returns all its faults; it needs at least `wanted` partitions.
 pub async fn check(cluster: &Cluster, wanted: i32) -> Result<Vec<Finding>, Error> {
     let admin = Admin::connect(cluster).await?;
     let replicas = admin.partitions().await?;
@@ -152,7 +153,7 @@ pub async fn check(cluster: &Cluster, wanted: i32) -> Result<Vec<Finding>, Error
     Ok(findings)
 }
 
-/// Which offsets a partition of a topic has: its first, and the one behind its last.
+/// Asks for the offsets of a partition of a topic: its first, and the one behind its last.
 ///
 /// # Errors
 /// No broker answers in time, or there is no such partition.
@@ -169,7 +170,7 @@ pub async fn bounds(cluster: &Cluster, partition: i32) -> Result<(i64, i64), Err
         .map_err(|error| cluster.unreachable(reason(&error)))
 }
 
-/// The offset behind the last record of each of these partitions.
+/// Asks for the offset behind the last record of each of these partitions.
 ///
 /// # Errors
 /// No broker answers in time, or there is no such partition.
@@ -194,7 +195,7 @@ pub async fn ends(
         .map_err(|error| cluster.unreachable(reason(&error)))
 }
 
-/// What is wrong with the topic's properties.
+/// Finds the faults of the topic's properties.
 fn faults_of(config: &ConfigResource) -> Vec<Finding> {
     let value = |key| {
         let entry = config.get(key);
@@ -235,7 +236,7 @@ fn faults_of(config: &ConfigResource) -> Vec<Finding> {
     findings
 }
 
-/// A client for such chores, of which it is known that a broker answers.
+/// A client for such chores, which has reached a broker.
 struct Admin {
     client: Arc<AdminClient<Quiet>>,
     cluster: Cluster,
@@ -252,7 +253,7 @@ impl Admin {
         Ok(admin)
     }
 
-    /// What the cluster says of the topic.
+    /// Asks the cluster for the topic's metadata.
     async fn metadata(&self) -> Result<Metadata, Error> {
         let (client, topic) = (Arc::clone(&self.client), self.cluster.topic.clone());
         let asked = move || client.inner().fetch_metadata(Some(&topic), PATIENCE);
@@ -262,7 +263,7 @@ impl Admin {
             .map_err(|error| self.cluster.unreachable(reason(&error)))
     }
 
-    /// How many replicas each partition has; none where there is no topic.
+    /// Counts the replicas of each partition; returns none if there is no topic.
     async fn partitions(&self) -> Result<Vec<usize>, Error> {
         let metadata = self.metadata().await?;
         let topic = metadata.topics().first();
@@ -281,8 +282,8 @@ impl Admin {
             .collect())
     }
 
-    /// Waits until the brokers tell of so many partitions, or more: they hear of news one after the other. Gives how
-    /// many there are.
+    /// Waits until the brokers list `partitions` partitions or more: they learn of changes one after the other. Returns the
+    /// number of partitions.
     async fn wait_for(&self, partitions: usize, what: &str) -> Result<i32, Error> {
         let wait = async {
             loop {
@@ -299,7 +300,7 @@ impl Admin {
     }
 }
 
-/// Why a broker did not do something.
+/// The reason for which a broker refused a request.
 enum Refusal {
     Code(RDKafkaErrorCode),
     Library(KafkaError),
@@ -319,7 +320,7 @@ impl Refusal {
     }
 }
 
-/// The result of a request for one topic.
+/// Returns the result of a request for one topic.
 fn only(results: KafkaResult<Vec<TopicResult>>) -> Result<(), Refusal> {
     let result = results.map_err(Refusal::Library)?.pop();
     match result.ok_or(Refusal::NoAnswer)? {

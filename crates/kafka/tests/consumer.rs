@@ -30,7 +30,7 @@ async fn events_keep_their_order_in_each_partition() {
     let topic = TestTopic::new(3).await;
     let publisher = &topic.publisher().await;
     let sent = join_all((0..3).map(|partition| async move {
-        // Sent in this order without waiting, so that order is the producer's doing.
+        // Sent in this order without waiting, so that the producer alone keeps the order.
         let events: Vec<_> = (0..667).map(event).collect();
         let sent = events
             .iter()
@@ -63,7 +63,7 @@ async fn each_partition_starts_where_the_caller_says_and_not_where_kafka_would()
     for partition in 0..3 {
         fill(&publisher, partition, 10).await;
     }
-    // Kafka is told that all is done.
+    // All is committed to Kafka.
     let mut before = topic.consumer();
     records(&mut before, 30);
     for partition in 0..3 {
@@ -80,7 +80,7 @@ async fn each_partition_starts_where_the_caller_says_and_not_where_kafka_would()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_know_where_to_start_is_asked_again() {
+async fn a_caller_that_does_not_know_the_start_is_asked_again() {
     let topic = TestTopic::new(2).await;
     let publisher = topic.publisher().await;
     fill(&publisher, 0, 3).await;
@@ -277,13 +277,13 @@ fn without_a_broker_it_is_idle_and_ends() {
 fn settings_that_cannot_be_are_refused() {
     let mut settings = ConsumerSettings::new(at(NOBODY), OWN, "group");
     settings.longest_pause = settings.session / 2;
-    let told = Consumer::join(&settings, Box::new(|_| Ok(0))).err();
-    assert!(matches!(told, Some(Error::Settings(_))), "{told:?}");
+    let failed = Consumer::join(&settings, Box::new(|_| Ok(0))).err();
+    assert!(matches!(failed, Some(Error::Settings(_))), "{failed:?}");
     settings = ConsumerSettings::new(at(NOBODY), OWN, "group");
     settings.cluster.extra = vec![("group.instance.id".into(), "one".into())];
-    let told = Consumer::join(&settings, Box::new(|_| Ok(0))).err();
+    let failed = Consumer::join(&settings, Box::new(|_| Ok(0))).err();
     assert_eq!(
-        told,
+        failed,
         Some(Error::Settings("group.instance.id is not supported".into()))
     );
 }

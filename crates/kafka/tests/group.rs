@@ -17,7 +17,7 @@ use goodpon_domain::gate::{Content, Polled};
 use goodpon_kafka::{Consumer, ConsumerSettings};
 use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets, wait_until};
 
-/// An issuer on a thread of its own, until it is told to leave.
+/// An issuer on a thread of its own, until it is asked to leave.
 struct Issuer {
     written: Arc<AtomicUsize>,
     leaves: Arc<AtomicBool>,
@@ -131,7 +131,7 @@ async fn what_is_taken_away_is_given_out_no_more() {
             assert!(ledger.write(partition, records));
         }
     }
-    // By now the first has all of both in hand. They are polled in turn, so each batch has one owner at the time.
+    // By now the first has all records of both waiting. They are polled in turn, so each batch has one owner at the time.
     let mut second = ledger.consumer(&settings);
     let mut owners = BTreeMap::new();
     while ledger.total() < 800 {
@@ -151,7 +151,7 @@ async fn what_is_taken_away_is_given_out_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
+async fn a_member_that_does_not_poll_loses_its_partitions_and_the_records_that_wait() {
     let topic = TestTopic::new(2).await;
     let publisher = topic.publisher().await;
     for partition in 0..2 {
@@ -168,12 +168,12 @@ async fn who_does_not_poll_loses_its_partitions_and_what_it_had_of_them() {
             assert!(ledger.write(partition, records));
         }
     }
-    // It stands still from here on, until another has written all there was.
+    // It stands still from here on, until another has written all records.
     let before = ledger.total();
     let heir = Issuer::start(&ledger, &settings);
     wait_until("the heir", || ledger.total() == 400);
     assert_eq!(zombie.poll(Duration::from_secs(1)), Polled::Idle);
-    // And comes back to its share.
+    // It then gets its share back.
     wait_until("its share", || {
         assert!(!matches!(
             zombie.poll(Duration::from_millis(100)),
@@ -216,7 +216,7 @@ async fn what_was_paused_when_it_went_is_read_when_it_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_start_does_not_hold_up_the_others() {
+async fn a_partition_that_cannot_start_does_not_hold_up_the_others() {
     let topic = TestTopic::new(2).await;
     let publisher = topic.publisher().await;
     for partition in 0..2 {

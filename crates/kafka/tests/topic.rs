@@ -1,4 +1,4 @@
-//! The topic as it is made and checked, on a real broker.
+//! Makes and checks topics on a real broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -10,7 +10,7 @@ use goodpon_kafka::{
 };
 use support::{LONG, NOBODY, TestTopic, at, cluster};
 
-/// What is only fine because the tests have one broker.
+/// Returns the risks that are fine because the tests have one broker only.
 fn one_broker() -> Vec<Finding> {
     vec![
         Finding::Risk(Fault::Replication(1)),
@@ -27,7 +27,7 @@ async fn many_may_make_it_at_once_and_it_is_in_order() {
 }
 
 #[tokio::test]
-async fn a_missing_one_is_told() {
+async fn a_missing_one_is_found() {
     let cluster = cluster();
     let missing = Finding::Fatal(Fault::Missing(cluster.topic.clone()));
     assert_eq!(topic::check(&cluster, 3).await, Ok(vec![missing.clone()]));
@@ -54,7 +54,7 @@ async fn partitions_are_added_once_however_many_ask() {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_told() {
+async fn every_fault_is_found() {
     let topic = TestTopic::with(&[
         ("message.timestamp.type", "CreateTime"),
         ("cleanup.policy", "compact,delete"),
@@ -92,30 +92,30 @@ async fn everything_that_is_wrong_is_told() {
 #[tokio::test]
 async fn a_broker_that_is_away_is_one_clear_error() {
     let cluster = at(NOBODY);
-    let told = tokio::time::timeout(LONG, async {
+    let failed = tokio::time::timeout(LONG, async {
         [
             topic::create(&cluster, 3, 1).await,
             topic::grow(&cluster, 3).await.map(drop),
         ]
     });
-    for told in told.await.expect("it took too long") {
-        let Err(Error::Unreachable { brokers, .. }) = &told else {
-            panic!("{told:?}");
+    for failed in failed.await.expect("it took too long") {
+        let Err(Error::Unreachable { brokers, .. }) = &failed else {
+            panic!("{failed:?}");
         };
         assert_eq!(brokers, NOBODY);
     }
-    let told = topic::check(&cluster, 3).await.unwrap_err().to_string();
+    let failed = topic::check(&cluster, 3).await.unwrap_err().to_string();
     assert!(
-        told.starts_with("no Kafka broker answers at 127.0.0.1:1: "),
-        "{told}"
+        failed.starts_with("no Kafka broker answers at 127.0.0.1:1: "),
+        "{failed}"
     );
 }
 
 #[tokio::test]
 async fn a_broker_that_refuses_is_quoted() {
-    let told = topic::create(&cluster(), 1, 3).await;
-    let Err(Error::Refused { what, reason }) = told else {
-        panic!("{told:?}");
+    let failed = topic::create(&cluster(), 1, 3).await;
+    let Err(Error::Refused { what, reason }) = failed else {
+        panic!("{failed:?}");
     };
     assert!(what.starts_with("make the topic test-"), "{what}");
     assert!(reason.contains("replication factor"), "{reason}");
@@ -125,8 +125,8 @@ async fn a_broker_that_refuses_is_quoted() {
 async fn a_wrong_property_is_named() {
     let mut cluster = cluster();
     cluster.extra = vec![("security.protocoll".into(), "SSL".into())];
-    let Err(Error::Settings(told)) = topic::check(&cluster, 1).await else {
+    let Err(Error::Settings(failed)) = topic::check(&cluster, 1).await else {
         panic!("it was taken");
     };
-    assert!(told.contains("security.protocoll"), "{told}");
+    assert!(failed.contains("security.protocoll"), "{failed}");
 }

@@ -28,21 +28,25 @@ fn starting_at(topic: &TestTopic, offset: i64) -> Consumer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_retention_took_is_told_again_until_somebody_decides() {
+async fn a_start_that_retention_took_is_reported_until_the_caller_decides() {
     let topic = TestTopic::new(1).await;
     let publisher = topic.publisher().await;
     fill(&publisher, 0, 10).await;
     forget(&topic, 0, 4).await;
     let mut consumer = starting_at(&topic, 3);
-    let told = Polled::Truncated {
+    let truncated = Polled::Truncated {
         partition: 0,
         wanted: 3,
         first_there: 4,
         end: 10,
     };
-    assert_eq!(next(&mut consumer), told);
+    assert_eq!(next(&mut consumer), truncated);
     assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
-    assert_eq!(next(&mut consumer), told, "nobody has decided yet");
+    assert_eq!(
+        next(&mut consumer),
+        truncated,
+        "the caller has not decided yet"
+    );
     consumer.seek(0, 4);
     assert_eq!(offsets(&records(&mut consumer, 6)), [4, 5, 6, 7, 8, 9]);
 }
@@ -54,7 +58,7 @@ async fn a_start_beyond_the_end_stands_still_also_when_the_log_grows_past_it() {
     fill(&publisher, 0, 3).await;
     fill(&publisher, 1, 9).await;
     let mut consumer = starting_at(&topic, 5);
-    let told = |end| Polled::Truncated {
+    let truncated = |end| Polled::Truncated {
         partition: 0,
         wanted: 5,
         first_there: 0,
@@ -62,13 +66,13 @@ async fn a_start_beyond_the_end_stands_still_also_when_the_log_grows_past_it() {
     };
     let mut seen = [next(&mut consumer), next(&mut consumer)];
     seen.sort_by_key(|polled| matches!(polled, Polled::Batch { .. }));
-    assert_eq!(seen[0], told(3));
+    assert_eq!(seen[0], truncated(3));
     let Polled::Batch { partition, records } = &seen[1] else {
         panic!("{seen:?}");
     };
     assert_eq!((*partition, offsets(records)), (1, vec![5, 6, 7, 8]));
     fill(&publisher, 0, 5).await;
-    assert_eq!(next(&mut consumer), told(8));
+    assert_eq!(next(&mut consumer), truncated(8));
     consumer.seek(0, 0);
     let (partition, records) = batch(&mut consumer);
     assert_eq!((partition, records[0].offset), (0, 0));
@@ -86,7 +90,7 @@ async fn a_start_at_the_end_waits_for_what_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_lost_while_it_is_read_is_told() {
+async fn records_lost_while_they_are_read_are_reported() {
     let topic = TestTopic::new(2).await;
     let publisher = topic.publisher().await;
     fill(&publisher, 0, 5).await;
@@ -119,7 +123,7 @@ async fn what_is_lost_while_it_is_read_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_made_anew_is_told() {
+async fn a_topic_made_anew_is_reported() {
     let mut topic = TestTopic::new(1).await;
     topic.0.extra = vec![("topic.metadata.refresh.interval.ms".into(), "200".into())];
     let publisher = topic.publisher().await;

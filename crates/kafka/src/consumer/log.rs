@@ -1,4 +1,4 @@
-//! The log as the client library reads it for a member of a group.
+//! Reads the log with the client library, as a member of a group.
 
 use std::{
     collections::BTreeMap,
@@ -24,11 +24,11 @@ use crate::{
     client::{create, lock, log},
 };
 
-/// How long a broker may take to tell where a partition begins and ends.
+/// The time within which a broker must answer where a partition begins and ends.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A member of a group that reads nothing unasked: partitions are taken over, and each is read once
-/// [`Self::read_from`] says from where.
+/// A member of a group that reads nothing unasked: it takes partitions over, and reads each from the offset of
+/// [`Self::read_from`] on.
 pub(super) struct Log {
     consumer: BaseConsumer<Context>,
     topic: String,
@@ -48,26 +48,26 @@ impl Log {
         })
     }
 
-    /// The next of what the library has, waiting so long for it; and what became of partitions before it came.
-    pub(super) fn poll(&self, patience: Duration) -> (Vec<Change>, Heard<'_>) {
+    /// Returns the next event of the library, for which it waits for `patience`, and the changes of partitions before it.
+    pub(super) fn poll(&self, patience: Duration) -> (Vec<Change>, Next<'_>) {
         let context = self.consumer.context();
         let before = context.asides.load(Ordering::Relaxed);
-        let heard = match self.consumer.poll(patience) {
-            Some(Ok(message)) => Heard::Message(message),
-            Some(Err(error)) => Heard::Trouble(error),
-            None if context.asides.load(Ordering::Relaxed) == before => Heard::Nothing,
-            None => Heard::Aside,
+        let next = match self.consumer.poll(patience) {
+            Some(Ok(message)) => Next::Message(message),
+            Some(Err(error)) => Next::Trouble(error),
+            None if context.asides.load(Ordering::Relaxed) == before => Next::Nothing,
+            None => Next::Aside,
         };
-        (std::mem::take(&mut *lock(&context.changes)), heard)
+        (std::mem::take(&mut *lock(&context.changes)), next)
     }
 
-    /// The first offset that a partition has, and the one behind the last.
+    /// Asks for the first offset that a partition has, and the one behind the last.
     pub(super) fn bounds(&self, partition: i32) -> KafkaResult<(i64, i64)> {
         self.consumer
             .fetch_watermarks(&self.topic, partition, PATIENCE)
     }
 
-    /// The end of a partition as it was known some seconds ago.
+    /// Returns the end of a partition as it was known some seconds ago.
     pub(super) fn latest_end(&self, partition: i32) -> Option<i64> {
         lock(&self.consumer.context().ends).get(&partition).copied()
     }
@@ -76,7 +76,7 @@ impl Log {
         self.is_paused
     }
 
-    /// Has the library pause or go on with all that is read.
+    /// Makes the library pause or go on with all partitions that are read.
     pub(super) fn set_paused(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
         let set = |all: &TopicPartitionList| {
@@ -98,7 +98,7 @@ impl Log {
         }
     }
 
-    /// Has the library read on at `offset`.
+    /// Makes the library read on at `offset`.
     pub(super) fn read_from(&self, partition: i32, offset: i64) -> KafkaResult<()> {
         let this = self.at(partition, offset);
         let read = self.consumer.assignment()?;
@@ -111,7 +111,7 @@ impl Log {
             {
                 return Ok(());
             }
-            // It refuses to where reading has stopped, as it does at an offset that the log lacked.
+            // The library refuses if reading has stopped, as it does at an offset that the log lacked.
             self.consumer.incremental_unassign(&this)?;
         }
         // The library remembers pauses beyond an assignment.
@@ -130,29 +130,29 @@ impl Log {
     }
 }
 
-/// What the library has to say.
-pub(super) enum Heard<'a> {
+/// The next event of the library.
+pub(super) enum Next<'a> {
     /// A record.
     Message(BorrowedMessage<'a>),
-    /// Something went wrong.
+    /// An error.
     Trouble(KafkaError),
-    /// Something that the context was told: there may be more at once.
+    /// A call of the context: there may be another event at once.
     Aside,
-    /// Nothing; it has no more.
+    /// No further event.
     Nothing,
 }
 
-/// What became of partitions.
+/// A change of the partitions of this member.
 pub(super) enum Change {
     Assigned(Vec<i32>),
     Revoked(Vec<i32>),
 }
 
-/// What the library tells on its own. It does so within polls, on the thread that polls.
+/// Takes the library's calls, which come within polls, on the thread that polls.
 #[derive(Default)]
 pub(super) struct Context {
     changes: Mutex<Vec<Change>>,
-    /// How often it told something.
+    /// The number of calls.
     asides: AtomicU64,
     /// The end of each partition.
     ends: Mutex<BTreeMap<i32, i64>>,
@@ -182,14 +182,14 @@ impl ClientContext for Context {
             .flat_map(|topic| topic.partitions);
         lock(&self.ends).extend(
             partitions
-                .filter(|(_, told)| told.hi_offset >= 0)
-                .map(|(partition, told)| (partition, told.hi_offset)),
+                .filter(|(_, known)| known.hi_offset >= 0)
+                .map(|(partition, known)| (partition, known.hi_offset)),
         );
     }
 }
 
 impl ConsumerContext for Context {
-    /// Takes partitions over without reading them, for it is not known yet from where; gives them back at once.
+    /// Takes partitions over without reading them, for their start is not known yet; gives them back at once.
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -219,7 +219,7 @@ impl ConsumerContext for Context {
     }
 }
 
-/// Gives up partitions. Those that were never started must not be named: the library would keep them all.
+/// Gives up partitions. Must not name those that were never started: the library would keep them all.
 fn stop_reading(
     consumer: &BaseConsumer<Context>,
     partitions: &TopicPartitionList,

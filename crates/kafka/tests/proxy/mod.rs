@@ -1,4 +1,4 @@
-//! A connection to a broker that fails at a chosen moment: the broker has done its work, and nobody hears of it.
+//! A connection to a broker that fails at a chosen moment: the broker has done its work, and its answer is lost.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use tokio::{
 /// The number of a Produce request in Kafka's protocol.
 const PRODUCE: [u8; 2] = [0, 0];
 
-/// Stands before a broker of this machine, and tells clients that the broker is where it stands itself.
+/// Stands before a broker of this machine, and replaces the broker's address in answers by its own.
 pub struct Proxy {
     pub address: String,
     cuts: Arc<AtomicBool>,
@@ -53,13 +53,13 @@ impl Proxy {
         self.cuts.store(true, Ordering::SeqCst);
     }
 
-    /// Whether that has happened.
+    /// Says that it has swallowed one.
     pub fn has_cut(&self) -> bool {
         !self.cuts.load(Ordering::SeqCst)
     }
 }
 
-/// Carries requests and answers until either side ends.
+/// Forwards requests and answers until either side ends.
 async fn carry(
     client: TcpStream,
     server: TcpStream,
@@ -71,7 +71,7 @@ async fn carry(
     let produced = Mutex::new(HashSet::<[u8; 4]>::new());
     let requests = async {
         while let Some(frame) = read(&mut from_client).await {
-            // Kind, version, and the number that the answer will bear.
+            // Kind, version, and the correlation number, which the answer will have.
             if frame[..2] == PRODUCE {
                 produced
                     .lock()
@@ -97,7 +97,7 @@ async fn carry(
     }
 }
 
-/// A frame without its length.
+/// Reads a frame, and returns it without its length.
 async fn read(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let length = from.read_u32().await.ok()?;
     let mut frame = vec![0; length.try_into().unwrap()];
@@ -105,7 +105,7 @@ async fn read(from: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// Writes a frame. That the other side is gone is noticed when reading.
+/// Writes a frame. An error means that the other side is gone, which the next read notices.
 async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &[u8]) {
     let _ = to.write_u32(frame.len().try_into().unwrap()).await;
     let _ = to.write_all(frame).await;

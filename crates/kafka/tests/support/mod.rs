@@ -22,9 +22,9 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 
-/// Long enough for anything that is going to happen.
+/// The longest time that anything here may take.
 pub const LONG: Duration = Duration::from_secs(20);
-/// Nobody listens there.
+/// An address without a listener.
 pub const NOBODY: &str = "127.0.0.1:1";
 /// The installation that writes and reads.
 pub const OWN: &str = "0123456789abcdef";
@@ -44,7 +44,7 @@ pub fn brokers() -> String {
     )
 }
 
-/// A name that nobody else has.
+/// Makes a name that no other test has.
 pub fn name() -> String {
     format!(
         "test-{:016x}",
@@ -81,7 +81,7 @@ impl TestTopic {
         topic
     }
 
-    /// One partition, and these properties.
+    /// Makes a topic with one partition and these properties.
     pub async fn with(properties: &[(&str, &str)]) -> Self {
         let topic = Self(cluster());
         let mut new = NewTopic::new(&topic.0.topic, 1, TopicReplication::Fixed(1));
@@ -104,7 +104,7 @@ impl TestTopic {
         ConsumerSettings::new(self.0.clone(), OWN, self.0.topic.clone())
     }
 
-    /// A consumer that begins at the beginning.
+    /// Joins a consumer that begins at the first record.
     pub fn consumer(&self) -> Consumer {
         Consumer::join(&self.settings(), Box::new(|_| Ok(0))).unwrap()
     }
@@ -142,7 +142,7 @@ pub fn event(number: u64) -> IssueEvent {
     }
 }
 
-/// Appends so many events to a partition, one after the other.
+/// Appends `count` events to a partition, one after the other.
 pub async fn fill(publisher: &Publisher, partition: i32, count: u64) -> Vec<Appended> {
     let mut places = Vec::new();
     for number in 0..count {
@@ -152,7 +152,7 @@ pub async fn fill(publisher: &Publisher, partition: i32, count: u64) -> Vec<Appe
     places
 }
 
-/// Polls until something comes.
+/// Polls until there is an outcome.
 pub fn next(consumer: &mut Consumer) -> Polled {
     match consumer.poll(LONG) {
         Polled::Idle => panic!("nothing came"),
@@ -208,7 +208,7 @@ pub fn offsets(records: &[impl Borrow<Record>]) -> Vec<i64> {
         .collect()
 }
 
-/// What stands in for the database: how far each partition was worked through, and what was in it.
+/// Stands in for the database: the progress of each partition, and its records.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<BTreeMap<i32, Vec<Record>>>>);
 
@@ -224,7 +224,7 @@ impl Ledger {
         self.0.lock().unwrap().values().map(Vec::len).sum()
     }
 
-    /// Takes a batch that begins where the partition stands; tells whether it did.
+    /// Takes a batch that begins at the partition's progress; returns false for another.
     pub fn write(&self, partition: i32, batch: Vec<Record>) -> bool {
         let mut all = self.0.lock().unwrap();
         let records = all.entry(partition).or_default();
@@ -239,7 +239,7 @@ impl Ledger {
         self.0.lock().unwrap().clone()
     }
 
-    /// A consumer that begins where the ledger stands.
+    /// Joins a consumer that begins at the ledger's progress.
     pub fn consumer(&self, settings: &ConsumerSettings) -> Consumer {
         let ledger = self.clone();
         let start = Box::new(move |partition| Ok(ledger.progress(partition)));
