@@ -96,8 +96,8 @@ pub async fn serve(
             stream,
             peer,
             draining: draining.clone(),
-            _slot: slot,
             _share: share,
+            _slot: slot,
         };
         tasks.spawn(client.exchange(http.clone(), service.clone(), limits, graceful.watcher()));
         while tasks.try_join_next().is_some() {}
@@ -135,8 +135,10 @@ struct Client {
     stream: TcpStream,
     peer: SocketAddr,
     draining: Draining,
-    _slot: OwnedSemaphorePermit,
+    // Before the slot, for fields are dropped in their order: a connection that gets the slot has to find the share given
+    // back, or it is refused although its address has room.
     _share: Share,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Client {
