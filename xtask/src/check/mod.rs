@@ -5,12 +5,16 @@ mod circles;
 mod codes;
 mod comments;
 mod metrics;
+mod references;
 mod shape;
 mod sources;
 mod waits;
 mod words;
 
-use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 use crate::process;
 
@@ -30,11 +34,14 @@ pub fn check() -> Result<()> {
     faults.extend(codes::check(&sources));
     faults.extend(metrics::check(&sources));
     faults.extend(waits::check(&sources));
+    let tracked = tracked_files()?;
     let mut documents = sources::files(&root.join("docs"), "md")?;
     documents.extend(words::DOCUMENTS.iter().map(|name| root.join(name)));
     for path in documents {
         let name = sources::name_below(&root, &path);
-        faults.extend(words::check_document(&name, &sources::read_text(&path)?));
+        let text = sources::read_text(&path)?;
+        faults.extend(words::check_document(&name, &text));
+        faults.extend(references::check(&name, &text, &tracked));
     }
     for fault in &faults {
         eprintln!("{fault}");
@@ -44,4 +51,19 @@ pub fn check() -> Result<()> {
     }
     println!("house: in order ({} files)", sources.len());
     Ok(())
+}
+
+/// Returns the repository's files below its root, those that are not yet committed included.
+fn tracked_files() -> Result<BTreeSet<String>> {
+    let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
+    let output = Command::new("git")
+        .current_dir(process::root())
+        .args(list)
+        .output();
+    let output = output.context("cannot run git")?;
+    if !output.status.success() {
+        bail!("git ls-files failed");
+    }
+    let names = String::from_utf8_lossy(&output.stdout);
+    Ok(names.lines().map(str::to_owned).collect())
 }
