@@ -126,7 +126,7 @@ pub const SPECS: [Spec; 45] = [
     Spec::open("max-templates-per-merchant", "COUNT", "1000", "Coupon templates of any status that a merchant may have; 0 is unlimited"),
     Spec::open("max-members-per-merchant", "COUNT", "200", "Members that a merchant may have, its owner included; 0 is unlimited"),
     Spec::open("trust-forwarded-for", "BOOL", "false", "Use the last entry of X-Forwarded-For as the client's address: only behind a proxy that sets it"),
-    Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_http=debug"),
+    Spec::open("log-level", "LEVEL", "info", "error, warn, info, debug, trace, or directives such as info,goodpon_web=debug"),
     Spec::open("log-format", "auto|json|text", "auto", "Format of log lines; auto is text on a terminal, else JSON"),
     Spec::open("sweep-interval-secs", "SECONDS", "20", "Time between two sweeps for expired coupons and templates; at most 30, to keep expiry within a minute"),
 ];

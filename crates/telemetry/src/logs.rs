@@ -69,7 +69,7 @@ pub enum Error {
     Installed,
 }
 
-/// The levels that are logged: one level (`info`), or directives of [`EnvFilter`] such as `info,goodpon_http=debug`.
+/// The levels that are logged: one level (`info`), or directives of [`EnvFilter`] such as `info,goodpon_web=debug`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
 
@@ -305,7 +305,7 @@ mod tests {
             "info",
             "WARN",
             "off",
-            "info,goodpon_http=debug",
+            "info,goodpon_web=debug",
             "warn,access=info",
         ] {
             assert!(good.parse::<Filter>().is_ok(), "{good}");
