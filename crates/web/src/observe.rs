@@ -23,7 +23,7 @@ use crate::fault::{Fault, Faults};
 use crate::headers::complete;
 use crate::note::{Cause, Code};
 use crate::scope::RequestScope;
-use crate::trace::TraceId;
+use crate::trace::RequestTrace;
 
 /// The longest path in the security log, in bytes. Only paths with something else in the place of an id are longer.
 const MAX_LOGGED_PATH: usize = 200;
@@ -103,7 +103,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let settings = &self.shared.settings;
         let client = client_of(&request, settings.trusts_forwarded_for);
-        let scope = RequestScope::new(TraceId::of(request.headers()), client);
+        let scope = RequestScope::new(RequestTrace::of(request.headers()), client);
         let seen = Seen {
             method: method_label(request.method()),
             uri: settings.logs_paths.then(|| request.uri().clone()),
@@ -138,8 +138,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = this.inner;
+        // Entered for sampled requests only: the others cause nothing that needs a context.
+        let poll = || match this.seen.scope.trace().context {
+            None => inner.poll(cx),
+            context => goodpon_trace::enter(context, || inner.poll(cx)),
+        };
         // After a panic the future is never polled again: what it left half done is dropped with it.
-        let mut response = match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+        let mut response = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => response,
             Ok(Poll::Ready(Err(error))) => this.seen.render(error.into()),

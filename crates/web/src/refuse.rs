@@ -1,13 +1,13 @@
 //! Answers to requests that no service gets to see.
 
 use axum::response::Response;
+use goodpon_trace::TraceId;
 use http::HeaderValue;
 use http::header::CONNECTION;
 
 use crate::durations::{self, OTHER_METHOD, UNMATCHED};
 use crate::fault::{Fault, Faults};
 use crate::headers::complete;
-use crate::trace::TraceId;
 
 /// Refuses a head that is no sound HTTP, and logs and counts that. The connection has to end with the answer, for where the
 /// next request begins is uncertain.

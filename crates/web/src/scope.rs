@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::MatchedPath;
+use goodpon_trace::TraceId;
 use http::{HeaderName, HeaderValue};
 
 use crate::durations::UNMATCHED;
-use crate::trace::TraceId;
+use crate::trace::RequestTrace;
 
 /// What the layers of one request know of it in common, mostly for its log lines; an extension of every request.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub struct RequestScope(Arc<ScopeState>);
 
 #[derive(Debug)]
 struct ScopeState {
-    trace_id: TraceId,
+    trace: RequestTrace,
     /// The address that it came from, as far as that is known.
     client: Option<IpAddr>,
     /// 0 until a merchant is known.
@@ -38,9 +39,9 @@ struct ScopeState {
 }
 
 impl RequestScope {
-    pub(crate) fn new(trace_id: TraceId, client: Option<IpAddr>) -> Self {
+    pub(crate) fn new(trace: RequestTrace, client: Option<IpAddr>) -> Self {
         Self(Arc::new(ScopeState {
-            trace_id,
+            trace,
             client,
             merchant: AtomicI64::new(0),
             account: AtomicI64::new(0),
@@ -55,7 +56,12 @@ impl RequestScope {
 
     /// The request's trace id.
     pub fn trace_id(&self) -> &TraceId {
-        &self.0.trace_id
+        &self.0.trace.id
+    }
+
+    /// The trace that the request belongs to, and its place there.
+    pub fn trace(&self) -> &RequestTrace {
+        &self.0.trace
     }
 
     /// Notes the merchant that the request is about.
@@ -152,11 +158,13 @@ fn masked(email: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]
     fn a_merchant_is_known_once_it_is_noted() {
-        let scope = RequestScope::new(TraceId::fresh(), None);
+        let scope = RequestScope::new(RequestTrace::of(&HeaderMap::new()), None);
         assert_eq!(scope.merchant(), None);
         scope.clone().set_merchant(5);
         assert_eq!(scope.merchant(), Some(5));
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_event_of_the_request_comes_before_its_routes() {
-        let scope = RequestScope::new(TraceId::fresh(), None);
+        let scope = RequestScope::new(RequestTrace::of(&HeaderMap::new()), None);
         assert_eq!(scope.event(), None);
         scope.set_route_event("verification");
         assert_eq!(scope.event(), Some("verification"));

@@ -5,10 +5,17 @@ use serde_json::Value;
 /// The crates of ours that each of them may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("goodpon-domain", &[]),
-    ("goodpon-application", &["goodpon-domain"]),
+    // The context of a trace, a value of two ids and a flag: it knows none of our crates, and no runtime.
+    ("goodpon-trace", &[]),
+    ("goodpon-application", &["goodpon-domain", "goodpon-trace"]),
     (
         "goodpon-port-laws",
-        &["goodpon-application", "goodpon-domain", "goodpon-waits"],
+        &[
+            "goodpon-application",
+            "goodpon-domain",
+            "goodpon-trace",
+            "goodpon-waits",
+        ],
     ),
     // For tests of every crate; it knows nothing of coupons.
     ("goodpon-waits", &[]),
@@ -16,11 +23,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("goodpon-supervise", &[]),
     (
         "goodpon-sqlite",
-        &["goodpon-application", "goodpon-domain", "goodpon-supervise"],
+        &[
+            "goodpon-application",
+            "goodpon-domain",
+            "goodpon-supervise",
+            "goodpon-trace",
+        ],
     ),
-    ("goodpon-mysql", &["goodpon-application", "goodpon-domain"]),
+    (
+        "goodpon-mysql",
+        &["goodpon-application", "goodpon-domain", "goodpon-trace"],
+    ),
     ("goodpon-valkey", &["goodpon-application", "goodpon-domain"]),
-    ("goodpon-kafka", &["goodpon-domain"]),
+    ("goodpon-kafka", &["goodpon-domain", "goodpon-trace"]),
     // An adapter made of three: the issue path is one thing over them.
     (
         "goodpon-scaled",
@@ -44,8 +59,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("goodpon-mail", &["goodpon-application", "goodpon-domain"]),
-    // The mechanics of serving HTTP: every API and page stands on it, and it knows none of our crates.
-    ("goodpon-web", &[]),
+    // The mechanics of serving HTTP: every API and page stands on it, and it knows nothing of coupons.
+    ("goodpon-web", &["goodpon-trace"]),
     (
         "goodpon-http",
         &[
@@ -57,9 +72,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "goodpon-worker",
-        &["goodpon-application", "goodpon-supervise"],
+        &["goodpon-application", "goodpon-supervise", "goodpon-trace"],
     ),
-    ("goodpon-telemetry", &[]),
+    ("goodpon-telemetry", &["goodpon-trace"]),
     (
         "goodpon",
         &[

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use goodpon_trace::TraceId;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -13,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::fault::Faults;
 use crate::refuse;
-use crate::trace::{TRACE_HEADER, TraceId};
+use crate::trace::TRACE_HEADER;
 
 /// The time, and the bytes, for which a client that was refused is still listened to: closing at once would destroy the
 /// refusal on its way.

@@ -11,6 +11,8 @@ use super::*;
 use crate::stub::settings;
 use crate::trace::TRACE_HEADER;
 
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
 fn router() -> Observe<Router> {
     let router = Router::new()
         .route(
@@ -18,6 +20,16 @@ fn router() -> Observe<Router> {
             get(|Extension(scope): Extension<RequestScope>| async move {
                 scope.set_merchant(7);
                 scope.trace_id().to_string()
+            }),
+        )
+        .route(
+            "/context",
+            get(async || {
+                let before = goodpon_trace::current();
+                // Another poll, on any thread.
+                tokio::task::yield_now().await;
+                assert_eq!(goodpon_trace::current(), before);
+                before.map_or("none".to_owned(), |context| context.to_string())
             }),
         )
         .route("/panic", get(async || -> &str { panic!("the roof") }))
@@ -28,11 +40,15 @@ fn router() -> Observe<Router> {
 }
 
 fn answer(router: &Observe<Router>, method: &str, path: &str) -> Response {
+    answer_traced(router, method, path, "01")
+}
+
+fn answer_traced(router: &Observe<Router>, method: &str, path: &str, flags: &str) -> Response {
     let request = Request::builder().method(method).uri(path);
     let request = request
         .header(
             "traceparent",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            format!("00-{TRACE_ID}-00f067aa0ba902b7-{flags}"),
         )
         .body(Body::empty())
         .unwrap();
@@ -49,7 +65,7 @@ fn every_answer_has_the_trace_id() {
         let response = answer(&router, "GET", path);
         assert_eq!(response.status().as_u16(), status, "{path}");
         let id = &response.headers()[TRACE_HEADER];
-        assert_eq!(id, "4bf92f3577b34da6a3ce929d0e0e4736", "{path}");
+        assert_eq!(id, TRACE_ID, "{path}");
     }
     let response = answer(&router, "POST", "/coupons/1");
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -59,11 +75,29 @@ fn every_answer_has_the_trace_id() {
 #[test]
 fn handlers_see_the_scope() {
     let response = answer(&router(), "GET", "/coupons/1");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let body = runtime.block_on(axum::body::to_bytes(response.into_body(), 100));
-    assert_eq!(&body.unwrap()[..], b"4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(text_of(response), TRACE_ID);
+}
+
+fn text_of(response: Response) -> String {
+    let body = axum::body::to_bytes(response.into_body(), 100);
+    let body = body.now_or_never().unwrap().unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[test]
+fn handlers_of_sampled_requests_run_in_the_context_of_their_trace() {
+    let router = router();
+    let seen = text_of(answer_traced(&router, "GET", "/context", "01"));
+    assert!(seen.starts_with(&format!("00-{TRACE_ID}-")), "{seen}");
+    assert!(
+        !seen.contains("00f067aa0ba902b7"),
+        "the parent is a span of the request's own"
+    );
+    let seen = text_of(answer_traced(&router, "GET", "/context", "00"));
+    assert_eq!(seen, "none");
+    // Neither an answer nor a panic leaves a context behind.
+    answer(&router, "GET", "/panic");
+    assert_eq!(goodpon_trace::current(), None);
 }
 
 #[test]

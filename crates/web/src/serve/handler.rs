@@ -20,7 +20,7 @@ use super::service::Serve;
 use crate::address::Peer;
 use crate::connection::Watch;
 use crate::refuse;
-use crate::trace::TraceId;
+use crate::trace::RequestTrace;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -52,7 +52,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
         let has_body = !request.body().is_end_stream();
         let lines = self.watch.begin(has_body);
         if head::is_malformed(&request, &lines) {
-            let trace_id = TraceId::of(request.headers());
+            let trace_id = RequestTrace::of(request.headers()).id;
             let (api, faults) = (self.service.api(), self.service.faults());
             return Answering {
                 progress: Progress::Refused {
