@@ -13,13 +13,17 @@ use tracing_subscriber::layer::{Context, Layer};
 /// Bytes of a line's buffer: one that a huge line has made bigger is not kept.
 const MAX_KEPT_CAPACITY: usize = 16 * 1024;
 
+/// The field with the id of a trace.
+pub(crate) const TRACE_ID: &str = "trace_id";
+
 thread_local! {
     /// The line under construction and the date-time prefix of the last line, kept per thread.
     static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
 /// Writes `{"timestamp":…,"level":…,"target":…,"message":…,<the event's fields>}` and a newline,
-/// in one call to the writer. The fields of enclosing spans are not written.
+/// in one call to the writer. In the context of a trace ([`goodpon_trace::current`]) the line also has its `trace_id`. The
+/// fields of enclosing spans are not written.
 pub(crate) struct JsonLines<W> {
     writer: W,
     now: fn() -> SystemTime,
@@ -65,6 +69,15 @@ fn write_event(scratch: &mut Scratch, now: SystemTime, event: &Event<'_>) {
     line.extend_from_slice(b"\",\"target\":");
     write_string(line, metadata.target());
     event.record(&mut Fields { line });
+    if let Some(context) = goodpon_trace::current()
+        && metadata.fields().field(TRACE_ID).is_none()
+    {
+        line.extend_from_slice(b",\"");
+        line.extend_from_slice(TRACE_ID.as_bytes());
+        line.extend_from_slice(b"\":\"");
+        line.extend_from_slice(context.trace_id.as_bytes());
+        line.push(b'"');
+    }
     line.extend_from_slice(b"}\n");
 }
 
@@ -291,6 +304,25 @@ mod tests {
                 "route": "/v1/쿠폰", "type": "Some(1)",
             })
         );
+    }
+
+    #[test]
+    fn a_line_in_the_context_of_a_trace_names_it_once() {
+        let context = goodpon_trace::TraceContext {
+            trace_id: goodpon_trace::TraceId::fresh(),
+            parent: goodpon_trace::SpanId::fresh(),
+            sampled: true,
+        };
+        let lines = lines_of(|| {
+            goodpon_trace::enter(Some(context), || {
+                tracing::warn!(mail_id = 1, "within");
+                tracing::warn!(trace_id = "its own", "within");
+            });
+            tracing::warn!("outside");
+        });
+        assert_eq!(lines[0]["trace_id"], context.trace_id.as_str());
+        assert_eq!(lines[1]["trace_id"], "its own");
+        assert_eq!(lines[2].get("trace_id"), None);
     }
 
     #[test]

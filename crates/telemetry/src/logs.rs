@@ -11,11 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::json::JsonLines;
+use crate::json::{JsonLines, TRACE_ID};
 
 /// Lines that may wait for the writing thread: some 12 MB of access log at most.
 const QUEUED_LINES: usize = 32_768;
@@ -31,7 +33,8 @@ pub enum Format {
     #[default]
     Auto,
     /// One flat JSON object a line: `timestamp` (RFC 3339, UTC, microseconds), `level`, `target`,
-    /// `message`, then the event's own fields, which must not use those four names.
+    /// `message`, then the event's own fields, which must not use those four names. A line that is written in the context
+    /// of a trace has its `trace_id`, in text as well.
     Json,
     /// Text for people; coloured when stderr is a terminal and `NO_COLOR` is not set.
     Text,
@@ -154,6 +157,7 @@ pub fn install(format: Format, filter: &Filter, now: fn() -> SystemTime) -> Resu
             let text = tracing_subscriber::fmt::layer()
                 .with_ansi(terminal && !plain)
                 .with_timer(Stamp(now))
+                .fmt_fields(TextFields(DefaultFields::new()))
                 .with_writer(writer);
             set(registry.with(text))
         }
@@ -176,6 +180,19 @@ impl FormatTime for Stamp {
     fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
         let now = jiff::Timestamp::try_from((self.0)()).map_err(|_| fmt::Error)?;
         write!(line, "{now:.6}")
+    }
+}
+
+/// The fields of a line of text, with the trace in whose context it is written.
+struct TextFields(DefaultFields);
+
+impl<'writer> FormatFields<'writer> for TextFields {
+    fn format_fields<R: RecordFields>(&self, mut line: Writer<'writer>, fields: R) -> fmt::Result {
+        self.0.format_fields(line.by_ref(), fields)?;
+        match goodpon_trace::current() {
+            Some(context) => write!(line, " {TRACE_ID}={}", context.trace_id),
+            None => Ok(()),
+        }
     }
 }
 
@@ -297,6 +314,30 @@ mod tests {
         }
         assert!(logs.dropped_lines().count() >= 64 - 8 - 4);
         drop(unblock);
+    }
+
+    #[test]
+    fn a_line_of_text_names_the_trace_in_whose_context_it_is_written() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let text = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .fmt_fields(TextFields(DefaultFields::new()))
+            .with_writer(move || writer.clone());
+        let context = goodpon_trace::TraceContext {
+            trace_id: goodpon_trace::TraceId::fresh(),
+            parent: goodpon_trace::SpanId::fresh(),
+            sampled: true,
+        };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(text), || {
+            goodpon_trace::enter(Some(context), || tracing::warn!(mail_id = 1, "within"));
+            tracing::warn!(mail_id = 2, "outside");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let named = format!("within mail_id=1 trace_id={}", context.trace_id);
+        assert!(lines[0].ends_with(&named), "{text}");
+        assert!(lines[1].ends_with("outside mail_id=2"), "{text}");
     }
 
     #[test]
