@@ -4,7 +4,9 @@
 use goodpon_e2e::server::token_in;
 use goodpon_e2e::world::{PASSWORD, fresh_email};
 use goodpon_e2e::{Api, Options, Server, Shared, World};
+use goodpon_waits::eventually;
 use rcgen::CertifiedKey;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -298,6 +300,59 @@ async fn a_mail_server_that_is_down_delays_and_loses_none() {
     }
 }
 
+/// Returns the number of the mail and the trace of each failed delivery in the log.
+fn failed_deliveries(server: &Server) -> Vec<(i64, Option<String>)> {
+    let lines = server.log().into_iter();
+    let lines = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
+    let failed = lines.filter(|line| line["message"] == "mail not sent");
+    failed
+        .map(|line| {
+            let trace = line["trace_id"].as_str().map(str::to_owned);
+            (line["mail_id"].as_i64().unwrap(), trace)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_delivery_is_logged_with_the_trace_of_the_sampled_request_that_caused_it() {
+    // A port that is free for now: taken, and given back.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let options = options(port).expect_log("Connection refused");
+    let server = Arc::new(Server::start(options));
+    let anonymous = anonymous(&server);
+    let ids = [
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "0af7651916cd43dd8448eb211c80319c",
+    ];
+    for (id, flags) in ids.into_iter().zip(["01", "00"]) {
+        let body =
+            serde_json::json!({"email": fresh_email(), "password": PASSWORD, "name": "이름"});
+        let call = anonymous
+            .client
+            .call(Api::Dashboard, "POST", "/v1/accounts/sign-up");
+        let traceparent = format!("00-{id}-00f067aa0ba902b7-{flags}");
+        let call = call.header("traceparent", traceparent).json(&body);
+        call.send().await.ok();
+    }
+    // Each mail is tried a second time: its trace was read back from the store.
+    eventually("two deliveries of each mail fail", || async {
+        let failed = failed_deliveries(&server);
+        let tries = |mail: i64| failed.iter().filter(|(id, _)| *id == mail).count();
+        let mails = failed.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
+        mails.len() == 2 && mails.into_iter().all(|mail| tries(mail) >= 2)
+    })
+    .await;
+    let failed = failed_deliveries(&server);
+    let first = failed.iter().map(|(id, _)| *id).min();
+    for (mail, trace) in failed {
+        let expected = (Some(mail) == first).then_some(ids[0]);
+        assert_eq!(trace.as_deref(), expected, "mail {mail}");
+    }
+}
+
+/// A sign-up from `address`, as the proxy in front tells it.
 /// Signs up from `address`, as the proxy in front would name it.
 async fn sign_up_from(anonymous: &goodpon_e2e::Anonymous, address: &str, email: &str) {
     let body = serde_json::json!({"email": email, "password": PASSWORD, "name": "이름"});

@@ -96,6 +96,7 @@ fn mail_to(to: &str) -> QueuedMail {
         created_at: jiff::Timestamp::UNIX_EPOCH,
         attempts: 0,
         origin: None,
+        trace: None,
     }
 }
 

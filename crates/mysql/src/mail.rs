@@ -5,6 +5,7 @@ use goodpon_application::ports::{
     Backlog, MailContent, NewVerification, Outbox, QueuedMail, StoreResult, StoredMail,
 };
 use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
+use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use mysql_async::Params;
 
@@ -59,8 +60,8 @@ pub(crate) async fn insert_mail(
     session
         .run(
             "INSERT INTO mails (recipient, recipient_key, subject, text, html, created_at,
-                                next_try_at, kind, token_ends_at, origin)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                next_try_at, kind, token_ends_at, origin, traceparent)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 to,
                 recipient_key(to),
@@ -72,6 +73,7 @@ pub(crate) async fn insert_mail(
                 kind as i64,
                 micros(now + VERIFICATION_TOKEN_VALIDITY),
                 &verification.origin,
+                goodpon_trace::current().map(|trace| trace.to_string()),
             ),
         )
         .await
@@ -132,7 +134,8 @@ pub(crate) async fn resend_times(session: &mut Session<'_>, to: &str) -> Result<
 async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>> {
     session
         .rows(
-            "SELECT id, recipient, subject, text, html, created_at, attempts, origin FROM mails
+            "SELECT id, recipient, subject, text, html, created_at, attempts, origin, traceparent
+             FROM mails
              WHERE next_try_at <= ? ORDER BY next_try_at, id LIMIT ?",
             (micros(session.now), row_limit(limit)),
             |row| {
@@ -143,6 +146,7 @@ async fn due(session: &mut Session<'_>, limit: usize) -> Result<Vec<QueuedMail>>
                     created_at: row.timestamp()?,
                     attempts: row.read()?,
                     origin: row.read()?,
+                    trace: trace(row)?,
                 })
             },
         )
@@ -163,6 +167,12 @@ async fn backlog(session: &mut Session<'_>) -> Result<Backlog> {
         )
         .await?;
     Ok(found.into_iter().next().unwrap_or_default())
+}
+
+/// Reads a `traceparent`. One that cannot be read is none: no mail waits for its trace.
+fn trace(row: &mut Columns) -> Result<Option<TraceContext>> {
+    let traceparent: Option<String> = row.read()?;
+    Ok(traceparent.and_then(|text| TraceContext::parse(text.as_bytes())))
 }
 
 fn content(row: &mut Columns) -> Result<MailContent> {

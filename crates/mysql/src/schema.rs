@@ -26,6 +26,10 @@ const STEPS: &[SchemaStep] = &[
         sql: include_str!("migrations/0002_known_faults.sql"),
         works_with_from: 1,
     },
+    SchemaStep {
+        sql: include_str!("migrations/0003_trace_context.sql"),
+        works_with_from: 1,
+    },
 ];
 
 /// The schema version to which this program migrates, which is also the version of the program.

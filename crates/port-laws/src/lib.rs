@@ -136,6 +136,7 @@ macro_rules! port_laws {
         $crate::port_laws!(@noun $factory, mail: [
             mails_are_due_oldest_first_until_sent,
             mails_know_their_network,
+            mails_keep_the_trace_of_their_request,
             a_failed_mail_waits_for_its_time,
             a_mail_given_up_stays_listed,
             a_newer_mail_supersedes_one_that_waits,

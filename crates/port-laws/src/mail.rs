@@ -3,6 +3,7 @@
 use goodpon_application::ports::NewVerification;
 use goodpon_application::ports::{MailState, QueuedMail, StoredMail};
 use goodpon_domain::account::{EmailKey, VERIFICATION_TOKEN_VALIDITY};
+use goodpon_trace::{SpanId, TraceContext, TraceId};
 use jiff::SignedDuration;
 
 use crate::{
@@ -97,6 +98,27 @@ pub async fn mails_know_their_network(world: &World) {
     let due = world.stores.outbox.due(ALL).await.unwrap();
     assert_eq!(backlog.due, i64::try_from(due.len()).unwrap());
     assert!(backlog.oldest.is_some_and(|oldest| oldest <= world.now()));
+}
+
+/// A mail keeps the trace in whose context it was written, beside mails that are written in other contexts or in none.
+pub async fn mails_keep_the_trace_of_their_request(world: &World) {
+    let context = || {
+        Some(TraceContext {
+            trace_id: TraceId::fresh(),
+            parent: SpanId::fresh(),
+            sampled: true,
+        })
+    };
+    let (one, other) = (context(), context());
+    let ((first, _), (second, _), (third, _)) = tokio::join!(
+        goodpon_trace::scope(one, world.unverified()),
+        world.unverified(),
+        goodpon_trace::scope(other, world.unverified()),
+    );
+    for (account, trace) in [(first, one), (second, None), (third, other)] {
+        let mail = due(world, &[account.email]).await.remove(0);
+        assert_eq!(mail.trace, trace);
+    }
 }
 
 /// A failed try counts, and the next is due at its time exactly; without a time there is none.

@@ -5,6 +5,7 @@ use goodpon_application::ports::{
     Backlog, MailContent, NewVerification, Outbox, QueuedMail, StoreResult, StoredMail,
 };
 use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
+use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -46,8 +47,8 @@ pub(crate) fn insert_mail(
     tx.connection
         .prepare_cached(
             "INSERT INTO mails (recipient, subject, text, html, created_at, next_try_at, kind,
-                                token_ends_at, origin)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8)",
+                                token_ends_at, origin, traceparent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             to,
@@ -57,7 +58,8 @@ pub(crate) fn insert_mail(
             micros(tx.now),
             kind as i64,
             micros(tx.now + VERIFICATION_TOKEN_VALIDITY),
-            verification.origin
+            verification.origin,
+            tx.trace.map(|trace| trace.to_string())
         ])?;
     Ok(())
 }
@@ -137,7 +139,8 @@ impl Store {
 fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<QueuedMail>> {
     connection
         .prepare_cached(
-            "SELECT id, recipient, subject, text, html, created_at, attempts, origin FROM mails
+            "SELECT id, recipient, subject, text, html, created_at, attempts, origin, traceparent
+             FROM mails
              WHERE next_try_at IS NOT NULL AND next_try_at <= ?1 ORDER BY next_try_at, id LIMIT ?2",
         )?
         .query_map(params![micros(now), row_limit(limit)], |row| {
@@ -148,6 +151,7 @@ fn due(connection: &Connection, now: Timestamp, limit: usize) -> rusqlite::Resul
                 created_at: timestamp(row, 5)?,
                 attempts: row.get(6)?,
                 origin: row.get(7)?,
+                trace: trace(row, 8)?,
             })
         })?
         .collect()
@@ -165,6 +169,12 @@ fn backlog(connection: &Connection, now: Timestamp) -> rusqlite::Result<Backlog>
                 oldest: optional_timestamp(row, 1)?,
             })
         })
+}
+
+/// Reads a `traceparent`. One that cannot be read is none: no mail waits for its trace.
+fn trace(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<TraceContext>> {
+    let traceparent: Option<String> = row.get(column)?;
+    Ok(traceparent.and_then(|text| TraceContext::parse(text.as_bytes())))
 }
 
 fn content(row: &Row<'_>, first: usize) -> rusqlite::Result<MailContent> {

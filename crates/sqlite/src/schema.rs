@@ -23,6 +23,10 @@ const STEPS: &[Step] = &[
         sql: include_str!("migrations/0002_known_faults.sql"),
         works_with_from: 1,
     },
+    Step {
+        sql: include_str!("migrations/0003_trace_context.sql"),
+        works_with_from: 1,
+    },
 ];
 
 /// The schema version that this program writes. It is the version of the program, too.

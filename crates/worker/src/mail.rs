@@ -81,8 +81,9 @@ impl Queue for Mails {
     }
 
     async fn deliver(&self, mail: &QueuedMail) -> StoreResult<&'static str> {
-        let delivery = mail::deliver(&self.app, self.transport.as_ref(), mail).await?;
-        Ok(match delivery {
+        let delivery = mail::deliver(&self.app, self.transport.as_ref(), mail);
+        // Its log lines name the trace of the request that caused the mail.
+        Ok(match goodpon_trace::scope(mail.trace, delivery).await? {
             Delivery::Sent => "sent",
             Delivery::Delayed => "delayed",
             Delivery::GivenUp => "given_up",

@@ -1,6 +1,7 @@
 //! The outbox of mails, and the transport that sends them.
 
 use async_trait::async_trait;
+use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 
 use super::StoreResult;
@@ -65,6 +66,8 @@ pub struct QueuedMail {
     pub attempts: u32,
     /// The network of the request that caused it, as text; `None` if it is not known.
     pub origin: Option<String>,
+    /// The trace of the request that caused it. `None` if that was not sampled.
+    pub trace: Option<TraceContext>,
 }
 
 /// The mails that are due but not sent yet.
@@ -123,7 +126,8 @@ pub enum MailState {
 
 /// Every mail: pending, sent or given up. A pending verification mail is superseded by a newer one to the same address,
 /// and by a verification, because both void its token. The token in a mail is blanked once it is void or spent;
-/// [`Upkeep::clean_up`] blanks it once it has expired and the mail is not pending any more.
+/// [`Upkeep::clean_up`] blanks it once it has expired and the mail is not pending any more. A mail that is written in the
+/// context of a trace ([`goodpon_trace::current`]) keeps it, so that its delivery belongs to that trace.
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// Returns up to `limit` mails whose next attempt is due, oldest first.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use goodpon_application::ports::{Clock, StoreError, StoreResult};
+use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use metrics::Histogram;
 use rusqlite::Connection;
@@ -31,6 +32,8 @@ const CLOCK_TOLERANCE_MICROS: i64 = 60_000_000;
 
 /// One request.
 pub(super) trait Request: Send {
+    /// Returns the trace in whose context it was made.
+    fn trace(&self) -> Option<TraceContext>;
     /// Runs it, possibly not for the first time.
     fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
     /// Sends its caller the result.
@@ -190,6 +193,7 @@ impl Groups {
             self.is_set_back |= self.last_stamp < last_stamp;
             let mut tx = Tx {
                 now,
+                trace: request.trace(),
                 connection: &self.connection,
                 memory: &mut self.memory,
                 tools: &self.tools,

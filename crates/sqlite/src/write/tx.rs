@@ -9,6 +9,7 @@ use goodpon_domain::{
     id::{CouponId, HistoryId, TemplateId},
     template::Template,
 };
+use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
@@ -30,6 +31,8 @@ pub(crate) struct Tx<'a> {
     pub(crate) connection: &'a Connection,
     /// When the request happens: the same instant for all that it records.
     pub(crate) now: Timestamp,
+    /// The trace of the request that it runs for. `None` if that is not sampled.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) memory: &'a mut GroupMemory,
     pub(super) tools: &'a Tools,
     pub(super) last_id: &'a LastId,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_supervise::{Report, Supervisor, Task, Thread};
+use goodpon_trace::TraceContext;
 use metrics::{Gauge, Histogram};
 use tokio::sync::oneshot;
 
@@ -33,6 +34,7 @@ enum Message {
 
 struct Closure<F, T> {
     run: F,
+    trace: Option<TraceContext>,
     result: Option<T>,
     reply: oneshot::Sender<StoreResult<T>>,
 }
@@ -42,6 +44,10 @@ where
     F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send,
     T: Send,
 {
+    fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
+
     fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
         self.result = None;
         self.result = Some((self.run)(tx)?);
@@ -49,7 +55,9 @@ where
     }
 
     fn answer(self: Box<Self>, committed: StoreResult<()>) {
-        let Self { run, result, reply } = *self;
+        let Self {
+            run, result, reply, ..
+        } = *self;
         let result = committed.and_then(|()| {
             result.ok_or_else(|| StoreError::Unexpected("the request left no result".into()))
         });
@@ -115,6 +123,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let request = Box::new(Closure {
             run,
+            trace: goodpon_trace::current(),
             result: None,
             reply,
         });
