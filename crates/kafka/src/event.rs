@@ -17,7 +17,8 @@
 //! by the name. Events that a database keeps are of version 1, and ticks belong to no installation.
 //!
 //! Template, user, valid until and installation are also in headers, as text, so that the user of a body that cannot be
-//! read is known. Bytes once written must be read for ever: a change is a new version.
+//! read is known. A sampled request's event also has a header `traceparent`. Bytes once
+//! written must be read for ever: a change is a new version.
 
 use goodpon_domain::{
     gate::{Epoch, IssueEvent, Keyed},
@@ -38,6 +39,9 @@ pub(crate) const USER_HEADER: &str = "user";
 pub(crate) const VALID_UNTIL_HEADER: &str = "valid-until";
 /// The header with the name of the installation.
 pub(crate) const INSTALLATION_HEADER: &str = "installation";
+
+/// The header that has the W3C `traceparent` of a sampled request; nothing that counts depends on it.
+pub(crate) const TRACE_HEADER: &str = "traceparent";
 
 /// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]

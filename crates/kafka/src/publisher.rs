@@ -91,6 +91,7 @@ impl Publisher {
     /// Appends a copy of an event and waits until all replicas in sync have it, for at most `deadline`. The caller compares
     /// whether the copy counts.
     ///
+    /// In the context of a trace the record names it in a header, so that whatever works on it belongs to that trace.
     /// The event is sent at the first poll; dropping the future later does not call it back.
     pub async fn publish(
         &self,
@@ -100,6 +101,10 @@ impl Publisher {
     ) -> Result<Appended, PublishError> {
         let installation = Some(self.installation.as_str());
         let headers = record::headers(event, installation);
+        let headers = match goodpon_trace::current() {
+            None => headers,
+            Some(trace) => record::with_trace(headers, trace),
+        };
         let body = event::encode(event, installation);
         self.append(partition, &body, Some(headers), deadline).await
     }

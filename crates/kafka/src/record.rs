@@ -6,12 +6,13 @@ use goodpon_domain::{
     gate::{Content, IssueEvent, Record, Unreadable},
     id::TemplateId,
 };
+use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use rdkafka::message::{self, Header, Headers, Message, OwnedHeaders};
 
 use crate::event::{
-    self, Body, INSTALLATION_HEADER, Rest, TEMPLATE_HEADER, USER_HEADER, VALID_UNTIL_HEADER,
-    decode, time,
+    self, Body, INSTALLATION_HEADER, Rest, TEMPLATE_HEADER, TRACE_HEADER, USER_HEADER,
+    VALID_UNTIL_HEADER, decode, time,
 };
 
 /// Reads a record for an installation. A record at which reading panics is unreadable: other writers to the topic must not
@@ -85,6 +86,14 @@ pub(crate) fn headers(event: &IssueEvent, installation: Option<&str>) -> OwnedHe
             })
         },
     )
+}
+
+/// Adds the context of a trace to the headers of an event.
+pub(crate) fn with_trace(headers: OwnedHeaders, trace: TraceContext) -> OwnedHeaders {
+    headers.insert(Header {
+        key: TRACE_HEADER,
+        value: Some(&trace.to_string()),
+    })
 }
 
 /// Packs an event in the form of an unreadable record, to be read again with [`reread`]. It names no installation, because

@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use goodpon_domain::gate::{Content, Record};
-use goodpon_kafka::{PublishError, Publisher, topic};
+use goodpon_kafka::{Cluster, PublishError, Publisher, topic};
+use goodpon_trace::{SpanId, TraceContext, TraceId};
 use proxy::Proxy;
 use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminOptions, AlterConfig, ResourceSpecifier},
+    consumer::{BaseConsumer, Consumer as _},
+    message::Headers as _,
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
@@ -45,6 +49,48 @@ async fn an_acknowledgement_has_the_offset_and_time_of_the_record() {
     read.sort_by_key(|read| (read.partition, read.record.offset));
     assert_eq!(read, acknowledged);
     assert_eq!(publisher.is_up(), Ok(()));
+}
+
+/// Reads the headers `traceparent` of the first `count` records of partition 0.
+fn traceparents(cluster: &Cluster, count: usize) -> Vec<Option<String>> {
+    let reader: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &cluster.brokers)
+        .set("group.id", &cluster.topic)
+        .create()
+        .unwrap();
+    let mut from_the_beginning = TopicPartitionList::new();
+    from_the_beginning
+        .add_partition_offset(&cluster.topic, 0, Offset::Beginning)
+        .unwrap();
+    reader.assign(&from_the_beginning).unwrap();
+    let read = |_| {
+        let record = reader.poll(LONG).expect("a record").unwrap();
+        let headers = record.headers().unwrap();
+        let traceparent = headers.iter().find(|header| header.key == "traceparent");
+        traceparent.map(|header| String::from_utf8(header.value.unwrap().to_vec()).unwrap())
+    };
+    (0..count).map(read).collect()
+}
+
+/// The issuer reads events with and without it alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_sampled_request_names_its_trace_in_a_header() {
+    let topic = TestTopic::new(1).await;
+    let publisher = topic.publisher().await;
+    let context = TraceContext {
+        trace_id: TraceId::fresh(),
+        parent: SpanId::fresh(),
+        sampled: true,
+    };
+    let events = [event(1), event(2)];
+    let traced = publisher.publish(&events[0], 0, LONG);
+    goodpon_trace::scope(Some(context), traced).await.unwrap();
+    publisher.publish(&events[1], 0, LONG).await.unwrap();
+    let expected = [Some(context.to_string()), None];
+    assert_eq!(traceparents(&topic.0, 2), expected);
+    let read = records(&mut topic.consumer(), 2);
+    let contents = read.into_iter().map(|read| read.record.content);
+    assert!(contents.eq(events.map(Content::Event)));
 }
 
 /// The partner gets the acknowledgement of the second sending, and the issuer reads the first: both must have the same

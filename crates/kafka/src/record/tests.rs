@@ -53,6 +53,30 @@ fn an_event_and_a_tick_are_read_with_offset_and_time() {
     assert_eq!(read_at_its_time(Some(encode_tick())), record(Content::Tick));
 }
 
+/// Nothing that counts depends on it, whatever a stranger writes there.
+#[test]
+fn an_event_is_read_alike_whatever_its_traceparent_says() {
+    let context = TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let own = || headers(&event(), Some(OWN));
+    let strange = |value| {
+        let key = TRACE_HEADER;
+        own().insert(Header { key, value })
+    };
+    for headers in [
+        own(),
+        with_trace(own(), context.unwrap()),
+        strange(Some(&b"malformed"[..])),
+        strange(Some(&[0xff; 55][..])),
+        strange(None),
+    ] {
+        let payload = Some(encode(&event(), Some(OWN)));
+        let stamp = Stamp::LogAppendTime(APPENDED);
+        let message = OwnedMessage::new(payload, None, "t".into(), stamp, 5, 99, Some(headers));
+        let read = read(&message, OWN);
+        assert_eq!(read.content, Content::Event(event()), "{message:?}");
+    }
+}
+
 #[test]
 fn an_unreadable_body_is_read_with_the_template_and_user_of_its_headers() {
     for (payload, why) in [
