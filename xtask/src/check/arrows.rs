@@ -46,6 +46,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "goodpon-valkey",
             "goodpon-kafka",
             "goodpon-supervise",
+            // For its tests only: within the issue path the context stays ambient.
+            "goodpon-trace",
         ],
     ),
     ("goodpon-gate-model", &["goodpon-domain"]),

@@ -11,10 +11,16 @@ use goodpon_domain::{
 };
 use goodpon_kafka::{Cluster, topic};
 use goodpon_port_laws::eventually;
+use goodpon_trace::{SpanId, TraceContext, TraceId};
 use jiff::{SignedDuration, Timestamp};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    message::{BorrowedHeaders, Headers as _},
+};
 use tokio::time::Instant;
 
-use super::{Scene, ran};
+use super::{PARTITIONS, Scene, ran};
 use crate::{TopicState, ports::IssueLog as _};
 
 fn event(template: TemplateId, valid_until: Timestamp) -> IssueEvent {
@@ -40,6 +46,60 @@ fn may_have_happened(outcome: &Result<(), StoreError>) -> bool {
         )
     };
     outcome.as_ref().is_err_and(may_have_happened)
+}
+
+/// Returns a header's value as text.
+fn text(headers: &BorrowedHeaders, key: &str) -> Option<String> {
+    let header = headers.iter().find(|header| header.key == key)?;
+    Some(String::from_utf8(header.value?.to_vec()).unwrap())
+}
+
+/// Reads user and `traceparent` of the first `count` events of a topic, in the order of the users.
+fn traced_users(cluster: &Cluster, count: usize) -> Vec<(String, Option<String>)> {
+    let reader: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &cluster.brokers)
+        .set("group.id", &cluster.topic)
+        .create()
+        .unwrap();
+    let mut beginnings = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        let added = beginnings.add_partition_offset(&cluster.topic, partition, Offset::Beginning);
+        added.unwrap();
+    }
+    reader.assign(&beginnings).unwrap();
+    let mut users = Vec::new();
+    while users.len() < count {
+        let record = reader.poll(Duration::from_secs(20));
+        let record = record.expect("a further record").unwrap();
+        // Ticks have no headers.
+        if let Some(headers) = record.headers() {
+            users.push((text(headers, "user").unwrap(), text(headers, "traceparent")));
+        }
+    }
+    users.sort();
+    users
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_of_a_sampled_request_names_its_trace() {
+    let scene = Scene::new().await;
+    let template = scene.template(Limit::None).await;
+    let context = TraceContext {
+        trace_id: TraceId::fresh(),
+        parent: SpanId::fresh(),
+        sampled: true,
+    };
+    let traced = goodpon_trace::scope(Some(context), scene.issue(template, "sampled"));
+    let (traced, plain) = tokio::join!(traced, scene.issue(template, "unsampled"));
+    assert_eq!(
+        (ran(traced.unwrap()), ran(plain.unwrap())),
+        (Ok(()), Ok(()))
+    );
+    let expected = [
+        ("sampled".to_owned(), Some(context.to_string())),
+        ("unsampled".to_owned(), None),
+    ];
+    assert_eq!(traced_users(&scene.cluster, 2), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
