@@ -252,6 +252,31 @@ async fn a_topic_that_comes_late_is_waited_for() {
     publisher.publish(&event(1), 0, LONG).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_run_again_takes_over_and_ends_with_the_publisher() {
+    let topic = TestTopic(cluster());
+    let publisher = Publisher::start(&topic.0, OWN).unwrap();
+    let run = || {
+        let watch = publisher.watch();
+        let (checks, checked) = tokio::sync::watch::channel(0);
+        let thread = tokio::task::spawn_blocking(move || {
+            watch.run(|| checks.send_modify(|count| *count += 1));
+        });
+        (thread, checked)
+    };
+    let (first, mut checked) = run();
+    let first_check = tokio::time::timeout(LONG, checked.wait_for(|count| *count > 0)).await;
+    assert!(first_check.expect("no check").is_ok());
+    let (second, _) = run();
+    let ended = tokio::time::timeout(LONG, first).await;
+    ended.expect("the first goes on").unwrap();
+    topic::create(&topic.0, 1, 1).await.unwrap();
+    publisher.wait_until_up(LONG).await.unwrap();
+    drop(publisher);
+    let ended = tokio::time::timeout(LONG, second).await;
+    ended.expect("the second goes on").unwrap();
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses() {
     let mut cluster = at(NOBODY);

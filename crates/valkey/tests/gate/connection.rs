@@ -215,6 +215,29 @@ async fn a_call_that_times_out_may_have_happened_and_its_connection_is_given_up(
 }
 
 #[tokio::test]
+async fn a_task_that_takes_the_connection_over_keeps_the_pair_and_makes_the_next() {
+    let mut server = Server::start(&[]).await;
+    let valkey = Valkey::open(&server.url(), "test").unwrap();
+    let before = valkey.bound_within(SOON).await.unwrap().server().to_owned();
+    let (checks, mut checked) = tokio::sync::watch::channel(0);
+    let kept = valkey.clone();
+    let keeper = tokio::spawn(async move {
+        kept.keep(|| checks.send_modify(|count| *count += 1)).await;
+    });
+    let first_check = timeout(SOON, checked.wait_for(|count| *count > 0));
+    assert!(first_check.await.unwrap().is_ok());
+    assert_eq!(valkey.bound().unwrap().server(), before);
+    server.restart(&[]).await;
+    let reconnected = async {
+        while valkey.bound_within(SOON).await.unwrap().server() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, reconnected).await.unwrap();
+    keeper.abort();
+}
+
+#[tokio::test]
 async fn scripts_are_loaded_again_into_a_server_that_forgot_them() {
     let scene = Scene::open(5).await;
     scene.take(&event("a", 1, None)).await;
