@@ -217,11 +217,10 @@ impl Store {
             return refused;
         }
         self.drop_expired(epoch);
-        if !users.is_empty() || self.loading.contains_key(&epoch) {
-            let loaded = self.loading.entry(epoch).or_default();
-            loaded.holders.extend(users);
-            loaded.expires_ms = self.clock_ms + LOADED_KEPT_MS;
-        }
+        // A load of nobody leaves its mark too: an installation that finds none knows that the load was lost.
+        let loaded = self.loading.entry(epoch).or_default();
+        loaded.holders.extend(users);
+        loaded.expires_ms = self.clock_ms + LOADED_KEPT_MS;
         for success in successes {
             let there = self.finished.get(&success.keyed.key);
             if there.is_none_or(|answer| self.clock_ms > answer.expires_ms) {
@@ -251,11 +250,8 @@ impl Store {
             return refused;
         }
         self.drop_expired(epoch);
-        let there = self
-            .loading
-            .get(&epoch)
-            .map_or(0, |loaded| loaded.holders.len());
-        if there != loaded {
+        let there = self.loading.get(&epoch).map(|there| there.holders.len());
+        if there != Some(loaded) {
             return Installation::CountDiffers(there);
         }
         let holders = self.loading.remove(&epoch).unwrap_or_default().holders;

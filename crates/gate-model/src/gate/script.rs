@@ -139,8 +139,8 @@ pub enum Installation {
     WrongServer,
     /// The server has this epoch or a newer one, which is given.
     NotOlder(Epoch),
-    /// The server has this number of users of the epoch, which is not the number that was loaded.
-    CountDiffers(usize),
+    /// Not all that was loaded is there: the number of users that are, or `None` where the load itself was lost.
+    CountDiffers(Option<usize>),
 }
 
 /// The state of a gate, read without changing it.

@@ -90,8 +90,6 @@ impl Held {
             }
         }
         held.due = due.keys().copied().collect();
-        // The reference has no entry for a load without users.
-        held.loading.retain(|_, users| !users.is_empty());
         (held, due)
     }
 }

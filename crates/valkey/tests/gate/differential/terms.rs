@@ -31,8 +31,8 @@ pub fn installation(installation: model::Installation) -> (&'static str, Install
         model::Installation::WrongServer => ("WrongServer", Installation::WrongServer),
         model::Installation::NotOlder(epoch) => ("NotOlder", Installation::NotOlder(epoch)),
         model::Installation::CountDiffers(count) => {
-            let count = i64::try_from(count).unwrap();
-            ("CountDiffers", Installation::CountDiffers(Some(count)))
+            let count = count.map(|count| i64::try_from(count).unwrap());
+            ("CountDiffers", Installation::CountDiffers(count))
         }
     }
 }
