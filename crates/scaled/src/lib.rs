@@ -30,6 +30,7 @@ mod tests;
 mod topic;
 mod valkey;
 
+pub use goodpon_valkey::user_digest;
 pub use health::IssuerHealth;
 pub use issue_writer::IssueWriter;
 pub use issuer::Issuer;

@@ -1,16 +1,18 @@
-//! Searches for schedules that break a promise, and tells the shortest one found.
+//! Searches for schedules that break a promise, and prints the shortest one found.
 //!
-//! `cargo run -p goodpon-gate-model --example search -- SCHEDULES [FIRST_SEED [GUARD…]]`: with the guards named taken
+//! `cargo run -p goodpon-simulator --example search -- SCHEDULES [FIRST_SEED [GUARD…]]`: with the guards named taken
 //! out (`all` for each in turn). It ends with 1 if it finds something with all guards in.
 
+use std::io;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use goodpon_gate_model::{
-    model::Guard,
+use goodpon_simulator::{
+    Guard,
     search::{replay, search, shrink},
 };
 
-fn main() -> ExitCode {
+fn main() -> io::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, otherwise| {
         arguments
@@ -23,30 +25,32 @@ fn main() -> ExitCode {
     let named = |guard: &Guard| names.contains(&format!("{guard:?}"));
     if names == ["all"] {
         for guard in Guard::ALL {
-            tell(&[guard], first, count, false);
+            report(&[guard], first, count, false)?;
         }
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
     let removed: Vec<_> = Guard::ALL.into_iter().filter(named).collect();
     if removed.len() < names.len() {
         println!("guards are: {:?}", Guard::ALL);
-        return ExitCode::FAILURE;
+        return Ok(ExitCode::FAILURE);
     }
-    let found = tell(&removed, first, count, true);
-    if found && removed.is_empty() {
+    let found = report(&removed, first, count, true)?;
+    Ok(if found && removed.is_empty() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    }
+    })
 }
 
-/// Tells what was found, with the whole story of the shortest if wished.
-fn tell(removed: &[Guard], first: u64, count: u64, with_story: bool) -> bool {
-    let findings = search(removed, first, count, |_| false);
+/// Prints what was found, with the whole story of the shortest if wished. Returns whether anything was.
+fn report(removed: &[Guard], first: u64, count: u64, with_story: bool) -> io::Result<bool> {
+    let began = Instant::now();
+    let findings = search(removed, first, count, |_| false)?;
     let (schedules, actions) = (findings.schedules, findings.actions);
     let found = &findings.counterexamples;
+    let took = began.elapsed();
     println!(
-        "without {removed:?}: {schedules} schedules, {actions} actions, {} break a promise",
+        "without {removed:?}: {schedules} schedules, {actions} actions, {took:.1?}, {} break a promise",
         found.len()
     );
     for (name, times) in &findings.reached {
@@ -58,8 +62,17 @@ fn tell(removed: &[Guard], first: u64, count: u64, with_story: bool) -> bool {
     for promise in promises.chunk_by(|one, other| one == other) {
         println!("  promise {}: {} times", promise[0], promise.len());
     }
-    let few = found.iter().take(50).map(|one| shrink(removed, one));
-    if let Some(shortest) = few.min_by_key(|one| one.actions.len()) {
+    let mut shortest = None;
+    for one in found.iter().take(20) {
+        let one = shrink(removed, one)?;
+        let is_shorter = |best: &goodpon_simulator::search::Counterexample| {
+            one.actions.len() < best.actions.len()
+        };
+        if shortest.as_ref().is_none_or(is_shorter) {
+            shortest = Some(one);
+        }
+    }
+    if let Some(shortest) = shortest {
         println!(
             "  shortest, of seed {}, {} actions: {}",
             shortest.seed,
@@ -67,11 +80,11 @@ fn tell(removed: &[Guard], first: u64, count: u64, with_story: bool) -> bool {
             shortest.broken
         );
         if with_story {
-            let (world, _) = replay(removed, shortest.seed, &shortest.actions);
-            for line in world.story() {
+            println!("    {:?}", shortest.actions);
+            for line in replay(removed, shortest.seed, &shortest.actions)?.story {
                 println!("    {line}");
             }
         }
     }
-    !found.is_empty()
+    Ok(!found.is_empty())
 }

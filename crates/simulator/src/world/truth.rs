@@ -1,18 +1,23 @@
-//! What must hold: at every moment, and of every answer in the end.
+//! The promises: some are compared at every moment, and every answer in the end.
 
 use std::collections::HashSet;
 
-use goodpon_domain::{coupon::IssueRefusal, id::CouponId, template::TemplateStatus};
+use goodpon_domain::coupon::IssueRefusal;
 
-use super::{World, short, user_id};
+use super::{World, request_of, user_id};
 
 /// A promise that was broken: its number in the design, or a word, and what was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Which.
+    /// The promise.
     pub promise: &'static str,
-    /// How.
+    /// The sight that breaks it, for people.
     pub how: String,
+}
+
+impl Broken {
+    /// The promise that all comes to rest once the faults stop.
+    pub const SETTLES: &str = "settles";
 }
 
 impl std::fmt::Display for Broken {
@@ -21,23 +26,23 @@ impl std::fmt::Display for Broken {
     }
 }
 
-/// An answer for good. A 503 is none.
+/// An answer for good; a 503 is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Success; of which coupon, if this attempt made it.
-    Issued(Option<CouponId>),
+pub(crate) enum Answer {
+    /// Success; with the coupon of that request, if it made one itself.
+    Issued(Option<usize>),
     /// A refusal.
     Refused(IssueRefusal),
     /// The key was used with another body.
     Mismatch,
 }
 
-/// Whom it was told.
+/// An answer, and the customer who got it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answered {
-    pub(super) user: u8,
-    pub(super) key: Option<u8>,
-    pub(super) answer: Answer,
+pub(crate) struct Answered {
+    pub(crate) user: u8,
+    pub(crate) key: Option<u8>,
+    pub(crate) answer: Answer,
 }
 
 impl std::fmt::Display for Answered {
@@ -50,7 +55,7 @@ impl std::fmt::Display for Answered {
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Issued(Some(coupon)) => write!(f, "success (coupon {})", short(*coupon)),
+            Self::Issued(Some(coupon)) => write!(f, "success (coupon {coupon})"),
             Self::Issued(None) => write!(f, "success again"),
             Self::Refused(refusal) => write!(f, "{refusal:?}"),
             Self::Mismatch => write!(f, "that the key has another body"),
@@ -63,45 +68,36 @@ fn broken<T>(promise: &'static str, how: String) -> Result<T, Broken> {
 }
 
 impl World {
-    /// Tells a customer, and holds it against what was told before.
-    pub(super) fn answer(
-        &mut self,
-        user: u8,
-        key: Option<u8>,
-        answer: Answer,
-    ) -> Result<(), Broken> {
-        let told = Answered { user, key, answer };
+    /// Notes an answer, and compares it with those given before.
+    pub(crate) fn answer(&mut self, user: u8, key: Option<u8>, answer: Answer) {
+        let given = Answered { user, key, answer };
         self.reached.success |= matches!(answer, Answer::Issued(_));
         self.reached.sold_out |= answer == Answer::Refused(IssueRefusal::SoldOut);
-        self.tell(|| told.to_string());
-        for before in self
+        self.note(|| given.to_string());
+        let all_fit = self
             .answers
             .iter()
-            .filter(|before| !self.may_be_forgotten(before, &told))
-        {
-            told.check_against(before)?;
+            .filter(|before| !self.may_be_forgotten(before, &given))
+            .try_for_each(|before| given.check_against(before));
+        self.hold(all_fit);
+        if !self.answers.contains(&given) {
+            self.answers.push(given);
         }
-        if !self.answers.contains(&told) {
-            self.answers.push(told);
-        }
-        Ok(())
     }
 
     /// A refusal is remembered in Valkey alone. Where that was lost its key is free for another body, and a template
     /// that ended meanwhile refuses first.
-    fn may_be_forgotten(&self, before: &Answered, told: &Answered) -> bool {
+    fn may_be_forgotten(&self, before: &Answered, given: &Answered) -> bool {
         self.has_lost_answers
             && matches!(before.answer, Answer::Refused(_))
-            && (before.user != told.user
-                || told.answer == Answer::Refused(IssueRefusal::NotIssuable))
+            && (before.user != given.user
+                || given.answer == Answer::Refused(IssueRefusal::NotIssuable))
     }
 
-    pub(super) fn check_gates(&self) -> Result<(), Broken> {
-        for gate in self
-            .servers
-            .iter()
-            .filter_map(|server| server.store.installed())
-        {
+    /// Compares the counts of each gate.
+    pub(crate) fn check_gates(&self) -> Result<(), Broken> {
+        let stores = self.servers.iter().map(|server| &server.store);
+        for gate in stores.filter_map(|store| store.installed()) {
             if gate.spent > gate.cap || gate.confirmed > gate.spent {
                 return broken("2", format!("a gate spent {} of {}", gate.spent, gate.cap));
             }
@@ -109,7 +105,8 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn check_rows(&self) -> Result<(), Broken> {
+    /// Compares the coupons with limit and users.
+    pub(crate) fn check_rows(&self) -> Result<(), Broken> {
         let coupons = &self.database.coupons;
         if coupons.len() > self.limit() {
             return broken(
@@ -119,8 +116,8 @@ impl World {
         }
         let mut users = HashSet::new();
         for coupon in coupons {
-            if !users.insert(coupon.user) {
-                return broken("3", format!("{} has two coupons", user_id(coupon.user)));
+            if !users.insert(&coupon.user_id) {
+                return broken("3", format!("{} has two coupons", coupon.user_id));
             }
         }
         Ok(())
@@ -130,22 +127,25 @@ impl World {
         usize::try_from(self.size.places).unwrap_or(0)
     }
 
-    /// When all has settled on `server`: every answer is true, and every place is accounted for.
-    pub(super) fn check_end(&self, server: usize) -> Result<(), Broken> {
-        for told in &self.answers {
-            self.check_truth(told)?;
+    /// Compares every answer with the coupons, and counts every place, once all has settled on `server`.
+    pub(crate) fn check_end(&self, server: usize) -> Result<(), Broken> {
+        for given in &self.answers {
+            self.check_truth(given)?;
         }
         if let Some(event) = self.database.parked.first() {
             return broken(
                 "6",
-                format!("coupon {} found no place", short(event.coupon_id)),
+                format!("coupon {} found no place", request_of(event.coupon_id)),
             );
+        }
+        if self.needs_no_gate() {
+            return Ok(());
         }
         let coupons = self.database.coupons.len();
         let Some(gate) = self.servers[server].store.installed() else {
             return broken("6", "no gate in the end".into());
         };
-        let count = i64::try_from(coupons).unwrap_or(i64::MAX);
+        let count = self.coupon_count();
         if gate.base + gate.spent != count || gate.base + gate.cap != self.size.places {
             let (base, spent, cap) = (gate.base, gate.spent, gate.cap);
             return broken(
@@ -162,37 +162,33 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn is_discarded(&self) -> bool {
-        self.template.status == TemplateStatus::Discarded
-    }
-
-    fn check_truth(&self, told: &Answered) -> Result<(), Broken> {
+    fn check_truth(&self, given: &Answered) -> Result<(), Broken> {
         let coupons = &self.database.coupons;
-        let own = coupons.iter().find(|coupon| coupon.user == told.user);
-        let is_true = match told.answer {
-            Answer::Issued(Some(id)) => own.is_some_and(|own| own.id == id),
+        let user = user_id(given.user);
+        let own = coupons.iter().find(|coupon| coupon.user_id == user);
+        let own = own.map(|coupon| request_of(coupon.id));
+        let is_true = match given.answer {
+            Answer::Issued(Some(made)) => own == Some(made),
             Answer::Issued(None) => own.is_some(),
             Answer::Refused(IssueRefusal::AlreadyIssued) => own.is_some(),
             Answer::Refused(IssueRefusal::SoldOut) => {
                 own.is_none() && coupons.len() == self.limit()
             }
             Answer::Refused(_) => self.is_discarded(),
-            Answer::Mismatch => self.attempts.iter().any(|attempt| {
-                attempt.key.is_some() && attempt.key == told.key && attempt.user != told.user
+            Answer::Mismatch => self.requests.iter().any(|request| {
+                request.key.is_some() && request.key == given.key && request.user != given.user
             }),
         };
         if is_true {
             return Ok(());
         }
-        let own = own.map_or("no coupon".into(), |own| {
-            format!("coupon {}", short(own.id))
-        });
-        let promise = if matches!(told.answer, Answer::Issued(_)) {
+        let own = own.map_or("no coupon".into(), |own| format!("coupon {own}"));
+        let promise = if matches!(given.answer, Answer::Issued(_)) {
             "1/5"
         } else {
             "truth"
         };
-        broken(promise, format!("{told}, and has {own}"))
+        broken(promise, format!("{given}, and has {own}"))
     }
 }
 
@@ -203,14 +199,14 @@ impl Answered {
         let is_issued = matches!(self.answer, Answer::Issued(_));
         let is_mismatch = [self, before]
             .iter()
-            .any(|told| told.answer == Answer::Mismatch);
-        let told = || format!("{before}; then {self}");
+            .any(|given| given.answer == Answer::Mismatch);
+        let both = || format!("{before}; then {self}");
         if is_same_key && self.key.is_some() && !is_mismatch {
             if is_same_user && !self.answer.is_like(before.answer) {
-                return broken("4", told());
+                return broken("4", both());
             }
             if !is_same_user && (was_issued || is_issued) {
-                return broken("4", told());
+                return broken("4", both());
             }
         }
         if !is_same_user {
@@ -218,10 +214,10 @@ impl Answered {
         }
         let is_once = is_same_key && self.key.is_some();
         if was_issued && is_issued && (!is_once || !self.is_of_same_coupon(before)) {
-            return broken("3", told());
+            return broken("3", both());
         }
         if was_issued && self.answer == Answer::Refused(IssueRefusal::SoldOut) {
-            return broken("order", told());
+            return broken("order", both());
         }
         Ok(())
     }
