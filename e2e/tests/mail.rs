@@ -352,7 +352,6 @@ async fn a_delivery_is_logged_with_the_trace_of_the_sampled_request_that_caused_
     }
 }
 
-/// A sign-up from `address`, as the proxy in front tells it.
 /// Signs up from `address`, as the proxy in front would name it.
 async fn sign_up_from(anonymous: &goodpon_e2e::Anonymous, address: &str, email: &str) {
     let body = serde_json::json!({"email": email, "password": PASSWORD, "name": "이름"});

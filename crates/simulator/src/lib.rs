@@ -1,8 +1,8 @@
 //! The scaled-out issue path on simulated servers: the product's own partners and issuers, driven by random schedules.
 //!
-//! Database, Valkey, log, network and clocks are one world (`world.rs`) behind the ports of `goodpon_scaled`. Every call waits
-//! there until the schedule lets it happen, so that a [`search`] chooses every order, loss, crash and pause. What the
-//! processes do is what the program does: `goodpon_scaled::Partner` and `goodpon_scaled::IssueWriter`.
+//! Database, Valkey, log, network and clocks are one world (`world.rs`) behind the ports of `goodpon_scaled`. Every call
+//! waits there until the schedule lets it happen, so that a [`search`] chooses every order, loss, crash and pause. The
+//! processes are the program's: `goodpon_scaled::Partner` and `goodpon_scaled::IssueWriter`.
 //!
 //! Everything follows from a seed: nothing here reads a clock, draws randomness, or depends on the order of a hash map.
 //! Not simulated: shards, operators' work on parked events, the end of a gate's life, the end of a key's 24 hours, the

@@ -58,7 +58,7 @@ pub(crate) struct Process {
 pub(crate) struct Request {
     pub(crate) user: u8,
     pub(crate) key: Option<u8>,
-    /// The partner that it came to.
+    /// The partner that was asked.
     pub(crate) process: ProcessId,
 }
 

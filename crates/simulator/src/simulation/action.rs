@@ -19,7 +19,7 @@ pub(super) const ALL: usize = 99;
 /// One step of one process, or of fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A customer comes to a partner, with a key or without one.
+    /// A customer calls a partner, with a key or without one.
     Begin(u8, Option<u8>, usize),
     /// The nth call of an actor happens, and its reply arrives.
     Step(Actor, usize),
@@ -274,7 +274,7 @@ impl World {
         actions.push(Action::MoveDatabase);
     }
 
-    /// Lets an action happen that is none of a process.
+    /// Lets an action of no process happen.
     pub(super) fn apply(&mut self, action: Action) {
         match action {
             Action::Step(actor, nth) => self.end_nth(actor, nth, Ending::Replied),

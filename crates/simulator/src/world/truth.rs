@@ -16,7 +16,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// The promise that all comes to rest once the faults stop.
+    /// The promise that everything settles once the faults stop.
     pub const SETTLES: &str = "settles";
 }
 
