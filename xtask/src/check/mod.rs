@@ -5,6 +5,7 @@ mod circles;
 mod codes;
 mod comments;
 mod metrics;
+mod modules;
 mod references;
 mod shape;
 mod sources;
