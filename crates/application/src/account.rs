@@ -140,7 +140,7 @@ pub async fn verifiable(app: &App, token: &str) -> Result<Account, Failure<Verif
 pub enum Proof {
     /// The password chosen at sign-up: the reader of the mail is the person who signed up.
     Password(String),
-    /// A new password in its place, which locks out whoever signed up with a stranger's address.
+    /// A new password in its place, which locks out a person who signed up with another's address.
     NewPassword(String),
 }
 

@@ -172,7 +172,7 @@ fn the_issuance_status_is_the_first_that_holds() {
     }
 }
 
-/// Whether the coupon, and whether the template, belongs to the merchant.
+/// Combinations of ownership: true if the merchant owns the coupon, and true if it owns the template.
 const OWNERS: [(bool, bool); 4] = [(true, true), (true, false), (false, true), (false, false)];
 
 fn set_owners(

@@ -44,7 +44,7 @@ pub struct Sale {
     pub seed: u64,
 }
 
-/// How a sale went.
+/// The result of a sale.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Figures {
     /// Rows of coupons.

@@ -145,7 +145,7 @@ pub fn open_read_only(data_dir: &Path) -> Result<ReadOnlyStore, Failed> {
     })
 }
 
-/// Whether the error is a lack of permissions. SQLite does not distinguish that from other causes, and needs to write
+/// Returns whether the error is a lack of permissions. SQLite does not distinguish that from other causes, and needs to write
 /// beside the database even to read it.
 fn denied_to_this_user(error: &goodpon_sqlite::OpenError, data_dir: &Path) -> bool {
     let database = data_dir.join(DATABASE_FILE);

@@ -70,7 +70,7 @@ async fn let_in(State(hosts): State<Arc<Vec<String>>>, request: Request, next: N
     response
 }
 
-/// Whether the request is for a host of ours. A browser always names one, so a request without is of no page.
+/// Returns whether the request is for a host of ours. A browser always names one, so a request without is of no page.
 fn is_known(hosts: &[String], headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else {
         return true;

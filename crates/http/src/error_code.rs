@@ -121,7 +121,7 @@ impl ErrorCode {
         self.row().3
     }
 
-    /// Whether its answer carries `Retry-After`.
+    /// Returns whether its answer carries `Retry-After`.
     pub const fn asks_to_retry(self) -> bool {
         matches!(
             self,

@@ -18,11 +18,11 @@ pub struct ApiSettings {
     pub request_timeout: Duration,
     /// The longest time that its body may take to arrive.
     pub body_timeout: Duration,
-    /// Whether the API's documentation is served.
+    /// True if the API's documentation is served.
     pub docs: bool,
     /// Max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
     pub hsts_seconds: u32,
-    /// Whether the last entry of `X-Forwarded-For` is the client's address.
+    /// True if the last entry of `X-Forwarded-For` is the client's address.
     pub trusts_forwarded_for: bool,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct ApiProfile {
     pub(crate) faults: Arc<dyn Faults>,
     /// Names the event of the security log as which every answer with this code is logged.
     pub(crate) event_of_code: fn(&str) -> Option<&'static str>,
-    /// Whether events of the security log name the path.
+    /// True if events of the security log name the path.
     pub(crate) logs_paths: bool,
 }
 

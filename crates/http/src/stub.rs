@@ -41,7 +41,7 @@ const SHA_256_OF_KNOWN_SECRET: [u8; 32] = [
 
 #[derive(Default)]
 struct Away {
-    /// How often credentials were looked up.
+    /// The number of look-ups of credentials.
     lookups: Arc<AtomicUsize>,
 }
 

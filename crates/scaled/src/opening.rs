@@ -35,7 +35,7 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of holders that are loaded in one call.
 const HOLDERS_PER_PAGE: usize = 5_000;
 
-/// What a process found at a gate that is not open to it.
+/// The state of a gate that is not open to the process that asked it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotOpen {
     /// The epoch that was found closed.

@@ -97,7 +97,7 @@ impl Asset {
         Ok(response)
     }
 
-    /// Whether the client has this file already.
+    /// Returns whether the client has this file already.
     fn is_known(&self, asked: &HeaderMap) -> bool {
         let digest = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let ours = self.tag.to_str().map(digest).unwrap_or_default();

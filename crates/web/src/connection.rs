@@ -47,11 +47,11 @@ struct State {
     lines: Lines,
     pause: Pause,
     pace: Pace,
-    /// Whether an answer of our own is to be written next: no bare one then.
+    /// True if an answer of our own is to be written next: no bare one then.
     owes_answer: bool,
-    /// Whether a part of the running request's body has not arrived yet, or was not read.
+    /// True if a part of the running request's body has not arrived yet, or was not read.
     body_left: bool,
-    /// Whether the client has closed its sending side.
+    /// True if the client has closed its sending side.
     client_is_done: bool,
     refusal: Option<Refusal>,
 }

@@ -14,7 +14,7 @@ use crate::rate_limit::KeyedLimiter;
 /// The failures that an e-mail may have in an hour, from all addresses, for each that it may have in a minute from one.
 const EMAIL_HOURLY_FACTOR: u32 = 10;
 
-/// How long after a login its network counts as one of the account's.
+/// The time after a login for which its network counts as one of the account's.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The most accounts that are remembered, and the most networks of each: the latest of both.
@@ -100,7 +100,7 @@ pub struct Attempt<N> {
     address: IpAddr,
     network: N,
     email: String,
-    /// Whether the account logged in from this network before.
+    /// True if the account logged in from this network before.
     pub is_known: bool,
 }
 

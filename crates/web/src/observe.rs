@@ -39,11 +39,11 @@ pub struct ObserveSettings {
     pub faults: Arc<dyn Faults>,
     /// Names the event of the security log as which every answer with this code is logged, whatever its route.
     pub event_of_code: fn(&str) -> Option<&'static str>,
-    /// Whether events of the security log name the path, with its ids.
+    /// True if events of the security log name the path, with its ids.
     pub logs_paths: bool,
     /// Max-age of `Strict-Transport-Security` in seconds; 0 sends no such header.
     pub hsts_seconds: u32,
-    /// Whether the last entry of `X-Forwarded-For` is the client's address, which a proxy sets.
+    /// True if the last entry of `X-Forwarded-For` is the client's address, which a proxy sets.
     pub trusts_forwarded_for: bool,
 }
 
@@ -155,7 +155,7 @@ where
     }
 }
 
-/// What is remembered of a request until it is answered.
+/// The facts about a request that are kept until it is answered.
 struct Seen {
     shared: Arc<Shared>,
     method: &'static str,

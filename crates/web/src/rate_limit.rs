@@ -55,7 +55,7 @@ impl KeyedLimiter {
         }))
     }
 
-    /// Whether anything is limited at all. Where it is not, the key need not be made.
+    /// Returns whether anything is limited at all. Where it is not, the key need not be made.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }

@@ -1,4 +1,4 @@
-//! What the layers of one request know of it in common.
+//! The facts about a request that its layers share.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use crate::durations::UNMATCHED;
 use crate::trace::RequestTrace;
 
-/// What the layers of one request know of it in common, mostly for its log lines; an extension of every request.
+/// The facts about a request that its layers share, mostly for its log lines; an extension of every request.
 #[derive(Debug, Clone)]
 pub struct RequestScope(Arc<ScopeState>);
 

@@ -128,7 +128,7 @@ pub struct Counts {
     pub confirmed: i64,
     /// The time of the latest confirmation, by the confirming process's clock; `None` while there was none.
     pub confirmed_at: Option<Timestamp>,
-    /// What the gate holds for the user that was asked about.
+    /// The gate's entry for the user that was asked about.
     pub user: Option<Holding>,
 }
 

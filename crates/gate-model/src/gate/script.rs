@@ -174,7 +174,7 @@ pub struct Counts {
     pub spent: i64,
     /// The number of given places that are confirmed.
     pub confirmed: i64,
-    /// What the gate holds for the user that was asked about.
+    /// The gate's entry for the user that was asked about.
     pub user: Option<Holding>,
 }
 

@@ -273,7 +273,7 @@ fn a_confirmation_counts_once_and_only_for_its_own_coupon() {
 }
 
 #[test]
-fn a_look_tells_all_and_changes_nothing() {
+fn a_look_has_every_number_and_changes_nothing() {
     let mut store = open(7, &[1]);
     store.take(HERE, &keyed(2, 2));
     store.take(HERE, &keyed(1, 1));

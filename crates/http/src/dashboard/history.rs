@@ -39,7 +39,7 @@ const DIRECTIONS: [(&str, Direction); 2] = [
 #[serde(rename_all = "camelCase")]
 pub(super) struct CouponHistoryQueryResult<'a> {
     content: Vec<CouponHistory<'a>>,
-    /// How many entries this page has.
+    /// The number of entries of this page.
     size: usize,
     has_more: bool,
     next_cursor: Option<&'a str>,

@@ -60,7 +60,7 @@ impl Dashboard {
         self.0.trusts_forwarded_for
     }
 
-    /// Whether pages of this origin may call.
+    /// Returns whether pages of this origin may call.
     pub(super) fn trusts_origin(&self, origin: &HeaderValue) -> bool {
         self.0.cors_origins.contains(origin)
     }

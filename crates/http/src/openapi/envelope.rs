@@ -55,7 +55,7 @@ pub struct Failed {
     pub error: ErrorBody,
 }
 
-/// What went wrong.
+/// The reason of a refusal or failure.
 #[derive(Debug, ToSchema)]
 pub struct ErrorBody {
     /// 오류 코드 · its code, for programs.

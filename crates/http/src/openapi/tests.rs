@@ -326,7 +326,7 @@ fn every_code_is_documented_where_it_belongs() {
     }
 }
 
-/// Whether `value` has exactly the keys and types of `schema`.
+/// Returns whether `value` has exactly the keys and types of `schema`.
 fn assert_valid(ours: &Document, place: &str, value: &Value, schema: &Value) {
     if value.is_null() {
         let choices = schema["oneOf"].as_array().map(Vec::as_slice);

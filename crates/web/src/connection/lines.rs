@@ -12,21 +12,21 @@ const LENGTH: &[u8] = b"content-length:";
 /// The head that is being read.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    /// Whether the request line has arrived.
+    /// True if the request line has arrived.
     has_begun: bool,
-    /// Whether the empty line that ends the head has arrived: a body follows, or another request of a client that did not
+    /// True if the empty line that ends the head has arrived: a body follows, or another request of a client that did not
     /// wait for its answer.
     has_ended: bool,
-    /// Whether the line that is being read has anything in it.
+    /// True if the line that is being read has anything in it.
     has_text: bool,
-    /// Whether the last byte was no carriage return, so that no line feed may follow. False before the first byte: the
+    /// True if the last byte was no carriage return, so that no line feed may follow. False before the first byte: the
     /// carriage return may have arrived with the request before, of a client that did not wait for its answer.
     lacks_return: bool,
     /// The part of [`LENGTH`] that the line that is being read begins with.
     of_length: LengthPrefix,
-    /// Whether a line ended in a single line feed.
+    /// True if a line ended in a single line feed.
     pub(crate) has_bare_feed: bool,
-    /// Whether a line was a `Content-Length`.
+    /// True if a line was a `Content-Length`.
     pub(crate) has_length: bool,
 }
 
@@ -87,7 +87,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// Whether a single line feed and a length are seen in a head that arrives in these parts.
+    /// Returns whether a single line feed and a length are seen in a head that arrives in these parts.
     fn seen(parts: &[&str]) -> (bool, bool) {
         let mut lines = Lines::default();
         parts.iter().for_each(|part| lines.read(part.as_bytes()));

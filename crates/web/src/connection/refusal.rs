@@ -76,7 +76,7 @@ impl Refusal {
     }
 }
 
-/// Whether an answer is a bare one of hyper's: our own carry the trace header and, but for those to HEAD, end in a body.
+/// Returns whether an answer is a bare one of hyper's: our own carry the trace header and, but for those to HEAD, end in a body.
 pub(super) fn is_bare(answer: &[u8]) -> bool {
     let named = |name: &str| answer.windows(name.len()).any(|w| w == name.as_bytes());
     answer.starts_with(b"HTTP/1.1 4")

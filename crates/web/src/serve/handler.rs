@@ -83,7 +83,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Handler<S> {
     }
 }
 
-/// Whether the client takes one answer only, as those of HTTP/1.0 do unless they say otherwise.
+/// Returns whether the client takes one answer only, as those of HTTP/1.0 do unless they say otherwise.
 fn takes_one_answer(request: &Request<Incoming>) -> bool {
     let keeps_alive = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
     request.version() < Version::HTTP_11

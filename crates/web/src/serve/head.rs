@@ -6,7 +6,7 @@ use http::{HeaderMap, Request, Version};
 
 use crate::connection::Lines;
 
-/// Whether the head is one that RFC 9112 has or lets a server refuse: not exactly one `Host` (§3.2; HTTP/1.0 may leave
+/// Returns whether the head is one that RFC 9112 has or lets a server refuse: not exactly one `Host` (§3.2; HTTP/1.0 may leave
 /// it out), a transfer coding other than `chunked`, once, or one beside a length (§6.1), a line that ends in a single line
 /// feed (§2.2).
 pub(super) fn is_malformed<B>(request: &Request<B>, lines: &Lines) -> bool {

@@ -78,7 +78,7 @@ async fn heard(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Whether an answer is the rendered fault of that name, with our trace id.
+/// Returns whether an answer is the rendered fault of that name, with our trace id.
 fn is_rendered(answer: &str, status: &str, fault: &str) -> bool {
     answer.starts_with(&format!("HTTP/1.1 {status} "))
         && answer.contains("\r\nx-goodpon-trace-id: ")
