@@ -31,9 +31,9 @@ impl Coupons for Store {
         user_id: &str,
         most: usize,
     ) -> StoreResult<Option<Vec<HeldCoupon>>> {
-        let (store, user_id) = (self.clone(), user_id.to_owned());
+        let (published, user_id) = (Arc::clone(&self.inner.published), user_id.to_owned());
         let read =
-            move |connection: &Connection| store.held_at(connection, merchant, &user_id, most);
+            move |connection: &Connection| published.held_at(connection, merchant, &user_id, most);
         match most <= FEW_COUPONS {
             true => self.glance(read).await,
             false => self.scan(read).await,
@@ -67,7 +67,7 @@ impl Coupons for Store {
     }
 }
 
-impl Store {
+impl Published {
     /// All coupons that the user ever got of the merchant's.
     pub(crate) fn all_coupons(
         &self,
@@ -75,11 +75,9 @@ impl Store {
         merchant: MerchantId,
         user_id: &str,
     ) -> rusqlite::Result<Vec<Stored>> {
-        let Published {
-            holders, states, ..
-        } = &*self.inner.published;
-        let ids = holders.all_of_user(connection, merchant, user_id)?;
-        states.load_all(connection, ids.into_iter().map(CouponId::from_bytes))
+        let ids = self.holders.all_of_user(connection, merchant, user_id)?;
+        self.states
+            .load_all(connection, ids.into_iter().map(CouponId::from_bytes))
     }
 
     /// See [`Coupons::held`].
@@ -90,16 +88,15 @@ impl Store {
         user_id: &str,
         most: usize,
     ) -> rusqlite::Result<Option<Vec<HeldCoupon>>> {
-        let Published {
-            holders, states, ..
-        } = &*self.inner.published;
-        let ids = holders.some_of_user(connection, merchant, user_id, most.saturating_add(1))?;
+        let ids =
+            self.holders
+                .some_of_user(connection, merchant, user_id, most.saturating_add(1))?;
         if ids.len() > most {
             return Ok(None);
         }
         let ids = ids.into_iter().map(CouponId::from_bytes);
         let mut held = Vec::with_capacity(ids.len());
-        for Stored { coupon, .. } in states.load_all(connection, ids)? {
+        for Stored { coupon, .. } in self.states.load_all(connection, ids)? {
             if coupon.status != CouponStatus::Issued {
                 continue;
             }
@@ -112,12 +109,12 @@ impl Store {
     }
 
     /// A template as committed, from memory or by this connection.
-    fn template_at(
+    pub(crate) fn template_at(
         &self,
         connection: &Connection,
         id: TemplateId,
     ) -> rusqlite::Result<Option<Arc<Template>>> {
-        let cache = &self.inner.published.templates;
+        let cache = &self.templates;
         if let Some(template) = cache.get(id) {
             return Ok(Some(template));
         }
@@ -128,7 +125,9 @@ impl Store {
         }
         Ok(read)
     }
+}
 
+impl Store {
     /// A template as committed, as far as it is the merchant's.
     pub(crate) async fn find_template(
         &self,
@@ -138,8 +137,8 @@ impl Store {
         let found = match self.inner.published.templates.get(id) {
             Some(template) => Some(template),
             None => {
-                let store = self.clone();
-                self.read(move |connection| store.template_at(connection, id))
+                let published = Arc::clone(&self.inner.published);
+                self.read(move |connection| published.template_at(connection, id))
                     .await?
             }
         };

@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Direction, Histories, HistoryFilter, StoreResult};
@@ -23,6 +24,7 @@ use crate::{
     position::LedgerPosition,
     store::Store,
     write::activity,
+    write::published::Published,
 };
 
 /// So many entries of a stream are read at once, after its first one.
@@ -476,6 +478,40 @@ fn user_page(
     Ok(lines)
 }
 
+/// A page of the merchant's history. See [`Histories::page`].
+pub(crate) fn page(
+    published: &Published,
+    connection: &Connection,
+    merchant: MerchantId,
+    filter: &HistoryFilter,
+    direction: Direction,
+    after: Option<HistoryPosition>,
+    limit: usize,
+) -> rusqlite::Result<Vec<HistoryEntry>> {
+    // A user's coupons are looked up one by one, so one may be seen with a later change than another: what is
+    // behind this position is left to another page. The snapshot comes last, and thus has all that they tell of.
+    let last = published.states.published();
+    let coupons = match &filter.user_id {
+        Some(user) => Some(published.all_coupons(connection, merchant, user)?),
+        None => None,
+    };
+    let snapshot = connection.unchecked_transaction()?;
+    let reader = Reader {
+        connection: &snapshot,
+        merchant,
+        direction,
+    };
+    let range = Range::of(filter, direction, after);
+    let lines = match coupons {
+        Some(coupons) => user_page(&coupons, last, &reader, filter, range, limit)?,
+        None => match sources(&snapshot, merchant, filter)? {
+            Some(sources) => reader.merge(sources, range, limit)?,
+            None => reader.merge_active(range, limit)?,
+        },
+    };
+    complete(&snapshot, lines)
+}
+
 #[async_trait]
 impl Histories for Store {
     async fn page(
@@ -486,31 +522,11 @@ impl Histories for Store {
         after: Option<HistoryPosition>,
         limit: usize,
     ) -> StoreResult<Vec<HistoryEntry>> {
-        let filter = filter.clone();
-        let store = self.clone();
+        let (published, filter) = (Arc::clone(&self.inner.published), filter.clone());
         self.scan(move |connection| {
-            // A user's coupons are looked up one by one, so one may be seen with a later change than another: what is
-            // behind this position is left to another page. The snapshot comes last, and thus has all that they tell of.
-            let published = store.inner.published.states.published();
-            let coupons = match &filter.user_id {
-                Some(user) => Some(store.all_coupons(connection, merchant, user)?),
-                None => None,
-            };
-            let snapshot = connection.unchecked_transaction()?;
-            let reader = Reader {
-                connection: &snapshot,
-                merchant,
-                direction,
-            };
-            let range = Range::of(&filter, direction, after);
-            let lines = match coupons {
-                Some(coupons) => user_page(&coupons, published, &reader, &filter, range, limit)?,
-                None => match sources(&snapshot, merchant, &filter)? {
-                    Some(sources) => reader.merge(sources, range, limit)?,
-                    None => reader.merge_active(range, limit)?,
-                },
-            };
-            complete(&snapshot, lines)
+            page(
+                &published, connection, merchant, &filter, direction, after, limit,
+            )
         })
         .await
     }

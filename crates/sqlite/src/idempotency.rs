@@ -1,5 +1,7 @@
 //! Remembered answers, stored as one with what they tell.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use goodpon_application::{
     idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
@@ -15,12 +17,14 @@ use crate::{
         key_round::{DELETE_STALE, stale_keys},
     },
     store::Store,
-    write::tx::Tx,
+    write::{published::Published, tx::Tx},
 };
 
-struct Record {
-    body: [u8; 16],
-    answer: Answer,
+/// A request's remembered answer.
+pub(crate) struct Record {
+    /// The digest of the request's body.
+    pub(crate) body: [u8; 16],
+    pub(crate) answer: Answer,
 }
 
 /// The record at `seq`, if it is this key's and young enough to count.
@@ -46,6 +50,19 @@ fn find(
             })
         })
         .optional()
+}
+
+/// The record of a key, committed and young enough to count.
+pub(crate) fn find_committed(
+    published: &Published,
+    connection: &Connection,
+    key: Key,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Record>> {
+    match published.keys.find(connection, &key)? {
+        Some(seq) => find(connection, seq, key, now),
+        None => Ok(None),
+    }
 }
 
 fn remember(
@@ -94,7 +111,7 @@ impl Answers {
 }
 
 /// Runs a request unless its key tells that it ran before, and remembers its answer in the same transaction.
-fn once<S, R>(
+pub(crate) fn once<S, R>(
     tx: &mut Tx<'_>,
     idempotency: Option<&Idempotency<Result<S, R>>>,
     answers: Answers,
@@ -165,18 +182,9 @@ impl Store {
         if self.inner.in_flight.contains(key) {
             return Ok(Peek::Processing);
         }
-        let now = self.inner.clock.now();
-        let store = self.clone();
-        let look_up = move |connection: &Connection| match store
-            .inner
-            .published
-            .keys
-            .find(connection, &key)?
-        {
-            Some(seq) => find(connection, seq, key, now),
-            None => Ok(None),
-        };
-        let record = self.glance(look_up).await?;
+        let (published, now) = (Arc::clone(&self.inner.published), self.inner.clock.now());
+        let find = move |connection: &Connection| find_committed(&published, connection, key, now);
+        let record = self.glance(find).await?;
         Ok(match record {
             None => Peek::Free,
             Some(record) if record.body == body => Peek::Finished(record.answer),

@@ -13,6 +13,7 @@ use goodpon_domain::{
     ledger::{HistoryAction, Transition},
     template::{Owned, Template},
 };
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::{
@@ -21,11 +22,11 @@ use crate::{
     late::holder::Holder,
     ledger,
     store::Store,
-    write::tx::Tx,
+    write::{published::Published, tx::Tx},
 };
 
 /// Decides and writes an issue within the running transaction.
-fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutcome> {
+pub(crate) fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result<IssueOutcome> {
     let (now, merchant, template_id) = (tx.now, request.merchant_id, request.template_id);
     let holder = Holder::new(merchant, &request.user_id, template_id);
     let surely_none = tx.filter().surely_has_none(template_id, &request.user_id);
@@ -105,6 +106,42 @@ fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What committed state in memory says about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Early {
+    /// It is refused, now or for ever.
+    Refused(IssueRefusal),
+    /// Whether the user has a coupon must be looked up, and decides.
+    MayHaveOne,
+    /// The writer decides.
+    Open,
+}
+
+/// Decides from a committed template and the filter. A user whom the filter does not know has none of the coupons that the
+/// template counts: the filter is filled before their commit, and the template is published after it.
+pub(crate) fn refuse_early(
+    published: &Published,
+    template: &Template,
+    user_id: &str,
+    now: Timestamp,
+) -> Early {
+    if let Err(refusal) = coupon::admit(Owned::Mine(template), now) {
+        return Early::Refused(refusal);
+    }
+    let filter = &published.filter;
+    if filter.surely_has_none(template.id, user_id) {
+        return match coupon::take_place(template, false, template.issue_count) {
+            Err(refusal) => Early::Refused(refusal),
+            Ok(()) => Early::Open,
+        };
+    }
+    let is_sold_out = template.is_sold_out(template.issue_count);
+    match is_sold_out || filter.seems_to_have_one(template.id, user_id) {
+        true => Early::MayHaveOne,
+        false => Early::Open,
+    }
+}
+
 impl Store {
     /// A refusal that needs no write: the template as committed tells it, or rows that will never go away.
     async fn refuse_early(&self, request: &IssueRequest) -> StoreResult<Option<IssueRefusal>> {
@@ -114,23 +151,17 @@ impl Store {
             Owned::Foreign => return Ok(Some(IssueRefusal::NotOwnedByMerchant)),
             Owned::Absent => return Ok(Some(IssueRefusal::TemplateNotFound)),
         };
-        let admitted = coupon::admit(Owned::Mine(&template), self.inner.clock.now());
-        if let Err(refusal) = admitted {
-            return Ok(Some(refusal));
-        }
-        let (filter, user_id) = (&self.inner.published.filter, &request.user_id);
-        let has_one = if filter.surely_has_none(id, user_id) {
-            // Exact: everybody whose coupon is in the count that was just read is in the filter already.
-            false
-        } else if template.is_sold_out(template.issue_count)
-            || filter.seems_to_have_one(id, user_id)
-        {
-            self.has_one(merchant, id, user_id).await?
-        } else {
-            // The filter is not filled yet, and the writer will look the user up.
-            return Ok(None);
-        };
-        Ok(coupon::take_place(&template, has_one, template.issue_count).err())
+        let (published, now) = (&self.inner.published, self.inner.clock.now());
+        Ok(
+            match refuse_early(published, &template, &request.user_id, now) {
+                Early::Refused(refusal) => Some(refusal),
+                Early::MayHaveOne => {
+                    let has_one = self.has_one(merchant, id, &request.user_id).await?;
+                    coupon::take_place(&template, has_one, template.issue_count).err()
+                }
+                Early::Open => None,
+            },
+        )
     }
 
     /// Whether the user has, or had, a coupon of the template.

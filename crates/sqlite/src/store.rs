@@ -25,10 +25,9 @@ use crate::{
         checkpointer::Checkpointer,
         connection,
         disk::{Disk, EndProcess},
-        group::Groups,
-        group_memory::GroupMemory,
+        group::{Groups, Surroundings},
         published::Published,
-        tx::{Tools, Tx},
+        tx::Tx,
         writer::Writer,
     },
 };
@@ -109,21 +108,14 @@ impl Store {
             return Err(OpenError::Strange(what));
         }
         activity::catch_up(&connection)?;
-        let memory = GroupMemory::open(&connection, backlog)?;
-        let published = Arc::new(Published::at_start(&memory));
-        let tools = Tools {
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock),
             random,
             zone,
-            published: Arc::clone(&published),
+            disk: Arc::clone(&disk),
         };
-        let groups = Groups::new(
-            path.clone(),
-            connection,
-            memory,
-            tools,
-            Arc::clone(&clock),
-            Arc::clone(&disk),
-        )?;
+        let groups = Groups::open(path.clone(), connection, backlog, surroundings)?;
+        let published = groups.published();
         let writer = Writer::start(groups, supervisor)?;
         let filler = Filler::start(&path, Arc::clone(&published.filter), supervisor)?;
         let checkpointer =

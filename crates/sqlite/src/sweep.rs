@@ -117,7 +117,7 @@ fn has_more(
 }
 
 /// Templates whose walk can go on. Costs at most a seek a template, and none where the next due time is known.
-fn find(
+pub(crate) fn find(
     connection: &Connection,
     purpose: Purpose,
     now: Timestamp,
@@ -258,6 +258,26 @@ fn go_on(
     Ok(())
 }
 
+/// Goes on with the walks of templates, one after the other. Returns how many coupons were settled.
+pub(crate) fn settle(
+    tx: &mut Tx<'_>,
+    purpose: Purpose,
+    templates: &[TemplateId],
+    limit: usize,
+) -> rusqlite::Result<usize> {
+    let mut left = Left {
+        coupons: limit,
+        budget: BUDGET,
+    };
+    for &template in templates {
+        if left.is_over() {
+            break;
+        }
+        go_on(tx, purpose, template, &mut left)?;
+    }
+    Ok(limit - left.coupons)
+}
+
 impl Store {
     /// Settles up to `limit` coupons and tells how many. It tells 1 where it only passed coupons, but has more
     /// before it: 0 is the end.
@@ -277,19 +297,7 @@ impl Store {
             if templates.is_empty() {
                 return Ok(0);
             }
-            let settled = self.write(move |tx| {
-                let mut left = Left {
-                    coupons: limit,
-                    budget: BUDGET,
-                };
-                for &template in &templates {
-                    if left.is_over() {
-                        break;
-                    }
-                    go_on(tx, purpose, template, &mut left)?;
-                }
-                Ok(limit - left.coupons)
-            });
+            let settled = self.write(move |tx| settle(tx, purpose, &templates, limit));
             match settled.await? {
                 0 => {}
                 settled => return Ok(settled),

@@ -41,7 +41,11 @@ pub(crate) fn change_status(
     Ok(())
 }
 
-fn insert(tx: &Tx<'_>, merchant: MerchantId, terms: &Terms) -> rusqlite::Result<TemplateId> {
+pub(crate) fn insert(
+    tx: &Tx<'_>,
+    merchant: MerchantId,
+    terms: &Terms,
+) -> rusqlite::Result<TemplateId> {
     let (discount, period, limit) = (terms.discount, &terms.period, terms.limit);
     tx.connection
         .prepare_cached(

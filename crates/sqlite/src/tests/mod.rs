@@ -5,6 +5,7 @@ pub(crate) mod errors;
 mod folder_and_schema;
 mod holder;
 mod laws;
+mod simulation;
 mod threads;
 mod writer_groups;
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use goodpon_application::ports::{Clock, StoreError, StoreResult};
+use goodpon_application::ports::{Clock, Random, StoreError, StoreResult};
+use goodpon_domain::business_time::BusinessZone;
 use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use metrics::Histogram;
@@ -17,9 +18,11 @@ use rusqlite::Connection;
 use tokio::runtime::Handle;
 
 use super::{
+    checkpoint,
     connection::connect,
     disk::Disk,
     group_memory::GroupMemory,
+    published::Published,
     pulse::Pulse,
     tx::{LastId, Tools, Tx},
     walk,
@@ -31,7 +34,7 @@ use crate::error::store_error;
 const CLOCK_TOLERANCE_MICROS: i64 = 60_000_000;
 
 /// One request.
-pub(super) trait Request: Send {
+pub(crate) trait Request: Send {
     /// Returns the trace in whose context it was made.
     fn trace(&self) -> Option<TraceContext>;
     /// Runs it, possibly not for the first time.
@@ -40,7 +43,15 @@ pub(super) trait Request: Send {
     fn answer(self: Box<Self>, committed: StoreResult<()>);
 }
 
-pub(super) type Group = Vec<Box<dyn Request>>;
+pub(crate) type Group = Vec<Box<dyn Request>>;
+
+/// What a database is run with.
+pub(crate) struct Surroundings {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) zone: BusinessZone,
+    pub(crate) disk: Arc<Disk>,
+}
 
 /// The writer without its thread: runs groups on its connection.
 pub(crate) struct Groups {
@@ -82,15 +93,26 @@ impl Failed {
 }
 
 impl Groups {
-    /// Takes over a database that is open for writing.
-    pub(crate) fn new(
+    /// Takes over a database that is open for writing: reads what waits for its deferred indexes, each of which may have a
+    /// backlog of that weight.
+    pub(crate) fn open(
         path: PathBuf,
         connection: Connection,
-        memory: GroupMemory,
-        tools: Tools,
-        clock: Arc<dyn Clock>,
-        disk: Arc<Disk>,
+        backlog: usize,
+        from: Surroundings,
     ) -> rusqlite::Result<Self> {
+        let memory = GroupMemory::open(&connection, backlog)?;
+        let Surroundings {
+            clock,
+            random,
+            zone,
+            disk,
+        } = from;
+        let tools = Tools {
+            random,
+            zone,
+            published: Arc::new(Published::at_start(&memory)),
+        };
         Ok(Self {
             last_stamp: behind_last_entry(&connection)?,
             connection,
@@ -108,8 +130,13 @@ impl Groups {
         })
     }
 
+    /// The committed state, for readers.
+    pub(crate) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.tools.published)
+    }
+
     /// Runs a group and answers it.
-    pub(super) fn run(&mut self, group: &mut Group) {
+    pub(crate) fn run(&mut self, group: &mut Group) {
         self.pulse.begin();
         let ran = self.transact(group);
         self.pulse.end(ran.as_ref().is_err_and(Failed::is_outage));
@@ -247,8 +274,21 @@ impl Groups {
         }
     }
 
+    /// The writer's part of a checkpoint, between two groups.
+    pub(crate) fn finish_checkpoint(&self) {
+        checkpoint::finish(&self.connection, &self.disk);
+    }
+
+    /// Leaves the indexes whole and the log empty.
+    pub(crate) fn close(&mut self) {
+        self.enter_all();
+        if !self.disk.has_failed() {
+            checkpoint::close(&self.connection, &self.disk);
+        }
+    }
+
     /// Enters all that waits for the deferred indexes, so that the next start has nothing to read.
-    pub(super) fn enter_all(&mut self) {
+    fn enter_all(&mut self) {
         if let Err(error) = self.try_enter_all()
             && !self.disk.ends_with(&error)
         {

@@ -14,7 +14,6 @@ use metrics::{Gauge, Histogram};
 use tokio::sync::oneshot;
 
 use super::{
-    checkpoint,
     group::{Group, Groups, Request},
     pulse::Pulse,
     tx::Tx,
@@ -66,6 +65,20 @@ where
         // A caller that has gone away needs no answer.
         let _ = reply.send(result);
     }
+}
+
+/// A request that runs a closure, and the end at which its answer arrives.
+pub(crate) fn request<T: Send + 'static>(
+    run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> (Box<dyn Request>, oneshot::Receiver<StoreResult<T>>) {
+    let (reply, answer) = oneshot::channel();
+    let request = Closure {
+        run,
+        trace: goodpon_trace::current(),
+        result: None,
+        reply,
+    };
+    (Box::new(request), answer)
 }
 
 /// The handle to the writer thread. Dropping it lets queued requests finish and ends the thread.
@@ -120,13 +133,7 @@ impl Writer {
         &self,
         run: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        let (reply, answer) = oneshot::channel();
-        let request = Box::new(Closure {
-            run,
-            trace: goodpon_trace::current(),
-            result: None,
-            reply,
-        });
+        let (request, answer) = request(run);
         self.queue
             .try_send(Message::Request(request, Instant::now()))
             .map_err(|error| StoreError::Unavailable {
@@ -207,19 +214,11 @@ impl Work {
             }
             match then {
                 Some(Message::FinishCheckpoint) => {
-                    checkpoint::finish(&self.groups.connection, &self.groups.disk);
+                    self.groups.finish_checkpoint();
                 }
-                Some(Message::Stop) => return self.close(),
+                Some(Message::Stop) => return self.groups.close(),
                 _ => {}
             }
-        }
-    }
-
-    /// Leaves the indexes whole and the log empty.
-    fn close(&mut self) {
-        self.groups.enter_all();
-        if !self.groups.disk.has_failed() {
-            checkpoint::close(&self.groups.connection, &self.groups.disk);
         }
     }
 }
