@@ -1,4 +1,4 @@
-//! How many coupons a second the store issues, without any HTTP around it.
+//! The rate at which the store issues coupons, without any HTTP around it.
 //!
 //! `cargo run --release -p goodpon-sqlite --example issue_rate -- SCRATCH_FOLDER [COUPONS_BEFORE]`
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -95,7 +95,7 @@ struct Load {
 }
 
 impl Load {
-    /// Issues from so many tasks at once until there are enough coupons or the time is up.
+    /// Issues from several tasks at once until there are enough coupons or the time is up.
     async fn run(self: &Arc<Self>, tasks: usize, idempotent: bool, count: u64, time: Duration) {
         let (first, started) = (self.users.load(Ordering::Relaxed), Instant::now());
         let running: Vec<_> = (0..tasks)
@@ -214,7 +214,7 @@ async fn template(store: &Store, merchant: MerchantId, owner: AccountId) -> Temp
         .id
 }
 
-/// What else takes its time on a large store.
+/// Other work that takes its time on a large store.
 async fn look_around(store: &Store, merchant: MerchantId) {
     let started = Instant::now();
     let filter = HistoryFilter::default();

@@ -22,7 +22,7 @@ use crate::{
 
 const COLUMNS: &str = "id, email, name, verified, created_at, generation, is_first_generation";
 
-/// Accounts that nobody verified, oldest first: until when they were made, how many.
+/// Accounts that were not verified, oldest first. The parameters are the time of their making and a limit.
 pub(crate) const UNVERIFIED: &str = "SELECT id FROM accounts INDEXED BY accounts_unverified
      WHERE verified = 0 AND created_at <= ?1 ORDER BY created_at LIMIT ?2";
 
@@ -108,7 +108,7 @@ fn insert(tx: &Tx<'_>, new: &NewAccount) -> rusqlite::Result<AccountId> {
     Ok(AccountId(tx.connection.last_insert_rowid()))
 }
 
-/// Another sign-up takes the place of the one that made this account.
+/// Replaces the sign-up that made this account by another one.
 fn replace(tx: &Tx<'_>, id: AccountId, new: &NewAccount) -> rusqlite::Result<()> {
     tx.connection
         .prepare_cached(
@@ -208,7 +208,7 @@ fn verify(
     tx.connection
         .prepare_cached("UPDATE accounts SET verified = 1 WHERE id = ?1")?
         .execute([account.id.0])?;
-    // The token is kept for a while, to say that it was spent.
+    // The token is kept for a while, so that its link can say that it was spent.
     tx.connection
         .prepare_cached("UPDATE verification_tokens SET spent_at = ?2 WHERE digest = ?1")?
         .execute(params![digest, micros(tx.now)])?;
@@ -256,7 +256,7 @@ fn renew(
     }
 }
 
-/// Deletes an account that still is not verified, with its tokens.
+/// Deletes an account with its tokens if it is still not verified.
 fn delete_unverified(tx: &Tx<'_>, id: AccountId, until: Timestamp) -> rusqlite::Result<bool> {
     let found = load(tx.connection, "id", id.0)?;
     if !found.is_some_and(|(account, _)| !account.verified && account.created_at <= until) {
@@ -270,7 +270,7 @@ fn delete_unverified(tx: &Tx<'_>, id: AccountId, until: Timestamp) -> rusqlite::
 }
 
 impl Store {
-    /// Deletes up to `limit` accounts that nobody verified in time, and returns how many.
+    /// Deletes up to `limit` accounts that were not verified in time, and returns their number.
     pub(crate) async fn forget_unverified(&self, limit: usize) -> StoreResult<usize> {
         let until = self.inner.clock.now() - UNVERIFIED_FOR;
         let find = move |connection: &Connection| {

@@ -1,4 +1,4 @@
-//! Recomputes what the store holds from coupons and their ledger, in one snapshot.
+//! Recomputes everything derived in the store from coupons and their ledger, in one snapshot.
 //!
 //! Nothing derived is trusted: counters are counted anew, uniqueness is counted without the unique index, and each
 //! coupon's state is replayed from its entries. Memory grows with the number of templates only.
@@ -28,7 +28,7 @@ use crate::{
     template_row,
 };
 
-/// Tells every difference between what is stored and what the ledger says.
+/// Returns every difference between the stored state and the ledger.
 pub(crate) fn run(connection: &Connection) -> rusqlite::Result<Vec<Difference>> {
     let snapshot = connection.unchecked_transaction()?;
     differences(&snapshot)
@@ -39,7 +39,7 @@ fn differences(snapshot: &Connection) -> rusqlite::Result<Vec<Difference>> {
     audit.check_file(snapshot)?;
     let schema_is_whole = audit.check_schema(snapshot)?;
     audit.check_uniqueness(snapshot)?;
-    // Without its indexes the rest would take for ever.
+    // Without the schema's indexes the rest would take for ever.
     if !schema_is_whole {
         return Ok(audit.differences);
     }
@@ -72,7 +72,7 @@ struct Tally {
 struct Audit {
     templates: HashMap<TemplateId, (Template, Tally)>,
     differences: Vec<Difference>,
-    /// Entries recorded up to then were written by a program that kept no amounts.
+    /// Entries recorded up to this time were written by a program that kept no amounts.
     amounts_lack_until: i64,
 }
 
@@ -90,7 +90,7 @@ impl Audit {
         });
     }
 
-    /// Pages, rows and indexes by SQLite's own means.
+    /// Checks pages, rows and indexes with SQLite's own means.
     fn check_file(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare("PRAGMA integrity_check")?;
         let mut rows = statement.query([])?;
@@ -103,7 +103,7 @@ impl Audit {
         self.check_references(connection)
     }
 
-    /// Rows that name a row which is not there, and roles that no member can have.
+    /// Finds rows that name a missing row, and roles that no member can have.
     fn check_references(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
         let mut rows = statement.query([])?;
@@ -134,10 +134,10 @@ impl Audit {
         Ok(())
     }
 
-    /// Compares tables and indexes with those of a new database, and tells whether they are all there.
+    /// Compares tables and indexes with those of a new database, and returns whether all are there.
     fn check_schema(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         if Schema::read(connection).is_ok_and(|found| found.version > schema::VERSION) {
-            // A newer program has added to it, and only that one knows what.
+            // A newer program has added to the schema, and only that program knows its additions.
             return Ok(true);
         }
         let fresh = Connection::open_in_memory()?;
@@ -189,7 +189,7 @@ impl Audit {
             }
             self.count(&coupon);
             self.check_issue(&coupon, &mut issue)?;
-            // No sweep would come to it any more.
+            // No sweep would reach it any more.
             if row.get(12)? && coupon.status == CouponStatus::Issued {
                 let subject = format!("coupon {} sweep", coupon.id);
                 self.differ(subject, "still before it", "passed");
@@ -245,7 +245,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Holds the index of holders against the coupons, both ways.
+    /// Compares the index of holders with the coupons, both ways.
     fn check_holders(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut lacking = connection.prepare(
             "SELECT c.id FROM coupons c NOT INDEXED LEFT JOIN coupon_holders h
@@ -272,7 +272,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Each record of an idempotency key is found by its key, or a newer one is.
+    /// Checks that each record of an idempotency key, or a newer one, is found by its key.
     fn check_keys(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut lost = connection.prepare(
             "SELECT r.seq FROM idempotency_records r LEFT JOIN idempotency_keys k ON k.key = r.key
@@ -287,7 +287,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Each entry's template has a row for the entry's second, without which no page would find it, and no other.
+    /// Checks that templates have rows for the seconds of their entries, without which no page would find these, and no
+    /// others.
     fn check_activity(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut lacking = connection.prepare(
             "SELECT DISTINCT h.template_id, h.recorded_at / 1000000 FROM coupon_histories h NOT INDEXED
@@ -316,7 +317,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Looks from each entry at its coupon, and at what the entry bears.
+    /// Checks each entry and its coupon.
     fn check_entries(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut entries = connection.prepare(
             "SELECT h.template_id, h.recorded_at, h.id, h.merchant_id, h.action, h.coupon_id,
@@ -332,7 +333,7 @@ impl Audit {
     }
 
     fn check_entry(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        // Written out only for an entry with a difference: most have none.
+        // Formatted only for an entry with a difference: most have none.
         let subject = |what: &str| -> rusqlite::Result<String> {
             Ok(format!("history entry {} {what}", history_id(row, 2)?))
         };
@@ -366,7 +367,7 @@ impl Audit {
             self.differ(subject("merchant")?, of, merchant);
         }
         let is_issue = action == HistoryAction::Issue;
-        // There is room for one such entry only; the coupon's own check tells when it is missing.
+        // There is room for one such entry only; the check of the coupon reports one that is missing.
         let in_place = row.get::<_, i64>(1)? == row.get(11)?
             && history_id(row, 2)?.to_bytes() == coupon.to_bytes();
         if is_issue && !in_place {
@@ -396,8 +397,8 @@ impl Audit {
         let mut templates: Vec<_> = std::mem::take(&mut self.templates).into_values().collect();
         templates.sort_by_key(|(template, _)| template.id);
         for (template, tally) in templates {
-            let told = audit::of_template(&template, tally.issued, tally.redeemed);
-            self.differences.extend(told);
+            let found = audit::of_template(&template, tally.issued, tally.redeemed);
+            self.differences.extend(found);
         }
     }
 }

@@ -21,13 +21,13 @@ use crate::{
     schema::Schema,
 };
 
-/// Why a backup is not written or not restored. Displays as one line that says what to do.
+/// The reason why a backup is not written or not restored. Displays as one line with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// There is something under the backup's name already.
+    /// A file exists under the backup's name.
     #[error("{0} exists already: choose another file name, or move that file away")]
     Exists(PathBuf),
-    /// That is no file's name.
+    /// The name is not that of a file.
     #[error("{0}: give the name of a file")]
     Name(&'static str),
     /// The data folder is not empty.
@@ -43,25 +43,25 @@ pub enum BackupError {
         "{path} cannot be read or written ({reason}): check the path, its permissions and the free space"
     )]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// A file is no sound database of ours.
+    /// A file is no sound database of this program.
     #[error("{path} is no sound Goodpon backup ({reason}): use another one")]
     Unsound {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// Copying failed.
     #[error("{path} cannot be copied ({reason}): check the disk and its free space")]
     Copy {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         reason: rusqlite::Error,
     },
 }
@@ -77,8 +77,8 @@ pub(crate) fn write(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     sync(parent(file))
 }
 
-/// Puts a backup into a data folder that has no database yet. Blocks until it is checked, also against its checksum
-/// where that stands beside it, and on the disk.
+/// Puts a backup into a data folder that has no database yet. Blocks until it is checked, also against a checksum beside
+/// it, and on the disk.
 pub fn restore(file: &Path, data_dir: &Path) -> Result<(), BackupError> {
     check_name(file)?;
     if !file.is_file() {
@@ -97,7 +97,7 @@ pub fn restore(file: &Path, data_dir: &Path) -> Result<(), BackupError> {
     })
 }
 
-/// Names are taken as they stand: neither SQLite's own (`file:…?mode=ro`, `:memory:`) nor a shell's (`-`) mean anything.
+/// Takes names literally: those of SQLite (`file:…?mode=ro`, `:memory:`) and of shells (`-`) have no special meaning.
 fn check_name(file: &Path) -> Result<(), BackupError> {
     match file.as_os_str().as_bytes() {
         b"-" => Err(BackupError::Name(
@@ -118,17 +118,17 @@ fn copy_checked(source: &Path, target: &Path) -> Result<(), BackupError> {
         .and_then(|()| refuse_existing(target, &DATABASE_SUFFIXES))
         .and_then(|()| fs::rename(&partial, target).map_err(at(target)));
     if copied.is_err() {
-        // What is left of it is of no use; that it cannot be removed is no further news.
+        // The rest of it is of no use. An error of its removal adds nothing to the one that is returned.
         let _ = fs::remove_file(&partial);
         return copied;
     }
     sync(parent(target))
 }
 
-/// A database, and what SQLite would take for a part of it.
+/// Suffixes of a database, and of the files that SQLite would take for parts of it.
 const DATABASE_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Refuses what is there already under a name with one of these suffixes.
+/// Refuses a name if a file exists under it and one of these suffixes.
 fn refuse_existing(target: &Path, suffixes: &[&str]) -> Result<(), BackupError> {
     for suffix in suffixes {
         let mut path = target.as_os_str().to_owned();
@@ -150,7 +150,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
     }
 }
 
-/// Beside the target, so that renaming it is one step; with the process's id, so that two do not meet.
+/// A name beside the target, so that renaming it is one step; with the process's id, so that two processes do not meet.
 fn partial_name(target: &Path) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
@@ -173,7 +173,7 @@ fn copy(source: &Path, partial: &Path) -> Result<(), BackupError> {
         let mut to = open(partial, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         match Backup::new(&from, &mut to)?.step(-1)? {
             StepResult::Done => {}
-            // Waited for already, for as long as `open` says.
+            // SQLite has waited for the lock already.
             _ => {
                 return Err(rusqlite::Error::SqliteFailure(
                     ffi::Error::new(ffi::SQLITE_BUSY),
@@ -190,7 +190,7 @@ fn copy(source: &Path, partial: &Path) -> Result<(), BackupError> {
     })
 }
 
-/// It holds password hashes, so it is its owner's only.
+/// Makes a file readable for its owner only: it holds password hashes.
 fn create_private(path: &Path) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
@@ -206,7 +206,7 @@ fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Looks whether a file is a database of ours, of a version that we know, and undamaged.
+/// Checks that a file is an undamaged database of this program, of a version that it knows.
 fn check(path: &Path) -> Result<(), BackupError> {
     let unsound = |reason: String| BackupError::Unsound {
         path: path.to_owned(),
@@ -238,7 +238,7 @@ fn check(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Waits until a file's content, or a folder's names, are on the disk.
+/// Syncs a file's content, or a folder's names, to the disk.
 fn sync(path: &Path) -> Result<(), BackupError> {
     File::open(path)
         .and_then(|file| file.sync_all())

@@ -1,4 +1,4 @@
-//! How domain values rest in columns.
+//! Domain values in columns.
 
 use goodpon_domain::{
     coupon::CouponStatus,
@@ -20,7 +20,7 @@ pub(crate) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-/// A LIMIT of so many rows.
+/// A LIMIT of this number of rows.
 pub(crate) fn row_limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
@@ -56,12 +56,12 @@ macro_rules! stored_as {
     ($($name:ident: $type:ty { $($variant:ident = $code:literal),+ $(,)? })*) => {$(
         /// The codes of this enumeration, in both directions. They never change.
         pub(crate) mod $name {
-            /// To store.
+            /// The code of a value.
             pub(crate) const fn code(value: $type) -> i64 {
                 match value { $(<$type>::$variant => $code,)+ }
             }
 
-            /// From the store.
+            /// Reads the value of a code.
             pub(crate) fn read(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<$type> {
                 match row.get::<_, i64>(column)? {
                     $($code => Ok(<$type>::$variant),)+

@@ -20,7 +20,7 @@ use crate::{
     write::published::Published,
 };
 
-/// So many coupons are looked up in a few hundred microseconds at the most, if their pages are in memory.
+/// Coupons whose look-up takes a few hundred microseconds at the most if their pages are in memory.
 const FEW_COUPONS: usize = 64;
 
 #[async_trait]
@@ -68,7 +68,7 @@ impl Coupons for Store {
 }
 
 impl Published {
-    /// All coupons that the user ever got of the merchant's.
+    /// All coupons of the merchant that the user ever got.
     pub(crate) fn all_coupons(
         &self,
         connection: &Connection,
@@ -108,7 +108,7 @@ impl Published {
         Ok(Some(held))
     }
 
-    /// A template as committed, from memory or by this connection.
+    /// A committed template, from memory or by this connection.
     pub(crate) fn template_at(
         &self,
         connection: &Connection,
@@ -128,7 +128,7 @@ impl Published {
 }
 
 impl Store {
-    /// A template as committed, as far as it is the merchant's.
+    /// A committed template, if it is the merchant's.
     pub(crate) async fn find_template(
         &self,
         merchant: MerchantId,

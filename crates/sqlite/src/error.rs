@@ -1,29 +1,29 @@
-//! What goes wrong: why a data folder cannot be worked on, and what an error of SQLite means to a caller.
+//! Errors: reasons why a data folder cannot be opened, and the meaning of SQLite's errors to a caller.
 
 use std::path::PathBuf;
 
 use goodpon_application::ports::StoreError;
 use rusqlite::ErrorCode;
 
-/// Why a data folder cannot be worked on. Displays as one line that says what to do.
+/// The reason why a data folder cannot be opened. Displays as one line with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has the folder's lock.
     #[error(
         "the data folder {0} is in use by another goodpon process: stop that one, or choose another --data-dir"
     )]
     InUse(PathBuf),
-    /// It cannot be made or written.
+    /// The folder or a file of it cannot be made or written.
     #[error(
         "the data folder {folder} cannot be used ({reason}): make it writable for this user, or choose another --data-dir"
     )]
     Folder {
-        /// Which.
+        /// The path.
         folder: PathBuf,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// There is no database in it.
+    /// There is no database in the folder.
     #[error("there is no Goodpon database in {0}: give the --data-dir that `goodpon serve` uses")]
     Missing(PathBuf),
     /// An older program wrote it, and it was not opened for writing since.
@@ -31,9 +31,9 @@ pub enum OpenError {
         "the database has schema version {found}, and this goodpon works on {known}: run `goodpon serve` once to update it"
     )]
     SchemaTooOld {
-        /// What is there.
+        /// The version that was found.
         found: usize,
-        /// What this program works on.
+        /// The version that this program works on.
         known: usize,
     },
     /// A newer program wrote it.
@@ -41,31 +41,31 @@ pub enum OpenError {
         "the database has schema version {found}, and this goodpon knows versions up to {known}: run the newer goodpon that wrote it"
     )]
     SchemaTooNew {
-        /// What is there.
+        /// The version that was found.
         found: usize,
-        /// What this program knows.
+        /// The newest version that this program knows.
         known: usize,
     },
-    /// What is in the file was not made by a program of ours alone.
+    /// The file has schema objects that no version of this program makes.
     #[error(
         "the database is not as goodpon makes it ({0}): restore a backup, or undo what was changed by hand"
     )]
     Strange(String),
-    /// The file is no database of ours.
+    /// The file is no database of this program.
     #[error("the database file was not written by goodpon: choose another --data-dir")]
     NotOurs,
-    /// What a process before wrote cannot be brought onto the disk.
+    /// The writes of an earlier process cannot be synced to the disk.
     #[error("what the database's log holds cannot be synced ({0}): check the disk")]
     Sync(std::io::Error),
     /// A thread cannot be started.
     #[error("a thread cannot be started ({0}): check the limits of this user and the memory")]
     Thread(std::io::Error),
-    /// SQLite says no.
+    /// SQLite returned an error.
     #[error("the database cannot be opened ({0}): check the disk, or restore a backup")]
     Database(#[from] rusqlite::Error),
 }
 
-/// Sorts an error of SQLite that came before anything was committed.
+/// Maps an error of SQLite before the commit to an error of the port.
 pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
     if is_outage(&error) {
         StoreError::Unavailable {
@@ -77,7 +77,7 @@ pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// Whether it is the machine's fault rather than ours.
+/// True if the machine causes the error, rather than this program.
 pub(crate) fn is_outage(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

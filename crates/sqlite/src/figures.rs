@@ -1,8 +1,8 @@
-//! What the figures of the embedded store mean, for who watches them.
+//! Descriptions of the embedded store's metrics, and the gauges of deferred indexes.
 
 use metrics::{Gauge, describe_gauge, describe_histogram};
 
-/// Describes all of them.
+/// Describes all metrics of the store.
 pub(crate) fn describe() {
     describe_histogram!(
         "goodpon_writer_batch_size",
@@ -10,11 +10,11 @@ pub(crate) fn describe() {
     );
     describe_histogram!(
         "goodpon_writer_wait_seconds",
-        "How long a request waited until the writer took it up"
+        "Time that a request waited until the writer took it"
     );
     describe_histogram!(
         "goodpon_writer_commit_seconds",
-        "How long a commit took until it was on the disk"
+        "Time of a commit until it was on the disk"
     );
     describe_gauge!(
         "goodpon_writer_queue_depth",
@@ -30,15 +30,15 @@ pub(crate) fn describe() {
     );
     describe_gauge!(
         "goodpon_late_entries_stuck",
-        "Those of them that could not be made when they were tried last: run goodpon verify"
+        "Entries that could not be written when they were tried last: run goodpon verify"
     );
     describe_gauge!(
         "goodpon_late_mark_lag",
-        "Rows that were added since the database was told up to where an index is whole: at least these are read after a crash"
+        "Rows that were added since the mark was stored up to which an index is whole: at least these are read after a crash"
     );
 }
 
-/// How an index does that takes its entries up late.
+/// The gauges of one deferred index.
 pub(crate) struct LateFigures {
     pub(crate) waiting: Gauge,
     pub(crate) stuck: Gauge,

@@ -13,10 +13,10 @@ use crate::error::OpenError;
 /// The database's name within the data folder.
 pub const DATABASE_FILE: &str = "goodpon.db";
 
-/// Within the data folder.
+/// The lock's file within the data folder.
 const LOCK_FILE: &str = "goodpon.lock";
 
-/// Held for as long as a process works on a data folder; the system gives it back when the process ends.
+/// The lock that a process holds while it works on a data folder; the system gives it back when the process ends.
 pub(crate) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
 
 impl Lock {
@@ -43,7 +43,7 @@ impl Lock {
     }
 }
 
-/// Opens the file that is locked, for its owner only. One that leads elsewhere is refused: it would be made there.
+/// Opens the file that is locked, for its owner only. Refuses a link, which would make the file elsewhere.
 fn lock_file(folder: &Path) -> io::Result<File> {
     let opened = File::options()
         .create(true)
@@ -59,13 +59,13 @@ fn lock_file(folder: &Path) -> io::Result<File> {
         _ => error,
     })?;
     if file.metadata()?.mode() & 0o077 != 0 {
-        // Older versions made it for everybody; where it is another user's it stays so.
+        // Older versions made it readable for everybody. A file of another user stays so.
         let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
     }
     Ok(file)
 }
 
-/// What is wrong with who may come at a folder's files.
+/// The fault in the permissions of a folder's files, if there is one.
 fn caution(folder: &Path) -> io::Result<Option<String>> {
     let found = fs::metadata(folder)?;
     let (owner, me) = (found.uid(), rustix::process::geteuid().as_raw());
@@ -78,8 +78,8 @@ fn caution(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// Opens the database's file, which is made where it is missing. It holds password hashes and mails: nobody else is
-/// to read it, also where the folder is open to others. SQLite gives its log the same permissions.
+/// Opens the database's file, and makes it if it is missing. It holds password hashes and mails, so only its owner may
+/// read it, even in a folder that is open to others. SQLite gives its log the same permissions.
 ///
 /// To be closed after all connections: with any handle of a file the system gives back the process's locks on it.
 pub(crate) fn database_file(folder: &Path) -> Result<File, OpenError> {

@@ -1,18 +1,18 @@
-//! What is not taken on trust of a database file: code in its schema, and a schema that is not ours.
+//! Distrust of database files: code in their schema, and schemas that no version of this program makes.
 
 use rusqlite::{Connection, config::DbConfig};
 
 use crate::schema;
 
-/// Has a connection run nothing that the file's schema brings along, and refuse to write the schema as if it were data.
+/// Lets a connection run no code of the file's schema, and refuse writes to the schema as if it were data.
 pub(crate) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     Ok(())
 }
 
-/// The first thing by which the schema differs from that of `version`, as a sentence; nothing where it is ours. Of a
-/// version that a newer program made only triggers and views are known to be none of ours.
+/// The first difference of the schema from that of `version`, as a sentence, if there is one. In a version that a newer
+/// program made, only triggers and views are known to be foreign.
 pub(crate) fn strange(connection: &Connection, version: usize) -> rusqlite::Result<Option<String>> {
     let mut code = connection.prepare(
         "SELECT type || ' ' || name FROM sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name",

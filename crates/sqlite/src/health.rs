@@ -1,4 +1,4 @@
-//! Whether the database answers, and whether what it holds is right.
+//! The health of the database: that it answers, and that its contents agree with each other.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{
@@ -21,7 +21,7 @@ impl Store {
             });
         }
         if writer.pulse().is_failing() {
-            // Somebody must find out when the disk is well again, also where traffic was turned away meanwhile.
+            // A small write finds out that the disk is well again, even if a balancer sends no traffic meanwhile.
             self.write(|tx| schema::touch(tx.connection)).await?;
         }
         Ok(())

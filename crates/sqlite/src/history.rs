@@ -1,188 +1,31 @@
 //! The ledger, page by page.
 //!
-//! Entries are clustered by template, so a page is merged from one stream a template: each stream seeks to the
-//! page's beginning by an index and is read only as far as the page needs it. Of a merchant's templates only those are
-//! opened that recorded something in the seconds that the page is about (`activity.rs`), second by second. A user's
-//! page is made from all entries of their coupons, each of which leads to the one before it.
+//! Entries are clustered by template, so a page is merged from one stream per template: each stream seeks to the page's
+//! beginning by an index and is read only as far as the page needs it. Of a merchant's templates only those are opened that
+//! recorded something in the seconds of the page (`write/activity.rs`), second by second. A user's page is made from all
+//! entries of their coupons, each of which leads to the one before it.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+mod range;
+mod streams;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use goodpon_application::ports::{Direction, Histories, HistoryFilter, StoreResult};
 use goodpon_domain::{
     history::{HistoryEntry, HistoryPosition},
-    id::{CouponId, MerchantId, TemplateId},
-    ledger::{Amounts, HistoryAction},
+    id::{MerchantId, TemplateId},
 };
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
+use self::range::Range;
+use self::streams::{Line, Reader, Source, read};
 use crate::{
-    codec::{coupon_id, history_action, history_id, micros, row_limit, timestamp},
-    late::coupon_state::Stored,
-    position::LedgerPosition,
-    store::Store,
-    write::activity,
-    write::published::Published,
+    late::coupon_state::Stored, position::LedgerPosition, store::Store, write::published::Published,
 };
 
-/// So many entries of a stream are read at once, after its first one.
-const CHUNK: usize = 16;
-
-/// An entry without what stands in other tables.
-struct Line {
-    position: HistoryPosition,
-    action: HistoryAction,
-    coupon_id: CouponId,
-    template_id: TemplateId,
-    order_id: Option<String>,
-    reason: Option<String>,
-    amounts: Amounts,
-}
-
-/// The columns that [`read`] reads.
-const COLUMNS: &str = "template_id, recorded_at, id, action, coupon_id, order_id, reason, order_amount, discount_amount";
-
-fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
-    Ok(Line {
-        template_id: TemplateId(row.get(0)?),
-        position: HistoryPosition {
-            recorded_at: timestamp(row, 1)?,
-            id: history_id(row, 2)?,
-        },
-        action: history_action::read(row, 3)?,
-        coupon_id: coupon_id(row, 4)?,
-        order_id: row.get(5)?,
-        reason: row.get(6)?,
-        amounts: Amounts {
-            order: row.get(7)?,
-            discount: row.get(8)?,
-        },
-    })
-}
-
-/// The open interval of entries that a page may still show.
-#[derive(Clone, Copy)]
-struct Range {
-    above: LedgerPosition,
-    below: LedgerPosition,
-}
-
-impl Range {
-    fn of(filter: &HistoryFilter, direction: Direction, after: Option<HistoryPosition>) -> Self {
-        let from = filter.from.map(|at| LedgerPosition::behind(micros(at) - 1));
-        let until = filter.until.map(|at| LedgerPosition::before(micros(at)));
-        let range = Self {
-            above: from.unwrap_or(LedgerPosition::BEGINNING),
-            below: until.unwrap_or(LedgerPosition::END),
-        };
-        match after {
-            Some(position) => range.behind(position, direction),
-            None => range,
-        }
-    }
-
-    /// The part up to a position.
-    fn up_to(self, last: Option<LedgerPosition>) -> Self {
-        let below = last.map_or(LedgerPosition::BEGINNING, LedgerPosition::next);
-        Self {
-            below: self.below.min(below),
-            ..self
-        }
-    }
-
-    /// The part within a second.
-    fn within(self, second: i64) -> Self {
-        let (from, to) = activity::span(second);
-        Self {
-            above: self
-                .above
-                .max(LedgerPosition::behind(from.saturating_sub(1))),
-            below: self.below.min(LedgerPosition::before(to)),
-        }
-    }
-
-    fn contains(self, position: HistoryPosition) -> bool {
-        let position = LedgerPosition::new(position.recorded_at, position.id.to_bytes());
-        self.above < position && position < self.below
-    }
-
-    /// The part behind an entry, as the page goes.
-    fn behind(self, position: HistoryPosition, direction: Direction) -> Self {
-        let position = LedgerPosition::new(position.recorded_at, position.id.to_bytes());
-        match direction {
-            Direction::Ascending => Self {
-                above: self.above.max(position),
-                ..self
-            },
-            Direction::Descending => Self {
-                below: self.below.min(position),
-                ..self
-            },
-        }
-    }
-}
-
-/// Entries that stand in order: all of a template, or those of an order.
-struct Source {
-    template: TemplateId,
-    order: Option<String>,
-}
-
-/// The query that reads on in a template, or in a template's entries of an order.
-fn sql(is_of_order: bool, direction: Direction) -> String {
-    let (index, condition) = match is_of_order {
-        false => ("", ""),
-        true => (
-            "INDEXED BY coupon_histories_by_order",
-            "AND merchant_id = :merchant AND order_id = :order",
-        ),
-    };
-    let order = match direction {
-        Direction::Ascending => "ASC",
-        Direction::Descending => "DESC",
-    };
-    format!(
-        "SELECT {COLUMNS} FROM coupon_histories {index}
-         WHERE template_id = :template {condition}
-         AND (recorded_at, id) > (:above_at, :above_id) AND (recorded_at, id) < (:below_at, :below_id)
-         ORDER BY recorded_at {order}, id {order} LIMIT :limit"
-    )
-}
-
-struct Reader<'a> {
-    connection: &'a Connection,
-    merchant: MerchantId,
-    direction: Direction,
-}
-
-impl Reader<'_> {
-    fn read(
-        &self,
-        source: &Source,
-        range: Range,
-        limit: usize,
-    ) -> rusqlite::Result<VecDeque<Line>> {
-        let sql = sql(source.order.is_some(), self.direction);
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let limit = row_limit(limit);
-        let mut parameters: Vec<(&str, &dyn ToSql)> = named_params! {
-            ":template": source.template.0,
-            ":above_at": range.above.micros, ":above_id": range.above.id,
-            ":below_at": range.below.micros, ":below_id": range.below.id,
-            ":limit": limit,
-        }
-        .to_vec();
-        if let Some(order) = &source.order {
-            parameters.push((":merchant", &self.merchant.0));
-            parameters.push((":order", order));
-        }
-        statement.query_map(&*parameters, read)?.collect()
-    }
-}
-
-/// The sources in which entries that pass the filter stand, but for its user, where it names a template or an order.
+/// The sources of entries that pass the filter (but for its user), if it names a template or an order.
 fn sources(
     connection: &Connection,
     merchant: MerchantId,
@@ -232,7 +75,7 @@ fn entries_of(connection: &Connection, stored: &Stored) -> rusqlite::Result<Vec<
     let mut last = i64::MAX;
     while let Some(position) = next
         && let Some((line, number, previous)) = look_up(position)?
-        // Whatever a damaged database says, this comes to an end.
+        // The numbers fall, so the loop ends even in a damaged database.
         && number < last
     {
         lines.push(line);
@@ -260,18 +103,6 @@ fn own_template(
         .collect()
 }
 
-/// The query for the templates that recorded something in a span of seconds, second by second.
-fn active_sql(direction: Direction) -> String {
-    let order = match direction {
-        Direction::Ascending => "ASC",
-        Direction::Descending => "DESC",
-    };
-    format!(
-        "SELECT second, template_id FROM template_activity
-         WHERE merchant_id = :merchant AND second BETWEEN :from AND :to ORDER BY second {order}"
-    )
-}
-
 /// Hops along the index from template to template: an order may have very many entries of few templates.
 const NEXT_TEMPLATE_OF_ORDER: &str = "SELECT template_id FROM coupon_histories INDEXED BY coupon_histories_by_order
      WHERE merchant_id = :merchant AND order_id = :order AND template_id > :template ORDER BY template_id LIMIT 1";
@@ -296,131 +127,7 @@ fn templates_of_order(
     }
 }
 
-/// A source that is being read. Orders by what comes next, the next to be told on top of a heap.
-struct Stream {
-    source: Source,
-    next: Line,
-    buffered: VecDeque<Line>,
-    /// What the last read may have left.
-    rest: Option<Range>,
-    direction: Direction,
-}
-
-impl Ord for Stream {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let order = self.next.position.cmp(&other.next.position);
-        match self.direction {
-            Direction::Ascending => order.reverse(),
-            Direction::Descending => order,
-        }
-    }
-}
-
-impl PartialOrd for Stream {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Stream {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Stream {}
-
-impl Reader<'_> {
-    fn open(&self, source: Source, range: Range) -> rusqlite::Result<Option<Stream>> {
-        let mut buffered = self.read(&source, range, 1)?;
-        Ok(buffered.pop_front().map(|next| Stream {
-            rest: Some(range.behind(next.position, self.direction)),
-            source,
-            next,
-            buffered,
-            direction: self.direction,
-        }))
-    }
-
-    /// The stream's next entry, and the stream without it if it has more.
-    fn advance(&self, mut stream: Stream) -> rusqlite::Result<(Line, Option<Stream>)> {
-        if stream.buffered.is_empty()
-            && let Some(rest) = stream.rest.take()
-        {
-            stream.buffered = self.read(&stream.source, rest, CHUNK)?;
-            if stream.buffered.len() == CHUNK {
-                let last = stream.buffered.back();
-                stream.rest = last.map(|line| rest.behind(line.position, self.direction));
-            }
-        }
-        match stream.buffered.pop_front() {
-            Some(next) => {
-                let told = std::mem::replace(&mut stream.next, next);
-                Ok((told, Some(stream)))
-            }
-            None => Ok((stream.next, None)),
-        }
-    }
-
-    /// Entries of all templates of the merchant, second by second: each is read before the next one is looked for.
-    fn merge_active(&self, range: Range, limit: usize) -> rusqlite::Result<Vec<Line>> {
-        let mut active = self
-            .connection
-            .prepare_cached(&active_sql(self.direction))?;
-        let mut rows = active.query(named_params! {
-            ":merchant": self.merchant.0,
-            ":from": activity::second(range.above.micros),
-            ":to": activity::second(range.below.micros),
-        })?;
-        let mut lines: Vec<Line> = Vec::new();
-        let mut of_second: Option<(i64, Vec<Source>)> = None;
-        loop {
-            let next = match rows.next()? {
-                Some(row) => Some((row.get::<_, i64>(0)?, TemplateId(row.get(1)?))),
-                None => None,
-            };
-            if let Some((second, sources)) =
-                of_second.take_if(|(second, _)| next.is_none_or(|(other, _)| other != *second))
-            {
-                let left = limit - lines.len();
-                lines.extend(self.merge(sources, range.within(second), left)?);
-            }
-            match next {
-                Some((second, template)) if lines.len() < limit => {
-                    let (_, sources) = of_second.get_or_insert_with(|| (second, Vec::new()));
-                    sources.push(Source {
-                        template,
-                        order: None,
-                    });
-                }
-                _ => return Ok(lines),
-            }
-        }
-    }
-
-    fn merge(
-        &self,
-        sources: Vec<Source>,
-        range: Range,
-        limit: usize,
-    ) -> rusqlite::Result<Vec<Line>> {
-        let mut streams = BinaryHeap::with_capacity(sources.len());
-        for source in sources {
-            streams.extend(self.open(source, range)?);
-        }
-        let mut lines = Vec::new();
-        while lines.len() < limit
-            && let Some(stream) = streams.pop()
-        {
-            let (line, rest) = self.advance(stream)?;
-            lines.push(line);
-            streams.extend(rest);
-        }
-        Ok(lines)
-    }
-}
-
-/// Adds whose coupon it is and what its template is called.
+/// Adds the coupon's user and the template's name to each entry.
 fn complete(connection: &Connection, lines: Vec<Line>) -> rusqlite::Result<Vec<HistoryEntry>> {
     let mut user = connection.prepare_cached("SELECT user_id FROM coupons WHERE id = ?1")?;
     let mut name = connection.prepare_cached("SELECT name FROM coupon_templates WHERE id = ?1")?;
@@ -488,8 +195,8 @@ pub(crate) fn page(
     after: Option<HistoryPosition>,
     limit: usize,
 ) -> rusqlite::Result<Vec<HistoryEntry>> {
-    // A user's coupons are looked up one by one, so one may be seen with a later change than another: what is
-    // behind this position is left to another page. The snapshot comes last, and thus has all that they tell of.
+    // A user's coupons are looked up one by one, so one may be seen with a later change than another: entries behind this
+    // position are left to another page. The snapshot comes last, so it has every entry that the coupons lead to.
     let last = published.states.published();
     let coupons = match &filter.user_id {
         Some(user) => Some(published.all_coupons(connection, merchant, user)?),

@@ -1,4 +1,4 @@
-//! Remembered answers, stored as one with what they tell.
+//! Remembered answers, stored in one transaction with the effects that they report.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ fn remember(
     Ok(())
 }
 
-/// How many requests get the same answer to their success. Refusals carry no data, so their answers are few.
+/// The kind of answers that a request's successes get. Refusals carry no data, so their answers are always common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// A success carries no data: its answer is stored once for all requests that get it.
@@ -110,7 +110,7 @@ impl Answers {
     }
 }
 
-/// Runs a request unless its key tells that it ran before, and remembers its answer in the same transaction.
+/// Runs a request unless the record of its key shows that it ran before, and remembers its answer in the same transaction.
 pub(crate) fn once<S, R>(
     tx: &mut Tx<'_>,
     idempotency: Option<&Idempotency<Result<S, R>>>,
@@ -177,7 +177,7 @@ impl Store {
         .await
     }
 
-    /// What is known of a key, changing nothing.
+    /// Looks a key up, without a write.
     pub(crate) async fn peek_key(&self, key: [u8; 16], body: [u8; 16]) -> StoreResult<Peek> {
         if self.inner.in_flight.contains(key) {
             return Ok(Peek::Processing);

@@ -30,13 +30,13 @@ pub(crate) fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result
     let (now, merchant, template_id) = (tx.now, request.merchant_id, request.template_id);
     let holder = Holder::new(merchant, &request.user_id, template_id);
     let surely_none = tx.filter().surely_has_none(template_id, &request.user_id);
-    let is_looked_up = !surely_none || tx.filter().is_to_be_tried();
+    let is_looked_up = !surely_none || tx.filter().is_check_due();
     let has_one = is_looked_up && tx.memory.holders.find(tx.connection, &holder)?.is_some();
     if has_one && surely_none {
         return Err(refute_filter(tx, template_id));
     }
     if has_one {
-        // Before the filter is whole: next time a reader finds it out.
+        // The filter may not be whole yet. From now on a reader refuses the user.
         tx.filter().add(template_id, &request.user_id);
     }
     let owned = match tx.template(template_id)? {
@@ -65,7 +65,7 @@ pub(crate) fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result
     insert(tx.connection, &coupon)?;
     tx.filter().add(template_id, &request.user_id);
     tx.memory.holders.add(holder, coupon.id.to_bytes());
-    // The coupon's id serves as the entry's too: so the entry is found by its key, however many share the instant.
+    // The coupon's id is the entry's too, so that the entry is found by its key among all of the same instant.
     let entry_id = HistoryId::from_bytes(coupon.id.to_bytes());
     let issued = Transition::bare(HistoryAction::Issue);
     let issued = ledger::write(tx, &coupon, &issued, entry_id, None)?;
@@ -78,7 +78,8 @@ pub(crate) fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result
     }))
 }
 
-/// The filter held a holder to be new. Nothing of this group is committed; run again, each is looked up.
+/// Gives the filter up: it called a holder new. Nothing of this group is committed; when its requests run again, every user
+/// is looked up.
 fn refute_filter(tx: &Tx<'_>, template: TemplateId) -> rusqlite::Error {
     tx.filter().refute();
     tracing::error!(
@@ -106,12 +107,12 @@ fn insert(connection: &Connection, coupon: &Coupon) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What committed state in memory says about a request.
+/// A decision from committed state in memory, before the writer is asked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Early {
-    /// It is refused, now or for ever.
+    /// The request is refused, now or for ever.
     Refused(IssueRefusal),
-    /// Whether the user has a coupon must be looked up, and decides.
+    /// The user may have a coupon; a look-up decides.
     MayHaveOne,
     /// The writer decides.
     Open,
@@ -143,7 +144,7 @@ pub(crate) fn refuse_early(
 }
 
 impl Store {
-    /// A refusal that needs no write: the template as committed tells it, or rows that will never go away.
+    /// Refuses a request without a write, by the committed template or by rows that will never go away.
     async fn refuse_early(&self, request: &IssueRequest) -> StoreResult<Option<IssueRefusal>> {
         let (merchant, id) = (request.merchant_id, request.template_id);
         let template = match self.find_template(merchant, id).await? {
@@ -164,7 +165,7 @@ impl Store {
         )
     }
 
-    /// Whether the user has, or had, a coupon of the template.
+    /// True if the user has, or had, a coupon of the template.
     async fn has_one(
         &self,
         merchant: MerchantId,

@@ -1,4 +1,4 @@
-//! The writing of the ledger: entries of coupons, and what follows from them.
+//! The writing of the ledger: entries of coupons, with their states and counters.
 
 use goodpon_domain::{
     coupon::Coupon,

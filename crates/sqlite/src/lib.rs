@@ -5,7 +5,7 @@
 //! over these three, which never import it. One more thread keeps the write-ahead log short (`write/checkpointer.rs`).
 //!
 //! A write that was answered with success is on the disk: coupon, ledger entry, counters and remembered answer as one.
-//! What is read is never older than what anybody was answered. No success is answered before the commit. The store never
+//! No read is older than any answer that was given before it. No success is answered before the commit. The store never
 //! goes on after the disk failed, never shares its folder with a second writing process, and blocks no thread of the
 //! callers' runtime for long.
 

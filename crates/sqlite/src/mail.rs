@@ -1,4 +1,4 @@
-//! The outbox: mails written with what they tell of, sent later by whoever delivers.
+//! The outbox: mails that are written with the change that they report, and delivered later.
 
 use async_trait::async_trait;
 use goodpon_application::ports::{
@@ -15,27 +15,27 @@ use crate::{
     write::tx::Tx,
 };
 
-/// Which verification mail to an address it is.
+/// The occasion of a verification mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// That of the sign-up.
+    /// The sign-up.
     First = 0,
-    /// One that was asked for again, or by another sign-up.
+    /// Another request for a mail, or another sign-up with the address.
     Further = 1,
 }
 
-/// How many mails to one address are searched for a token that became void: more than one only where a version before
-/// this one wrote them.
+/// Mails to one address that are searched for a token that became void. More than one exists only where an earlier version
+/// wrote them.
 const VOIDED_AT_ONCE: i64 = 20;
 
-/// Mails whose token is not good any more, oldest first: since when, how many.
+/// Mails whose token is void, oldest first. The parameters are a time and a limit.
 pub(crate) const ENDED_TOKENS: &str =
     "SELECT id, subject, text, html FROM mails INDEXED BY mails_with_token
      WHERE token_ends_at IS NOT NULL AND next_try_at IS NULL AND token_ends_at <= ?1
      ORDER BY token_ends_at LIMIT ?2";
 
-/// Puts a verification mail into the outbox, due at once. One before it to the same account that has not left
-/// yet must not leave any more: its token is void.
+/// Puts a verification mail into the outbox, due at once. Withdraws an earlier one to the same account that is not sent yet:
+/// its token is void.
 pub(crate) fn insert_mail(
     tx: &Tx<'_>,
     to: &str,
@@ -64,7 +64,7 @@ pub(crate) fn insert_mail(
     Ok(())
 }
 
-/// The tokens of all mails to an address are void: none that waits leaves any more, and the tokens are blanked.
+/// Withdraws the mails to an address that wait, and blanks the tokens of all: they are void.
 pub(crate) fn void_tokens(tx: &Tx<'_>, to: &str, reason: &str) -> rusqlite::Result<()> {
     tx.connection
         .prepare_cached(
@@ -99,7 +99,7 @@ fn blank(tx: &Tx<'_>, mails: &[(i64, MailContent)]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// When the further mails to an address were written that count towards how many it may be sent.
+/// The times of further mails to an address that count towards its limit.
 pub(crate) fn further(tx: &Tx<'_>, to: &str) -> rusqlite::Result<Vec<Timestamp>> {
     tx.connection
         .prepare_cached(
@@ -118,7 +118,7 @@ pub(crate) fn further(tx: &Tx<'_>, to: &str) -> rusqlite::Result<Vec<Timestamp>>
 }
 
 impl Store {
-    /// Blanks the tokens of up to `limit` mails that do not wait, where they are not good any more; returns how many.
+    /// Blanks void tokens in up to `limit` mails that do not wait, and returns the number of these.
     pub(crate) async fn blank_ended_tokens(&self, limit: usize) -> StoreResult<usize> {
         let now = micros(self.inner.clock.now());
         let find = move |connection: &Connection| {

@@ -145,7 +145,7 @@ fn create(
     detail.map(Ok).ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
-/// The number that a query counts.
+/// The count that a query returns.
 pub(crate) fn count(
     connection: &Connection,
     sql: &str,

@@ -15,7 +15,7 @@ use crate::{
     schema::{self, Schema},
 };
 
-/// Proves, lists mails and makes backups, and does nothing else: what waits for late indexes is in the memory of the
+/// Audits, lists mails and makes backups, and nothing else: entries that wait for deferred indexes are in the memory of the
 /// process that serves, so a look-up of coupons here would give old answers.
 pub struct ReadOnlyStore {
     folder: PathBuf,

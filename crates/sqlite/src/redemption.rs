@@ -66,7 +66,7 @@ fn last_amounts(tx: &Tx<'_>, stored: &Stored) -> rusqlite::Result<Amounts> {
             },
         )
         .optional()?;
-    // An entry that is missing is damage, which the audit tells.
+    // An entry that is missing is damage, which the audit reports.
     Ok(found.unwrap_or_default())
 }
 

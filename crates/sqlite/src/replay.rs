@@ -1,4 +1,4 @@
-//! Replays coupons from the ledger, for the audit: what state do a coupon's entries make?
+//! Replays coupons from the ledger, for the audit.
 
 use std::cmp::Ordering;
 
@@ -54,23 +54,23 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Step> {
     })
 }
 
-/// Goes along the entries of all coupons.
+/// A way along the entries of all coupons.
 pub(crate) struct Replays<'a> {
     steps: Rows<'a>,
     next: Option<Step>,
     /// Before this position all entries are in the coupons' rows.
     entered_below: LedgerPosition,
-    /// Entries up to then may lack their amounts.
+    /// Entries up to this time in microseconds may lack their amounts.
     amounts_lack_until: i64,
-    /// Entries that no version of this program writes, with what is wrong with them.
+    /// Entries that no version of this program writes, with their faults.
     unreadable: Vec<(String, String)>,
 }
 
-/// Where something is not as it should be: what it is about, what was expected, and what was found.
+/// A fault: its subject, and the expected and the actual state.
 pub(crate) type Fault = (&'static str, String, String);
 
 impl<'a> Replays<'a> {
-    /// `steps`: of [`STEPS`].
+    /// `steps` are rows of [`STEPS`].
     pub(crate) fn new(
         steps: &'a mut Statement<'_>,
         entered_below: Option<LedgerPosition>,
@@ -108,8 +108,8 @@ impl<'a> Replays<'a> {
         self.unreadable
     }
 
-    /// The state that the entries of a coupon make, and what is wrong with them or with what its row has taken up of
-    /// them. To be asked for coupons in the order of their ids.
+    /// The state that a coupon's entries make, and the faults of the entries and of the state in its row. To be called for
+    /// coupons in the order of their ids.
     pub(crate) fn of(&mut self, stored: &Stored) -> rusqlite::Result<(CouponStatus, Vec<Fault>)> {
         let id = stored.coupon.id;
         let mut replay = Replay::new(stored);
@@ -118,7 +118,7 @@ impl<'a> Replays<'a> {
         while let Some(step) = &self.next {
             match step.coupon.to_bytes().cmp(&id.to_bytes()) {
                 Ordering::Greater => break,
-                // Of no coupon, as its own check tells.
+                // Of no coupon, which another check reports.
                 Ordering::Less => drop(self.advance()?),
                 Ordering::Equal => {
                     let step = self.advance()?;
@@ -139,11 +139,11 @@ impl<'a> Replays<'a> {
     }
 }
 
-/// A coupon's state as its entries make it.
+/// A coupon's state as it follows from its entries.
 struct Replay<'a> {
     stored: &'a Stored,
     state: CouponState,
-    /// Those of the last REDEEM.
+    /// The amounts of the last REDEEM.
     redeemed: Amounts,
     last: Option<Change>,
 }
@@ -162,7 +162,7 @@ impl<'a> Replay<'a> {
         self.last.map_or(0, |change| change.number)
     }
 
-    /// Takes one more entry's amounts, or tells that it cancels a redemption with others.
+    /// Takes one more entry's amounts. Returns a fault if it cancels a redemption with other amounts.
     fn take_amounts(&mut self, step: &Step, may_lack: bool) -> Option<Fault> {
         match step.action {
             HistoryAction::Redeem => self.redeemed = step.amounts,
@@ -175,7 +175,7 @@ impl<'a> Replay<'a> {
         None
     }
 
-    /// Takes one more entry, or tells what is wrong.
+    /// Takes one more entry. Returns a fault if it does not follow from those before it.
     fn take(&mut self, step: Step) -> Option<Fault> {
         let (action, change) = (step.action, step.change);
         let found = format!(
@@ -198,7 +198,7 @@ impl<'a> Replay<'a> {
         self.compare(Some(change))
     }
 
-    /// Holds the coupon's row against the state behind the last entry that it has taken up.
+    /// Compares the coupon's row with the state behind the last entry that the row has taken up.
     fn compare(&mut self, change: Option<Change>) -> Option<Fault> {
         self.last = change;
         let (row, number) = (&self.stored.coupon, self.last_number());
@@ -220,7 +220,7 @@ impl<'a> Replay<'a> {
         None
     }
 
-    /// What is wrong with the last entry: the row tells of one behind it, or ought to have taken it up.
+    /// The fault of the last entry, if there is one: the row has a later state, or ought to have taken this one up.
     fn end(&self, entered_below: LedgerPosition) -> Option<Fault> {
         let of = |number| format!("{number} entries behind the ISSUE");
         let (there, taken_up) = (self.last_number(), self.stored.changes());

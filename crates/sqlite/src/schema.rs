@@ -36,13 +36,13 @@ pub(crate) const VERSION: usize = STEPS.len();
 /// programs of version 1 look at nothing else, and refuse more than 1.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_steps (version INTEGER PRIMARY KEY) STRICT";
 
-/// The name of that table.
+/// The name of the table of steps.
 pub(crate) const STEPS_TABLE: &str = "schema_steps";
 
-/// What a schema says of itself.
+/// The version that a schema states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Schema {
-    /// How many steps are done; 0 is none.
+    /// The number of migrations that were made: 0 in a new file.
     pub(crate) version: usize,
     /// The oldest version of the program that works on it.
     works_with_from: usize,
@@ -63,7 +63,7 @@ impl Schema {
             false => 0,
         };
         Ok(Self {
-            // One without the table was written by a program of version 1.
+            // A schema without the table was made by a program of version 1.
             version: number(version)?.max(works_with_from),
             works_with_from,
         })
@@ -81,7 +81,7 @@ impl Schema {
     }
 }
 
-/// Brings the schema up to [`VERSION`]. One of a newer program is left as it is, or refused.
+/// Brings the schema up to [`VERSION`]. Leaves one of a newer program as it is, or refuses it.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let found = Schema::read(connection)?;
     found.refuse_too_new()?;
@@ -112,7 +112,7 @@ fn do_step(connection: &Connection, step: &Step, number: i64) -> rusqlite::Resul
     connection.pragma_update(None, "user_version", works_with_from)
 }
 
-/// Sets the database's own number to what it is, which writes a page and changes nothing.
+/// Sets the database's version number to its own value, which writes a page and changes nothing.
 pub(crate) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     let now: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     connection.pragma_update(None, "user_version", now)
@@ -130,7 +130,7 @@ pub(crate) fn objects(connection: &Connection) -> rusqlite::Result<BTreeMap<Stri
         .collect()
 }
 
-/// How SQLite would run a query.
+/// SQLite's plan of a query.
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) fn query_plan(connection: &Connection, sql: &str) -> String {

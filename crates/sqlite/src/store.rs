@@ -1,4 +1,4 @@
-//! The embedded store: what it is made of, how it is opened, and its ways to read and to write.
+//! The embedded store: its parts, its opening, and its ways to read and to write.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// What a store is opened under.
+/// The circumstances under which a store is opened.
 pub(crate) struct Under<'a> {
     pub(crate) supervisor: &'a Supervisor,
     /// Called when the disk fails.

@@ -30,29 +30,29 @@ use crate::{
     },
 };
 
-/// What coupons are settled for.
+/// The reason for which coupons are settled.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Expire,
     Discard,
 }
 
-/// So many entries are read at once.
+/// Entries that are read in one query.
 const CHUNK: usize = 64;
-/// What the writer may spend at a time: 1 for an entry, and more for a coupon, which may stand on a page of its own.
+/// The cost of one write at most: 1 for an entry, and more for a coupon, which may stand on a page of its own.
 const BUDGET: usize = 4_000;
 const COUPON_COST: usize = 10;
-/// So many templates are handed to the writer at a time.
+/// Templates of one write at most.
 const MOST_TEMPLATES: usize = 256;
-/// So often a call goes to the writer while nothing is there to be settled.
-const ROUNDS: usize = 16;
+/// Writes of one call while they settle nothing, before the turn is given back.
+const MOST_IDLE_WRITES: usize = 16;
 
-/// Templates whose next coupon is due, or where nobody knows when that will be.
+/// Templates whose next coupon is due, or may be: the time is unknown.
 const OPEN_WALKS: &str = "SELECT t.id, w.next_due_at, w.passed_at, w.passed_id
      FROM coupon_templates t LEFT JOIN template_walks w ON w.template_id = t.id
      WHERE w.finished IS NOT 1 AND (w.next_due_at IS NULL OR w.next_due_at <= ?1)";
 
-/// Discarded templates whose walk has not come to its end. The code stands in the text, for SQLite uses a partial index
+/// Discarded templates whose walk has not reached its end. The code stands in the text, for SQLite uses a partial index
 /// only where the text repeats its condition.
 static WITHDRAWN: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -66,7 +66,7 @@ static WITHDRAWN: LazyLock<String> = LazyLock::new(|| {
 const ENTRIES: &str = "SELECT recorded_at, id, action FROM coupon_histories
      WHERE template_id = ?1 AND (recorded_at, id) > (?2, ?3) AND recorded_at < ?4 ORDER BY recorded_at, id LIMIT ?5";
 
-/// The next entries of before `until`, each with whether it is an ISSUE.
+/// The next entries before `until`. The flag of each is true for an ISSUE.
 fn entries(
     connection: &Connection,
     template: TemplateId,
@@ -91,7 +91,7 @@ fn entries(
         .collect()
 }
 
-/// Whether a walk has a coupon before it, or so many other entries that they are worth to be passed.
+/// True if a walk has a coupon before it, or a whole chunk of other entries, which is worth a write.
 fn has_more(
     connection: &Connection,
     template: TemplateId,
@@ -146,11 +146,11 @@ pub(crate) fn find(
     Ok(found)
 }
 
-/// What a walk does about a coupon.
+/// A walk's step over one coupon.
 enum Step {
     Pass,
     Settled,
-    /// It waits for it until then.
+    /// The walk waits for the coupon until this time in microseconds.
     Wait(i64),
 }
 
@@ -177,7 +177,7 @@ fn discard(tx: &mut Tx<'_>, stored: &Stored, reason: Option<&str>) -> rusqlite::
     }
 }
 
-/// What a batch has left.
+/// The rest of a batch.
 struct Left {
     coupons: usize,
     budget: usize,
@@ -228,7 +228,7 @@ fn go_on(
                 break 'walk;
             }
             left.spend(if is_issue { COUPON_COST } else { 1 });
-            // An ISSUE entry bears its coupon's id. That there is no such coupon is for the audit to tell.
+            // An ISSUE entry has its coupon's id. A coupon that is missing is damage, which the audit reports.
             let stored = match is_issue {
                 true => tx
                     .memory
@@ -279,7 +279,7 @@ pub(crate) fn settle(
 }
 
 impl Store {
-    /// Settles up to `limit` coupons and tells how many. It tells 1 where it only passed coupons, but has more
+    /// Settles up to `limit` coupons and returns how many. Returns 1 where it only passed coupons but has more
     /// before it: 0 is the end.
     pub(crate) async fn settle_coupons(
         &self,
@@ -289,7 +289,7 @@ impl Store {
         if limit == 0 {
             return Ok(0);
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..MOST_IDLE_WRITES {
             let now = self.inner.clock.now();
             let templates = self
                 .scan(move |connection| find(connection, purpose, now))

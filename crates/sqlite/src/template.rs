@@ -74,7 +74,7 @@ pub(crate) fn insert(
     Ok(TemplateId(tx.connection.last_insert_rowid()))
 }
 
-/// Whether the account is a member of the merchant at the moment of the change.
+/// Refuses an account that is no member of the merchant at the moment of the change.
 fn require_member(
     tx: &Tx<'_>,
     merchant: MerchantId,
@@ -96,7 +96,7 @@ fn owned<'a>(
     })
 }
 
-/// The template after a change, to be told to the caller.
+/// The template after a change, for the answer.
 fn snapshot(tx: &mut Tx<'_>, id: TemplateId) -> rusqlite::Result<Arc<Template>> {
     let template = tx.template(id)?;
     let template = template.ok_or(rusqlite::Error::QueryReturnedNoRows)?;

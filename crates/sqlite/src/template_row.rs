@@ -50,7 +50,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Template> {
     })
 }
 
-/// The template of that id, whosever it is.
+/// The template of this id, of any merchant.
 pub(crate) fn load(connection: &Connection, id: TemplateId) -> rusqlite::Result<Option<Template>> {
     connection
         .prepare_cached(&format!(

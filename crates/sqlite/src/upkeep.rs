@@ -1,6 +1,6 @@
-//! What is due by the clock, in small batches beside live requests.
+//! Work that is due by the clock, in small batches beside live requests.
 //!
-//! What is due is looked for by a reader, so that a sweep with nothing to do leaves the writer alone; the writer
+//! A reader looks for it, so that a sweep with nothing to do leaves the writer alone; the writer
 //! looks at each piece again before it changes it.
 
 use std::sync::LazyLock;
@@ -22,9 +22,9 @@ use crate::{
     write::tx::Tx,
 };
 
-/// How long a verification token is kept: for a day after it was spent, so that its link can say so.
+/// The time that a verification token is kept after it was spent, so that its link can say so.
 const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(24 * 60 + 30);
-/// How long a mail stays in the mailbox after it left; after it was written, where it never left.
+/// The time that a mail stays in the mailbox after it was sent; after it was written, if it was never sent.
 const MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Templates whose end has come. The code stands in the text, for SQLite uses a partial index only where the text repeats
@@ -51,7 +51,7 @@ fn expire_template(tx: &mut Tx<'_>, id: TemplateId) -> rusqlite::Result<bool> {
 
 /// A kind of rows that are deleted when they are old.
 struct Litter {
-    /// Rows, oldest first, with their time; `?1` is how many.
+    /// Selects rows with their time, oldest first; `?1` is the limit.
     oldest: &'static str,
     delete: &'static str,
     kept_for: SignedDuration,

@@ -47,7 +47,7 @@ async fn an_eventful_store_has_no_difference() {
     assert_eq!(scene.store.audit().await.unwrap(), []);
 }
 
-/// A database that Litestream replicates has two tables of its, and is whole all the same.
+/// A database that Litestream replicates has two tables of that program, and is whole nevertheless.
 #[tokio::test]
 async fn the_tables_of_litestream_are_no_difference() {
     let scene = eventful().await;
@@ -65,7 +65,7 @@ async fn the_tables_of_litestream_are_no_difference() {
     assert_eq!(found[0].subject, "schema _litestream_other");
 }
 
-/// What is planted, and what the subject of a difference must contain.
+/// A fault that is planted, and a part of the subject under which the audit must report it.
 const PLANTED: &[(&str, &str)] = &[
     ("UPDATE coupon_templates SET issue_count = issue_count + 1 WHERE id = 1", "template 1 issue_count"),
     ("UPDATE coupon_templates SET redeem_count = 0 WHERE id = 2", "template 2 redeem_count"),

@@ -1,5 +1,5 @@
-//! The SHA-256 beside a backup, as `sha256sum` writes and reads it: it finds what flipped within texts, which no check
-//! of the database can.
+//! The SHA-256 beside a backup, as `sha256sum` writes and reads it. It finds flipped bits within texts, which no check of
+//! the database can.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -16,10 +16,10 @@ use super::{BackupError, at};
 /// Digits of a SHA-256 in hex.
 const DIGITS: usize = 64;
 
-/// Larger than any that is written here.
+/// Bytes of a checksum's file at most: more than any that is written here.
 const LARGEST: u64 = 64 * 1024;
 
-/// Where the checksum of a file stands.
+/// The path of a file's checksum.
 pub(super) fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".sha256");
@@ -40,7 +40,7 @@ pub(super) fn write(file: &Path, sum_file: &Path) -> io::Result<()> {
     out.sync_all()
 }
 
-/// Holds a file against its checksum, where there is one.
+/// Compares a file with its checksum, if there is one.
 pub(super) fn compare(file: &Path) -> Result<(), BackupError> {
     let sum_file = beside(file);
     let mut line = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn compare(file: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// In hex.
+/// Formats a digest in hex.
 fn of(file: &Path) -> io::Result<String> {
     let mut digest = Sha256::new();
     io::copy(&mut File::open(file)?, &mut Hashing(&mut digest))?;
@@ -92,7 +92,7 @@ impl Write for Hashing<'_> {
     }
 }
 
-/// A name that would break the line is escaped, which a backslash in front of the line says.
+/// Escapes a name that would break the line. A backslash in front of the line marks that.
 fn line(sum: &str, name: &OsStr) -> Vec<u8> {
     let mut escaped = Vec::new();
     for byte in name.as_bytes() {

@@ -1,4 +1,4 @@
-//! Who may come at a data folder.
+//! Permissions of a data folder.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::symlink;

@@ -1,10 +1,11 @@
-//! How pages are found, also of coupons with many entries, which may be out of order.
+//! Pages are found by seeks, even of coupons with many entries, which may be out of order.
 #![allow(clippy::unwrap_used)]
 
 use goodpon_application::ports::Audit;
-use goodpon_domain::template::Limit;
+use goodpon_domain::{ledger::HistoryAction, template::Limit};
 use jiff::SignedDuration;
 
+use super::streams::{active_sql, sql};
 use super::*;
 use crate::{late::holder::OF_USER, tests::Scene};
 
@@ -33,7 +34,7 @@ async fn pages(
 }
 
 #[tokio::test]
-async fn many_entries_of_a_coupon_are_told_in_order_also_after_the_clock_was_set_back() {
+async fn many_entries_of_a_coupon_are_read_in_order_even_after_the_clock_was_set_back() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let coupon = scene.issued(template, "user").await;
@@ -63,13 +64,13 @@ async fn many_entries_of_a_coupon_are_told_in_order_also_after_the_clock_was_set
         let mut expected: Vec<_> = all.iter().filter(passes).cloned().collect();
         assert!(expected.len() >= 40);
         for size in [1, 16, 17, 200] {
-            let told = pages(&scene, &filter, Direction::Ascending, size).await;
-            assert_eq!(told, expected, "in pages of {size}");
+            let read = pages(&scene, &filter, Direction::Ascending, size).await;
+            assert_eq!(read, expected, "in pages of {size}");
         }
         expected.reverse();
         for size in [1, 16, 17, 200] {
-            let told = pages(&scene, &filter, Direction::Descending, size).await;
-            assert_eq!(told, expected, "in pages of {size}, newest first");
+            let read = pages(&scene, &filter, Direction::Descending, size).await;
+            assert_eq!(read, expected, "in pages of {size}, newest first");
         }
     }
 }
@@ -99,18 +100,18 @@ async fn a_page_of_a_user_ends_before_what_was_published_while_it_was_read() {
     };
     let filter = HistoryFilter::default();
     let range = Range::of(&filter, reader.direction, None);
-    let told = |published| {
+    let seen = |published| {
         let page = user_page(&coupons, published, &reader, &filter, range, 10).unwrap();
         page.iter().map(|line| line.action).collect::<Vec<_>>()
     };
     let issues = [HistoryAction::Issue; 2];
     assert_eq!(
-        told(states.published()),
+        seen(states.published()),
         [&[HistoryAction::Redeem], &issues[..]].concat(),
         "with a hole"
     );
-    assert_eq!(told(published), issues);
-    assert_eq!(told(None), []);
+    assert_eq!(seen(published), issues);
+    assert_eq!(seen(None), []);
 }
 
 #[tokio::test]
@@ -127,11 +128,11 @@ async fn entries_that_lead_in_a_circle_come_to_an_end() {
         user_id: Some("user".into()),
         ..HistoryFilter::default()
     };
-    let told = pages(&scene, &filter, Direction::Ascending, 10).await;
-    assert_eq!(told.len(), 2);
+    let read = pages(&scene, &filter, Direction::Ascending, 10).await;
+    assert_eq!(read.len(), 2);
 }
 
-/// What a page costs SQLite, in hundreds of steps of its machine.
+/// The cost of a page in hundreds of steps of SQLite's machine.
 fn cost(scene: &Scene, filter: &HistoryFilter, direction: Direction) -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     static STEPS: AtomicUsize = AtomicUsize::new(0);

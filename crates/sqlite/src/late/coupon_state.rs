@@ -1,8 +1,8 @@
-//! What has become of a coupon since its issue.
+//! States of coupons since their issue.
 //!
-//! The ledger tells it: each entry bears its number among those of its coupon, and where the one before it stands.
-//! A coupon's row keeps the state as an index into that, taken up late: redemptions come in no order, and each would
-//! rewrite a page of its own otherwise. So a coupon's state is what waits for its row, or else what the row says.
+//! They follow from the ledger: each entry has its number among those of its coupon, and the position of the one before it.
+//! A coupon's row has its state as a deferred index into the ledger: redemptions come in no order, and each would rewrite a
+//! page of its own otherwise. So a coupon's state is the one that waits for its row, or else the one in the row.
 
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
@@ -33,12 +33,12 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// How many entries it has behind its ISSUE.
+    /// The number of entries behind its ISSUE.
     pub(crate) fn changes(&self) -> i64 {
         self.change.map_or(0, |change| change.number)
     }
 
-    /// The coupon as it is by what waited before its row was read: the row may have more by now.
+    /// The coupon in the state that waited before its row was read, unless the row has taken up a later one since.
     pub(crate) fn with(mut self, waiting: Option<State>) -> Self {
         if let Some(state) = waiting.filter(|state| state.change.number > self.changes()) {
             self.coupon.status = state.status;
@@ -49,7 +49,7 @@ impl Stored {
     }
 }
 
-/// The columns that [`read`] reads, and then the rest of a query, as one constant.
+/// A query of the columns that [`read`] reads, with its rest, as one constant.
 macro_rules! select_coupons {
     ($rest:literal) => {
         concat!(
@@ -75,7 +75,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
     };
     let change = match (row.get(8)?, LedgerPosition::read_optional(row, 9, 10)?) {
         (0, None) => None,
-        // One without the other is damage, which the audit tells.
+        // One without the other is damage, which the audit reports.
         (number, position) => Some(Change {
             number,
             position: position.unwrap_or(LedgerPosition::BEGINNING),
@@ -96,7 +96,7 @@ pub(crate) struct State {
 /// The states in the rows of coupons.
 pub(crate) struct States;
 
-/// An EXPIRE or DISCARD has no order itself: the last redemption's, if there was one, is in the entry before it.
+/// An EXPIRE or DISCARD has no order itself: the order of the last redemption, if there was one, is in the entry before it.
 const ENTRIES: &str =
     "SELECT h.coupon_id, h.action, h.recorded_at, h.id, h.number, coalesce(h.order_id, p.order_id)
      FROM coupon_histories h LEFT JOIN coupon_histories p
@@ -130,7 +130,7 @@ impl Late for States {
         state.change.number > than.change.number
     }
 
-    /// An order id has up to 255 characters.
+    /// Counts long order ids, of up to 255 characters, for more.
     fn weight(_coupon: &[u8; 16], state: &State) -> usize {
         2 + state.order_id.as_ref().map_or(0, |id| id.len() / 50)
     }
@@ -177,8 +177,8 @@ impl Late for States {
 }
 
 impl LateIndex<States> {
-    /// The coupon of that id as the running group sees it, whosever it is: the domain tells apart what its caller
-    /// may know.
+    /// The coupon of that id as the running group sees it, of any merchant: the domain decides what its caller may
+    /// know.
     pub(crate) fn load(
         &self,
         connection: &Connection,
@@ -190,16 +190,16 @@ impl LateIndex<States> {
 }
 
 impl Waiting<States> {
-    /// Coupons as they are committed.
+    /// Coupons in their committed states.
     pub(crate) fn load_all(
         &self,
         connection: &Connection,
         ids: impl IntoIterator<Item = CouponId>,
     ) -> rusqlite::Result<Vec<Stored>> {
-        // Before the rows are read: what waits leaves only when the row has it.
+        // Before the rows are read: a state leaves only once the row has it.
         let with_waiting = |id: CouponId| (id, self.get(&id.to_bytes()));
         let ids: Vec<_> = ids.into_iter().map(with_waiting).collect();
-        // As one: each statement of its own would take and give back the locks of a reader.
+        // In one transaction: single statements would each take and give back the locks of a reader.
         let snapshot = connection.unchecked_transaction()?;
         let mut coupons = Vec::with_capacity(ids.len());
         for (id, waiting) in ids {
@@ -211,7 +211,7 @@ impl Waiting<States> {
     }
 }
 
-/// A coupon as its row has it.
+/// A coupon in the state of its row.
 fn load_row(connection: &Connection, id: CouponId) -> rusqlite::Result<Option<Stored>> {
     connection
         .prepare_cached(select_coupons!("FROM coupons WHERE id = ?1"))?

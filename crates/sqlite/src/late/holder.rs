@@ -1,9 +1,9 @@
-//! Who has a coupon of which template: one for a user for ever.
+//! Holders of coupons: of each template one for a user, for ever.
 //!
-//! Users come in no order, so the unique index of them takes them up late. A user has a coupon if they wait for their
-//! entry or are entered; either is looked up before a coupon is issued, unless the filter knows that the user is new,
-//! and only the writer issues. That the index is UNIQUE is the last word: should all of these ever err, the second
-//! coupon finds no place there, which is told as an error, and `goodpon verify` names the user.
+//! Users come in no order, so their unique index is deferred. Before a coupon is issued, the user is looked up among the
+//! holders that wait and in the index, unless the filter knows that the user is new; and only the writer issues.
+//! The UNIQUE index is only a late alarm: it cannot undo a second coupon, but it logs an error, and `goodpon verify` names
+//! the user.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::late::{Late, Lookup, Read, holder_filter::HolderFilter, waiting::Waiting};
 
-/// A user and a template. In the order of the index: a user's templates stand together.
+/// A user and a template, in the order of the index: a user's templates stand together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
     merchant: MerchantId,
@@ -34,7 +34,7 @@ impl Holder {
     }
 }
 
-/// The index of holders, each leading to their coupon's id.
+/// The index of holders. Each leads to the id of the coupon.
 pub(crate) struct Holders;
 
 impl Late for Holders {
@@ -47,7 +47,7 @@ impl Late for Holders {
         *coupon
     }
 
-    /// A user id has up to 255 characters.
+    /// Counts long user ids, of up to 255 characters, for more.
     fn weight(holder: &Holder, _coupon: &[u8; 16]) -> usize {
         1 + holder.user.len() / 100
     }
@@ -106,13 +106,13 @@ impl Lookup for Holders {
 }
 
 impl Waiting<Holders> {
-    /// The coupons of a user that are not entered; to be asked for before the index is.
+    /// The user's coupons that are not in the index. To be read before the index is.
     pub(crate) fn of_user(&self, merchant: MerchantId, user: &str) -> Vec<[u8; 16]> {
         let of_template = |template| Holder::new(merchant, user, TemplateId(template));
         self.values(of_template(i64::MIN)..=of_template(i64::MAX))
     }
 
-    /// All coupons of a user. Within a read transaction those that came since its beginning may be among them.
+    /// All coupons of a user. Within a read transaction, later ones than its beginning may be among them.
     pub(crate) fn all_of_user(
         &self,
         connection: &Connection,
@@ -122,7 +122,7 @@ impl Waiting<Holders> {
         self.some_of_user(connection, merchant, user, usize::MAX)
     }
 
-    /// Likewise, without those that are entered behind `most` others.
+    /// As [`Self::all_of_user`], with up to `most` of those in the index.
     pub(crate) fn some_of_user(
         &self,
         connection: &Connection,
@@ -133,8 +133,8 @@ impl Waiting<Holders> {
         let waiting = self.of_user(merchant, user);
         let mut entered = connection.prepare_cached(OF_USER)?;
         let entered = entered.query_map(params![merchant.0, user], |row| row.get(0))?;
-        // One that waited may have been entered meanwhile. Rows are read as they are taken; SQLite would prepare the
-        // statement anew for each value that is bound to a LIMIT.
+        // A set, for a coupon that waited may have been entered meanwhile. Rows are read as they are taken: a bound LIMIT
+        // would have SQLite prepare the statement anew for each value.
         waiting
             .into_iter()
             .map(Ok)

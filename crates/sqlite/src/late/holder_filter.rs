@@ -1,14 +1,14 @@
-//! Who surely has no coupon of a template.
+//! A filter of users who surely have no coupon of a template.
 //!
-//! Nearly all who ask for a coupon have none yet, and the index of holders, asked in vain, costs a page that is in no
-//! cache. A Bloom filter of all holders spares that: whoever is not in it has no coupon, and whoever may be in it is
-//! looked up. It only ever takes up, so a request that is undone, or an index that is behind, does no harm.
+//! Nearly all users who ask for a coupon have none yet, and a look-up in the index costs a page that is in no cache. A
+//! Bloom filter of all holders spares it: a user who is not in the filter has no coupon, and one who may be is looked up.
+//! Users are only added, so a request that is rolled back, or an index that lags behind, does no harm.
 //!
-//! That the filter is right is tried all the time: one of 1,024 whom it knows to be new is looked up all the same, and
-//! should they have a coupon, the filter is believed no more.
+//! The filter is checked all the time: one of 1,024 users that it calls new is looked up nevertheless, and if that user
+//! has a coupon, every user is looked up from then on.
 //!
-//! It is 8 MiB large: of 5 million holders' strangers 1 in 300 is looked up, of 20 million's 1 in 4. A thread fills it
-//! after the start from the index; until then everybody is looked up.
+//! It takes 8 MiB: with 5 million holders 1 in 300 new users is looked up, with 20 million 1 in 4. A thread fills it from
+//! the index after the start (`read/filler.rs`); until then every user is looked up.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -19,18 +19,18 @@ use goodpon_domain::id::TemplateId;
 /// A holder's bits stand in one block: one line of the processor's cache.
 type Block = [AtomicU64; 8];
 const BLOCK_BITS: u32 = 17;
-/// A holder has so many bits in its block, each told by 9 bits of the hash.
+/// Bits that a holder has in its block. Each is chosen by 9 bits of the hash.
 const MARKS: u32 = 5;
-/// One of that many whom the filter knows to be new is looked up all the same.
-const TRIED_ONE_IN: u32 = 1_024;
+/// One of this many users that the filter calls new is looked up nevertheless.
+const CHECKED_ONE_IN: u32 = 1_024;
 
 pub(crate) struct HolderFilter {
     hasher: RandomState,
     blocks: Vec<Block>,
     whole: OnceLock<()>,
-    /// How many were known to be new.
+    /// The number of users that were called new to the writer.
     trusted: AtomicU32,
-    /// Whether it was wrong about somebody.
+    /// Set once it was wrong about a user.
     is_refuted: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl Default for HolderFilter {
 }
 
 impl HolderFilter {
-    /// A holder's bits, each with the word that it is in.
+    /// A holder's bits, and the word of each.
     fn marks(&self, template: TemplateId, user: &str) -> impl Iterator<Item = (&AtomicU64, u64)> {
         let hash = self.hasher.hash_one((template, user));
         let block = &self.blocks[(hash >> (u64::BITS - BLOCK_BITS)) as usize];
@@ -57,46 +57,46 @@ impl HolderFilter {
         })
     }
 
-    /// To be called for each coupon before its row is committed.
+    /// Adds a holder. To be called for each coupon before its row is committed.
     pub(crate) fn add(&self, template: TemplateId, user: &str) {
         for (word, bit) in self.marks(template, user) {
-            // Most are there already, or nobody else writes.
+            // Most bits are set already, and reading one keeps its cache line shared.
             if word.load(Ordering::Relaxed) & bit == 0 {
                 word.fetch_or(bit, Ordering::Relaxed);
             }
         }
     }
 
-    /// Whether the user seems to be in it, as far as it is filled.
+    /// True if the user may have a coupon: all bits are set, as far as the filter is filled.
     pub(crate) fn seems_to_have_one(&self, template: TemplateId, user: &str) -> bool {
         self.marks(template, user)
             .all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Whether the user has no coupon of the template that was committed before. For the writer, who adds to it.
+    /// True if no coupon of the template that is committed so far is the user's.
     pub(crate) fn surely_has_none(&self, template: TemplateId, user: &str) -> bool {
         self.whole.get().is_some()
             && !self.is_refuted.load(Ordering::Relaxed)
             && !self.seems_to_have_one(template, user)
     }
 
-    /// Whether somebody whom it knows to be new is to be looked up all the same. For the writer.
-    pub(crate) fn is_to_be_tried(&self) -> bool {
-        self.trusted.fetch_add(1, Ordering::Relaxed) % TRIED_ONE_IN == TRIED_ONE_IN - 1
+    /// True if the writer looks up a user that the filter calls new, to check the filter.
+    pub(crate) fn is_check_due(&self) -> bool {
+        self.trusted.fetch_add(1, Ordering::Relaxed) % CHECKED_ONE_IN == CHECKED_ONE_IN - 1
     }
 
-    /// It was wrong: from now on everybody is looked up.
+    /// Has every user looked up from now on: the filter was wrong.
     pub(crate) fn refute(&self) {
         self.is_refuted.store(true, Ordering::Relaxed);
     }
 
-    /// Every holder is in it from now on. A thread that sees it whole sees all bits.
+    /// Notes that every holder is in it from now on. A thread that sees that sees all bits.
     pub(crate) fn declare_whole(&self) {
         // The filler can be started anew.
         let _ = self.whole.set(());
     }
 
-    /// Forgets everybody, as no filter may.
+    /// Forgets all holders, as no filter may.
     #[cfg(test)]
     pub(crate) fn lie(&self) {
         for word in self.blocks.iter().flatten() {

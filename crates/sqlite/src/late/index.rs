@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{error::is_outage, figures::LateFigures};
 
-/// How many entries come or go under one lock, which is what a reader may have to wait for.
+/// Entries that come or go under one lock, for which a reader may have to wait.
 const ENTRIES_PER_LOCK: usize = 32;
 
 pub(crate) struct LateIndex<L: Late> {
@@ -24,7 +24,7 @@ pub(crate) struct LateIndex<L: Late> {
     backlog: usize,
     /// The mark, as it is stored: all rows before this position are entered.
     mark: Option<L::Position>,
-    /// How many rows were added since the mark was stored.
+    /// Rows that were added since the mark was stored.
     since_mark: usize,
     /// The greatest position of all rows.
     last: Option<L::Position>,
@@ -35,7 +35,7 @@ pub(crate) struct LateIndex<L: Late> {
     group: Group<L>,
 }
 
-/// How many entries could not be written.
+/// Counts of entries that could not be written.
 #[derive(Default)]
 struct Stuck {
     this_round: usize,
@@ -45,7 +45,7 @@ struct Stuck {
 /// The changes of the running group, which take effect when it is committed.
 struct Group<L: Late> {
     added: Entries<L>,
-    /// How many of its rows have no entry.
+    /// Its rows without an entry.
     passed: usize,
     /// The smallest position of its rows.
     first: Option<L::Position>,
@@ -56,7 +56,7 @@ struct Group<L: Late> {
 /// Entries that a group took in its turn.
 struct Turn<L: Late> {
     entered: Vec<(L::Key, L::Value)>,
-    /// How many others could not be written.
+    /// The number of others, which could not be written.
     failed: usize,
     /// Where the next turn goes on.
     cursor: Option<L::Key>,
@@ -295,7 +295,7 @@ impl<L: Late> LateIndex<L> {
         self.figures.mark_lag.set(self.since_mark as f64);
     }
 
-    /// How many entries could not be written in the last round, or in this one so far.
+    /// The number of entries that could not be written in the last round, or in this one so far.
     pub(super) fn stuck(&self) -> usize {
         self.stuck.this_round.max(self.stuck.last_round)
     }

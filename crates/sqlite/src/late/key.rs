@@ -1,6 +1,6 @@
-//! Where the records of idempotency keys stand.
+//! Positions of the records of idempotency keys.
 //!
-//! Keys are digests, in no order: their index takes them up late. An entry may outlive its record.
+//! Keys are digests, in no order, so their index is deferred. An entry may outlive its record.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -56,7 +56,7 @@ impl Lookup for Keys {
 }
 
 impl LateIndex<Keys> {
-    /// The place for a new record of the key.
+    /// Adds a record of the key and returns its `seq`.
     pub(crate) fn add_record(&mut self, key: Key) -> i64 {
         let seq = self.last().map_or(0, |last| last + 1);
         self.add(key, seq);

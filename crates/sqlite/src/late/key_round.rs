@@ -11,20 +11,20 @@ use crate::{
     late::key::Key,
 };
 
-/// How far the search for entries without a record is. All entries are looked at, once a round: keys are digests, so
-/// those with the same first bits make up equal stripes, and each stripe has its turn by the clock.
+/// The progress of the search for entries without a record. Each round looks at all entries. Keys are digests, so keys with
+/// the same leading bits make up stripes of equal size; each stripe has its turn by the clock.
 pub(crate) struct Round {
     next: AtomicI64,
 }
 
-/// So many first bits tell the stripe.
+/// Keys are split into 2^12 stripes by their leading bits.
 const STRIPE_BITS: u32 = 12;
 const STRIPES: i64 = 1 << STRIPE_BITS;
 /// A round takes an hour.
 const MICROS_A_TURN: i64 = 3_600_000_000 / STRIPES;
 
 impl Round {
-    /// Begins with the stripe whose turn it is.
+    /// A search that begins with the stripe of this time.
     pub(crate) fn beginning_at(now: Timestamp) -> Self {
         Self {
             next: AtomicI64::new(turn(now)),
@@ -36,7 +36,7 @@ impl Round {
         self.next.store(turn, Ordering::Relaxed);
     }
 
-    /// The turns that are due, a whole round at the most.
+    /// The turns that are due: one round at most.
     pub(crate) fn due(&self, now: Timestamp) -> RangeInclusive<i64> {
         let now = turn(now);
         let next = self.next.load(Ordering::Relaxed);
@@ -48,13 +48,13 @@ fn turn(now: Timestamp) -> i64 {
     micros(now).div_euclid(MICROS_A_TURN)
 }
 
-/// Records are deleted from the old end, so what points before the first points nowhere.
+/// Records are deleted from the old end, so an entry that points before the first one has no record.
 const STALE_KEYS: &str = "SELECT key FROM idempotency_keys
      WHERE key >= ?1 AND key <= ?2 AND seq < (SELECT min(seq) FROM idempotency_records) LIMIT ?3";
 pub(crate) const DELETE_STALE: &str = "DELETE FROM idempotency_keys
      WHERE key = ?1 AND seq < (SELECT min(seq) FROM idempotency_records)";
 
-/// Up to `limit` stale keys of the stripes whose turn it is; and the turn to go on from.
+/// Up to `limit` stale keys of the stripes whose turn it is, and the turn from which the next search goes on.
 pub(crate) fn stale_keys(
     connection: &Connection,
     turns: RangeInclusive<i64>,

@@ -13,7 +13,7 @@ type Bucket = [AtomicU64; 8];
 const BUCKET_BITS: u32 = 16;
 
 pub(crate) struct KnownHolders {
-    /// Keyed with secrets of this process, so that nobody can look for two users with one digest: among eight digests
+    /// Keyed with secrets of this process, so that two users with one digest cannot be searched for: among eight digests
     /// of 64 bits a stranger is taken for a holder once in 2^61 look-ups.
     bucket_hasher: RandomState,
     digest_hasher: RandomState,
@@ -37,7 +37,7 @@ impl KnownHolders {
         (bucket, self.digest_hasher.hash_one((template, user)).max(1))
     }
 
-    /// Whether the user was found to have a coupon of the template. Many who have one are not known.
+    /// True if an earlier look-up found the user's coupon. False also for holders that are not known here.
     pub(crate) fn contains(&self, template: TemplateId, user: &str) -> bool {
         let (bucket, digest) = self.locate(template, user);
         bucket

@@ -25,9 +25,9 @@ use rusqlite::{Connection, ToSql, types::FromSql};
 pub(crate) trait Late {
     /// Its row in the table `late_indexes`.
     const NAME: &'static str;
-    /// What is looked up.
+    /// The key that is looked up.
     type Key: Ord + Clone;
-    /// What the key leads to.
+    /// The value that the key leads to.
     type Value: Clone;
     /// The position of a row. Later rows get greater positions, unless the clock was set back.
     type Position: Ord + Copy + FromSql + ToSql;
@@ -35,8 +35,8 @@ pub(crate) trait Late {
     /// The position of the row that a value comes from.
     fn position(value: &Self::Value) -> Self::Position;
 
-    /// Whether a value replaces the one of its key that was added before it. Always, unless rows are read in another
-    /// order than that in which they came.
+    /// True if a value replaces the one of its key that was added before it: always, unless rows are read in another order
+    /// than that in which they came.
     fn is_newer(_value: &Self::Value, _than: &Self::Value) -> bool {
         true
     }

@@ -14,7 +14,7 @@ const MOST_BACKLOGS: usize = 4;
 /// Bounds how far the mark may lag: every entry is entered before this many backlogs of rows are added behind it. It
 /// matters where rows have no entries themselves, and so make nothing wait.
 const BACKLOGS_PER_ROUND: usize = 2;
-/// How often the mark is stored while one backlog of rows is added.
+/// Bounds how stale the stored mark is: it is stored this many times while one backlog of rows is added.
 const MARKS_PER_BACKLOG: usize = 4;
 
 /// The state of an index and of the group that is about to be committed.
@@ -37,11 +37,11 @@ pub(super) struct Counts {
 /// The part of a group in the upkeep of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// How many entries the group enters.
+    /// Entries that the group enters.
     pub(super) enter: usize,
-    /// Whether the group fails if one of them cannot be entered.
+    /// True if the group fails when one of them cannot be entered.
     pub(super) must_succeed: bool,
-    /// Whether the group stores the mark.
+    /// True if the group stores the mark.
     pub(super) stores_mark: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn plan(counts: &Counts) -> Plan {
     }
 }
 
-/// Whether more waits than entries that cannot be written may make wait.
+/// True if more weight waits than entries that cannot be written may cause.
 pub(super) fn is_excess(weight: usize, backlog: usize) -> bool {
     weight > MOST_BACKLOGS * backlog
 }

@@ -1,4 +1,4 @@
-//! On the index of idempotency keys; what the holders' index adds is tried on a store.
+//! Tests on the index of idempotency keys. Those of holders and states need a store.
 #![allow(clippy::unwrap_used)]
 
 use rusqlite::{Connection, params};
@@ -64,7 +64,7 @@ fn group(n: u64) -> std::ops::Range<u64> {
 }
 
 #[test]
-fn each_key_is_found_whether_it_waits_or_is_entered_also_after_a_crash() {
+fn each_key_is_found_whether_it_waits_or_is_entered_even_after_a_crash() {
     let connection = database();
     let mut keys = KeyIndex::open(&connection, MOST).unwrap();
     for n in 0..300 {
@@ -194,7 +194,7 @@ fn what_cannot_be_entered_is_counted_until_it_can() {
     };
     run(&mut keys, 0);
     assert_eq!(keys.stuck(), 0);
-    // As a damaged page would do.
+    // Acts as a damaged page.
     let digits: String = key(3).iter().map(|byte| format!("{byte:02x}")).collect();
     let refuse = format!(
         "CREATE TRIGGER refuse BEFORE INSERT ON idempotency_keys WHEN NEW.key = x'{digits}'

@@ -171,7 +171,7 @@ CREATE TABLE idempotency_keys (
     seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- How far the indexes are whole that are entered late, see late_index.rs: all rows before that place are entered.
+-- How far the indexes are whole that are entered late, see src/late/: all rows before that place are entered.
 CREATE TABLE late_indexes (
     name          TEXT NOT NULL PRIMARY KEY,
     entered_below ANY NOT NULL

@@ -1,9 +1,9 @@
 //! The shortest reads, on the thread that asks.
 //!
-//! To hand a read of a few microseconds to another thread and back costs as much as the read. So those that look a few
-//! rows up by their keys run where they are asked, as long as they are quick: one that took longer than
-//! [`QUICK`], because its pages had to come from the disk, sends all that follow to the threads for look-ups, for a
-//! hundred times as long as it took. So they stop a thread of the runtime for a hundredth of its time at the most.
+//! Handing a read of a few microseconds to another thread and back costs as much as the read. So reads that look a few rows
+//! up by their keys run on the caller's thread, as long as they are quick. A read that takes longer than [`QUICK`], because
+//! its pages come from the disk, sends those that follow to the threads for look-ups, for a hundred times as long as it
+//! took. So glances stop a thread of the runtime for a hundredth of its time at the most.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-/// What a thread of the runtime may be stopped for.
+/// The time that a read may stop a thread of the runtime.
 const QUICK: Duration = Duration::from_micros(500);
-/// For how many times as long as a slow one took there are no more.
+/// After a slow glance there are none for this many times as long as it took.
 const REST: u32 = 100;
 /// The longest of these times.
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
-/// Connections that wait for no lock, and whether it is a time for glances.
+/// Connections that wait for no lock, and the time until which glances rest.
 pub(crate) struct Glances {
     idle: Mutex<Vec<Connection>>,
     began: Instant,
@@ -36,11 +36,11 @@ impl Default for Glances {
     }
 }
 
-/// How a glance ended.
+/// The end of a glance.
 pub(crate) enum Glance<T> {
     /// With a result.
     Done(T),
-    /// It was not begun: they are slow at present, or all connections are in use.
+    /// It was not begun: glances are slow at present, or all connections are in use.
     NotNow,
     /// Its connection was closed.
     Failed,
@@ -115,7 +115,7 @@ mod tests {
         };
         assert!(
             matches!(glances.run(&slow), Glance::Done(2)),
-            "told all the same"
+            "its result counts nevertheless"
         );
         assert!(matches!(glances.run(&|_| Ok(3)), Glance::NotNow));
         let rests =
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_is_not_told_and_takes_its_connection_along() {
+    fn one_that_fails_has_no_result_and_takes_its_connection_along() {
         let glances = glances();
         let fail = |connection: &Connection| connection.query_row("SELECT x", [], |_| Ok(()));
         assert!(matches!(glances.run(&fail), Glance::Failed));

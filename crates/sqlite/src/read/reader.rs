@@ -22,15 +22,15 @@ use crate::{
 const LOOKUPS: &str = "lookups";
 const SCANS: &str = "scans";
 
-/// More look-ups that wait are refused: as many as writes, for most requests make one of each.
+/// Look-ups that wait; further ones are refused. As many as writes, for most requests make one of each.
 const MOST_LOOKUPS: usize = 32_768;
-/// More scans that wait are refused. Those of tenants take turns before they come here.
+/// Scans that wait; further ones are refused. Those of tenants take turns before they are queued here.
 const MOST_SCANS: usize = 256;
 
-/// One read. It gets a connection, or learns why there is none, and tells whether the connection is still good.
+/// One read. It gets a connection, or the error of its opening, and returns whether the connection is still good.
 type Job = Box<dyn FnOnce(rusqlite::Result<&Connection>) -> bool + Send>;
 
-/// How long a read may take.
+/// The length of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
     /// It looks a few rows up.
@@ -48,8 +48,7 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// As many threads for look-ups as there are cores, and for scans half of that and one for what the store does
-    /// by itself.
+    /// Starts as many threads for look-ups as there are cores; for scans half as many, and one for the store's own work.
     pub(crate) fn start(path: &Path, supervisor: &Supervisor) -> Result<Self, OpenError> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let lane = |name, threads, most| Lane::start(path, supervisor, name, threads, most);
@@ -93,7 +92,7 @@ impl Readers {
         let _ = self.lookups.queue.try_send(Box::new(open));
     }
 
-    /// Runs a read. Outside of a transaction each statement sees all that was committed before it began. One whose
+    /// Runs a read. Outside of a transaction each statement sees all that was committed before it began. A read whose
     /// caller has left is not begun.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -186,7 +185,7 @@ fn work(path: &Path, jobs: &Receiver<Job>) {
             Some(connection) => Ok(connection),
             None => connect(path),
         };
-        // A job that panics drops the way to its caller, who thus learns of it.
+        // A job that panics drops its sender, which is an error for its caller.
         kept = match connection {
             Ok(connection) => {
                 let ran = catch_unwind(AssertUnwindSafe(|| job(Ok(&connection))));

@@ -1,4 +1,4 @@
-//! What the walks must not miss, and how they find their work.
+//! Walks miss no coupon, and find their work by seeks.
 #![allow(clippy::unwrap_used)]
 
 use goodpon_application::ports::{Audit, Templates, Upkeep};
@@ -169,11 +169,11 @@ async fn a_long_way_is_gone_in_short_steps() {
     let template = scene.template(Limit::None).await;
     scene.clock.advance(PAST_END);
     scene.issued(template, "last").await;
-    // Before it stand more entries than one call looks at.
+    // More entries stand before it than one call looks at.
     let sql = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
         INSERT INTO coupon_histories (template_id, recorded_at, id, merchant_id, action, coupon_id, number)
         SELECT template_id, recorded_at - i, randomblob(16), merchant_id, 0, coupon_id, 0 FROM n, coupon_histories";
-    let count = i64::try_from(ROUNDS * BUDGET / COUPON_COST + 10).unwrap();
+    let count = i64::try_from(MOST_IDLE_WRITES * BUDGET / COUPON_COST + 10).unwrap();
     assert_eq!(scene.raw().execute(sql, [count]).unwrap() as i64, count);
     scene.clock.advance(PAST_END);
     let passed = async || {
@@ -231,7 +231,7 @@ fn work_is_found_by_seeks() {
     let mut connection = Connection::open_in_memory().unwrap();
     crate::schema::migrate(&mut connection).unwrap();
     let plan = |sql| crate::schema::query_plan(&connection, sql);
-    // The templates themselves are gone through in an index, without their texts.
+    // The templates are scanned in an index, without their texts.
     let open = plan(OPEN_WALKS);
     assert!(open.contains("SCAN t USING COVERING INDEX"), "{open}");
     assert!(!open.contains("SCAN w"), "{open}");

@@ -1,4 +1,4 @@
-//! What the store logs as an error, for tests to look at.
+//! Errors that the store logs, for tests to look at.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// All errors of this process so far; tests look for what is theirs.
+/// All errors of this process so far. Each test looks for its own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Errors(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,4 @@
-//! What is refused when a folder is opened, and backups.
+//! Folders and schemas that are refused, and backups.
 
 use std::fs;
 use std::path::Path;
@@ -70,7 +70,7 @@ async fn a_schema_to_which_a_newer_program_added_is_worked_on() {
     store.close();
     let connection = Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
     let asked = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    // All that programs of version 1 look at.
+    // Programs of version 1 look at nothing else.
     assert_eq!(asked("PRAGMA user_version"), Ok(1));
     let newer = "ALTER TABLE accounts ADD COLUMN more INTEGER NOT NULL DEFAULT 0;
                  INSERT INTO schema_steps (version) VALUES (99)";
@@ -237,7 +237,7 @@ async fn a_backup_is_what_its_checksum_says() {
     backup::write(scene.folder.path(), &file).unwrap();
     let target = TempDir::new().unwrap();
     let connection = Connection::open(&file).unwrap();
-    // What no check of the database finds: a text that says something else.
+    // No check of the database finds a text that was replaced by another.
     let changed = connection.execute("UPDATE accounts SET name = 'Mallory'", []);
     assert_eq!(changed.unwrap(), 1);
     drop(connection);
@@ -333,20 +333,22 @@ async fn rows_that_refer_to_nothing_and_unknown_roles_are_differences() {
         )
         .unwrap();
     let found = scene.store.audit().await.unwrap();
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert!(
-        told.iter()
+        texts
+            .iter()
             .any(|line| line.contains("role") && line.contains('7')),
-        "{told:?}"
+        "{texts:?}"
     );
     assert!(
-        told.iter()
+        texts
+            .iter()
             .any(|line| line.contains("one of merchants that it names")),
-        "{told:?}"
+        "{texts:?}"
     );
 }
 
-/// A store of the first schema, with a coupon that is redeemed for `order 1`, and what became of it since.
+/// A store of the first schema, with a coupon that is redeemed for `order 1`, opened by today's program.
 #[tokio::test]
 async fn entries_of_before_may_lack_their_amounts() {
     let scene = Scene::with(0).await;
@@ -364,8 +366,8 @@ async fn entries_of_before_may_lack_their_amounts() {
     let path = folder.path().join(DATABASE_FILE);
     as_of_the_first_schema(&path);
     let refused = ReadOnlyStore::open(folder.path());
-    let told = refused.err().unwrap().to_string();
-    assert!(told.contains("run `goodpon serve` once"), "{told}");
+    let text = refused.err().unwrap().to_string();
+    assert!(text.contains("run `goodpon serve` once"), "{text}");
     let store = open(&folder, &clock).unwrap();
     let scene = Scene {
         store,
@@ -428,7 +430,7 @@ fn as_of_the_first_schema(path: &Path) {
     connection.pragma_update(None, "user_version", 1).unwrap();
 }
 
-/// A program of the version before may have served the folder in between: what it recorded stands on pages all the same.
+/// A program of the version before may have served the folder in between: its entries are on pages nevertheless.
 #[tokio::test]
 async fn pages_tell_what_a_program_without_their_directory_wrote() {
     let scene = Scene::with(0).await;

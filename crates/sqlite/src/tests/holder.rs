@@ -1,4 +1,4 @@
-//! One coupon of a template for a user, wherever the index of holders has come to.
+//! One coupon of a template for a user, whether holders are in the index or wait for it.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use crate::tests::Scene;
 /// Few enough that most users are entered, and some wait.
 const MOST: usize = 30;
 
-/// Asks for all these users at once, so that they make up large groups, and tells who got a coupon.
+/// Asks for all these users at once, so that they make up large groups, and returns those that got a coupon.
 async fn issue_all(
     scene: &Scene,
     template: TemplateId,
@@ -43,7 +43,7 @@ fn entered(scene: &Scene) -> i64 {
     scene.raw().query_row(count, [], |row| row.get(0)).unwrap()
 }
 
-/// Nobody gets a second one, and each is told of the one they have.
+/// No user gets a second one, and each look-up finds the one that they have.
 async fn assert_all_hold_one(scene: &Scene, template: TemplateId, users: u32) {
     assert_eq!(issue_all(scene, template, 0..users).await, HashSet::new());
     let Owned::Mine(stored) = scene.store.find(scene.merchant, template).await.unwrap() else {
@@ -69,7 +69,7 @@ async fn assert_all_hold_one(scene: &Scene, template: TemplateId, users: u32) {
 }
 
 #[tokio::test]
-async fn nobody_gets_two_whether_they_wait_or_are_entered_also_after_a_crash() {
+async fn no_user_gets_two_whether_waiting_or_entered_even_after_a_crash() {
     let mut scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     for round in 1..=8_u32 {
@@ -89,12 +89,12 @@ async fn nobody_gets_two_whether_they_wait_or_are_entered_also_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_hides_nobody() {
+async fn a_clock_that_was_set_back_hides_no_holder() {
     let scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     issue_all(&scene, template, 0..300).await;
     scene.clock.advance(SignedDuration::from_hours(-5));
-    // Too few for the database to be told anyway how far the index is whole.
+    // Too few for the mark to be stored in turn.
     issue_all(&scene, template, 300..303).await;
     let scene = scene.crashed(MOST);
     assert_all_hold_one(&scene, template, 303).await;
@@ -112,11 +112,11 @@ async fn all_are_entered_on_close() {
 }
 
 #[tokio::test]
-async fn one_entry_that_cannot_be_made_stops_nobody_else() {
+async fn one_entry_that_cannot_be_written_stops_no_other() {
     let scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     issue_all(&scene, template, 0..20).await;
-    // As a damaged page would do.
+    // Acts as a damaged page.
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON coupon_holders WHEN NEW.user_id = 'user 0'
                   BEGIN SELECT RAISE(ABORT, 'no'); END";
     scene.raw().execute_batch(refuse).unwrap();
@@ -148,7 +148,7 @@ async fn fewer_wait_that_have_long_names() {
     assert_eq!(scene.store.audit().await.unwrap(), []);
 }
 
-/// Should the filter and both look-ups err, a second coupon is committed, and finds no place in the index.
+/// Should the filter and both look-ups err, a second coupon is committed, and the index refuses its entry.
 #[tokio::test]
 async fn the_index_takes_no_second_coupon_of_a_user_and_says_so() {
     let errors = crate::tests::errors::watch();
@@ -171,8 +171,8 @@ async fn the_index_takes_no_second_coupon_of_a_user_and_says_so() {
         .unwrap();
     assert_eq!(holder, first.to_bytes(), "the first one stands");
     let differences = scene.store.audit().await.unwrap();
-    let told = format!("{differences:?}");
-    assert!(told.contains("one"), "{told}");
+    let reported = format!("{differences:?}");
+    assert!(reported.contains("one"), "{reported}");
     let second: Vec<u8> = scene
         .raw()
         .query_row(
@@ -188,14 +188,15 @@ async fn the_index_takes_no_second_coupon_of_a_user_and_says_so() {
     );
 }
 
-/// One of 1,024 is looked up in spite of the filter: if it lied, nothing of the group counts, and it is believed no more.
+/// One of 1,024 is looked up in spite of the filter. If the filter lied, nothing of the group is committed, and every user is
+/// looked up from then on.
 #[tokio::test]
 async fn a_filter_that_lies_is_found_out() {
     let errors = crate::tests::errors::watch();
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     scene.issued(template, "holder").await;
-    // The next but one of those who are new is tried.
+    // The next user but one that the filter calls new is looked up.
     let new = 1_024 - 1 - 2;
     for user in 0..new {
         scene.issue(template, &format!("new {user}")).await.unwrap();

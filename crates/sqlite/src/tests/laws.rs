@@ -23,7 +23,7 @@ async fn world(most_waiting: usize) -> World {
     World::that_settles_at_once(stores, clock, Arc::new(folder))
 }
 
-/// As the program opens it: what waits for a late index is seldom entered while a law is tried.
+/// As the program opens it: few entries are entered while a law runs.
 mod waiting {
     async fn world() -> goodpon_port_laws::World {
         super::world(super::MOST_WAITING).await
@@ -32,7 +32,7 @@ mod waiting {
     goodpon_port_laws::port_laws!(world);
 }
 
-/// Each late index takes up at once what earlier groups added.
+/// Without a backlog: each group enters the entries of the one before it.
 mod entered {
     async fn world() -> goodpon_port_laws::World {
         super::world(0).await

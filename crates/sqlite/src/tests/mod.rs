@@ -1,4 +1,4 @@
-//! What the port laws do not reach: the file, the writer's groups, and what the audit finds.
+//! Tests beyond the port laws: the file, the writer's groups, the audit, and simulated schedules.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub(crate) mod errors;
@@ -65,7 +65,7 @@ pub(crate) fn under(supervisor: &Supervisor, most_waiting: usize) -> Under<'_> {
     }
 }
 
-/// As [`open`], with so many entries at most that wait for each late index.
+/// As [`open`], with this backlog for each deferred index.
 pub(crate) fn open_with(folder: &TempDir, clock: &Arc<ManualClock>, most_waiting: usize) -> Store {
     let faults = faults_taken_out(folder);
     let (random, clock) = (Arc::new(FreshRandom::default()), Arc::clone(clock) as _);
@@ -92,7 +92,7 @@ fn raw(folder: &TempDir) -> Connection {
     connection
 }
 
-/// Drops the triggers by which tests act as damage, for no store opens with them, and gives what makes them anew.
+/// Drops the triggers by which tests act as damage, for no store opens with them, and returns the SQL that makes them anew.
 fn faults_taken_out(folder: &TempDir) -> String {
     if !folder.path().join(DATABASE_FILE).exists() {
         return String::new();
@@ -121,7 +121,7 @@ impl Scene {
         Self::with(MOST_WAITING).await
     }
 
-    /// With so many entries at most that wait for each late index.
+    /// A scene with this backlog for each deferred index.
     pub(crate) async fn with(most_waiting: usize) -> Self {
         let (folder, clock) = (TempDir::new().unwrap(), World::clock());
         let store = open_with(&folder, &clock, most_waiting);
@@ -210,7 +210,7 @@ impl Scene {
     pub(crate) async fn issued_with_key(&self, template_id: TemplateId, user: &str, key: [u8; 16]) {
         let render = |_: &IssueOutcome| Answer {
             status: 200,
-            body: "as told".into(),
+            body: "as written".into(),
         };
         let idempotency = Idempotency {
             key,
@@ -230,7 +230,7 @@ impl Scene {
         }
     }
 
-    /// Issues a coupon and tells its id.
+    /// Issues a coupon and returns its id.
     pub(crate) async fn issued(&self, template: TemplateId, user: &str) -> CouponId {
         let outcome = self.issue(template, user).await.unwrap();
         assert_eq!(outcome, Outcome::Ran(Ok(())));

@@ -1,4 +1,4 @@
-//! What becomes of the process when one of the store's threads breaks down.
+//! The end of the process, or a new start, when one of the store's threads breaks down.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn break_writer() {
     let clock = Arc::new(BrokenClock(World::clock().now()));
     let supervisor = Supervisor::new();
     let store = Store::open(folder.path(), clock, random, World::zone(), &supervisor).unwrap();
-    // Perhaps it hears that its writer has ended, perhaps nothing.
+    // The call may return an error that its writer has ended, or never return.
     let _ = store.write(|_| Ok(())).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
 }
@@ -48,10 +48,10 @@ async fn a_writer_that_breaks_down_ends_the_process() {
         .env(ENDS, "1")
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
+    let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     let line = "goodpon: ending at once: writer broke down: panic: no time";
-    assert!(told.contains(line), "{told}");
+    assert!(log.contains(line), "{log}");
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn a_full_disk_is_an_outage_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn without_the_index_of_holders_nobody_gets_a_second_coupon() {
+async fn without_the_index_of_holders_no_user_gets_a_second_coupon() {
     let scene = Scene::with(0).await;
     let template = scene.template(Limit::None).await;
     for user in ["entered", "waiting"] {
@@ -198,7 +198,7 @@ async fn an_answer_is_remembered_across_a_restart() {
     };
     let answer = Answer {
         status: 200,
-        body: "as told".into(),
+        body: "as written".into(),
     };
     let kept = answer.clone();
     let keyed = Idempotency::<IssueOutcome> {

@@ -1,4 +1,4 @@
-//! In which seconds which templates of a merchant recorded something.
+//! The seconds in which templates of a merchant recorded something.
 //!
 //! Entries are clustered by template, and a merchant may have very many templates. So that a page of the merchant's
 //! history need not look into all of them, the first entry of a template in a second leaves a row here: at full speed
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use goodpon_domain::id::{MerchantId, TemplateId};
 use rusqlite::{Connection, params};
 
-/// Beyond this number of templates the memory begins anew: what it lacks is written once more, to no effect.
+/// Beyond this number of templates the memory begins anew: a row that it lacks is written once more, without effect.
 const MOST_REMEMBERED: usize = 8_192;
 
 /// The length of a second, in microseconds.
@@ -20,7 +20,7 @@ pub(crate) const fn second(micros: i64) -> i64 {
     micros.div_euclid(SECOND)
 }
 
-/// When a second begins, and the next one, in microseconds.
+/// The begin of a second and that of the next one, in microseconds.
 pub(crate) const fn span(second: i64) -> (i64, i64) {
     (
         second.saturating_mul(SECOND),
@@ -28,8 +28,8 @@ pub(crate) const fn span(second: i64) -> (i64, i64) {
     )
 }
 
-/// Writes the rows that are missing because a program that knows none of them wrote entries: each template's last entry
-/// would have one.
+/// Writes rows that are missing because an older program, which does not write them, recorded entries. The last entry of
+/// each template shows that.
 pub(crate) fn catch_up(connection: &Connection) -> rusqlite::Result<()> {
     let lacks = connection.query_row(
         "SELECT EXISTS (
@@ -81,7 +81,7 @@ impl Activity {
         Ok(())
     }
 
-    /// What was written may have been rolled back.
+    /// Forgets all: the rows may be rolled back.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }

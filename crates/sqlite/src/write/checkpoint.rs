@@ -1,4 +1,4 @@
-//! Steps of a checkpoint: what the start, the writer between two groups, and its end do.
+//! Steps of a checkpoint: at the start, by the writer between two groups, and at its end.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::{error::OpenError, write::disk::Disk};
 
-/// The writer's part, between two groups.
+/// Copies the last pages, by the writer between two groups.
 pub(crate) fn finish(connection: &Connection, disk: &Disk) {
     if let Err(error) = log_pages(connection, "PASSIVE")
         && !disk.ends_with(&error)
@@ -15,9 +15,9 @@ pub(crate) fn finish(connection: &Connection, disk: &Disk) {
     }
 }
 
-/// Moves what a crash left in the log, before anything is answered from it: only what is on the disk may be. What the
-/// process before wrote and did not sync is in the system's memory, perhaps after a sync that failed; copied anew into
-/// the database's file, it is stored.
+/// Moves the log that a crash left, before anything is answered from it: only synced pages may be. Writes that the earlier
+/// process did not sync are in the system's memory, perhaps after a sync that failed; copying them into the database's file
+/// stores them.
 pub(crate) fn recover(connection: &Connection, disk: &Disk) -> Result<(), OpenError> {
     disk.sync_log().map_err(OpenError::Sync)?;
     let (log, moved) = log_pages(connection, "PASSIVE")?;
@@ -40,7 +40,7 @@ pub(crate) fn close(connection: &Connection, disk: &Disk) {
     }
 }
 
-/// Runs a checkpoint of that mode: pages in the log, and pages of those that are moved.
+/// Runs a checkpoint of this mode. Returns the pages in the log, and the pages of these that are moved.
 pub(crate) fn log_pages(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         Ok((row.get(1)?, row.get(2)?))

@@ -1,7 +1,6 @@
 //! Moves the write-ahead log into the database, beside the writer.
 //!
-//! A thread of its own copies the bulk with passive checkpoints, which hinder nobody, and waits until it is on the
-//! disk. Each leaves what was written meanwhile, less every time; the writer copies the last of it between two groups,
+//! A thread of its own copies the bulk with passive checkpoints, which hinder no read or write, and syncs it. Each leaves what was written meanwhile, less every time; the writer copies the last of it between two groups,
 //! after which it begins the log anew from its start.
 
 use std::path::{Path, PathBuf};
@@ -18,14 +17,15 @@ use crate::{
     write::{checkpoint::log_pages, connection::connect, disk::Disk, writer::Handle},
 };
 
-/// From that many pages on the log is moved (64 MiB of 4 KiB pages).
+/// Pages of the log from which on it is moved (64 MiB of 4 KiB pages).
 const LOG_PAGES: i64 = 16_384;
-/// With no more left than that it is the writer's turn.
+/// Pages that are few enough to be left to the writer without a further pass.
 const LAST_STEP_PAGES: i64 = 256;
-/// With more left than that the writer would hold its queue up for too long.
+/// Above this number of pages the writer is not asked: its last step would stall its queue.
 const MOST_STEP_PAGES: i64 = 2_048;
-/// From that size on the log is warned of, and again whenever it has doubled.
+/// The size of the log from which on a warning is logged, and again whenever it has doubled.
 const LOUD_BYTES: u64 = 1 << 30;
+/// Passive checkpoints before the writer's step.
 const PASSES: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -44,7 +44,7 @@ impl Checkpointer {
     ) -> Result<Self, OpenError> {
         let (stop, stopped) = bounded::<()>(0);
         let (path, mut size) = (path.to_owned(), LogSize::of(path));
-        // The log only grows while it rests.
+        // Nothing but the log's size depends on it.
         let task = Task::restart("checkpoint").ends_by_itself();
         let thread = supervisor.spawn_thread(task, move |report| {
             let connection = connect(&path).map_err(|error| error.to_string())?;
@@ -84,8 +84,8 @@ impl Drop for Checkpointer {
 struct LogSize {
     log: PathBuf,
     gauge: Gauge,
-    /// Warned of from that size on.
-    loud: u64,
+    /// The size of the next warning, in bytes.
+    next_warning: u64,
 }
 
 impl LogSize {
@@ -95,7 +95,7 @@ impl LogSize {
         Self {
             log: log.into(),
             gauge: metrics::gauge!("goodpon_database_wal_bytes"),
-            loud: LOUD_BYTES,
+            next_warning: LOUD_BYTES,
         }
     }
 
@@ -103,7 +103,7 @@ impl LogSize {
         // One that is missing has just been emptied.
         let bytes = self.log.metadata().map_or(0, |log| log.len());
         self.gauge.set(bytes as f64);
-        if self.is_news(bytes) {
+        if self.is_worth_warning(bytes) {
             let mebibytes = bytes >> 20;
             tracing::warn!(
                 mebibytes,
@@ -112,17 +112,17 @@ impl LogSize {
         }
     }
 
-    /// Whether a size is to be warned of: the first beyond the bound, and each that is twice the last of these.
-    fn is_news(&mut self, bytes: u64) -> bool {
+    /// True if a size is worth a warning: the first beyond the bound, and each that is twice the one before.
+    fn is_worth_warning(&mut self, bytes: u64) -> bool {
         if bytes < LOUD_BYTES {
-            self.loud = LOUD_BYTES;
+            self.next_warning = LOUD_BYTES;
             return false;
         }
-        let is_news = bytes >= self.loud;
-        if is_news {
-            self.loud = bytes.saturating_mul(2);
+        let is_worth_warning = bytes >= self.next_warning;
+        if is_worth_warning {
+            self.next_warning = bytes.saturating_mul(2);
         }
-        is_news
+        is_worth_warning
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::guard;
 
-/// How long a write waits for a lock that another process holds, such as a backup tool.
+/// The time that a write waits for a lock of another process, such as a backup tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log's file is cut back to this size once the log begins anew.
 const KEPT_LOG_BYTES: i64 = 256 << 20;

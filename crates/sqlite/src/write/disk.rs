@@ -1,7 +1,7 @@
 //! The disk under the data folder, and the end of the process when it fails.
 //!
-//! After a failed sync nothing may rest on what was written before: the system reports the failure once, and from then
-//! on takes the pages for written, whether they are or not. A later sync succeeds all the same. So the process ends at
+//! After a failed sync nothing may rest on earlier writes: the system reports the failure once, and from then on takes the
+//! pages for written, even if they are not. A later sync succeeds nevertheless. So the process ends at
 //! once, and the next start recovers from the log, which is synced before anything is answered. Writing on would begin
 //! the log anew over pages that were never stored.
 
@@ -20,7 +20,7 @@ pub(crate) type EndProcess = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The two copies of its head with which SQLite's index of the log begins.
 const INDEX_HEADS_BYTES: usize = 2 * 48;
-/// What the test for room writes.
+/// The contents of the file that tests for room.
 const PROBE_BYTES: [u8; 4096] = [0; 4096];
 
 /// The disk under a data folder.
@@ -42,7 +42,7 @@ impl Disk {
         }
     }
 
-    /// Waits until the database's file is on the disk. `false`: it never will be, and the process ends.
+    /// Syncs the database's file. Returns `false` if that fails; then the process ends.
     pub(crate) fn sync_database(&self) -> bool {
         let synced = self.database.sync_data();
         if let Err(error) = &synced {
@@ -51,8 +51,8 @@ impl Disk {
         synced.is_ok()
     }
 
-    /// Waits until the log is on the disk, if there is one: what a process before this one wrote but did not sync would
-    /// be read, and answered from, all the same.
+    /// Syncs the log, if there is one: writes that an earlier process did not sync would be read, and answered from,
+    /// nevertheless.
     pub(crate) fn sync_log(&self) -> io::Result<()> {
         let path = self.folder.join(format!("{DATABASE_FILE}-wal"));
         match File::options().write(true).open(path) {
@@ -62,9 +62,9 @@ impl Disk {
         }
     }
 
-    /// Makes SQLite read the log anew, where another process has kept open what it shares of it: that says how much of
-    /// the log is moved, and knows nothing of pages that never came onto the disk. With its head gone, whoever comes
-    /// next makes it anew from the log. To be called while this process has no connection.
+    /// Makes SQLite read the log anew even if another process has kept its shared index open: that index states how much of
+    /// the log is moved, and knows nothing of pages that never reached the disk. Without its head, the next connection
+    /// makes it anew from the log. To be called while this process has no connection.
     pub(crate) fn forget_shared_index(&self) -> io::Result<()> {
         let path = self.folder.join(format!("{DATABASE_FILE}-shm"));
         match File::options().write(true).open(path) {
@@ -81,7 +81,7 @@ impl Disk {
                 ffi::SQLITE_IOERR_FSYNC
                 | ffi::SQLITE_IOERR_DIR_FSYNC
                 | ffi::SQLITE_IOERR_TRUNCATE => true,
-                // What takes no write and has room is broken or read-only.
+                // A disk that has room and takes no write is broken or read-only.
                 ffi::SQLITE_IOERR_WRITE => !self.lacks_room(),
                 // The file was moved away: a new process would make a new one.
                 ffi::SQLITE_READONLY_DBMOVED => false,
@@ -95,7 +95,7 @@ impl Disk {
         has_failed
     }
 
-    /// Whether the process ends: nothing may be written any more.
+    /// True once the disk failed: the process ends, and nothing may be written any more.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed)
     }
@@ -107,12 +107,12 @@ impl Disk {
         ));
     }
 
-    /// Whether the folder takes nothing for want of room: a quota, which SQLite does not tell from a broken disk.
+    /// True if the folder has no room: by a quota, say, which SQLite does not distinguish from a broken disk.
     fn lacks_room(&self) -> bool {
         let path = self.folder.join("goodpon.probe");
         let probed = File::create(&path)
             .and_then(|mut file| file.write_all(&PROBE_BYTES).and_then(|()| file.sync_all()));
-        // What is left of it is empty, or the disk takes no removal either.
+        // The rest of it is empty, or the disk takes no removal either.
         let _ = fs::remove_file(&path);
         probed.is_err_and(|error| {
             matches!(

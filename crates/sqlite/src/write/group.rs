@@ -45,7 +45,7 @@ pub(crate) trait Request: Send {
 
 pub(crate) type Group = Vec<Box<dyn Request>>;
 
-/// What a database is run with.
+/// The surroundings of a database.
 pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -65,7 +65,7 @@ pub(crate) struct Groups {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     last_stamp: i64,
-    /// Whether the clock was set back for good and the sweeps' walks do not begin anew yet.
+    /// True if the clock was set back for good and the sweeps' walks do not begin anew yet.
     is_set_back: bool,
     last_id: LastId,
     commit_seconds: Histogram,
@@ -83,7 +83,7 @@ enum Failed {
 }
 
 impl Failed {
-    /// Whether the machine is the reason, rather than a request.
+    /// True if the machine is the reason, rather than a request.
     fn is_outage(&self) -> bool {
         matches!(
             self,

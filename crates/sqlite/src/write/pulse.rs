@@ -1,12 +1,12 @@
-//! How the writer is doing, for those who ask from outside its thread.
+//! The state of the writer, for readers on other threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// For so long after a failed group the store counts as unwell, whatever a small write may do: on a full disk the
-/// log still has room for some.
+/// After a failed group the store counts as unwell for this time, even if a small write succeeds: on a full disk the log
+/// still has room for some.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(10);
-/// A group that takes longer than that waits for something that may not come.
+/// A group that takes longer than this counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(3);
 
 /// Times are milliseconds since `origin`, plus one; 0 is never.
@@ -51,7 +51,7 @@ impl Pulse {
         }
     }
 
-    /// Whether a group failed and none has gone through since that failure ceased to count.
+    /// True if a group failed and none was committed since that failure ceased to count.
     pub(crate) fn is_failing(&self) -> bool {
         self.failed.load(Ordering::Relaxed) != 0
     }
@@ -61,7 +61,7 @@ impl Pulse {
             .is_some_and(|age| age < FAILURE_COUNTS_FOR)
     }
 
-    /// What is wrong, as far as it can be told without a write.
+    /// The trouble that can be seen without a write.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         let stuck = self.age(&self.working_since);
         if stuck.is_some_and(|age| age > STUCK_AFTER) {

@@ -1,14 +1,14 @@
 //! Templates as last committed, in memory.
 //!
-//! The writer is the only one who changes templates and publishes every change here after its commit and before
-//! it is answered, so what stands here is never older than what anybody was told.
+//! Only the writer changes templates. It publishes each change here after its commit and before its answer, so a template
+//! here is never older than one in any answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use goodpon_domain::{id::TemplateId, template::Template};
 
-/// Beyond so many the cache starts afresh.
+/// Beyond this number of templates the cache starts afresh.
 const CAPACITY: usize = 5_000;
 
 #[derive(Default)]
@@ -26,14 +26,14 @@ impl TemplateCache {
         inner.templates.get(&id).cloned()
     }
 
-    /// To be asked before a read whose result is offered by [`Self::offer`].
+    /// The number of publications so far. To be read before a template is read that [`Self::offer`] takes.
     pub(crate) fn generation(&self) -> u64 {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
         inner.generation
     }
 
-    /// Keeps what a reader found, unless something was published since: then it may be old.
-    /// (A commit that is not yet published is no danger: its publication follows and overwrites.)
+    /// Keeps a template that a reader found, unless something was published since: then it may be old.
+    /// (A commit that is not published yet does no harm: its publication follows and overwrites.)
     pub(crate) fn offer(&self, generation: u64, template: &Arc<Template>) {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if inner.generation == generation {
@@ -41,7 +41,7 @@ impl TemplateCache {
         }
     }
 
-    /// The writer's: these were committed.
+    /// Publishes templates that the writer committed.
     pub(crate) fn publish(&self, templates: impl Iterator<Item = Arc<Template>>) {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         inner.generation += 1;

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use super::{group_memory::GroupMemory, published::Published};
 use crate::late::holder_filter::HolderFilter;
 
-/// What requests need beside the database.
+/// The surroundings of requests beside the database.
 pub(crate) struct Tools {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) zone: BusinessZone,

@@ -1,18 +1,18 @@
-//! How far the sweep of each template has come: rows of `template_walks`.
+//! The progress of the sweep through each template's history: rows of `template_walks`.
 
 use goodpon_domain::id::TemplateId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::position::LedgerPosition;
 
-/// How far a template's walk has come.
+/// The progress of a template's walk.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Walk {
     /// The last entry that was passed.
     pub(crate) passed: LedgerPosition,
-    /// When the next coupon is due; `i64::MAX` for never, `None` if somebody must look for it.
+    /// The time in microseconds at which the next coupon is due: `i64::MAX` for never, `None` if it must be looked for.
     pub(crate) next_due_at: Option<i64>,
-    /// Whether it reached the end of a discarded template: nothing is issued any more.
+    /// Set once it reached the end of a discarded template, of which nothing is issued any more.
     pub(crate) finished: bool,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn store(
     Ok(())
 }
 
-/// All walks begin anew: after the clock was set back, new entries come to stand before those that were passed.
+/// Lets all walks begin anew: after the clock was set back, new entries get positions before those that were passed.
 pub(crate) fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM template_walks", [])?;
     Ok(())

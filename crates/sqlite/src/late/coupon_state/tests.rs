@@ -1,4 +1,4 @@
-//! A coupon's state, wherever its row has come to.
+//! A coupon's state is right, whether its row has taken it up or not.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ fn user(number: u32) -> String {
     format!("user {number}")
 }
 
-/// What a test did to coupons.
+/// The changes that a test has made.
 #[derive(Default)]
 struct Done {
     coupons: HashMap<u32, CouponId>,
     /// The last order of a user, and whether it is cancelled.
     orders: HashMap<u32, (String, bool)>,
-    /// How many entries a user's coupon has.
+    /// The number of entries of each user's coupon.
     entries: HashMap<u32, usize>,
 }
 
@@ -99,7 +99,7 @@ fn seen(scene: &Scene, coupon: CouponId) -> Coupon {
     loaded.into_iter().next().unwrap().coupon
 }
 
-/// How many rows have taken up a change.
+/// The number of rows that have taken up a change.
 fn entered(scene: &Scene) -> i64 {
     let count = "SELECT count(*) FROM coupons WHERE changes > 0";
     scene.raw().query_row(count, [], |row| row.get(0)).unwrap()
@@ -110,7 +110,7 @@ fn waiting(scene: &Scene) -> usize {
     scene.store.inner.published.states.values(all).len()
 }
 
-/// How many entries a start would read.
+/// The number of entries that a start would read.
 fn to_be_read(scene: &Scene) -> i64 {
     let from = stored_mark::<States>(&scene.raw()).unwrap();
     let from = from.unwrap_or(LedgerPosition::BEGINNING);
@@ -122,7 +122,7 @@ fn to_be_read(scene: &Scene) -> i64 {
 }
 
 #[tokio::test]
-async fn every_change_counts_whether_it_waits_or_is_entered_also_after_a_crash() {
+async fn every_change_counts_whether_it_waits_or_is_entered_even_after_a_crash() {
     let mut scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     let mut done = Done::default();
@@ -151,7 +151,7 @@ async fn a_clock_that_was_set_back_mixes_up_nothing() {
     for (round, hours) in [1, -5, 1, 2, -7, 3].into_iter().enumerate() {
         done.turn(&scene, 0..60).await;
         scene.clock.advance(SignedDuration::from_hours(hours));
-        // Also with too few for the database to be told anyway how far the rows are whole.
+        // With too few changes for the mark to be stored in turn.
         done.turn(&scene, 0..3).await;
         let crashed = scene.crashed(MOST);
         done.assert_seen(&crashed).await;
@@ -213,7 +213,7 @@ async fn a_start_need_not_read_again_what_one_before_it_read() {
     }
 }
 
-/// Else a start would have to read through very many entries that are none of a change.
+/// A start reads few entries even where most are of no change.
 #[tokio::test]
 async fn issues_drive_on_what_waits() {
     let scene = Scene::with(MOST).await;
@@ -275,12 +275,12 @@ async fn fewer_wait_that_have_long_orders() {
 }
 
 #[tokio::test]
-async fn one_row_that_cannot_be_written_stops_nobody_else() {
+async fn one_row_that_cannot_be_written_stops_no_other() {
     let scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     let mut done = Done::default();
     done.issue(&scene, template, 0..200).await;
-    // As a damaged page would do.
+    // Acts as a damaged page.
     let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON coupons WHEN NEW.user_id = 'user 0'
                   BEGIN SELECT RAISE(ABORT, 'no'); END";
     scene.raw().execute_batch(refuse).unwrap();
@@ -294,7 +294,7 @@ async fn one_row_that_cannot_be_written_stops_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_a_walk_settled_bears_the_order_of_before() {
+async fn a_settled_coupon_keeps_the_order_of_its_redemption() {
     let mut scene = Scene::with(MOST).await;
     let template = scene.template(Limit::None).await;
     let mut done = Done::default();

@@ -1,10 +1,10 @@
-//! The filter forgets nobody; that it is asked in the right places is tried with the holders.
+//! The filter forgets no holder. The tests of holders check that it is asked in the right places.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
 
 #[test]
-fn whoever_was_added_is_found_and_few_others_are() {
+fn holders_are_found_and_few_others_are() {
     let filter = HolderFilter::default();
     let user = |number: i64| format!("user {number}");
     let template = |number: i64| TemplateId(number % 7);

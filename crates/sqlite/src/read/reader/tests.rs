@@ -1,4 +1,4 @@
-//! Reads run beside the callers' runtime, are not begun for those who left, and stop nobody else.
+//! Reads run beside the callers' runtime, are not begun for callers that left, and stop no other read.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};

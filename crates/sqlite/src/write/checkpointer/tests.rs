@@ -1,4 +1,4 @@
-//! A sync that fails ends the process, and a log that grows is told of.
+//! A sync that fails ends the process, and a log that grows is logged.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::File;
@@ -10,11 +10,11 @@ use rusqlite::Connection;
 use super::*;
 use crate::tests::Scene;
 
-/// A disk whose database cannot be synced, and why the process would have ended.
+/// A disk whose database cannot be synced, and the reasons for which the process would have ended.
 fn broken_disk(scene: &Scene) -> (Disk, Arc<Mutex<Vec<String>>>) {
     let whys: Arc<Mutex<Vec<String>>> = Arc::default();
-    let told = Arc::clone(&whys);
-    let end = Arc::new(move |why: &str| told.lock().unwrap().push(why.to_owned()));
+    let sink = Arc::clone(&whys);
+    let end = Arc::new(move |why: &str| sink.lock().unwrap().push(why.to_owned()));
     // No device syncs this one.
     let null = File::open("/dev/null").unwrap();
     (Disk::new(scene.folder.path(), null, end), whys)
@@ -41,15 +41,15 @@ async fn a_sync_of_moved_pages_that_fails_ends_the_process() {
 }
 
 #[test]
-fn a_log_that_grows_is_told_of_at_the_bound_and_at_each_doubling() {
+fn a_growing_log_is_logged_at_the_bound_and_at_each_doubling() {
     let mut size = LogSize::of(Path::new("nowhere"));
-    let told: Vec<bool> = [1, 1023, 1024, 1500, 2047, 2048, 4095, 4096, 100, 1024, 1025]
-        .map(|mebibytes: u64| size.is_news(mebibytes << 20))
+    let warned: Vec<bool> = [1, 1023, 1024, 1500, 2047, 2048, 4095, 4096, 100, 1024, 1025]
+        .map(|mebibytes: u64| size.is_worth_warning(mebibytes << 20))
         .into();
     let wanted = [
         false, false, true, false, false, true, false, true, false, true, false,
     ];
-    assert_eq!(told, wanted);
+    assert_eq!(warned, wanted);
 }
 
 #[tokio::test]
