@@ -194,10 +194,10 @@ impl Plain {
             .filter(|(_, coupon)| coupon.status == CouponStatus::Issued && coupon.is_past(now));
         // A template's walk comes by its coupons in the order of their issue.
         let mut due: Vec<_> = due
-            .map(|(holding, coupon)| (holding.0, coupon.issued_at, *holding))
+            .map(|(holding, coupon)| (holding.0, coupon.issued_at, coupon.id, *holding))
             .collect();
         due.sort_unstable();
-        for (_, _, holding) in &due {
+        for (.., holding) in &due {
             if let Some(coupon) = self.coupons.get_mut(holding) {
                 coupon.status = CouponStatus::Expired;
             }

@@ -116,6 +116,13 @@ struct Running {
     fill: Fill,
 }
 
+/// Lets a closing connection leave the log as it is, as a crash does.
+fn leave_log(connection: &Connection) {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .unwrap();
+}
+
 fn terms(limit: Option<i64>) -> Terms {
     Terms {
         name: "Template".into(),
@@ -181,10 +188,13 @@ impl Simulated {
         connection
             .pragma_update(None, "synchronous", "off")
             .unwrap();
-        // A crash leaves the log as it is.
+        leave_log(&connection);
         connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            .unwrap();
+    }
+
+    fn connect_reader(&self) -> Connection {
+        let connection = reader::connect(&self.path).unwrap();
+        leave_log(&connection);
         connection
     }
 
@@ -212,7 +222,7 @@ impl Simulated {
         let groups = Groups::open(self.path.clone(), connection, self.backlog, surroundings);
         let mut groups = groups.unwrap();
         let reader = Reader {
-            connection: reader::connect(&self.path).unwrap(),
+            connection: self.connect_reader(),
             published: groups.published(),
             clock: Arc::clone(&self.clock),
             merchant: self.merchant,
