@@ -338,10 +338,10 @@ impl Audit {
             Ok(format!("history entry {} {what}", history_id(row, 2)?))
         };
         let action = history_action::read(row, 4)?;
-        let bears: (bool, bool) = (row.get(6)?, row.get(7)?);
-        if bears != action.carries() {
+        let fields: (bool, bool) = (row.get(6)?, row.get(7)?);
+        if fields != action.carries() {
             let text = |(order, reason)| format!("order_id: {order}, reason: {reason}");
-            self.differ(subject("bears")?, text(action.carries()), text(bears));
+            self.differ(subject("fields")?, text(action.carries()), text(fields));
         }
         let amounts = Amounts {
             order: row.get(12)?,

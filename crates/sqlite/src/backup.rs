@@ -1,6 +1,7 @@
 //! Backups: a copy of the database in one file, checked before it gets its name.
 
 mod checksum;
+mod error;
 
 use std::fs::{self, File};
 use std::io;
@@ -14,57 +15,14 @@ use rusqlite::{
     ffi,
 };
 
+use self::error::at;
 use crate::{
-    error::OpenError,
     folder::{self, DATABASE_FILE},
     guard,
     schema::Schema,
 };
 
-/// The reason why a backup is not written or not restored. Displays as one line with a remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// A file exists under the backup's name.
-    #[error("{0} exists already: choose another file name, or move that file away")]
-    Exists(PathBuf),
-    /// The name is not that of a file.
-    #[error("{0}: give the name of a file")]
-    Name(&'static str),
-    /// The data folder is not empty.
-    #[error(
-        "the data folder {0} has a database already: restore into another --data-dir, or move that one away"
-    )]
-    HasDatabase(PathBuf),
-    /// The data folder cannot be worked on.
-    #[error(transparent)]
-    Folder(#[from] OpenError),
-    /// A file cannot be read or written.
-    #[error(
-        "{path} cannot be read or written ({reason}): check the path, its permissions and the free space"
-    )]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        reason: io::Error,
-    },
-    /// A file is no sound database of this program.
-    #[error("{path} is no sound Goodpon backup ({reason}): use another one")]
-    Unsound {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        reason: String,
-    },
-    /// Copying failed.
-    #[error("{path} cannot be copied ({reason}): check the disk and its free space")]
-    Copy {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's error.
-        reason: rusqlite::Error,
-    },
-}
+pub use self::error::BackupError;
 
 /// Writes the database of a data folder as of now into `file`, also while it is served. Blocks until the file is checked
 /// and on the disk, and its checksum beside it (`FILE.sha256`, for `sha256sum -c`). Refuses to overwrite.
@@ -140,14 +98,6 @@ fn refuse_existing(target: &Path, suffixes: &[&str]) -> Result<(), BackupError> 
         }
     }
     Ok(())
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
-    let path = path.to_owned();
-    move |reason| BackupError::File {
-        path: path.clone(),
-        reason,
-    }
 }
 
 /// A name beside the target, so that renaming it is one step; with the process's id, so that two processes do not meet.

@@ -20,7 +20,7 @@ use crate::{
     write::published::Published,
 };
 
-/// Coupons whose look-up takes a few hundred microseconds at the most if their pages are in memory.
+/// Coupons whose look-up takes at most a few hundred microseconds if their pages are in memory.
 const FEW_COUPONS: usize = 64;
 
 #[async_trait]

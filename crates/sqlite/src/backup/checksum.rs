@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{BackupError, at};
+use super::error::{BackupError, at};
 
 /// Digits of a SHA-256 in hex.
 const DIGITS: usize = 64;

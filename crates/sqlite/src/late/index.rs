@@ -201,7 +201,7 @@ impl<L: Late> LateIndex<L> {
             let left = left.map(|(_, value)| L::position(value));
             self.group.mark = left.chain(failed.iter().copied()).chain([first]).min();
         } else if self.mark.is_some_and(|mark| first < mark) {
-            // The clock was set back: these rows came to stand before rows that count as entered.
+            // The clock was set back: these rows stand before rows that count as entered.
             self.group.mark = Some(first);
         }
         self.group.turn = Some(Turn {

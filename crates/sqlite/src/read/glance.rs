@@ -3,7 +3,7 @@
 //! Handing a read of a few microseconds to another thread and back costs as much as the read. So reads that look a few rows
 //! up by their keys run on the caller's thread, as long as they are quick. A read that takes longer than [`QUICK`], because
 //! its pages come from the disk, sends those that follow to the threads for look-ups, for a hundred times as long as it
-//! took. So glances stop a thread of the runtime for a hundredth of its time at the most.
+//! took. So glances stop a thread of the runtime for at most a hundredth of its time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 /// A template by its number in the schedule, and a user likewise.
 pub(super) type Holding = (usize, usize);
 
-/// What a request asks for.
+/// The effect that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
     Issue(Holding),
@@ -20,7 +20,7 @@ pub(super) enum Wish {
     Expire,
 }
 
-/// How a request fails after it has written everything.
+/// The failure of a request that has written everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     Error,
@@ -224,7 +224,7 @@ impl Plain {
         self.ledger.iter().map(|entry| entry.at).max()
     }
 
-    /// Whether the user has a coupon of the template.
+    /// Returns whether the user has a coupon of the template.
     pub(super) fn has(&self, holding: Holding) -> bool {
         self.coupons.contains_key(&holding)
     }

@@ -1,4 +1,4 @@
-//! What readers see, held against the plain model.
+//! Readers, compared with the plain model.
 
 use std::sync::Arc;
 
