@@ -12,8 +12,8 @@ use crate::{
     credentials::random_hex,
     network::Network,
     ports::{
-        GuessedFirst, HashPurpose, HashTurn, NewAccount, NewPassword, NewVerification, StoreError,
-        StoreResult,
+        HashPurpose, HashTurn, NewAccount, NewPassword, NewVerification, PasswordTooWeak,
+        StoreError, StoreResult,
     },
     verification_mail::Notice,
 };
@@ -93,7 +93,7 @@ async fn hash(
     email: &str,
     name: &str,
     turn: HashTurn,
-) -> StoreResult<Result<String, GuessedFirst>> {
+) -> StoreResult<Result<String, PasswordTooWeak>> {
     let local_part = email.split('@').next().unwrap_or_default();
     let known_to_attackers = [email, local_part, name, PRODUCT].map(str::to_owned);
     app.passwords

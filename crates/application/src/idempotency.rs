@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use goodpon_domain::gate::Keyed;
+use goodpon_domain::gate::KeyDigests;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
 /// The time for which an answer is kept (contract §3.1).
-pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+pub const ANSWER_RETENTION: SignedDuration = SignedDuration::from_hours(24);
 
 /// An answer as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -63,8 +63,8 @@ impl<T> Idempotency<T> {
 
 impl<T> Idempotency<T> {
     /// Returns the digests, as an accepted issue carries them.
-    pub fn keyed(&self) -> Keyed {
-        Keyed {
+    pub fn keyed(&self) -> KeyDigests {
+        KeyDigests {
             key: self.key,
             body: self.body,
         }

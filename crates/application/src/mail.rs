@@ -32,11 +32,11 @@ pub async fn deliver(
     if app.clock.now() >= given_up_at {
         tracing::warn!(mail_id = mail.id, "mail given up: too old");
         let reason = "too old to be sent: written more than 24 h ago".to_owned();
-        app.stores.outbox.mark_failed(mail.id, None, reason).await?;
+        app.stores.mails.mark_failed(mail.id, None, reason).await?;
         return Ok(Delivery::GivenUp);
     }
     let Err(error) = transport.send(mail).await else {
-        app.stores.outbox.mark_sent(mail.id).await?;
+        app.stores.mails.mark_sent(mail.id).await?;
         return Ok(Delivery::Sent);
     };
     let retry_at = match &error {
@@ -47,7 +47,7 @@ pub async fn deliver(
     let retry_at = retry_at.filter(|at| *at < given_up_at);
     tracing::warn!(mail_id = mail.id, retry = retry_at.is_some(), %error, "mail not sent");
     app.stores
-        .outbox
+        .mails
         .mark_failed(mail.id, retry_at, error.to_string())
         .await?;
     Ok(match retry_at {
@@ -59,10 +59,10 @@ pub async fn deliver(
 /// Gives up to `limit` mails up that are due, because no mail server is configured, and returns their number. They can
 /// be read in the mailbox. A server that is configured later does not send them, because their links would be dead.
 pub async fn leave_to_mailbox(app: &App, limit: usize) -> StoreResult<usize> {
-    let due = app.stores.outbox.due(limit).await?;
+    let due = app.stores.mails.due(limit).await?;
     for mail in &due {
         let reason = "no mail server is configured (smtp-url)".to_owned();
-        app.stores.outbox.mark_failed(mail.id, None, reason).await?;
+        app.stores.mails.mark_failed(mail.id, None, reason).await?;
     }
     Ok(due.len())
 }

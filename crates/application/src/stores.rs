@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ports::{
-    Accounts, Audit, Coupons, Health, Histories, IssueGate, Merchants, Outbox, Templates, Upkeep,
+    Accounts, Audit, Coupons, Health, Histories, IssueGate, Mails, Merchants, Templates, Upkeep,
 };
 
 /// The store ports of one set of back ends. Clones share the stores behind them.
@@ -22,7 +22,7 @@ pub struct Stores {
     /// The coupon history.
     pub histories: Arc<dyn Histories>,
     /// Every mail: pending, sent or given up.
-    pub outbox: Arc<dyn Outbox>,
+    pub mails: Arc<dyn Mails>,
     /// Work that is due by the clock.
     pub upkeep: Arc<dyn Upkeep>,
     /// The health of the store's dependencies.
@@ -33,12 +33,12 @@ pub struct Stores {
 
 /// Every store port except the gate: those that one database of records implements.
 pub trait Records:
-    Accounts + Merchants + Templates + Coupons + Histories + Outbox + Upkeep + Health + Audit
+    Accounts + Merchants + Templates + Coupons + Histories + Mails + Upkeep + Health + Audit
 {
 }
 
 impl<S> Records for S where
-    S: Accounts + Merchants + Templates + Coupons + Histories + Outbox + Upkeep + Health + Audit
+    S: Accounts + Merchants + Templates + Coupons + Histories + Mails + Upkeep + Health + Audit
 {
 }
 
@@ -52,7 +52,7 @@ impl Stores {
             gate,
             coupons: records.clone(),
             histories: records.clone(),
-            outbox: records.clone(),
+            mails: records.clone(),
             upkeep: records.clone(),
             health: records.clone(),
             audit: records,

@@ -8,21 +8,19 @@ use crate::{generation::Generation, id::AccountId, name::looks_empty};
 pub const VERIFICATION_TOKEN_VALIDITY: SignedDuration = SignedDuration::from_mins(30);
 
 /// The age at which an unverified account is gone (contract §2).
-pub const UNVERIFIED_FOR: SignedDuration = SignedDuration::from_hours(24);
+pub const UNVERIFIED_ACCOUNT_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// The most passwords that may be tried with one verification token, so that a stolen link cannot be used to guess the
 /// password.
-pub const PASSWORDS_A_TOKEN: u32 = 10;
+pub const MAX_PASSWORD_TRIES_PER_TOKEN: u32 = 10;
 
 /// Bounds on the verification mails that one address is sent after its first: each is a number of mails and the time
 /// within which no more than that number are sent.
-const RESEND_LIMITS: [(usize, SignedDuration); 2] = [
-    (3, SignedDuration::from_hours(1)),
-    (10, RESENDS_COUNTED_FOR),
-];
+const RESEND_LIMITS: [(usize, SignedDuration); 2] =
+    [(3, SignedDuration::from_hours(1)), (10, RESEND_WINDOW)];
 
 /// The age at which a resent verification mail no longer counts towards any limit: the longest window of the limits.
-pub const RESENDS_COUNTED_FOR: SignedDuration = SignedDuration::from_hours(24);
+pub const RESEND_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
 /// A person who can log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +46,7 @@ impl Account {
     /// Returns whether the account was not verified in time. It then counts as deleted, whether or not the sweep has
     /// removed it yet.
     pub fn is_gone(&self, now: Timestamp) -> bool {
-        !self.verified && now.duration_since(self.created_at) >= UNVERIFIED_FOR
+        !self.verified && now.duration_since(self.created_at) >= UNVERIFIED_ACCOUNT_LIFETIME
     }
 }
 
@@ -177,7 +175,7 @@ pub fn verify(
 pub enum TryRefusal {
     /// The token may not verify its account.
     Verify(VerifyRefusal),
-    /// [`PASSWORDS_A_TOKEN`] passwords were tried with it already.
+    /// [`MAX_PASSWORD_TRIES_PER_TOKEN`] passwords were tried with it already.
     TooManyTries,
 }
 
@@ -192,7 +190,7 @@ pub fn try_password(
 ) -> Result<&Account, TryRefusal> {
     let account = verify(token, account, now).map_err(TryRefusal::Verify)?;
     match token {
-        Some(token) if token.tries < PASSWORDS_A_TOKEN => Ok(account),
+        Some(token) if token.tries < MAX_PASSWORD_TRIES_PER_TOKEN => Ok(account),
         _ => Err(TryRefusal::TooManyTries),
     }
 }
@@ -209,7 +207,7 @@ pub enum ResendRefusal {
 }
 
 /// Decides whether a verification mail is sent again at `now`, and returns its account. `resends` holds the times of the
-/// address's mails of the last [`RESENDS_COUNTED_FOR`], its first one left out.
+/// address's mails of the last [`RESEND_WINDOW`], its first one left out.
 ///
 /// # Errors
 /// The first refusal that applies, in the order of [`ResendRefusal`].
@@ -333,7 +331,7 @@ mod tests {
             account_id: account.id,
             created_at: at(0),
             is_spent: false,
-            tries: PASSWORDS_A_TOKEN,
+            tries: MAX_PASSWORD_TRIES_PER_TOKEN,
         };
         let just_before = at(0) + SignedDuration::from_micros(30 * 60 * 1_000_000 - 1);
         let (end, some) = (at(0) + VERIFICATION_TOKEN_VALIDITY, Some(token));
@@ -380,7 +378,7 @@ mod tests {
     #[test]
     fn an_account_that_nobody_verifies_is_gone_after_a_day() {
         let account = account();
-        let day = at(0) + UNVERIFIED_FOR;
+        let day = at(0) + UNVERIFIED_ACCOUNT_LIFETIME;
         assert!(!account.is_gone(day - SignedDuration::from_micros(1)));
         assert!(account.is_gone(day));
         assert_eq!(

@@ -15,18 +15,18 @@ mod place;
 mod state;
 
 pub use batch::{
-    Appended, Content, Judged, Known, NewCoupon, Polled, Record, Tally, ToPark, Unreadable,
-    Verdict, Written, judge, judge_batch,
+    Appended, BatchDecision, Known, LogContent, LogRecord, NewCoupon, PollResult, Tally, ToPark,
+    Unreadable, Verdict, WriteResult, judge, judge_batch,
 };
 pub use event::{
-    ACCEPTED_WITHIN, CLOCK_TOLERANCE, CLOCKS_APART, EVENT_LIFETIME, Epoch, IssueEvent, Keyed,
-    READ_BELIEVED, counts, valid_until,
+    CLOCK_TOLERANCE, EVENT_LIFETIME, Epoch, IssueEvent, KeyDigests, MAX_ACCEPTANCE_DISTANCE,
+    MAX_CLOCK_DIFFERENCE, MAX_GATE_READ_AGE, counts, valid_until,
 };
 pub use opening::{
-    Folding, GateRead, Holder, Installation, KeptSuccess, Opening, SALE_OVER_AFTER, Sealed,
+    FoldResult, GateRead, Holder, InstallResult, KeptSuccess, Opening, SALE_OVER_AGE, SealResult,
 };
 pub use place::{
     Closed, Confirmation, Counts, Due, Finished, GateId, Holding, KeyState, Look, RefusalAnswers,
     Taken,
 };
-pub use state::{Gate, GateState, SERVER_DEAD_AFTER, UNLIMITED, may_bump, may_seal, places_left};
+pub use state::{Gate, GateState, SERVER_TIMEOUT, UNLIMITED, may_bump, may_seal, places_left};

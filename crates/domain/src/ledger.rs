@@ -169,14 +169,14 @@ impl Posting {
 
 /// A decision: its answer, and the posting that must be written before the answer is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decided<T> {
+pub struct Decision<T> {
     /// The answer.
     pub outcome: T,
     /// The writes.
     pub posting: Posting,
 }
 
-impl<T> Decided<T> {
+impl<T> Decision<T> {
     /// Splits a decision into the answer to the request and, unless it was refused, the posting to be written.
     pub fn split<R>(decision: Result<Self, R>) -> (Result<T, R>, Option<Posting>) {
         match decision {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     coupon::{Coupon, CouponStatus},
     id::{CouponId, MerchantId},
-    ledger::{Amounts, CountDelta, CouponState, Decided, HistoryAction, Posting, Transition},
+    ledger::{Amounts, CountDelta, CouponState, Decision, HistoryAction, Posting, Transition},
     template::{Template, TemplateStatus},
 };
 
@@ -72,7 +72,7 @@ pub fn redeem(
     merchant: MerchantId,
     order: &Order,
     now: Timestamp,
-) -> Result<Decided<Redemption>, RedeemRefusal> {
+) -> Result<Decision<Redemption>, RedeemRefusal> {
     let coupon = coupon.ok_or(RedeemRefusal::CouponNotFound)?;
     let template = template.ok_or(RedeemRefusal::TemplateNotFound)?;
     check_redemption(coupon, template, merchant, order, now)?;
@@ -81,7 +81,7 @@ pub fn redeem(
         order: Some(order.amount),
         discount: Some(discount_amount),
     };
-    Ok(Decided {
+    Ok(Decision {
         outcome: Redemption {
             coupon_id: coupon.id,
             discount_amount,
@@ -144,7 +144,7 @@ fn check_redemption(
 
 /// The input of a cancellation.
 #[derive(Debug, Clone, Copy)]
-pub struct CancelWish<'a> {
+pub struct CancelInput<'a> {
     /// The id of the redeemed order, byte for byte.
     pub order_id: &'a str,
     /// The reason that the shop gives.
@@ -193,10 +193,10 @@ pub fn cancel(
     coupon: Option<&Coupon>,
     template: Option<&Template>,
     merchant: MerchantId,
-    wish: CancelWish<'_>,
+    wish: CancelInput<'_>,
     redeemed: Amounts,
     now: Timestamp,
-) -> Result<Decided<Cancellation>, CancelRefusal> {
+) -> Result<Decision<Cancellation>, CancelRefusal> {
     let coupon = coupon.ok_or(CancelRefusal::CouponNotFound)?;
     let template = template.ok_or(CancelRefusal::TemplateNotFound)?;
     if template.merchant_id != merchant || coupon.merchant_id != merchant {
@@ -224,7 +224,7 @@ pub fn cancel(
     }
     let last = transitions.last().map(|last| last.action);
     let status = last.map_or(CouponStatus::Issued, HistoryAction::leads_to);
-    Ok(Decided {
+    Ok(Decision {
         outcome: Cancellation {
             coupon_id: coupon.id,
             status,

@@ -8,8 +8,8 @@ use goodpon_domain::{
     coupon::{
         Coupon, CouponStatus, IssuanceStatus, IssueRefusal, admit, issuance_status, take_place,
     },
-    ledger::{Amounts, CountDelta, CouponState, Decided, HistoryAction, Posting, Transition},
-    redemption::{CancelRefusal, CancelWish, Order, RedeemRefusal, cancel, redeem},
+    ledger::{Amounts, CountDelta, CouponState, Decision, HistoryAction, Posting, Transition},
+    redemption::{CancelInput, CancelRefusal, Order, RedeemRefusal, cancel, redeem},
     template::{Limit, Owned, Template, TemplateStatus},
 };
 use jiff::Timestamp;
@@ -30,8 +30,8 @@ fn first<R: Copy>(faults: &[(bool, R)]) -> Option<R> {
         .map(|(_, outcome)| *outcome)
 }
 
-fn wish<'a>(order_id: &'a str, reason: &'a str) -> CancelWish<'a> {
-    CancelWish { order_id, reason }
+fn wish<'a>(order_id: &'a str, reason: &'a str) -> CancelInput<'a> {
+    CancelInput { order_id, reason }
 }
 
 fn amounts(order: Option<i64>, discount: Option<i64>) -> Amounts {
@@ -436,7 +436,7 @@ fn a_cancelled_coupon_is_issued_expired_or_discarded() {
                 minute(100),
             )
             .unwrap();
-            let Decided { outcome, posting } = done;
+            let Decision { outcome, posting } = done;
             let (expected, after) = match (past, status) {
                 (true, _) => (CouponStatus::Expired, Some(HistoryAction::Expire)),
                 (_, TemplateStatus::Discarded) => {

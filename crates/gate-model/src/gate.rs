@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, Keyed},
+    gate::{Epoch, KeyDigests},
 };
 use jiff::{SignedDuration, Timestamp};
 
 pub use installed::Installed;
 pub use script::{
-    Confirmation, Counts, Finished, Folding, Holding, Installation, KeptSuccess, KeyState, Look,
-    Pending, Request, Taken,
+    Confirmation, Counts, Finished, FoldResult, Holding, InstallResult, KeptSuccess, KeyState,
+    Look, Pending, Request, Taken,
 };
 
 /// A user, or an idempotency key, as 16 bytes.
@@ -197,7 +197,7 @@ impl Store {
     }
 
     /// Remembers a refusal by the template if no gate was ever opened, unless the key has an answer already.
-    pub fn remember(&mut self, keyed: Keyed, verdict: IssueRefusal, now: Timestamp) -> Taken {
+    pub fn remember(&mut self, keyed: KeyDigests, verdict: IssueRefusal, now: Timestamp) -> Taken {
         self.replay(Some(keyed), now).unwrap_or_else(|| {
             self.keep(Some(keyed), Err(verdict), now);
             Taken::Refused(verdict)
@@ -212,7 +212,7 @@ impl Store {
         epoch: Epoch,
         users: &[Digest],
         successes: &[KeptSuccess],
-    ) -> Installation {
+    ) -> InstallResult {
         if let Some(refused) = self.not_installable(connection, epoch) {
             return refused;
         }
@@ -233,7 +233,7 @@ impl Store {
                 self.finished.insert(success.keyed.key, answer);
             }
         }
-        Installation::Done
+        InstallResult::Done
     }
 
     /// Installs an epoch with `cap` places, if the server has exactly `loaded` users of it. The older epoch's keys are
@@ -245,14 +245,14 @@ impl Store {
         cap: i64,
         base: i64,
         loaded: usize,
-    ) -> Installation {
+    ) -> InstallResult {
         if let Some(refused) = self.not_installable(connection, epoch) {
             return refused;
         }
         self.drop_expired(epoch);
         let there = self.loading.get(&epoch).map(|there| there.holders.len());
         if there != Some(loaded) {
-            return Installation::CountDiffers(there);
+            return InstallResult::CountDiffers(there);
         }
         let holders = self.loading.remove(&epoch).unwrap_or_default().holders;
         self.installed = Some(Installed {
@@ -268,7 +268,7 @@ impl Store {
             due: BTreeSet::new(),
             keys: BTreeMap::new(),
         });
-        Installation::Done
+        InstallResult::Done
     }
 
     /// Returns the state of the gate, of a user and of a key, without changing anything.
@@ -278,7 +278,7 @@ impl Store {
         connection: &str,
         epoch: Epoch,
         user: Option<Digest>,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
         now: Timestamp,
     ) -> Look {
         let answered = match self.replay(keyed, now) {
@@ -314,19 +314,19 @@ impl Store {
     }
 
     /// Clears away a gate whose template's sale is over. Finished answers stay until they expire.
-    pub fn fold(&mut self, epoch: Epoch) -> Folding {
+    pub fn fold(&mut self, epoch: Epoch) -> FoldResult {
         match &self.installed {
             Some(gate) if gate.epoch == epoch && gate.pending.is_empty() => {
                 self.installed = None;
-                Folding::Done
+                FoldResult::Done
             }
-            Some(gate) if gate.epoch == epoch => Folding::StillPending,
-            other => Folding::NotThere(other.as_ref().map(|gate| gate.epoch)),
+            Some(gate) if gate.epoch == epoch => FoldResult::StillPending,
+            other => FoldResult::NotThere(other.as_ref().map(|gate| gate.epoch)),
         }
     }
 
     /// Rule ①: returns the answer that this key got before.
-    fn replay(&self, keyed: Option<Keyed>, now: Timestamp) -> Option<Taken> {
+    fn replay(&self, keyed: Option<KeyDigests>, now: Timestamp) -> Option<Taken> {
         let keyed = keyed?;
         let answer = self.finished.get(&keyed.key)?;
         let counts = self.clock_ms <= answer.expires_ms
@@ -366,14 +366,14 @@ impl Store {
     }
 
     /// Returns the reason why `epoch` can be neither loaded nor installed. The server's identity is always checked here.
-    fn not_installable(&self, connection: &str, epoch: Epoch) -> Option<Installation> {
+    fn not_installable(&self, connection: &str, epoch: Epoch) -> Option<InstallResult> {
         if self.server != connection {
-            return Some(Installation::WrongServer);
+            return Some(InstallResult::WrongServer);
         }
         let there = self.installed.as_ref().map(|gate| gate.epoch);
         there
             .filter(|&there| there >= epoch)
-            .map(Installation::NotOlder)
+            .map(InstallResult::NotOlder)
     }
 
     fn drop_expired(&mut self, epoch: Epoch) {
@@ -393,7 +393,7 @@ impl Store {
     }
 
     /// Stores a finished answer of the key, if there is one, in place of an answer that no longer counts.
-    fn keep(&mut self, keyed: Option<Keyed>, outcome: Outcome, now: Timestamp) {
+    fn keep(&mut self, keyed: Option<KeyDigests>, outcome: Outcome, now: Timestamp) {
         if let Some(keyed) = keyed {
             let answer = Finished {
                 body: keyed.body,

@@ -27,7 +27,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use goodpon_domain::{
     gate::{
-        Epoch, GateId, Installation, IssueEvent, RefusalAnswers, Taken, UNLIMITED, valid_until,
+        Epoch, GateId, InstallResult, IssueEvent, RefusalAnswers, Taken, UNLIMITED, valid_until,
     },
     id::{CouponId, TemplateId},
 };
@@ -85,7 +85,7 @@ impl Floor {
         let loaded = bound.load(gate, epoch, &[], &[]).await?;
         let installed = bound.install(gate, epoch, places, 0, 0).await?;
         match (loaded, installed) {
-            (Installation::Done, Installation::Done) => Ok(()),
+            (InstallResult::Done, InstallResult::Done) => Ok(()),
             other => Err(format!("no gate: {other:?}").into()),
         }
     }

@@ -197,14 +197,14 @@ pub async fn scaled(store: &Store, servers: &Servers) -> Result<Scaled, Failed> 
 }
 
 /// A store as the commands of maintenance open it.
-pub enum Place {
+pub enum OfflineStore {
     /// In a data folder.
     Folder(ReadOnlyStore),
     /// On a server.
     Server(Store),
 }
 
-impl Place {
+impl OfflineStore {
     /// Opens the store of the settings; one in a folder only for reading.
     ///
     /// # Errors

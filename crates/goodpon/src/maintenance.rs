@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use goodpon_application::ports::{Audit, Difference, MailState, Outbox, StoreResult, StoredMail};
+use goodpon_application::ports::{Audit, Difference, MailState, Mails, StoreResult, StoredMail};
 use goodpon_kafka::topic;
 use goodpon_scaled::{TopicState, look_at_topic};
 use goodpon_sqlite::DATABASE_FILE;
 use serde_json::{Value, json};
 
-use crate::backends::{self, Place};
+use crate::backends::{self, OfflineStore};
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
 
@@ -81,15 +81,15 @@ fn warn_that_log_grows(data_dir: &Path) {
 }
 
 async fn audit(settings: &Settings) -> Result<Audited, Failed> {
-    let place = Place::open(settings).await?;
-    if matches!(place, Place::Folder(_)) {
+    let place = OfflineStore::open(settings).await?;
+    if matches!(place, OfflineStore::Folder(_)) {
         warn_that_log_grows(&settings.data_dir);
     }
     let name = place.name(&settings.data_dir);
     let (differences, gates) = match (&place, &settings.servers) {
-        (Place::Folder(store), _) => (store.audit().await, Ok(Vec::new())),
-        (Place::Server(store), None) => (store.audit().await, Ok(Vec::new())),
-        (Place::Server(store), Some(servers)) => {
+        (OfflineStore::Folder(store), _) => (store.audit().await, Ok(Vec::new())),
+        (OfflineStore::Server(store), None) => (store.audit().await, Ok(Vec::new())),
+        (OfflineStore::Server(store), Some(servers)) => {
             let scaled = backends::scaled(store, servers).await?;
             (store.audit().await, scaled.audit_gates().await)
         }
@@ -206,9 +206,9 @@ pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
 /// The store cannot be read.
 pub fn mailbox(settings: &Settings, to: Option<&str>, as_json: bool) -> Result<String, Failed> {
     let mails = wait_for(async {
-        let listed = match Place::open(settings).await? {
-            Place::Folder(store) => store.mails(to, MAX_MAILS).await,
-            Place::Server(store) => Outbox::list(&store, to, MAX_MAILS).await,
+        let listed = match OfflineStore::open(settings).await? {
+            OfflineStore::Folder(store) => store.mails(to, MAX_MAILS).await,
+            OfflineStore::Server(store) => Mails::list(&store, to, MAX_MAILS).await,
         };
         listed.map_err(Failed::new)
     })?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::{Args, Subcommand};
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::Content;
+use goodpon_domain::gate::LogContent;
 use goodpon_kafka::reread;
 use goodpon_mysql::{Parked, Settled, StaysParked, Store};
 use serde_json::json;
@@ -126,12 +126,12 @@ async fn retry_one(
         return Ok(Err(StaysParked::NotFound));
     };
     match reread(&raw, &store.installation().await?) {
-        Content::Event(event) => store.retry_parked(partition, offset, &event).await,
-        Content::Tick => Ok(Err(StaysParked::Because("it is not an issue".into()))),
-        Content::Foreign(_) => Ok(Err(StaysParked::Because(
+        LogContent::Event(event) => store.retry_parked(partition, offset, &event).await,
+        LogContent::Tick => Ok(Err(StaysParked::Because("it is not an issue".into()))),
+        LogContent::Foreign(_) => Ok(Err(StaysParked::Because(
             "it belongs to another installation".into(),
         ))),
-        Content::Unreadable(unreadable) => Ok(Err(StaysParked::Because(unreadable.reason))),
+        LogContent::Unreadable(unreadable) => Ok(Err(StaysParked::Because(unreadable.reason))),
     }
 }
 

@@ -9,7 +9,7 @@ use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
 use goodpon_application::ports::{
-    GuessedFirst, HashPurpose, HashTurn, Passwords, Random, StoreError, StoreResult,
+    HashPurpose, HashTurn, PasswordTooWeak, Passwords, Random, StoreError, StoreResult,
 };
 use tokio::sync::Semaphore;
 
@@ -100,12 +100,12 @@ impl Passwords for Argon2Passwords {
         password: String,
         known_to_attackers: Vec<String>,
         turn: HashTurn,
-    ) -> StoreResult<Result<String, GuessedFirst>> {
+    ) -> StoreResult<Result<String, PasswordTooWeak>> {
         let mut salt = [0; 16];
         self.random.fill(&mut salt);
         self.in_turn(turn, move |hasher| {
             if is_guessed_first(&password, &known_to_attackers) {
-                return Ok(Err(GuessedFirst));
+                return Ok(Err(PasswordTooWeak));
             }
             let hash: PasswordHash = hasher.hash_password_with_salt(password.as_bytes(), &salt)?;
             Ok(Ok(hash.to_string()))
@@ -163,7 +163,7 @@ mod tests {
         assert!(!verify("비밀번호").await);
         assert_ne!(hash, self::hash(&passwords, "비밀번호🎟🎟🎟").await);
         let guessed = passwords.hash("kim@x.kr".into(), vec!["kim@x.kr".into()], TURN);
-        assert_eq!(guessed.await.unwrap(), Err(GuessedFirst));
+        assert_eq!(guessed.await.unwrap(), Err(PasswordTooWeak));
     }
 
     async fn hash(passwords: &Argon2Passwords, password: &str) -> String {

@@ -21,7 +21,7 @@ use crate::failed::Failed;
 use crate::health::{Present, Starting};
 use crate::role::Role;
 use crate::wiring;
-use crate::work::Work;
+use crate::work::BackgroundWork;
 use crate::{clock, demo, open_files};
 
 use listen::{bind, start, start_until};
@@ -200,7 +200,7 @@ async fn serve_role(
         Backends::Scaled(scaled) if role == Role::Issuer => Arc::new(IssuerHealth(scaled.clone())),
         _ => Arc::clone(&app.stores.health),
     });
-    let work = Work::start(&backends, &app, &mut settings, role, supervisor)?;
+    let work = BackgroundWork::start(&backends, &app, &mut settings, role, supervisor)?;
     let demo = match with_demo {
         true => Some(demo::prepare(&app, &settings.data_dir).await?),
         false => None,

@@ -14,11 +14,11 @@ use crate::failed::Failed;
 use crate::role::Role;
 
 /// The background work of a role that the supervisor does not run.
-pub struct Work {
+pub struct BackgroundWork {
     issuer: Option<Issuer>,
 }
 
-impl Work {
+impl BackgroundWork {
     /// Starts the background work of the role. It ends soon after the supervisor stops.
     ///
     /// # Errors

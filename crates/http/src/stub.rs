@@ -71,7 +71,7 @@ impl Passwords for Away {
         _: String,
         _: Vec<String>,
         _: HashTurn,
-    ) -> StoreResult<Result<String, GuessedFirst>> {
+    ) -> StoreResult<Result<String, PasswordTooWeak>> {
         away()
     }
     async fn verify(&self, _: String, _: String, _: HashTurn) -> StoreResult<bool> {
@@ -328,7 +328,7 @@ impl Histories for Away {
 }
 
 #[async_trait]
-impl Outbox for Away {
+impl Mails for Away {
     async fn due(&self, _: usize) -> StoreResult<Vec<QueuedMail>> {
         away()
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Epoch, IssueEvent, KeyDigests},
     id::{CouponId, TemplateId},
 };
 use goodpon_kafka::{Cluster, PublishError, Publisher, partition_of, topic};
@@ -114,7 +114,7 @@ fn event(number: u64) -> IssueEvent {
         epoch: Epoch(3),
         user_id: format!("user-{number:012}"),
         accepted_at: at,
-        keyed: Some(Keyed {
+        keyed: Some(KeyDigests {
             key: [1; 16],
             body: [2; 16],
         }),

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use goodpon_domain::gate::Polled;
+use goodpon_domain::gate::PollResult;
 use rdkafka::{ClientConfig, Message, types::RDKafkaErrorCode};
 
 use self::log::{Change, Log, Next};
@@ -138,7 +138,7 @@ impl Consumer {
     ///
     /// A member that was taken for dead may, for a moment, get batches that another member gets as well: the caller
     /// compares the first offset of each batch with the progress in the database.
-    pub fn poll(&mut self, timeout: Duration) -> Polled {
+    pub fn poll(&mut self, timeout: Duration) -> PollResult {
         let deadline = Instant::now() + timeout;
         let mut patience = Duration::ZERO;
         loop {
@@ -151,7 +151,7 @@ impl Consumer {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Polled::Idle;
+                return PollResult::Idle;
             }
             patience = left.min(SLICE);
         }
@@ -250,7 +250,7 @@ impl Consumer {
     }
 
     /// Does what the partitions need, until there is an outcome to return.
-    fn tend(&mut self) -> Option<Polled> {
+    fn tend(&mut self) -> Option<PollResult> {
         if Instant::now() < self.try_again {
             return None;
         }
@@ -274,7 +274,7 @@ impl Consumer {
         None
     }
 
-    fn tend_to(&mut self, partition: i32) -> Result<Option<Polled>, String> {
+    fn tend_to(&mut self, partition: i32) -> Result<Option<PollResult>, String> {
         let Some(reader) = self.readers.get_mut(&partition) else {
             return Ok(None);
         };
@@ -305,7 +305,7 @@ impl Consumer {
             Need::ReportGap(wanted, first) => (wanted, first),
         };
         reader.stick(wanted, Instant::now() + REPORT_AGAIN);
-        Ok(Some(Polled::Truncated {
+        Ok(Some(PollResult::Truncated {
             partition,
             wanted,
             first_there,
@@ -313,7 +313,7 @@ impl Consumer {
         }))
     }
 
-    fn next_batch(&mut self) -> Option<Polled> {
+    fn next_batch(&mut self) -> Option<PollResult> {
         if self.log.is_paused() {
             return None;
         }
@@ -325,7 +325,7 @@ impl Consumer {
         let partition = *ready.next()?.0;
         self.latest = partition;
         let records = self.readers.get_mut(&partition)?.give(self.max);
-        Some(Polled::Batch { partition, records })
+        Some(PollResult::Batch { partition, records })
     }
 }
 

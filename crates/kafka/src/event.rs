@@ -21,7 +21,7 @@
 //! written must be read for ever: a change is a new version.
 
 use goodpon_domain::{
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Epoch, IssueEvent, KeyDigests},
     id::{CouponId, TemplateId},
 };
 use jiff::Timestamp;
@@ -69,7 +69,7 @@ pub(crate) fn encode(event: &IssueEvent, installation: Option<&str>) -> Vec<u8> 
     bytes.extend(event.valid_until.as_microsecond().to_be_bytes());
     match event.keyed {
         None => bytes.push(0),
-        Some(Keyed { key, body }) => {
+        Some(KeyDigests { key, body }) => {
             bytes.push(1);
             bytes.extend(key);
             bytes.extend(body);
@@ -125,7 +125,7 @@ fn decode_event(rest: &mut Rest<'_>) -> Result<IssueEvent, String> {
         valid_until: rest.time("valid until")?,
         keyed: match rest.byte("the key's mark")? {
             0 => None,
-            1 => Some(Keyed {
+            1 => Some(KeyDigests {
                 key: rest.array("the key's digest")?,
                 body: rest.array("the body's digest")?,
             }),
@@ -226,7 +226,7 @@ mod tests {
             epoch: Epoch(7),
             user_id: "회원-7".into(),
             accepted_at: time(0x0006_4f1c_6f3a_8d15).unwrap(),
-            keyed: Some(Keyed {
+            keyed: Some(KeyDigests {
                 key: std::array::from_fn(|index| u8::try_from(index).unwrap()),
                 body: std::array::from_fn(|index| u8::try_from(16 + index).unwrap()),
             }),
@@ -254,7 +254,7 @@ mod tests {
                 epoch: Epoch(epoch),
                 user_id,
                 accepted_at: time(accepted).unwrap(),
-                keyed: keyed.map(|(key, body)| Keyed { key, body }),
+                keyed: keyed.map(|(key, body)| KeyDigests { key, body }),
                 valid_until: time(accepted + life).unwrap(),
             },
         )

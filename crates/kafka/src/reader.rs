@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use goodpon_domain::gate::Record;
+use goodpon_domain::gate::LogRecord;
 
 /// The time for which records behind a missing one may come before reading begins again at the missing one. Just after a
 /// seek, records that were on their way come first.
@@ -16,7 +16,7 @@ const GAP_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Reader {
     state: State,
-    waiting: VecDeque<Record>,
+    waiting: VecDeque<LogRecord>,
     /// Records that a batch may have.
     max_batch: usize,
 }
@@ -165,7 +165,7 @@ impl Reader {
     }
 
     /// Takes the record that was expected.
-    pub(crate) fn take(&mut self, record: Record) {
+    pub(crate) fn take(&mut self, record: LogRecord) {
         self.state = State::Reading {
             next: record.offset + 1,
             gap: None,
@@ -190,7 +190,7 @@ impl Reader {
     }
 
     /// Gives out the next records, `max` at most, and no more than its own bound.
-    pub(crate) fn give(&mut self, max: usize) -> Vec<Record> {
+    pub(crate) fn give(&mut self, max: usize) -> Vec<LogRecord> {
         let count = self.waiting.len().min(max).min(self.max_batch);
         self.waiting.drain(..count).collect()
     }
@@ -199,15 +199,15 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goodpon_domain::gate::Content;
+    use goodpon_domain::gate::LogContent;
 
     fn offer(reader: &mut Reader, offset: i64, now: Instant) -> bool {
         let is_expected = reader.expects(offset, now);
         if is_expected {
-            reader.take(Record {
+            reader.take(LogRecord {
                 offset,
                 appended_at: jiff::Timestamp::UNIX_EPOCH,
-                content: Content::Tick,
+                content: LogContent::Tick,
             });
         }
         is_expected

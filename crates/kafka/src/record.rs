@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use goodpon_domain::{
-    gate::{Content, IssueEvent, Record, Unreadable},
+    gate::{IssueEvent, LogContent, LogRecord, Unreadable},
     id::TemplateId,
 };
 use goodpon_trace::TraceContext;
@@ -18,12 +18,12 @@ use crate::event::{
 /// Reads a record for an installation. A record at which reading panics is unreadable: other writers to the topic must not
 /// be able to end the issuer. If the broker gave no append time, the record is unreadable with an append time of 1970, which
 /// does not move the log's time.
-pub(crate) fn read(message: &impl Message, installation: &str) -> Record {
+pub(crate) fn read(message: &impl Message, installation: &str) -> LogRecord {
     let may_panic = AssertUnwindSafe(|| read_or_panic(message, installation));
-    catch_unwind(may_panic).unwrap_or_else(|_| Record {
+    catch_unwind(may_panic).unwrap_or_else(|_| LogRecord {
         offset: message.offset(),
         appended_at: appended_at(message.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH),
-        content: Content::Unreadable(Unreadable {
+        content: LogContent::Unreadable(Unreadable {
             reason: "goodpon panicked while it read it: report this".to_owned(),
             template_id: None,
             user_id: None,
@@ -33,7 +33,7 @@ pub(crate) fn read(message: &impl Message, installation: &str) -> Record {
     })
 }
 
-fn read_or_panic(message: &impl Message, installation: &str) -> Record {
+fn read_or_panic(message: &impl Message, installation: &str) -> LogRecord {
     let (appended_at, defect) = match appended_at(message.timestamp()) {
         Some(at) => (at, None),
         None => (
@@ -41,7 +41,7 @@ fn read_or_panic(message: &impl Message, installation: &str) -> Record {
             Some("the record has no log-append time".to_owned()),
         ),
     };
-    Record {
+    LogRecord {
         offset: message.offset(),
         appended_at,
         content: read_content(message.payload(), installation, defect, || {
@@ -107,10 +107,10 @@ pub fn keep(event: &IssueEvent) -> Vec<u8> {
 
 /// Reads a packed record again, for an installation: this version may be able to read what an earlier one could not.
 #[must_use]
-pub fn reread(raw: &[u8], installation: &str) -> Content {
+pub fn reread(raw: &[u8], installation: &str) -> LogContent {
     match unpack(raw) {
         Ok((payload, headers)) => read_content(payload, installation, None, || headers),
-        Err(reason) => Content::Unreadable(Unreadable {
+        Err(reason) => LogContent::Unreadable(Unreadable {
             reason: format!("what was kept of a record: {reason}"),
             template_id: None,
             user_id: None,
@@ -127,7 +127,7 @@ fn read_content<'a>(
     own: &str,
     defect: Option<String>,
     headers: impl FnOnce() -> Vec<Header<'a, &'a [u8]>>,
-) -> Content {
+) -> LogContent {
     let body = match (defect, payload) {
         (Some(defect), _) => Err(defect),
         (None, None) => Err("there is no body".to_owned()),
@@ -137,16 +137,16 @@ fn read_content<'a>(
         Ok(Body::Event {
             installation: Some(other),
             ..
-        }) if other != own => Content::Foreign(other),
-        Ok(Body::Event { event, .. }) => Content::Event(event),
-        Ok(Body::Tick) => Content::Tick,
+        }) if other != own => LogContent::Foreign(other),
+        Ok(Body::Event { event, .. }) => LogContent::Event(event),
+        Ok(Body::Tick) => LogContent::Tick,
         Err(reason) => {
             let headers = headers();
             if let Some(other) = text(&headers, INSTALLATION_HEADER).filter(|name| *name != own) {
-                return Content::Foreign(other.to_owned());
+                return LogContent::Foreign(other.to_owned());
             }
             let number = |key| text(&headers, key).and_then(|text| text.parse().ok());
-            Content::Unreadable(Unreadable {
+            LogContent::Unreadable(Unreadable {
                 reason,
                 template_id: number(TEMPLATE_HEADER).map(TemplateId),
                 user_id: text(&headers, USER_HEADER).map(str::to_owned),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use goodpon_domain::gate::{Content, Polled, Unreadable};
+use goodpon_domain::gate::{LogContent, PollResult, Unreadable};
 use goodpon_kafka::{Consumer, ConsumerSettings, Error, reread};
 use rdkafka::{
     ClientConfig,
@@ -51,7 +51,7 @@ async fn events_keep_their_order_in_each_partition() {
     for records in read.into_values() {
         assert_eq!(offsets(&records), (0..667).collect::<Vec<_>>());
         assert!(records.is_sorted_by_key(|record| record.appended_at));
-        let events = (0..667).map(|number| Content::Event(event(number)));
+        let events = (0..667).map(|number| LogContent::Event(event(number)));
         assert!(records.into_iter().map(|record| record.content).eq(events));
     }
 }
@@ -115,7 +115,7 @@ async fn a_partition_can_be_read_again_and_left_out() {
     assert_eq!(ten(&mut consumer), (5..15).collect::<Vec<_>>());
     consumer.seek(0, 95);
     assert_eq!(ten(&mut consumer), (95..100).collect::<Vec<_>>());
-    assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+    assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
     consumer.seek(0, 0);
     consumer.seek(0, 42);
     assert_eq!(ten(&mut consumer), (42..52).collect::<Vec<_>>());
@@ -139,9 +139,9 @@ async fn a_pause_gives_nothing_out_and_loses_nothing() {
     let mut read = records(&mut consumer, 7);
     for _ in 0..3 {
         consumer.pause_all();
-        assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+        assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
         fill(&publisher, 0, 5).await;
-        assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+        assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
         assert_eq!(consumer.assigned(), [0, 1]);
         consumer.resume_all();
         read.extend(next_records(&mut consumer));
@@ -160,10 +160,10 @@ async fn what_joins_paused_stays_paused() {
     let mut consumer = topic.consumer();
     consumer.pause_all();
     wait_until("a partition", || {
-        assert_eq!(consumer.poll(Duration::from_millis(100)), Polled::Idle);
+        assert_eq!(consumer.poll(Duration::from_millis(100)), PollResult::Idle);
         !consumer.assigned().is_empty()
     });
-    assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+    assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
     consumer.resume_all();
     assert_eq!(offsets(&records(&mut consumer, 3)), [0, 1, 2]);
 }
@@ -202,8 +202,8 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
 
     let read = records(&mut topic.consumer(), 4);
     assert_eq!(offsets(&read), [0, 1, 2, 3]);
-    assert_eq!(read[0].record.content, Content::Event(event(0)));
-    let Content::Unreadable(Unreadable {
+    assert_eq!(read[0].record.content, LogContent::Event(event(0)));
+    let LogContent::Unreadable(Unreadable {
         reason,
         template_id: template,
         user_id: user,
@@ -218,7 +218,7 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
     assert_eq!(user.as_deref(), Some("회원-9"));
     assert_eq!(valid_until.unwrap().as_microsecond(), 1_800_000_000_000_000);
     assert_eq!(reread(raw, OWN), read[1].record.content);
-    let Content::Unreadable(Unreadable {
+    let LogContent::Unreadable(Unreadable {
         reason,
         user_id: user,
         ..
@@ -227,7 +227,7 @@ async fn unreadable_records_come_in_their_place_with_all_that_is_known_of_them()
         panic!("{:?}", read[2]);
     };
     assert_eq!((reason.as_str(), user), ("there is no body", &None));
-    assert_eq!(read[3].record.content, Content::Tick);
+    assert_eq!(read[3].record.content, LogContent::Tick);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +241,7 @@ async fn lag_is_what_no_batch_had_yet() {
     assert_eq!(records(&mut consumer, 20).len(), 20);
     consumer.pause_all();
     wait_until("the lag", || {
-        assert_eq!(consumer.poll(Duration::from_millis(100)), Polled::Idle);
+        assert_eq!(consumer.poll(Duration::from_millis(100)), PollResult::Idle);
         consumer.lag() == [(0, 30)]
     });
     consumer.resume_all();
@@ -267,7 +267,7 @@ async fn new_partitions_are_found() {
 fn without_a_broker_it_is_idle_and_ends() {
     let settings = ConsumerSettings::new(at(NOBODY), OWN, "group");
     let mut consumer = Consumer::join(&settings, Box::new(|_| Ok(0))).unwrap();
-    assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+    assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
     assert!(consumer.assigned().is_empty() && consumer.lag().is_empty());
     let ended = std::thread::spawn(move || drop(consumer));
     ended.join().unwrap();

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use goodpon_domain::gate::{Content, Polled};
+use goodpon_domain::gate::{LogContent, PollResult};
 use goodpon_kafka::{Consumer, ConsumerSettings};
 use support::{LONG, Ledger, TestTopic, batch, event, fill, offsets, wait_until};
 
@@ -34,8 +34,8 @@ impl Issuer {
             let mut consumer = ledger.consumer(&settings);
             while !is_over.load(Ordering::Relaxed) {
                 let polled = consumer.poll(Duration::from_millis(100));
-                let Polled::Batch { partition, records } = polled else {
-                    assert_eq!(polled, Polled::Idle);
+                let PollResult::Batch { partition, records } = polled else {
+                    assert_eq!(polled, PollResult::Idle);
                     continue;
                 };
                 let length = records.len();
@@ -110,7 +110,7 @@ async fn members_come_and_go_and_all_is_written_once() {
     for (records, count) in ledger.records().into_values().zip(counts) {
         let places: Vec<_> = (0..i64::try_from(count).unwrap()).collect();
         assert_eq!(offsets(&records), places);
-        let events = (0..count).map(|number| Content::Event(event(number)));
+        let events = (0..count).map(|number| LogContent::Event(event(number)));
         assert!(records.into_iter().map(|record| record.content).eq(events));
     }
 }
@@ -127,7 +127,7 @@ async fn what_is_taken_away_is_given_out_no_more() {
     let ledger = Ledger::default();
     let mut first = ledger.consumer(&settings);
     while ledger.total() < 20 {
-        if let Polled::Batch { partition, records } = first.poll(LONG) {
+        if let PollResult::Batch { partition, records } = first.poll(LONG) {
             assert!(ledger.write(partition, records));
         }
     }
@@ -136,7 +136,9 @@ async fn what_is_taken_away_is_given_out_no_more() {
     let mut owners = BTreeMap::new();
     while ledger.total() < 800 {
         for (name, consumer) in [("first", &mut first), ("second", &mut second)] {
-            if let Polled::Batch { partition, records } = consumer.poll(Duration::from_millis(5)) {
+            if let PollResult::Batch { partition, records } =
+                consumer.poll(Duration::from_millis(5))
+            {
                 let owner = *owners.entry(partition).or_insert(name);
                 if name != owner {
                     assert_eq!(name, "second", "the first goes on with what it has lost");
@@ -164,7 +166,7 @@ async fn a_member_that_does_not_poll_loses_its_partitions_and_the_records_that_w
     let ledger = Ledger::default();
     let mut zombie = ledger.consumer(&settings);
     while (0..2).any(|partition| ledger.progress(partition) < 10) {
-        if let Polled::Batch { partition, records } = zombie.poll(LONG) {
+        if let PollResult::Batch { partition, records } = zombie.poll(LONG) {
             assert!(ledger.write(partition, records));
         }
     }
@@ -172,12 +174,12 @@ async fn a_member_that_does_not_poll_loses_its_partitions_and_the_records_that_w
     let before = ledger.total();
     let heir = Issuer::start(&ledger, &settings);
     wait_until("the heir", || ledger.total() == 400);
-    assert_eq!(zombie.poll(Duration::from_secs(1)), Polled::Idle);
+    assert_eq!(zombie.poll(Duration::from_secs(1)), PollResult::Idle);
     // It then gets its share back.
     wait_until("its share", || {
         assert!(!matches!(
             zombie.poll(Duration::from_millis(100)),
-            Polled::Batch { .. }
+            PollResult::Batch { .. }
         ));
         zombie.assigned().len() == 1
     });
@@ -226,13 +228,16 @@ async fn a_partition_that_cannot_start_does_not_hold_up_the_others() {
     let away = Box::new(|_| Err("the database is away".into()));
     let mut first = Consumer::join(&settings, away).unwrap();
     wait_until("its share", || {
-        assert_eq!(first.poll(Duration::from_millis(10)), Polled::Idle);
+        assert_eq!(first.poll(Duration::from_millis(10)), PollResult::Idle);
         first.assigned().len() == 2
     });
     let mut second = topic.consumer();
     wait_until("the other's share", || {
-        assert_eq!(first.poll(Duration::from_millis(10)), Polled::Idle);
-        matches!(second.poll(Duration::from_millis(10)), Polled::Batch { .. })
+        assert_eq!(first.poll(Duration::from_millis(10)), PollResult::Idle);
+        matches!(
+            second.poll(Duration::from_millis(10)),
+            PollResult::Batch { .. }
+        )
     });
     assert_eq!((first.assigned().len(), second.assigned().len()), (1, 1));
 }

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use futures::future::join_all;
-use goodpon_domain::gate::{Content, Record};
+use goodpon_domain::gate::{LogContent, LogRecord};
 use goodpon_kafka::{Cluster, PublishError, Publisher, topic};
 use goodpon_trace::{SpanId, TraceContext, TraceId};
 use proxy::Proxy;
@@ -29,15 +29,15 @@ async fn an_acknowledgement_has_the_offset_and_time_of_the_record() {
         let (event, partition) = (event(number), i32::try_from(number % 3).unwrap());
         let appended = publisher.publish(&event, partition, LONG).await.unwrap();
         assert_eq!(appended.partition, partition);
-        (appended, Content::Event(event))
+        (appended, LogContent::Event(event))
     }));
     let mut acknowledged = acknowledged.await;
-    acknowledged.push((publisher.tick(1, LONG).await.unwrap(), Content::Tick));
+    acknowledged.push((publisher.tick(1, LONG).await.unwrap(), LogContent::Tick));
     let mut acknowledged: Vec<_> = acknowledged
         .into_iter()
         .map(|(appended, content)| Read {
             partition: appended.partition,
-            record: Record {
+            record: LogRecord {
                 offset: appended.offset,
                 appended_at: appended.appended_at,
                 content,
@@ -90,7 +90,7 @@ async fn an_event_of_a_sampled_request_names_its_trace_in_a_header() {
     assert_eq!(traceparents(&topic.0, 2), expected);
     let read = records(&mut topic.consumer(), 2);
     let contents = read.into_iter().map(|read| read.record.content);
-    assert!(contents.eq(events.map(Content::Event)));
+    assert!(contents.eq(events.map(LogContent::Event)));
 }
 
 /// The partner gets the acknowledgement of the second sending, and the issuer reads the first: both must have the same
@@ -171,7 +171,7 @@ async fn a_log_that_gives_no_append_time_is_never_used() {
     assert!(problem.contains("must be LogAppendTime"), "{problem}");
     let read = batch(&mut topic.consumer()).1.remove(0);
     assert!(
-        matches!(read.content, Content::Unreadable { .. }),
+        matches!(read.content, LogContent::Unreadable { .. }),
         "{read:?}"
     );
     assert_eq!(read.appended_at, jiff::Timestamp::UNIX_EPOCH);
@@ -325,7 +325,7 @@ async fn an_event_of_another_installation_is_foreign_even_if_it_cannot_be_read()
         let appended = other.publish(&event(1), 0, LONG).await;
         assert_eq!(appended.is_ok(), is_readable, "{appended:?}");
         let read = batch(&mut topic.consumer()).1.remove(0);
-        assert_eq!(read.content, Content::Foreign("other".into()));
+        assert_eq!(read.content, LogContent::Foreign("other".into()));
         if let Ok(appended) = appended {
             assert_eq!(read.appended_at, appended.appended_at);
         }

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use goodpon_domain::gate::Polled;
+use goodpon_domain::gate::PollResult;
 use goodpon_kafka::{Consumer, topic};
 use rdkafka::{Offset, TopicPartitionList, admin::AdminOptions};
 use support::{LONG, Ledger, TestTopic, admin, batch, fill, next, offsets, records, wait_until};
@@ -34,14 +34,14 @@ async fn a_start_that_retention_took_is_reported_until_the_caller_decides() {
     fill(&publisher, 0, 10).await;
     forget(&topic, 0, 4).await;
     let mut consumer = starting_at(&topic, 3);
-    let truncated = Polled::Truncated {
+    let truncated = PollResult::Truncated {
         partition: 0,
         wanted: 3,
         first_there: 4,
         end: 10,
     };
     assert_eq!(next(&mut consumer), truncated);
-    assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+    assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
     assert_eq!(
         next(&mut consumer),
         truncated,
@@ -58,16 +58,16 @@ async fn a_start_beyond_the_end_stands_still_also_when_the_log_grows_past_it() {
     fill(&publisher, 0, 3).await;
     fill(&publisher, 1, 9).await;
     let mut consumer = starting_at(&topic, 5);
-    let truncated = |end| Polled::Truncated {
+    let truncated = |end| PollResult::Truncated {
         partition: 0,
         wanted: 5,
         first_there: 0,
         end,
     };
     let mut seen = [next(&mut consumer), next(&mut consumer)];
-    seen.sort_by_key(|polled| matches!(polled, Polled::Batch { .. }));
+    seen.sort_by_key(|polled| matches!(polled, PollResult::Batch { .. }));
     assert_eq!(seen[0], truncated(3));
-    let Polled::Batch { partition, records } = &seen[1] else {
+    let PollResult::Batch { partition, records } = &seen[1] else {
         panic!("{seen:?}");
     };
     assert_eq!((*partition, offsets(records)), (1, vec![5, 6, 7, 8]));
@@ -84,7 +84,7 @@ async fn a_start_at_the_end_waits_for_what_comes() {
     let publisher = topic.publisher().await;
     fill(&publisher, 0, 5).await;
     let mut consumer = starting_at(&topic, 5);
-    assert_eq!(consumer.poll(Duration::from_secs(1)), Polled::Idle);
+    assert_eq!(consumer.poll(Duration::from_secs(1)), PollResult::Idle);
     fill(&publisher, 0, 1).await;
     assert_eq!(offsets(&records(&mut consumer, 1)), [5]);
 }
@@ -98,13 +98,13 @@ async fn records_lost_while_they_are_read_are_reported() {
     let mut consumer = topic.consumer();
     records(&mut consumer, 10);
     consumer.pause_all();
-    assert_eq!(consumer.poll(Duration::from_millis(300)), Polled::Idle);
+    assert_eq!(consumer.poll(Duration::from_millis(300)), PollResult::Idle);
     fill(&publisher, 0, 5).await;
     forget(&topic, 0, 8).await;
     consumer.resume_all();
     assert_eq!(
         next(&mut consumer),
-        Polled::Truncated {
+        PollResult::Truncated {
             partition: 0,
             wanted: 5,
             first_there: 8,
@@ -140,7 +140,7 @@ async fn a_topic_made_anew_is_reported() {
         .await;
     deleted.unwrap()[0].clone().unwrap();
     wait_until("the end of the topic", || {
-        assert_eq!(consumer.poll(Duration::from_millis(100)), Polled::Idle);
+        assert_eq!(consumer.poll(Duration::from_millis(100)), PollResult::Idle);
         consumer.assigned() != [0]
     });
     topic::create(&topic.0, 1, 1).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_topic_made_anew_is_reported() {
     fill(&publisher, 0, 2).await;
     assert_eq!(
         next(&mut consumer),
-        Polled::Truncated {
+        PollResult::Truncated {
             partition: 0,
             wanted: 5,
             first_there: 0,

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use crate::{Store, codec::micros, session::Session};
 
 /// The most bytes of an answer that can be stored: the text is part of a unique index.
-pub const LONGEST_ISSUE_ANSWER: usize = 2_000;
+pub const MAX_ISSUE_ANSWER_BYTES: usize = 2_000;
 
 impl Store {
-    /// Returns the number of an answer of at most [`LONGEST_ISSUE_ANSWER`] bytes; stores it first if it is new.
+    /// Returns the number of an answer of at most [`MAX_ISSUE_ANSWER_BYTES`] bytes; stores it first if it is new.
     ///
     /// # Errors
     /// The database cannot be read or written.

@@ -1,7 +1,7 @@
 //! The lease for mail delivery. One process at a time delivers: two would send the same mail twice.
 
 use async_trait::async_trait;
-use goodpon_application::ports::{Backlog, Outbox, QueuedMail, StoreResult, StoredMail};
+use goodpon_application::ports::{Backlog, Mails, QueuedMail, StoreResult, StoredMail};
 use jiff::Timestamp;
 
 use crate::{Store, session::NOW};
@@ -11,12 +11,12 @@ use crate::{Store, session::NOW};
 const LEASE_MICROS: i64 = 120_000_000;
 
 /// The outbox as the processes of an installation share it: only the process that has the lease finds mails due.
-pub struct SharedOutbox {
+pub struct LeasedMails {
     store: Store,
     holder: [u8; 16],
 }
 
-impl SharedOutbox {
+impl LeasedMails {
     /// Makes this process's view of the outbox of `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
@@ -49,7 +49,7 @@ impl SharedOutbox {
 }
 
 #[async_trait]
-impl Outbox for SharedOutbox {
+impl Mails for LeasedMails {
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
         match self.take_lease().await? {
             true => self.store.due(limit).await,
@@ -75,6 +75,6 @@ impl Outbox for SharedOutbox {
     }
 
     async fn list(&self, to: Option<&str>, limit: usize) -> StoreResult<Vec<StoredMail>> {
-        Outbox::list(&self.store, to, limit).await
+        Mails::list(&self.store, to, limit).await
     }
 }

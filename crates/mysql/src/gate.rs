@@ -6,7 +6,7 @@ mod read;
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
     gate::{
-        Epoch, Gate, GateState, Opening, SALE_OVER_AFTER, Sealed, may_bump, may_seal, places_left,
+        Epoch, Gate, GateState, Opening, SALE_OVER_AGE, SealResult, may_bump, may_seal, places_left,
     },
     id::TemplateId,
 };
@@ -150,16 +150,16 @@ impl Store {
         template: TemplateId,
         epoch: Epoch,
         server: &str,
-    ) -> StoreResult<Sealed> {
+    ) -> StoreResult<SealResult> {
         self.transact(|session| Box::pin(async move {
             let gate = match lock_gate(session, template).await? {
                 Some(gate) if gate.epoch == epoch && gate.state == GateState::Sealing => gate,
-                _ => return Ok(Sealed::Passed),
+                _ => return Ok(SealResult::Passed),
             };
             // Read before the coupons are counted: the counts must not be older than this time.
             let log_time = least_log_time(session).await?;
             if !log_time.is_some_and(|log_time| may_seal(&gate, log_time)) {
-                return Ok(Sealed::NotYet { log_time });
+                return Ok(SealResult::NotYet { log_time });
             }
             let state = match is_over(session, template).await? {
                 true => GateState::Folded,
@@ -172,8 +172,8 @@ impl Store {
             let state_code = gate_state::code(state);
             session.run(&sql, (state_code, server, template.0)).await?;
             match state {
-                GateState::Open => opening(session, template, epoch).await.map(Sealed::Open),
-                _ => Ok(Sealed::Folded),
+                GateState::Open => opening(session, template, epoch).await.map(SealResult::Open),
+                _ => Ok(SealResult::Folded),
             }
         })).await
     }
@@ -287,7 +287,7 @@ async fn is_over(session: &mut Session<'_>, template: TemplateId) -> Result<bool
     let last = session
         .first(sql, (template.0,), Columns::timestamp)
         .await?;
-    let over_before = micros(session.now - SALE_OVER_AFTER);
+    let over_before = micros(session.now - SALE_OVER_AGE);
     Ok(last.is_some_and(|last| micros(last) < over_before))
 }
 

@@ -2,7 +2,7 @@
 //! its effect. An issue has no record here: its coupon's row is the record.
 
 use goodpon_application::{
-    idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
+    idempotency::{ANSWER_RETENTION, Answer, Idempotency, Outcome, Peek},
     ports::StoreResult,
 };
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ pub(crate) fn read(row: &mut Columns) -> Result<Option<StoredAnswer>> {
 impl StoredAnswer {
     /// Returns whether it is still replayed at `now` (contract §3.1).
     fn is_valid(&self, now: Timestamp) -> bool {
-        self.stored_at > now - KEPT_FOR
+        self.stored_at > now - ANSWER_RETENTION
     }
 
     fn peek(self, body: [u8; 16]) -> Peek {

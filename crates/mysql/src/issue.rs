@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Content, IssueEvent, Record, Tally, ToPark, Written, judge_batch};
+use goodpon_domain::gate::{
+    IssueEvent, LogContent, LogRecord, Tally, ToPark, WriteResult, judge_batch,
+};
 
 use crate::{
     Store,
@@ -84,11 +86,11 @@ impl Store {
     pub async fn write_issues(
         &self,
         partition: i32,
-        records: &[Record],
+        records: &[LogRecord],
         keep: fn(&IssueEvent) -> Vec<u8>,
-    ) -> StoreResult<Written> {
+    ) -> StoreResult<WriteResult> {
         let Some(first) = records.first() else {
-            return Ok(Written::Done(Tally::default()));
+            return Ok(WriteResult::Done(Tally::default()));
         };
         self.transact(|session| {
             Box::pin(async move {
@@ -97,7 +99,7 @@ impl Store {
                 }
                 let tally = write(session, partition, records, self, keep).await?;
                 advance(session, partition, records).await?;
-                Ok(Written::Done(tally))
+                Ok(WriteResult::Done(tally))
             })
         })
         .await
@@ -110,10 +112,10 @@ impl Store {
     pub async fn park_unread(
         &self,
         partition: i32,
-        record: &Record,
+        record: &LogRecord,
         reason: &'static str,
         keep: fn(&IssueEvent) -> Vec<u8>,
-    ) -> StoreResult<Written> {
+    ) -> StoreResult<WriteResult> {
         self.transact(|session| {
             Box::pin(async move {
                 if let Some(elsewhere) = lock_progress(session, partition, record.offset).await? {
@@ -121,39 +123,39 @@ impl Store {
                 }
                 let mut tally = Tally::default();
                 match &record.content {
-                    Content::Tick | Content::Foreign(_) => {}
-                    Content::Unreadable(unreadable) => {
+                    LogContent::Tick | LogContent::Foreign(_) => {}
+                    LogContent::Unreadable(unreadable) => {
                         park::unreadable(session, partition, record, unreadable).await?;
                         tally.parked = 1;
                     }
-                    Content::Event(event) => {
+                    LogContent::Event(event) => {
                         let raw = keep(event);
                         park::event(session, partition, record, event, reason, &raw).await?;
                         tally.parked = 1;
                     }
                 }
                 advance(session, partition, std::slice::from_ref(record)).await?;
-                Ok(Written::Done(tally))
+                Ok(WriteResult::Done(tally))
             })
         })
         .await
     }
 }
 
-/// Locks a partition's progress. Returns [`Written::Elsewhere`] if it is not at `offset`.
+/// Locks a partition's progress. Returns [`WriteResult::Elsewhere`] if it is not at `offset`.
 async fn lock_progress(
     session: &mut Session<'_>,
     partition: i32,
     offset: i64,
-) -> Result<Option<Written>> {
+) -> Result<Option<WriteResult>> {
     let sql = "SELECT next_offset FROM issue_progress WHERE partition_id = ? FOR UPDATE";
     let next_offset: Option<i64> = session.first(sql, (partition,), |row| row.read()).await?;
     let next_offset = next_offset.ok_or(Fault::Corrupt("a partition without progress"))?;
-    Ok((next_offset != offset).then_some(Written::Elsewhere { next_offset }))
+    Ok((next_offset != offset).then_some(WriteResult::Elsewhere { next_offset }))
 }
 
 /// Moves a partition's progress behind these records.
-async fn advance(session: &mut Session<'_>, partition: i32, records: &[Record]) -> Result<u64> {
+async fn advance(session: &mut Session<'_>, partition: i32, records: &[LogRecord]) -> Result<u64> {
     let next_offset = records
         .last()
         .map_or(0, |last| last.offset.saturating_add(1));
@@ -169,7 +171,7 @@ async fn advance(session: &mut Session<'_>, partition: i32, records: &[Record]) 
 async fn write(
     session: &mut Session<'_>,
     partition: i32,
-    records: &[Record],
+    records: &[LogRecord],
     store: &Store,
     keep: fn(&IssueEvent) -> Vec<u8>,
 ) -> Result<Tally> {

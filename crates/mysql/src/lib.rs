@@ -55,8 +55,8 @@ use mysql_async::{Opts, OptsBuilder};
 
 use crate::{fault::Fault, pool::Pool};
 
-pub use answer::LONGEST_ISSUE_ANSWER;
-pub use delivery::SharedOutbox;
+pub use answer::MAX_ISSUE_ANSWER_BYTES;
+pub use delivery::LeasedMails;
 pub use parked::{Parked, Settled, StaysParked};
 
 /// Why a database cannot be used. Displays as one line that says what to do, without the password.

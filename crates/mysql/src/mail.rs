@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use goodpon_application::ports::{
-    Backlog, MailContent, NewVerification, Outbox, QueuedMail, StoreResult, StoredMail,
+    Backlog, MailContent, Mails, NewVerification, QueuedMail, StoreResult, StoredMail,
 };
-use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
+use goodpon_domain::account::{RESEND_WINDOW, VERIFICATION_TOKEN_VALIDITY};
 use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use mysql_async::Params;
@@ -124,7 +124,7 @@ pub(crate) async fn blank_ended_tokens(session: &mut Session<'_>, limit: usize) 
 
 /// Returns the times of the resends to an address that count towards its limits.
 pub(crate) async fn resend_times(session: &mut Session<'_>, to: &str) -> Result<Vec<Timestamp>> {
-    let since = micros(session.now - RESENDS_COUNTED_FOR);
+    let since = micros(session.now - RESEND_WINDOW);
     let values = (recipient_key(to), since, MailKind::Resend as i64);
     session
         .rows(RESEND_TIMES, values, |row| row.timestamp())
@@ -257,7 +257,7 @@ async fn mark_failed(
 }
 
 #[async_trait]
-impl Outbox for Store {
+impl Mails for Store {
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
         self.scan(|session| Box::pin(due(session, limit))).await
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use goodpon_domain::{
-    gate::{ACCEPTED_WITHIN, Content, IssueEvent, Known, NewCoupon, Record, counts},
+    gate::{IssueEvent, Known, LogContent, LogRecord, MAX_ACCEPTANCE_DISTANCE, NewCoupon, counts},
     id::{HistoryId, TemplateId},
     template::Template,
 };
@@ -25,14 +25,14 @@ use crate::{
 pub(crate) async fn known<'a>(
     session: &mut Session<'_>,
     store: &Store,
-    records: &'a [Record],
+    records: &'a [LogRecord],
 ) -> Result<Known<'a>> {
     Ok(Known {
         templates: lock_templates(session, records).await?,
         holders: holders(session, records).await?,
-        accepted_within: match store.inner.skips_clock_checks {
+        max_acceptance_distance: match store.inner.skips_clock_checks {
             true => SignedDuration::MAX,
-            false => ACCEPTED_WITHIN,
+            false => MAX_ACCEPTANCE_DISTANCE,
         },
     })
 }
@@ -62,7 +62,7 @@ pub(crate) async fn write_coupons<'c, 'a>(
 /// each see the coupons that the one before it wrote.
 async fn lock_templates(
     session: &mut Session<'_>,
-    records: &[Record],
+    records: &[LogRecord],
 ) -> Result<HashMap<TemplateId, Template>> {
     let events = events_that_count(records);
     let mut ids: Vec<TemplateId> = events.map(|event| event.template_id).collect();
@@ -77,9 +77,9 @@ async fn lock_templates(
 }
 
 /// Returns the events that the log appended in time to count.
-fn events_that_count(records: &[Record]) -> impl Iterator<Item = &IssueEvent> {
+fn events_that_count(records: &[LogRecord]) -> impl Iterator<Item = &IssueEvent> {
     records.iter().filter_map(|record| match &record.content {
-        Content::Event(event) if counts(record.appended_at, event.valid_until) => Some(event),
+        LogContent::Event(event) if counts(record.appended_at, event.valid_until) => Some(event),
         _ => None,
     })
 }
@@ -87,7 +87,7 @@ fn events_that_count(records: &[Record]) -> impl Iterator<Item = &IssueEvent> {
 /// Finds those of the users of these events who have a coupon already.
 async fn holders<'a>(
     session: &mut Session<'_>,
-    records: &'a [Record],
+    records: &'a [LogRecord],
 ) -> Result<HashSet<(TemplateId, &'a str)>> {
     let mut asked: BTreeMap<TemplateId, HashSet<&'a str>> = BTreeMap::new();
     for event in events_that_count(records) {

@@ -1,7 +1,7 @@
 //! Parks records of the log for an operator, and counts the places that they keep.
 
 use goodpon_domain::{
-    gate::{IssueEvent, Record, Unreadable},
+    gate::{IssueEvent, LogRecord, Unreadable},
     id::TemplateId,
 };
 
@@ -18,7 +18,7 @@ struct Row<'a> {
 pub(crate) async fn unreadable(
     session: &mut Session<'_>,
     partition: i32,
-    record: &Record,
+    record: &LogRecord,
     unreadable: &Unreadable,
 ) -> Result<()> {
     let row = Row {
@@ -34,7 +34,7 @@ pub(crate) async fn unreadable(
 pub(crate) async fn event(
     session: &mut Session<'_>,
     partition: i32,
-    record: &Record,
+    record: &LogRecord,
     event: &IssueEvent,
     reason: &str,
     raw: &[u8],
@@ -51,7 +51,7 @@ pub(crate) async fn event(
 async fn write(
     session: &mut Session<'_>,
     partition: i32,
-    record: &Record,
+    record: &LogRecord,
     row: Row<'_>,
 ) -> Result<()> {
     let reason: String = row.reason.chars().take(255).collect();

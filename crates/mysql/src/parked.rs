@@ -3,7 +3,7 @@
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
-    gate::{Content, IssueEvent, Record, ToPark, judge_batch},
+    gate::{IssueEvent, LogContent, LogRecord, ToPark, judge_batch},
     id::TemplateId,
 };
 use jiff::Timestamp;
@@ -147,11 +147,11 @@ impl Store {
                 let Some(appended_at) = lock(session, partition, offset).await? else {
                     return Ok(Err(StaysParked::NotFound));
                 };
-                let record = Record {
+                let record = LogRecord {
                     offset,
                     // A parked event counted, or could not be read. It is made to count, since an operator asks for it.
                     appended_at: appended_at.min(event.valid_until),
-                    content: Content::Event(event.clone()),
+                    content: LogContent::Event(event.clone()),
                 };
                 let settled = match make_coupon(session, &record, self).await? {
                     Ok(settled) => settled,
@@ -218,7 +218,7 @@ async fn settle(
 /// Makes a coupon of a parked event. Returns how the event is settled by that, or the reason why it stays parked.
 async fn make_coupon(
     session: &mut Session<'_>,
-    record: &Record,
+    record: &LogRecord,
     store: &Store,
 ) -> Result<std::result::Result<Settled, &'static str>> {
     let records = std::slice::from_ref(record);

@@ -13,8 +13,8 @@ use goodpon_application::{
 use goodpon_domain::{
     coupon::{Coupon, CouponStatus},
     id::CouponId,
-    ledger::{Amounts, CountDelta, Decided, HistoryAction},
-    redemption::{self as rules, CancelWish},
+    ledger::{Amounts, CountDelta, Decision, HistoryAction},
+    redemption::{self as rules, CancelInput},
     template::{Limit, LimitType, Template},
 };
 
@@ -151,7 +151,7 @@ pub(crate) async fn redeem(
         &request.order,
         at,
     );
-    let (outcome, posting) = Decided::split(decision);
+    let (outcome, posting) = Decision::split(decision);
     let mut script = Script::default();
     let done = stored.zip(template).zip(posting.as_ref());
     let is_limited = done.is_some_and(|((_, template), _)| has_redeem_limit(template));
@@ -227,7 +227,7 @@ pub(crate) async fn cancel(
         }
         _ => Amounts::default(),
     };
-    let wish = CancelWish {
+    let wish = CancelInput {
         order_id: &request.order_id,
         reason: &request.reason,
     };
@@ -239,7 +239,7 @@ pub(crate) async fn cancel(
         redeemed,
         at,
     );
-    let (outcome, posting) = Decided::split(decision);
+    let (outcome, posting) = Decision::split(decision);
     let mut script = Script::default();
     let done = stored.zip(template).zip(posting.as_ref());
     if let Some(((stored, _), posting)) = done {

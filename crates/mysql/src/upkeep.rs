@@ -3,11 +3,11 @@
 
 use async_trait::async_trait;
 use goodpon_application::{
-    idempotency::KEPT_FOR,
+    idempotency::ANSWER_RETENTION,
     ports::{MAIL_RETENTION, StoreResult, TOKEN_RETENTION, Upkeep},
 };
 use goodpon_domain::{
-    account::UNVERIFIED_FOR,
+    account::UNVERIFIED_ACCOUNT_LIFETIME,
     coupon::CouponStatus,
     id::TemplateId,
     ledger::{self as rules, Posting},
@@ -75,7 +75,7 @@ pub(crate) const OLD_ROWS: [OldRows; 4] = [
         oldest: "SELECT id FROM idempotency_records FORCE INDEX (idempotency_records_by_age)
                  WHERE stored_at <= ? ORDER BY stored_at LIMIT ? FOR UPDATE SKIP LOCKED",
         delete: "DELETE FROM idempotency_records WHERE id = ?",
-        kept_for: KEPT_FOR,
+        kept_for: ANSWER_RETENTION,
     },
     OldRows {
         oldest: "SELECT digest FROM verification_tokens FORCE INDEX (verification_tokens_by_age)
@@ -292,7 +292,7 @@ impl Upkeep for Store {
 
     async fn clean_up(&self, limit: usize) -> StoreResult<usize> {
         let now = self.inner.clock.now();
-        let unverified = now - UNVERIFIED_FOR;
+        let unverified = now - UNVERIFIED_ACCOUNT_LIFETIME;
         let mut done = self
             .transact(|session| Box::pin(delete_unverified(session, unverified, limit)))
             .await?;

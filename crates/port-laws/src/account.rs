@@ -3,8 +3,8 @@
 use goodpon_application::ports::{NewAccount, NewPassword, StoredMail};
 use goodpon_domain::{
     account::{
-        Account, AddressRefusal, EmailKey, PASSWORDS_A_TOKEN, ResendRefusal, TryRefusal,
-        UNVERIFIED_FOR, VERIFICATION_TOKEN_VALIDITY, VerifyRefusal,
+        Account, AddressRefusal, EmailKey, MAX_PASSWORD_TRIES_PER_TOKEN, ResendRefusal, TryRefusal,
+        UNVERIFIED_ACCOUNT_LIFETIME, VERIFICATION_TOKEN_VALIDITY, VerifyRefusal,
     },
     id::AccountId,
 };
@@ -19,7 +19,7 @@ use crate::{
 };
 
 async fn mails_to(world: &World, address: &str) -> Vec<StoredMail> {
-    let all = world.stores.outbox.list(None, ALL).await.unwrap();
+    let all = world.stores.mails.list(None, ALL).await.unwrap();
     all.into_iter()
         .filter(|mail| mail.to.eq_ignore_ascii_case(address))
         .collect()
@@ -96,7 +96,7 @@ pub async fn sign_up_is_all_or_nothing(world: &World) {
     assert_eq!(mails[0].to, account.email);
     assert_eq!(mails[0].content, new_verification(token).mail);
     assert_eq!((mails[0].created_at, mails[0].sent_at), (world.now(), None));
-    let due = world.stores.outbox.due(ALL).await.unwrap();
+    let due = world.stores.mails.due(ALL).await.unwrap();
     assert!(
         due.iter().any(|mail| mail.id == mails[0].id),
         "the mail is due at once"
@@ -174,7 +174,7 @@ pub async fn of_sign_ups_at_once_one_is_left(world: &World) {
     let too_many = |result: &Result<_, _>| matches!(result, Err(AddressRefusal::TooManyMails(_)));
     assert!(refused.iter().all(too_many), "{refused:?}");
     assert_eq!(mails_to(world, &address).await.len(), 4, "mails");
-    let due = world.stores.outbox.due(ALL).await.unwrap();
+    let due = world.stores.mails.due(ALL).await.unwrap();
     let due = due
         .iter()
         .filter(|mail| mail.to.eq_ignore_ascii_case(&address));
@@ -302,7 +302,7 @@ pub async fn a_token_allows_a_bounded_number_of_passwords(world: &World) {
         world.stores.accounts.try_password(token).await.unwrap()
     });
     let (tried, refused): (Vec<_>, Vec<_>) = results.await.into_iter().partition(Result::is_ok);
-    assert_eq!(tried.len(), PASSWORDS_A_TOKEN as usize);
+    assert_eq!(tried.len(), MAX_PASSWORD_TRIES_PER_TOKEN as usize);
     assert!(
         tried
             .iter()
@@ -341,7 +341,7 @@ pub async fn an_unverified_account_goes_after_a_day(world: &World) {
     let (account, token) = world.unverified().await;
     let key = EmailKey::of(&account.email);
     let verified = world.account().await;
-    world.clock.advance(UNVERIFIED_FOR - MICRO);
+    world.clock.advance(UNVERIFIED_ACCOUNT_LIFETIME - MICRO);
     let (other, _) = world.unverified().await;
     clean_up(world).await;
     assert!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use goodpon_application::{
-    idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
+    idempotency::{ANSWER_RETENTION, Answer, Idempotency, Outcome, Peek},
     ports::{CancelOutcome, IssueOutcome, RedeemOutcome, RedeemRequest},
 };
 use goodpon_domain::{
@@ -498,7 +498,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     let redemption = ran(redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await);
     // Scaled out, a gate keeps an issue's answer once it is confirmed, some milliseconds later.
     world.settled().await;
-    world.clock.advance(KEPT_FOR - MICRO);
+    world.clock.advance(ANSWER_RETENTION - MICRO);
     while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
     let again = issue(world, shop.id, id, "u", (issued, BODY)).await;
     assert_eq!(again, Outcome::Replayed(answer(&Issuing::Ok(()))));
@@ -512,7 +512,7 @@ pub async fn keys_are_forgotten_after_a_day(world: &World) {
     let fresh = redeem(world, shop.id, coupon, "w", (redeemed, BODY)).await;
     assert_eq!(fresh, Outcome::Ran(Err(RedeemRefusal::AlreadyRedeemed)));
     world.settled().await;
-    world.clock.advance(KEPT_FOR - MICRO);
+    world.clock.advance(ANSWER_RETENTION - MICRO);
     while world.stores.upkeep.clean_up(100).await.unwrap() > 0 {}
     let again = issue(world, shop.id, id, "v", (issued, OTHER_BODY)).await;
     let replayed = Outcome::Replayed(answer(&Issuing::Ok(())));

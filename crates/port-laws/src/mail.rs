@@ -1,4 +1,4 @@
-//! Laws of [`goodpon_application::ports::Outbox`].
+//! Laws of [`goodpon_application::ports::Mails`].
 
 use goodpon_application::ports::NewVerification;
 use goodpon_application::ports::{MailState, QueuedMail, StoredMail};
@@ -13,14 +13,14 @@ use crate::{
 
 /// Reads the mails that are due to one of `addresses`, in the order of the store.
 async fn due(world: &World, addresses: &[String]) -> Vec<QueuedMail> {
-    let due = world.stores.outbox.due(ALL).await.unwrap();
+    let due = world.stores.mails.due(ALL).await.unwrap();
     due.into_iter()
         .filter(|mail| addresses.contains(&mail.to))
         .collect()
 }
 
 async fn only(world: &World, address: &str) -> StoredMail {
-    let mut listed = world.stores.outbox.list(Some(address), ALL).await.unwrap();
+    let mut listed = world.stores.mails.list(Some(address), ALL).await.unwrap();
     assert_eq!(listed.len(), 1, "mails to {address}");
     listed.remove(0)
 }
@@ -49,7 +49,7 @@ pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
         );
     }
     assert_eq!(
-        world.stores.outbox.due(2).await.unwrap().len(),
+        world.stores.mails.due(2).await.unwrap().len(),
         2,
         "no more than the limit"
     );
@@ -57,7 +57,7 @@ pub async fn mails_are_due_oldest_first_until_sent(world: &World) {
     for number in 0..5 {
         world
             .stores
-            .outbox
+            .mails
             .mark_sent(mails[number].id)
             .await
             .unwrap();
@@ -94,8 +94,8 @@ pub async fn mails_know_their_network(world: &World) {
         .await
         .remove(0);
     assert_eq!(mail.origin.as_deref(), Some("2001:db8:1::"));
-    let backlog = world.stores.outbox.backlog().await.unwrap();
-    let due = world.stores.outbox.due(ALL).await.unwrap();
+    let backlog = world.stores.mails.backlog().await.unwrap();
+    let due = world.stores.mails.due(ALL).await.unwrap();
     assert_eq!(backlog.due, i64::try_from(due.len()).unwrap());
     assert!(backlog.oldest.is_some_and(|oldest| oldest <= world.now()));
 }
@@ -134,7 +134,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
         let failed =
             world
                 .stores
-                .outbox
+                .mails
                 .mark_failed(mails[0].id, Some(retry_at), "451 try later 🎟".into());
         failed.await.unwrap();
         assert_eq!(due(world, &addresses[..1]).await, []);
@@ -164,7 +164,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
     );
     let refused = world
         .stores
-        .outbox
+        .mails
         .mark_failed(mails[1].id, None, "550 no such mailbox".into());
     refused.await.unwrap();
     world.clock.advance(SignedDuration::from_hours(24 * 30));
@@ -175,7 +175,7 @@ pub async fn a_failed_mail_waits_for_its_time(world: &World) {
         (MailState::GivenUp, 1, Some("550 no such mailbox")),
         "but listed"
     );
-    world.stores.outbox.mark_sent(mails[0].id).await.unwrap();
+    world.stores.mails.mark_sent(mails[0].id).await.unwrap();
     assert_eq!(due(world, &addresses).await, []);
 }
 
@@ -186,12 +186,12 @@ pub async fn a_mail_given_up_stays_listed(world: &World) {
     let mail = due(world, addresses).await.remove(0);
     let given_up = world
         .stores
-        .outbox
+        .mails
         .mark_failed(mail.id, None, "no mail server".into());
     given_up.await.unwrap();
     let late = world
         .stores
-        .outbox
+        .mails
         .mark_failed(mail.id, Some(world.now()), "451 try later".into());
     late.await.unwrap();
     assert_eq!(due(world, addresses).await, []);
@@ -225,7 +225,7 @@ pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
     let states = async || {
         let listed = world
             .stores
-            .outbox
+            .mails
             .list(Some(&account.email), ALL)
             .await
             .unwrap();
@@ -233,7 +233,7 @@ pub async fn a_newer_mail_supersedes_one_that_waits(world: &World) {
     };
     let (waits, given_up) = (MailState::Waiting, MailState::GivenUp);
     assert_eq!(states().await, [waits, given_up, given_up]);
-    world.stores.outbox.mark_sent(waiting[0].id).await.unwrap();
+    world.stores.mails.mark_sent(waiting[0].id).await.unwrap();
     let renewed = world
         .stores
         .accounts
@@ -260,7 +260,7 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     }
     let listed = world
         .stores
-        .outbox
+        .mails
         .list(Some(&account.email), ALL)
         .await
         .unwrap();
@@ -275,12 +275,12 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     assert!(listed.iter().all(|mail| mail.to == account.email));
     let first = world
         .stores
-        .outbox
+        .mails
         .list(Some(&account.email), 2)
         .await
         .unwrap();
     assert_eq!(first, listed[..2]);
-    let all = world.stores.outbox.list(None, ALL).await.unwrap();
+    let all = world.stores.mails.list(None, ALL).await.unwrap();
     assert!(
         all.windows(2).all(|pair| place(&pair[0]) > place(&pair[1])),
         "newest first"
@@ -293,7 +293,7 @@ pub async fn mails_are_listed_newest_first(world: &World) {
     only(world, &other.email).await;
     let nobody = world
         .stores
-        .outbox
+        .mails
         .list(Some("nobody@example.com"), ALL)
         .await
         .unwrap();
@@ -308,7 +308,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
     let sent = world.unverified().await.0.email;
     world.clock.advance(SignedDuration::from_hours(1));
     let mail = due(world, std::slice::from_ref(&sent)).await.remove(0);
-    world.stores.outbox.mark_sent(mail.id).await.unwrap();
+    world.stores.mails.mark_sent(mail.id).await.unwrap();
     world
         .clock
         .advance(week - SignedDuration::from_hours(1) - MICRO);
@@ -319,7 +319,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
     world.clock.advance(MICRO);
     clean_up(world).await;
     for address in [&waiting, &given_up] {
-        let listed = world.stores.outbox.list(Some(address), ALL).await.unwrap();
+        let listed = world.stores.mails.list(Some(address), ALL).await.unwrap();
         assert!(listed.is_empty(), "{listed:?}");
     }
     only(world, &sent).await;
@@ -328,7 +328,7 @@ pub async fn mails_are_kept_for_a_week(world: &World) {
     assert!(
         world
             .stores
-            .outbox
+            .mails
             .list(Some(&sent), ALL)
             .await
             .unwrap()
@@ -359,14 +359,14 @@ pub async fn tokens_in_mails_are_blanked_once_void(world: &World) {
     let list = async || {
         world
             .stores
-            .outbox
+            .mails
             .list(Some(&account.email), ALL)
             .await
             .unwrap()
     };
     let sent = list().await.remove(0);
     says(&sent, first, false);
-    world.stores.outbox.mark_sent(sent.id).await.unwrap();
+    world.stores.mails.mark_sent(sent.id).await.unwrap();
     let second = unique_digest();
     let renewed = world
         .stores
@@ -406,7 +406,7 @@ pub async fn tokens_in_mails_are_blanked_at_their_end(world: &World) {
     for _ in 0..5 {
         let (account, token) = world.unverified().await;
         let mail = only(world, &account.email).await;
-        world.stores.outbox.mark_sent(mail.id).await.unwrap();
+        world.stores.mails.mark_sent(mail.id).await.unwrap();
         sent.push((account.email, token));
     }
     let (waiting, its_token) = world.unverified().await;
@@ -422,7 +422,7 @@ pub async fn tokens_in_mails_are_blanked_at_their_end(world: &World) {
     }
     let mail = only(world, &waiting.email).await;
     says(&mail, its_token, false);
-    world.stores.outbox.mark_sent(mail.id).await.unwrap();
+    world.stores.mails.mark_sent(mail.id).await.unwrap();
     clean_up(world).await;
     says(&only(world, &waiting.email).await, its_token, true);
 }

@@ -287,12 +287,12 @@ pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
     let (account, token) = world.unverified().await;
     let mail = world
         .stores
-        .outbox
+        .mails
         .list(Some(&account.email), 1)
         .await
         .unwrap()
         .remove(0);
-    world.stores.outbox.mark_sent(mail.id).await.unwrap();
+    world.stores.mails.mark_sent(mail.id).await.unwrap();
     let before = world.ledger(shop.id).await;
     let clean = |upkeep: Arc<dyn Upkeep>, limit| async move { upkeep.clean_up(limit).await };
     sweep(world, 2, clean).await;
@@ -306,7 +306,7 @@ pub async fn cleaning_up_takes_nothing_that_counts(world: &World) {
     assert_eq!(
         world
             .stores
-            .outbox
+            .mails
             .list(Some(&account.email), 2)
             .await
             .unwrap()

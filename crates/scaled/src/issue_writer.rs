@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use goodpon_application::ports::StoreError;
-use goodpon_domain::gate::{Content, Polled, Record, Tally, Written};
+use goodpon_domain::gate::{LogContent, LogRecord, PollResult, Tally, WriteResult};
 use tokio::time::Instant;
 
 use crate::{
@@ -80,7 +80,7 @@ impl IssueWriter {
 
     /// Appends ticks and ends a pause if either is due, and waits up to 100 ms for records. Must be called within a tokio
     /// runtime's context, on a thread that may block.
-    pub fn poll(&mut self) -> Polled {
+    pub fn poll(&mut self) -> PollResult {
         self.tick();
         if self
             .paused_until
@@ -93,10 +93,10 @@ impl IssueWriter {
     }
 
     /// Processes the result of a poll.
-    pub async fn work_on(&mut self, polled: Polled) {
+    pub async fn work_on(&mut self, polled: PollResult) {
         match polled {
-            Polled::Batch { partition, records } => self.write(partition, &records).await,
-            Polled::Truncated {
+            PollResult::Batch { partition, records } => self.write(partition, &records).await,
+            PollResult::Truncated {
                 partition,
                 wanted,
                 first_there,
@@ -105,7 +105,7 @@ impl IssueWriter {
                 self.handle_truncation(partition, wanted, first_there..=end)
                     .await;
             }
-            Polled::Idle => {}
+            PollResult::Idle => {}
         }
     }
 
@@ -140,14 +140,14 @@ impl IssueWriter {
         self.standstill.stands(partition, why);
     }
 
-    async fn write(&mut self, partition: i32, records: &[Record]) {
+    async fn write(&mut self, partition: i32, records: &[LogRecord]) {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return;
         };
         let (first, next) = (first.offset, last.offset.saturating_add(1));
         let began = Instant::now();
         match self.try_write(partition, records).await {
-            Ok(Written::Done(tally)) => {
+            Ok(WriteResult::Done(tally)) => {
                 self.resize(partition, |size| size.written(began.elapsed()));
                 self.standstill.goes_on(partition);
                 self.metrics.batch_seconds.record(began.elapsed());
@@ -158,7 +158,7 @@ impl IssueWriter {
                 }
                 self.reader.commit(partition, next);
             }
-            Ok(Written::Elsewhere { next_offset }) => {
+            Ok(WriteResult::Elsewhere { next_offset }) => {
                 tracing::info!(
                     partition,
                     read = first,
@@ -184,7 +184,11 @@ impl IssueWriter {
     }
 
     /// Writes a batch. Parks the record of a batch of one if writing it panics.
-    async fn try_write(&self, partition: i32, records: &[Record]) -> Result<Written, WriteError> {
+    async fn try_write(
+        &self,
+        partition: i32,
+        records: &[LogRecord],
+    ) -> Result<WriteResult, WriteError> {
         match catch_panic(self.records.write_issues(partition, records)).await {
             Some(written) => return written.map_err(WriteError::Store),
             None if records.len() > 1 => return Err(WriteError::Panic),
@@ -320,9 +324,9 @@ struct Foreign {
 }
 
 impl Foreign {
-    fn among(records: &[Record]) -> Option<Self> {
+    fn among(records: &[LogRecord]) -> Option<Self> {
         let mut names = records.iter().filter_map(|record| match &record.content {
-            Content::Foreign(name) => Some(name),
+            LogContent::Foreign(name) => Some(name),
             _ => None,
         });
         let installation = names.next()?.clone();

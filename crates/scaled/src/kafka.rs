@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goodpon_application::ports::{StoreError, StoreResult};
-use goodpon_domain::gate::{Appended, IssueEvent, Polled};
+use goodpon_domain::gate::{Appended, IssueEvent, PollResult};
 use goodpon_kafka::{Consumer, PublishError, Publisher};
 use goodpon_supervise::{Ended, Report, Supervisor, Task};
 use tokio::sync::watch;
@@ -134,7 +134,7 @@ impl LogTime for Publisher {
 }
 
 impl LogReader for Consumer {
-    fn poll(&mut self, within: Duration) -> Polled {
+    fn poll(&mut self, within: Duration) -> PollResult {
         Consumer::poll(self, within)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use goodpon_application::{idempotency::Answer, ports::StoreResult};
 use goodpon_domain::{
-    gate::{Epoch, Gate, GateRead, GateState, Holder, Opening, Record, Sealed, Written},
+    gate::{Epoch, Gate, GateRead, GateState, Holder, LogRecord, Opening, SealResult, WriteResult},
     id::TemplateId,
 };
 use goodpon_mysql::Store;
@@ -46,7 +46,7 @@ impl GateRecords for Store {
         template: TemplateId,
         epoch: Epoch,
         server: &str,
-    ) -> StoreResult<Sealed> {
+    ) -> StoreResult<SealResult> {
         Store::seal_gate(self, template, epoch, server).await
     }
 
@@ -105,16 +105,20 @@ impl GateRecords for Store {
         Store::progress(self).await
     }
 
-    async fn write_issues(&self, partition: i32, records: &[Record]) -> StoreResult<Written> {
+    async fn write_issues(
+        &self,
+        partition: i32,
+        records: &[LogRecord],
+    ) -> StoreResult<WriteResult> {
         Store::write_issues(self, partition, records, goodpon_kafka::keep).await
     }
 
     async fn park_unread(
         &self,
         partition: i32,
-        record: &Record,
+        record: &LogRecord,
         reason: &'static str,
-    ) -> StoreResult<Written> {
+    ) -> StoreResult<WriteResult> {
         Store::park_unread(self, partition, record, reason, goodpon_kafka::keep).await
     }
 

@@ -8,11 +8,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use goodpon_application::{
-    idempotency::KEPT_FOR,
+    idempotency::ANSWER_RETENTION,
     ports::{Clock, StoreResult},
 };
 use goodpon_domain::{
-    gate::{Epoch, Gate, GateId, GateState, Holder, Installation, KeptSuccess, Opening, Sealed},
+    gate::{
+        Epoch, Gate, GateId, GateState, Holder, InstallResult, KeptSuccess, Opening, SealResult,
+    },
     id::TemplateId,
 };
 use goodpon_valkey::user_digest;
@@ -198,13 +200,13 @@ impl Openings {
             .seal_gate(template, gate.epoch, server.server())
             .await?;
         match sealed {
-            Sealed::Passed => Ok(true),
-            Sealed::NotYet { .. } => Ok(false),
-            Sealed::Folded => {
+            SealResult::Passed => Ok(true),
+            SealResult::NotYet { .. } => Ok(false),
+            SealResult::Folded => {
                 tracing::info!(%template, epoch = %gate.epoch, "the gate is folded: its sale is over");
                 Ok(true)
             }
-            Sealed::Open(opening) => {
+            SealResult::Open(opening) => {
                 metrics::counter!("goodpon_gate_seals_total").increment(1);
                 self.install_if(template, Some(opening), server).await
             }
@@ -246,7 +248,7 @@ impl Openings {
             Err(refused) => refused,
         };
         match installed {
-            Installation::Done => {
+            InstallResult::Done => {
                 metrics::counter!("goodpon_gate_openings_total").increment(1);
                 tracing::info!(%template, %epoch, places, issued, server = server.server(), "the gate is open");
             }
@@ -264,7 +266,7 @@ impl Openings {
         template: TemplateId,
         epoch: Epoch,
         server: &dyn GateServer,
-    ) -> StoreResult<Result<usize, Installation>> {
+    ) -> StoreResult<Result<usize, InstallResult>> {
         let gate = GateId::of(template);
         let mut users: Vec<[u8; 16]> = Vec::new();
         let mut touched = Instant::now();
@@ -278,7 +280,7 @@ impl Openings {
         let mut refused = server.load(gate, epoch, &users, &[]).await?;
         let answers = self.answers.successes().await?;
         let mut after = String::new();
-        while refused == Installation::Done {
+        while refused == InstallResult::Done {
             let page = self
                 .records
                 .holders(template, &after, HOLDERS_PER_PAGE)
@@ -317,7 +319,7 @@ impl Openings {
     /// the day is over.
     fn success(&self, holder: &Holder, answers: &Successes) -> Option<KeptSuccess> {
         let age = self.clock.now().duration_since(holder.issued_at);
-        let rest = Duration::try_from(KEPT_FOR - age).ok()?;
+        let rest = Duration::try_from(ANSWER_RETENTION - age).ok()?;
         Some(KeptSuccess {
             keyed: holder.keyed?,
             stored_at: holder.issued_at,

@@ -13,9 +13,9 @@ use goodpon_application::{idempotency::Answer, ports::StoreResult};
 use goodpon_domain::{
     coupon::IssueRefusal,
     gate::{
-        Appended, Closed, Confirmation, Due, Epoch, Folding, Gate, GateId, GateRead, GateState,
-        Holder, Installation, IssueEvent, KeptSuccess, Keyed, Look, Opening, Polled, Record,
-        RefusalAnswers, Sealed, Taken, Written,
+        Appended, Closed, Confirmation, Due, Epoch, FoldResult, Gate, GateId, GateRead, GateState,
+        Holder, InstallResult, IssueEvent, KeptSuccess, KeyDigests, LogRecord, Look, Opening,
+        PollResult, RefusalAnswers, SealResult, Taken, WriteResult,
     },
     id::TemplateId,
 };
@@ -48,7 +48,7 @@ pub trait GateRecords: Send + Sync {
         template: TemplateId,
         epoch: Epoch,
         server: &str,
-    ) -> StoreResult<Sealed>;
+    ) -> StoreResult<SealResult>;
     /// Opens a folded gate under its next epoch. Returns `None` if another process did.
     async fn open_folded(
         &self,
@@ -87,14 +87,15 @@ pub trait GateRecords: Send + Sync {
     async fn progress(&self) -> StoreResult<BTreeMap<i32, i64>>;
     /// Writes a batch of one partition, whose records follow each other without a gap, in one transaction with the
     /// partition's progress (I2 to I4).
-    async fn write_issues(&self, partition: i32, records: &[Record]) -> StoreResult<Written>;
+    async fn write_issues(&self, partition: i32, records: &[LogRecord])
+    -> StoreResult<WriteResult>;
     /// Parks a record of a partition without processing it: processing it panics.
     async fn park_unread(
         &self,
         partition: i32,
-        record: &Record,
+        record: &LogRecord,
         reason: &'static str,
-    ) -> StoreResult<Written>;
+    ) -> StoreResult<WriteResult>;
     /// Returns the number under which the text of an answer is stored; stores the text first if it is new.
     async fn keep_issue_answer(&self, answer: &Answer, is_success: bool) -> StoreResult<u32>;
     /// Reads the text of the answer with this number.
@@ -137,7 +138,7 @@ pub trait GateServer: Send + Sync {
         &self,
         gate: GateId,
         epoch: Epoch,
-        keyed: Keyed,
+        keyed: KeyDigests,
         verdict: IssueRefusal,
         answer: Option<u32>,
         now: Timestamp,
@@ -148,7 +149,7 @@ pub trait GateServer: Send + Sync {
         gate: GateId,
         epoch: Epoch,
         user: Option<&str>,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
         now: Timestamp,
     ) -> StoreResult<Look>;
     /// Hands out up to `limit` events that have been due for help for at least `age`, oldest first.
@@ -171,7 +172,7 @@ pub trait GateServer: Send + Sync {
         epoch: Epoch,
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
-    ) -> StoreResult<Installation>;
+    ) -> StoreResult<InstallResult>;
     /// Installs `epoch` with `cap` places, if the server has exactly `loaded` users of it; `base` coupons exist already. No
     /// batch may be loaded between this call and its repetition.
     async fn install(
@@ -181,9 +182,9 @@ pub trait GateServer: Send + Sync {
         cap: i64,
         base: i64,
         loaded: usize,
-    ) -> StoreResult<Installation>;
+    ) -> StoreResult<InstallResult>;
     /// Clears away the gate of `epoch`, if it has no unconfirmed reservation.
-    async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<Folding>;
+    async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<FoldResult>;
 }
 
 /// Gives the current connection to the server that holds gates.
@@ -223,7 +224,7 @@ pub trait LogTime: Send + Sync {
 /// The log of accepted issues, to be read: the partitions assigned to one member of the group of issuers.
 pub trait LogReader: Send {
     /// Waits for the next batch, for `within` or little longer.
-    fn poll(&mut self, within: Duration) -> Polled;
+    fn poll(&mut self, within: Duration) -> PollResult;
     /// Continues at `offset` in that partition, if it is assigned to this member.
     fn seek(&mut self, partition: i32, offset: i64);
     /// Limits the batches of a partition to `most` records.

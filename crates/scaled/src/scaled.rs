@@ -8,7 +8,7 @@ use goodpon_application::{
     ports::{Clock, Random, StoreError},
 };
 use goodpon_kafka::{Cluster, Publisher};
-use goodpon_mysql::{SharedOutbox, Store};
+use goodpon_mysql::{LeasedMails, Store};
 use goodpon_supervise::{Ended, Report, Supervisor, Task};
 use goodpon_valkey::Valkey;
 use tokio::sync::watch;
@@ -94,7 +94,7 @@ impl Scaled {
         let (records, scaled) = (Arc::new(self.store.clone()), Arc::new(self.clone()));
         Stores {
             templates: scaled.clone(),
-            outbox: Arc::new(SharedOutbox::new(self.store.clone())),
+            mails: Arc::new(LeasedMails::new(self.store.clone())),
             health: scaled.clone(),
             audit: scaled,
             ..Stores::over(records, self.partner.clone())

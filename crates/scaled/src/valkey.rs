@@ -8,8 +8,8 @@ use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::IssueRefusal,
     gate::{
-        Closed, Confirmation, Due, Epoch, Folding, GateId, Installation, IssueEvent, KeptSuccess,
-        Keyed, Look, RefusalAnswers, Taken,
+        Closed, Confirmation, Due, Epoch, FoldResult, GateId, InstallResult, IssueEvent,
+        KeptSuccess, KeyDigests, Look, RefusalAnswers, Taken,
     },
 };
 use goodpon_valkey::{Bound, Valkey};
@@ -58,7 +58,7 @@ impl GateServer for Bound {
         &self,
         gate: GateId,
         epoch: Epoch,
-        keyed: Keyed,
+        keyed: KeyDigests,
         verdict: IssueRefusal,
         answer: Option<u32>,
         now: Timestamp,
@@ -71,7 +71,7 @@ impl GateServer for Bound {
         gate: GateId,
         epoch: Epoch,
         user: Option<&str>,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
         now: Timestamp,
     ) -> StoreResult<Look> {
         Bound::look(self, gate, epoch, user, keyed, now).await
@@ -102,11 +102,11 @@ impl GateServer for Bound {
         cap: i64,
         base: i64,
         loaded: usize,
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         Bound::install(self, gate, epoch, cap, base, loaded).await
     }
 
-    async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<Folding> {
+    async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<FoldResult> {
         Bound::fold(self, gate, epoch).await
     }
 
@@ -116,7 +116,7 @@ impl GateServer for Bound {
         epoch: Epoch,
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         Bound::load(self, gate, epoch, users, successes).await
     }
 }

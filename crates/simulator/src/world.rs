@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use goodpon_domain::{
-    gate::{Gate, GateState, Keyed},
+    gate::{Gate, GateState, KeyDigests},
     id::{CouponId, MerchantId, TemplateId},
     template::{Discount, Limit, Period, Template, TemplateStatus, Terms},
 };
@@ -254,8 +254,8 @@ pub(crate) fn user_id(user: u8) -> String {
 }
 
 /// The user is all that a body says.
-pub(crate) fn keyed(key: u8, user: u8) -> Keyed {
-    Keyed {
+pub(crate) fn keyed(key: u8, user: u8) -> KeyDigests {
+    KeyDigests {
         key: [key; 16],
         body: [user; 16],
     }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use goodpon_application::ports::{Accounts, NewAccount, NewPassword, NewVerification, StoreResult};
 use goodpon_domain::{
     account::{
-        self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal, UNVERIFIED_FOR,
-        VerificationToken, VerifyRefusal,
+        self, Account, AddressRefusal, EmailKey, ResendRefusal, TryRefusal,
+        UNVERIFIED_ACCOUNT_LIFETIME, VerificationToken, VerifyRefusal,
     },
     generation::Generation,
     id::AccountId,
@@ -272,7 +272,7 @@ fn delete_unverified(tx: &Tx<'_>, id: AccountId, until: Timestamp) -> rusqlite::
 impl Store {
     /// Deletes up to `limit` accounts that were not verified in time, and returns their number.
     pub(crate) async fn forget_unverified(&self, limit: usize) -> StoreResult<usize> {
-        let until = self.inner.clock.now() - UNVERIFIED_FOR;
+        let until = self.inner.clock.now() - UNVERIFIED_ACCOUNT_LIFETIME;
         let find = move |connection: &Connection| {
             connection
                 .prepare_cached(UNVERIFIED)?

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use goodpon_application::{
-    idempotency::{Answer, Idempotency, KEPT_FOR, Outcome, Peek},
+    idempotency::{ANSWER_RETENTION, Answer, Idempotency, Outcome, Peek},
     ports::StoreResult,
 };
 use jiff::Timestamp;
@@ -40,7 +40,7 @@ fn find(
              FROM idempotency_records r LEFT JOIN common_answers a ON a.id = r.common_answer
              WHERE r.seq = ?1 AND r.key = ?2 AND r.stored_at > ?3",
         )?
-        .query_row(params![seq, key, micros(now - KEPT_FOR)], |row| {
+        .query_row(params![seq, key, micros(now - ANSWER_RETENTION)], |row| {
             Ok(Record {
                 body: row.get(0)?,
                 answer: Answer {

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use goodpon_application::ports::{
-    Backlog, MailContent, NewVerification, Outbox, QueuedMail, StoreResult, StoredMail,
+    Backlog, MailContent, Mails, NewVerification, QueuedMail, StoreResult, StoredMail,
 };
-use goodpon_domain::account::{RESENDS_COUNTED_FOR, VERIFICATION_TOKEN_VALIDITY};
+use goodpon_domain::account::{RESEND_WINDOW, VERIFICATION_TOKEN_VALIDITY};
 use goodpon_trace::TraceContext;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -107,11 +107,7 @@ pub(crate) fn further(tx: &Tx<'_>, to: &str) -> rusqlite::Result<Vec<Timestamp>>
              WHERE recipient = ?1 COLLATE NOCASE AND kind = ?2 AND created_at > ?3",
         )?
         .query_map(
-            params![
-                to,
-                Kind::Further as i64,
-                micros(tx.now - RESENDS_COUNTED_FOR)
-            ],
+            params![to, Kind::Further as i64, micros(tx.now - RESEND_WINDOW)],
             |row| timestamp(row, 0),
         )?
         .collect()
@@ -232,7 +228,7 @@ pub(crate) fn list(
 }
 
 #[async_trait]
-impl Outbox for Store {
+impl Mails for Store {
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
         let now = self.inner.clock.now();
         self.scan(move |connection| due(connection, now, limit))

@@ -4,8 +4,8 @@ use goodpon_application::ports::{CancelOutcome, CancelRequest, RedeemOutcome, Re
 use goodpon_domain::{
     coupon::CouponStatus,
     id::CouponId,
-    ledger::{Amounts, Decided},
-    redemption::{self as rules, CancelWish},
+    ledger::{Amounts, Decision},
+    redemption::{self as rules, CancelInput},
     template::Template,
 };
 use rusqlite::{OptionalExtension, params};
@@ -38,7 +38,7 @@ pub(crate) fn redeem(tx: &mut Tx<'_>, request: &RedeemRequest) -> rusqlite::Resu
         &request.order,
         tx.now,
     );
-    let (outcome, posting) = Decided::split(decision);
+    let (outcome, posting) = Decision::split(decision);
     if let (Some(stored), Some(posting)) = (&found, posting) {
         ledger::post(tx, stored, posting)?;
     }
@@ -76,7 +76,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Resu
         Some(stored) if stored.coupon.status == CouponStatus::Redeemed => last_amounts(tx, stored)?,
         _ => Amounts::default(),
     };
-    let wish = CancelWish {
+    let wish = CancelInput {
         order_id: &request.order_id,
         reason: &request.reason,
     };
@@ -88,7 +88,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, request: &CancelRequest) -> rusqlite::Resu
         redeemed,
         tx.now,
     );
-    let (outcome, posting) = Decided::split(decision);
+    let (outcome, posting) = Decision::split(decision);
     if let (Some(stored), Some(posting)) = (&found, posting) {
         ledger::post(tx, stored, posting)?;
     }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use goodpon_application::{
-    idempotency::KEPT_FOR,
+    idempotency::ANSWER_RETENTION,
     ports::{StoreResult, Upkeep},
 };
 use goodpon_domain::{id::TemplateId, template::TemplateStatus};
@@ -61,7 +61,7 @@ const LITTER: [Litter; 4] = [
     Litter {
         oldest: "SELECT seq, stored_at FROM idempotency_records ORDER BY seq LIMIT ?1",
         delete: "DELETE FROM idempotency_records WHERE seq = ?1 AND stored_at <= ?2",
-        kept_for: KEPT_FOR,
+        kept_for: ANSWER_RETENTION,
     },
     Litter {
         oldest: "SELECT digest, created_at FROM verification_tokens INDEXED BY verification_tokens_by_age

@@ -14,8 +14,8 @@ use std::{
 
 use goodpon_domain::{
     gate::{
-        Confirmation, Epoch, Folding, GateId, Installation, IssueEvent, Keyed, RefusalAnswers,
-        Taken, UNLIMITED,
+        Confirmation, Epoch, FoldResult, GateId, InstallResult, IssueEvent, KeyDigests,
+        RefusalAnswers, Taken, UNLIMITED,
     },
     id::{CouponId, TemplateId},
 };
@@ -74,7 +74,7 @@ async fn measure(url: &str, installation: &str, run: Run) {
         .unwrap();
     assert_eq!(
         (loaded, installed),
-        (Installation::Done, Installation::Done)
+        (InstallResult::Done, InstallResult::Done)
     );
 
     let customers = Arc::new(AtomicU64::new(0));
@@ -107,7 +107,7 @@ async fn measure(url: &str, installation: &str, run: Run) {
     // The next epoch deletes the reservations that are not confirmed, so the gate can be folded.
     bound.load(gate, Epoch(2), &[], &[]).await.unwrap();
     bound.install(gate, Epoch(2), 0, 0, 0).await.unwrap();
-    assert_eq!(bound.fold(gate, Epoch(2)).await.unwrap(), Folding::Done);
+    assert_eq!(bound.fold(gate, Epoch(2)).await.unwrap(), FoldResult::Done);
 }
 
 /// Takes places until the time is over. Returns the time that each took, and the number of calls that failed.
@@ -131,7 +131,7 @@ async fn ask(
             coupon_id: CouponId::from_bytes(digest),
             template_id: gate.template,
             epoch: Epoch(1),
-            keyed: customer.is_multiple_of(2).then_some(Keyed {
+            keyed: customer.is_multiple_of(2).then_some(KeyDigests {
                 key: digest,
                 body: digest,
             }),

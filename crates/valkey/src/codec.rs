@@ -3,7 +3,7 @@
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Epoch, IssueEvent, KeyDigests},
     id::{CouponId, TemplateId},
 };
 use jiff::Timestamp;
@@ -128,7 +128,7 @@ pub(crate) fn read_event(
             if *form == WITH_KEY_AND_ANSWER {
                 rest = rest.split_first_chunk::<4>()?.1;
             }
-            let keyed = Keyed {
+            let keyed = KeyDigests {
                 key: *key,
                 body: *body,
             };
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_event_comes_back_as_it_was() {
-        let keyed = Keyed {
+        let keyed = KeyDigests {
             key: [1; 16],
             body: [2; 16],
         };
@@ -191,7 +191,7 @@ mod tests {
             valid_until: at,
         };
         let keyed = IssueEvent {
-            keyed: Some(Keyed {
+            keyed: Some(KeyDigests {
                 key: [0xaa; 16],
                 body: [0xbb; 16],
             }),

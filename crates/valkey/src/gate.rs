@@ -4,7 +4,8 @@ use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::{IssueRefusal, Issued},
     gate::{
-        Closed, Confirmation, Epoch, Finished, GateId, IssueEvent, Keyed, RefusalAnswers, Taken,
+        Closed, Confirmation, Epoch, Finished, GateId, IssueEvent, KeyDigests, RefusalAnswers,
+        Taken,
     },
 };
 use jiff::Timestamp;
@@ -153,7 +154,7 @@ impl Bound {
         &self,
         gate: GateId,
         epoch: Epoch,
-        keyed: Keyed,
+        keyed: KeyDigests,
         verdict: IssueRefusal,
         answer: Option<u32>,
         now: Timestamp,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Closed, Counts, Due, Epoch, GateId, Holding, KeyState, Keyed, Look};
+use goodpon_domain::gate::{
+    Closed, Counts, Due, Epoch, GateId, Holding, KeyDigests, KeyState, Look,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -50,7 +52,7 @@ impl Bound {
         gate: GateId,
         epoch: Epoch,
         user: Option<&str>,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
         now: Timestamp,
     ) -> StoreResult<Look> {
         let names = GateKeys::new(&self.shared().installation, gate);

@@ -1,7 +1,7 @@
 //! Begins and ends a gate: loads its users and keys, installs it, and clears it away when its sale is over.
 
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Epoch, Folding, GateId, Installation, KeptSuccess};
+use goodpon_domain::gate::{Epoch, FoldResult, GateId, InstallResult, KeptSuccess};
 
 use crate::{
     Bound,
@@ -38,7 +38,7 @@ impl Bound {
         epoch: Epoch,
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate(), names.of_epoch('u', epoch)];
         keys.extend(successes.iter().map(|s| names.answer(s.keyed.key)));
@@ -62,9 +62,9 @@ impl Bound {
         }
         let mut reply = self.run(call).await?;
         match reply.letter()? {
-            b'D' => Ok(Installation::Done),
+            b'D' => Ok(InstallResult::Done),
             b'X' => Ok(self.wrong_server()),
-            b'O' => Ok(Installation::NotOlder(read_epoch(&mut reply)?)),
+            b'O' => Ok(InstallResult::NotOlder(read_epoch(&mut reply)?)),
             _ => Err(corrupt("an unknown answer to a load")),
         }
     }
@@ -82,7 +82,7 @@ impl Bound {
         cap: i64,
         base: i64,
         loaded: usize,
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         let names = GateKeys::new(&self.shared().installation, gate);
         // A script may only touch keys that it was given, also to delete them. If the server has another epoch than
         // `before`, the script answers which, and is run again with that epoch's keys.
@@ -105,11 +105,11 @@ impl Bound {
                 .arg(before.map(|epoch| epoch.0.to_string()).unwrap_or_default());
             let mut reply = self.run(call).await?;
             match reply.letter()? {
-                b'D' => return Ok(Installation::Done),
+                b'D' => return Ok(InstallResult::Done),
                 b'X' => return Ok(self.wrong_server()),
-                b'O' => return Ok(Installation::NotOlder(read_epoch(&mut reply)?)),
-                b'N' => return Ok(Installation::CountDiffers(Some(reply.integer()?))),
-                b'L' => return Ok(Installation::CountDiffers(None)),
+                b'O' => return Ok(InstallResult::NotOlder(read_epoch(&mut reply)?)),
+                b'N' => return Ok(InstallResult::CountDiffers(Some(reply.integer()?))),
+                b'L' => return Ok(InstallResult::CountDiffers(None)),
                 b'B' => before = reply.decimal()?.map(Epoch),
                 _ => return Err(corrupt("an unknown answer to an installation")),
             }
@@ -121,23 +121,23 @@ impl Bound {
     /// # Errors
     ///
     /// Unavailable. The call may be repeated in any case.
-    pub async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<Folding> {
+    pub async fn fold(&self, gate: GateId, epoch: Epoch) -> StoreResult<FoldResult> {
         let names = GateKeys::new(&self.shared().installation, gate);
         let mut keys = vec![names.gate()];
         keys.extend(['u', 'p', 'z', 'q'].map(|letter| names.of_epoch(letter, epoch)));
         let mut reply = self.run(FOLD.call(&keys).arg(epoch.0)).await?;
         match reply.letter()? {
-            b'D' => Ok(Folding::Done),
-            b'P' => Ok(Folding::StillPending),
-            b'O' => Ok(Folding::NotThere(reply.decimal()?.map(Epoch))),
+            b'D' => Ok(FoldResult::Done),
+            b'P' => Ok(FoldResult::StillPending),
+            b'O' => Ok(FoldResult::NotThere(reply.decimal()?.map(Epoch))),
             _ => Err(corrupt("an unknown answer to folding")),
         }
     }
 
     /// Gives the pair up because a script found that the server has another identity.
-    fn wrong_server(&self) -> Installation {
+    fn wrong_server(&self) -> InstallResult {
         self.give_up("a script found it to be another server than it was");
-        Installation::WrongServer
+        InstallResult::WrongServer
     }
 }
 

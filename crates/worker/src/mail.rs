@@ -69,11 +69,11 @@ impl Queue for Mails {
     }
 
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>> {
-        self.app.stores.outbox.due(limit).await
+        self.app.stores.mails.due(limit).await
     }
 
     async fn backlog(&self) -> StoreResult<Backlog> {
-        self.app.stores.outbox.backlog().await
+        self.app.stores.mails.backlog().await
     }
 
     fn now(&self) -> Timestamp {

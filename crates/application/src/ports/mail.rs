@@ -129,7 +129,7 @@ pub enum MailState {
 /// [`Upkeep::clean_up`] blanks it once it has expired and the mail is not pending any more. A mail that is written in the
 /// context of a trace ([`goodpon_trace::current`]) keeps it, so that its delivery belongs to that trace.
 #[async_trait]
-pub trait Outbox: Send + Sync {
+pub trait Mails: Send + Sync {
     /// Returns up to `limit` mails whose next attempt is due, oldest first.
     async fn due(&self, limit: usize) -> StoreResult<Vec<QueuedMail>>;
     /// Counts the mails that are due.

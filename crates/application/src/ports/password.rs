@@ -51,14 +51,14 @@ pub trait Passwords: Send + Sync {
         password: String,
         known_to_attackers: Vec<String>,
         turn: HashTurn,
-    ) -> StoreResult<Result<String, GuessedFirst>>;
+    ) -> StoreResult<Result<String, PasswordTooWeak>>;
     /// Returns whether `password` is the one from which `hash` was made.
     async fn verify(&self, password: String, hash: String, turn: HashTurn) -> StoreResult<bool>;
 }
 
 /// The password is too easily guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GuessedFirst;
+pub struct PasswordTooWeak;
 
 /// Access tokens of the dashboard (contract §2): signed, valid for 24 hours.
 pub trait AccessTokens: Send + Sync {

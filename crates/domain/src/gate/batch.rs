@@ -15,18 +15,18 @@ use crate::{
 
 /// A record of one partition of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct LogRecord {
     /// Its offset in the partition.
     pub offset: i64,
     /// When the log appended it, by the log's clock.
     pub appended_at: Timestamp,
     /// Its content.
-    pub content: Content,
+    pub content: LogContent,
 }
 
 /// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum LogContent {
     /// An issue was accepted.
     Event(IssueEvent),
     /// A tick: it carries no issue, only the log's time, so that an idle partition's time advances.
@@ -65,13 +65,13 @@ pub struct Appended {
 
 /// The result of a poll of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Polled {
+pub enum PollResult {
     /// The next records of a partition, in order and without a gap.
     Batch {
         /// The partition.
         partition: i32,
         /// The records, at least one.
-        records: Vec<Record>,
+        records: Vec<LogRecord>,
     },
     /// No record arrived within the time of the poll.
     Idle,
@@ -92,7 +92,7 @@ pub enum Polled {
 
 /// The result of writing a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteResult {
     /// The batch is written.
     Done(Tally),
     /// Nothing was written, because the partition's progress is not at the batch's first offset. The reader continues
@@ -149,7 +149,7 @@ impl Verdict {
 }
 
 /// Decides over an event of the log. `issued` is the number of the template's coupons, including those of the running
-/// batch. The event's time of acceptance may differ from its append time by up to `accepted_within`.
+/// batch. The event's time of acceptance may differ from its append time by up to `max_acceptance_distance`.
 #[must_use]
 pub fn judge(
     event: &IssueEvent,
@@ -157,7 +157,7 @@ pub fn judge(
     template: Option<&Template>,
     user_has_one: bool,
     issued: i64,
-    accepted_within: SignedDuration,
+    max_acceptance_distance: SignedDuration,
 ) -> Verdict {
     if !counts(appended_at, event.valid_until) {
         return Verdict::Void;
@@ -172,7 +172,7 @@ pub fn judge(
         return Verdict::OverLimit;
     }
     let distance = event.accepted_at.duration_since(appended_at);
-    if distance.unsigned_abs() > accepted_within.unsigned_abs() {
+    if distance.unsigned_abs() > max_acceptance_distance.unsigned_abs() {
         return Verdict::Misdated;
     }
     Verdict::Write(match template.status {
@@ -190,8 +190,8 @@ pub struct Known<'a> {
     /// The batch's pairs of template and user for which a coupon exists.
     pub holders: HashSet<(TemplateId, &'a str)>,
     /// The largest permitted distance of an event's time of acceptance from its append time:
-    /// [`super::ACCEPTED_WITHIN`].
-    pub accepted_within: SignedDuration,
+    /// [`super::MAX_ACCEPTANCE_DISTANCE`].
+    pub max_acceptance_distance: SignedDuration,
 }
 
 /// A coupon that is about to be written.
@@ -200,7 +200,7 @@ pub struct NewCoupon<'a> {
     /// The coupon, in the state in which it is written.
     pub coupon: Coupon,
     /// The record that it is made from.
-    pub record: &'a Record,
+    pub record: &'a LogRecord,
     /// The record's event.
     pub event: &'a IssueEvent,
     /// The template's reason for being discarded, if the coupon is discarded at once.
@@ -245,14 +245,14 @@ impl NewCoupon<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToPark<'a> {
     /// A record that cannot be read.
-    Unreadable(&'a Record, &'a Unreadable),
+    Unreadable(&'a LogRecord, &'a Unreadable),
     /// An event, with the reason why it does not become a coupon.
-    Event(&'a Record, &'a IssueEvent, &'static str),
+    Event(&'a LogRecord, &'a IssueEvent, &'static str),
 }
 
 /// The decisions over a batch.
 #[derive(Debug, Default)]
-pub struct Judged<'a> {
+pub struct BatchDecision<'a> {
     /// The coupons to be written, in the order of the log.
     pub coupons: Vec<NewCoupon<'a>>,
     /// The records to be kept for an operator.
@@ -264,20 +264,20 @@ pub struct Judged<'a> {
 /// Decides over a batch of records of one partition, in their order.
 #[must_use]
 pub fn judge_batch<'a>(
-    records: &'a [Record],
+    records: &'a [LogRecord],
     mut known: Known<'a>,
     zone: &BusinessZone,
-) -> Judged<'a> {
-    let mut judged = Judged::default();
+) -> BatchDecision<'a> {
+    let mut judged = BatchDecision::default();
     let mut issued = HashMap::<TemplateId, i64>::new();
     for record in records {
         let event = match &record.content {
-            Content::Tick | Content::Foreign(_) => continue,
-            Content::Unreadable(unreadable) => {
+            LogContent::Tick | LogContent::Foreign(_) => continue,
+            LogContent::Unreadable(unreadable) => {
                 judged.add_unreadable(record, unreadable);
                 continue;
             }
-            Content::Event(event) => event,
+            LogContent::Event(event) => event,
         };
         let template = known.templates.get(&event.template_id);
         let new = issued.entry(event.template_id).or_default();
@@ -290,7 +290,7 @@ pub fn judge_batch<'a>(
             template,
             has_one,
             before + *new,
-            known.accepted_within,
+            known.max_acceptance_distance,
         );
         if let (Verdict::Write(status), Some(template)) = (verdict, template) {
             known.holders.insert(holder);
@@ -305,9 +305,9 @@ pub fn judge_batch<'a>(
     judged
 }
 
-impl<'a> Judged<'a> {
+impl<'a> BatchDecision<'a> {
     /// Parks a record that cannot be read, unless it is known to be too late to count.
-    fn add_unreadable(&mut self, record: &'a Record, unreadable: &'a Unreadable) {
+    fn add_unreadable(&mut self, record: &'a LogRecord, unreadable: &'a Unreadable) {
         let is_void = |until: Timestamp| !counts(record.appended_at, until);
         if unreadable.valid_until.is_some_and(is_void) {
             self.tally.void += 1;
@@ -318,7 +318,7 @@ impl<'a> Judged<'a> {
     }
 
     /// Counts an event that becomes no coupon, and parks it if its verdict says so.
-    fn add_left_out(&mut self, record: &'a Record, event: &'a IssueEvent, verdict: Verdict) {
+    fn add_left_out(&mut self, record: &'a LogRecord, event: &'a IssueEvent, verdict: Verdict) {
         match verdict {
             Verdict::Void => self.tally.void += 1,
             Verdict::Duplicate => self.tally.duplicates += 1,
@@ -334,7 +334,7 @@ impl<'a> Judged<'a> {
 }
 
 fn new_coupon<'a>(
-    record: &'a Record,
+    record: &'a LogRecord,
     event: &'a IssueEvent,
     template: &Template,
     status: CouponStatus,

@@ -12,15 +12,15 @@ pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// The largest age at which a gate that was read from the database may still be used. The age counts from the moment
 /// before the read.
-pub const READ_BELIEVED: SignedDuration = SignedDuration::from_secs(2);
+pub const MAX_GATE_READ_AGE: SignedDuration = SignedDuration::from_secs(2);
 
 /// The largest permitted difference between an event's time of acceptance and the log's append time. An event with a
 /// larger one was not written by a partner of ours, and is kept for an operator.
-pub const ACCEPTED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+pub const MAX_ACCEPTANCE_DISTANCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The largest permitted difference between a partner's clock and the database's. It keeps every event that the partner
-/// accepts within [`ACCEPTED_WITHIN`].
-pub const CLOCKS_APART: SignedDuration = SignedDuration::from_hours(12);
+/// accepts within [`MAX_ACCEPTANCE_DISTANCE`].
+pub const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(12);
 
 /// The number of a gate's opening: each opening has the next number, and 0 stands for a gate that was never opened. At
 /// most one epoch of a gate holds places.
@@ -43,7 +43,7 @@ impl std::fmt::Display for Epoch {
 
 /// The digests of a request's idempotency key and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Keyed {
+pub struct KeyDigests {
     /// The digest of client, method, path and key.
     pub key: [u8; 16],
     /// The digest of the body.
@@ -64,7 +64,7 @@ pub struct IssueEvent {
     /// When it was accepted, to the microsecond: the coupon's `issued_at`.
     pub accepted_at: Timestamp,
     /// The digests of the request's idempotency key and body, if it had a key.
-    pub keyed: Option<Keyed>,
+    pub keyed: Option<KeyDigests>,
     /// The latest append time at which this copy counts.
     pub valid_until: Timestamp,
 }

@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    event::{Epoch, Keyed},
+    event::{Epoch, KeyDigests},
     state::Gate,
 };
 use crate::template::Template;
 
 /// The age of a template's youngest coupon from which its sale is over: none of its idempotency keys counts any more.
-pub const SALE_OVER_AFTER: SignedDuration = SignedDuration::from_hours(25);
+pub const SALE_OVER_AGE: SignedDuration = SignedDuration::from_hours(25);
 
 /// A template and its gate, read at one moment.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct Opening {
 
 /// The result of an attempt to seal a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sealed {
+pub enum SealResult {
     /// The gate is open: the caller brings the new epoch to the server.
     Open(Opening),
     /// The sale is over, so the gate was folded instead; requests are answered from the coupons alone.
@@ -57,14 +57,14 @@ pub struct Holder {
     /// When the issue was accepted.
     pub issued_at: Timestamp,
     /// The digests of the request's idempotency key and body, if it had a key.
-    pub keyed: Option<Keyed>,
+    pub keyed: Option<KeyDigests>,
 }
 
 /// A finished success of a key that a row of the database records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptSuccess {
     /// The digests of the request's idempotency key and body.
-    pub keyed: Keyed,
+    pub keyed: KeyDigests,
     /// When the issue was accepted.
     pub stored_at: Timestamp,
     /// The time for which it is still to be kept; less than a millisecond counts as one.
@@ -75,7 +75,7 @@ pub struct KeptSuccess {
 
 /// The result of loading a batch of users, or of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Installation {
+pub enum InstallResult {
     /// The batch is loaded, or the epoch installed.
     Done,
     /// Nothing was done: the server behind the connection is no longer the one that it was made to.
@@ -89,7 +89,7 @@ pub enum Installation {
 
 /// The result of clearing a gate away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folding {
+pub enum FoldResult {
     /// The gate's keys are gone from the server.
     Done,
     /// Nothing was done: some of the gate's reservations are not yet confirmed.

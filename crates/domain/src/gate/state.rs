@@ -6,7 +6,7 @@ use super::event::{CLOCK_TOLERANCE, EVENT_LIFETIME, Epoch};
 
 /// The time without a sign of life of a gate's server after which its gates may be opened elsewhere. It only avoids
 /// needless openings; safety does not rest on it.
-pub const SERVER_DEAD_AFTER: SignedDuration = SignedDuration::from_secs(3);
+pub const SERVER_TIMEOUT: SignedDuration = SignedDuration::from_secs(3);
 
 /// The number of places of a template without an issue limit: more than can ever be taken, and exact as a double, which
 /// is how the scripts count.
@@ -38,7 +38,7 @@ pub struct Gate {
     pub touched_at: Timestamp,
 }
 
-/// Returns whether an open gate may be given up: for [`SERVER_DEAD_AFTER`] its server was not seen, or the server has
+/// Returns whether an open gate may be given up: for [`SERVER_TIMEOUT`] its server was not seen, or the server has
 /// lost the gate and no process was bringing it there. Times are the database's.
 #[must_use]
 pub fn may_bump(
@@ -47,7 +47,7 @@ pub fn may_bump(
     is_missing_there: bool,
     now: Timestamp,
 ) -> bool {
-    let long_ago = |at: Timestamp| now.duration_since(at) > SERVER_DEAD_AFTER;
+    let long_ago = |at: Timestamp| now.duration_since(at) > SERVER_TIMEOUT;
     gate.state == GateState::Open
         && (server_seen_at.is_none_or(long_ago) || (is_missing_there && long_ago(gate.touched_at)))
 }

@@ -6,7 +6,7 @@ use goodpon_domain::{
     history::HistoryEntry,
     id::{CouponId, HistoryId},
     ledger::{self, Amounts, CouponState, HistoryAction, Posting, expire},
-    redemption::{CancelRefusal, CancelWish, Order, RedeemRefusal, cancel, redeem},
+    redemption::{CancelInput, CancelRefusal, Order, RedeemRefusal, cancel, redeem},
     template::{
         DiscardRefusal, DiscountType, Draft, LimitType, Owned, PublishRefusal, Template,
         TemplateStatus, discard, publish, validate,
@@ -261,7 +261,7 @@ impl Ledger {
         let order = coupon.and_then(|c| c.order_id.clone()).filter(|_| right);
         let order_id = order.as_deref().unwrap_or("another");
         let merchant = if mine { MINE } else { OTHER };
-        let wish = CancelWish {
+        let wish = CancelInput {
             order_id,
             reason: "sorry",
         };

@@ -2,7 +2,7 @@
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, IssueEvent, Keyed},
+    gate::{Epoch, IssueEvent, KeyDigests},
     id::{CouponId, TemplateId},
 };
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ pub struct Request<'a> {
     /// The user's id, byte for byte.
     pub user_id: &'a str,
     /// The digests of the idempotency key and the body, if the request has a key.
-    pub keyed: Option<Keyed>,
+    pub keyed: Option<KeyDigests>,
     /// The template's own refusal, if it refuses.
     pub verdict: Option<IssueRefusal>,
     /// A fresh id; the same one if a lost reply makes the script run again.
@@ -73,7 +73,7 @@ pub struct Pending {
     /// When the request was accepted.
     pub accepted_at: Timestamp,
     /// The digests of the idempotency key and the body, if the request had a key.
-    pub keyed: Option<Keyed>,
+    pub keyed: Option<KeyDigests>,
 }
 
 impl Pending {
@@ -123,7 +123,7 @@ pub struct Confirmation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptSuccess {
     /// The digests of the idempotency key and the body.
-    pub keyed: Keyed,
+    pub keyed: KeyDigests,
     /// When the issue was accepted.
     pub stored_at: Timestamp,
     /// The time in milliseconds for which it is still to be kept, more than 0.
@@ -132,7 +132,7 @@ pub struct KeptSuccess {
 
 /// The result of loading a batch of users, or of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Installation {
+pub enum InstallResult {
     /// The batch is loaded, or the epoch installed.
     Done,
     /// The server behind the connection is no longer the one that it was made to.
@@ -189,7 +189,7 @@ pub enum Holding {
 
 /// The result of clearing a gate away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folding {
+pub enum FoldResult {
     /// The gate's keys are gone.
     Done,
     /// Some of the gate's reservations are not yet confirmed.

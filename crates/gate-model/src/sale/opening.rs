@@ -11,7 +11,7 @@ use super::{
     course::{Course, Event, View, time},
     request::digest,
 };
-use crate::gate::{Digest, Installation, Store};
+use crate::gate::{Digest, InstallResult, Store};
 
 pub(super) const TEMPLATE: TemplateId = TemplateId(1);
 
@@ -71,7 +71,7 @@ impl Course {
         let server = store.server().to_owned();
         let loaded = store.load(&server, epoch, users, &[]);
         let installed = store.install(&server, epoch, cap, base, users.len());
-        if (loaded, installed) != (Installation::Done, Installation::Done) {
+        if (loaded, installed) != (InstallResult::Done, InstallResult::Done) {
             self.fault(format!(
                 "epoch {epoch} is not installed: {loaded:?}, {installed:?}"
             ));

@@ -298,7 +298,7 @@ fn a_look_has_every_number_and_changes_nothing() {
     );
     let body = digest(201);
     assert_eq!(
-        look(None, Some(Keyed { body, ..key(1) })).key,
+        look(None, Some(KeyDigests { body, ..key(1) })).key,
         Some(KeyState::Mismatch)
     );
     let closed = store.look("elsewhere", E, None, Some(key(1)), now());

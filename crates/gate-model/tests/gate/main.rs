@@ -6,11 +6,11 @@ mod opening;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, Keyed},
+    gate::{Epoch, KeyDigests},
     id::CouponId,
 };
 use goodpon_gate_model::gate::{
-    ANSWER_KEPT, Confirmation, Counts, Digest, Folding, HELP_EVERY_MS, Holding, Installation,
+    ANSWER_KEPT, Confirmation, Counts, Digest, FoldResult, HELP_EVERY_MS, Holding, InstallResult,
     KeptSuccess, KeyState, LOADED_KEPT_MS, Pending, Request, SERVER_BELIEVED_MS, Store, Taken,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -28,8 +28,8 @@ fn digest(n: u8) -> Digest {
     [n; 16]
 }
 
-fn key(n: u8) -> Keyed {
-    Keyed {
+fn key(n: u8) -> KeyDigests {
+    KeyDigests {
         key: digest(100 + n),
         body: digest(200),
     }
@@ -62,7 +62,7 @@ fn keyed(n: u8, k: u8) -> Request<'static> {
 }
 
 fn other_body(request: &Request<'static>) -> Request<'static> {
-    let keyed = request.keyed.map(|keyed| Keyed {
+    let keyed = request.keyed.map(|keyed| KeyDigests {
         body: digest(201),
         ..keyed
     });
@@ -76,11 +76,11 @@ fn other_body(request: &Request<'static>) -> Request<'static> {
 fn open(cap: i64, holders: &[u8]) -> Store {
     let mut store = Store::new(HERE, NOW_MS);
     let users: Vec<_> = holders.iter().map(|&n| digest(n)).collect();
-    assert_eq!(store.load(HERE, E, &users, &[]), Installation::Done);
+    assert_eq!(store.load(HERE, E, &users, &[]), InstallResult::Done);
     let base = i64::try_from(users.len()).unwrap();
     assert_eq!(
         store.install(HERE, E, cap, base, users.len()),
-        Installation::Done
+        InstallResult::Done
     );
     store
 }

@@ -17,7 +17,7 @@ fn a_refusal_without_any_gate_is_remembered_once() {
     );
     let body = digest(201);
     assert_eq!(
-        store.remember(Keyed { body, ..key(1) }, other, now()),
+        store.remember(KeyDigests { body, ..key(1) }, other, now()),
         Taken::Mismatch
     );
     assert_eq!(
@@ -35,21 +35,21 @@ fn only_an_older_gate_is_replaced_and_nothing_of_it_stays_but_answers() {
     for epoch in [Epoch(2), E] {
         assert_eq!(
             store.load(HERE, epoch, &[digest(9)], &[]),
-            Installation::NotOlder(E)
+            InstallResult::NotOlder(E)
         );
         assert_eq!(
             store.install(HERE, epoch, 1, 0, 0),
-            Installation::NotOlder(E)
+            InstallResult::NotOlder(E)
         );
     }
     let next = E.next();
     assert_eq!(
         store.load("elsewhere", next, &[digest(9)], &[]),
-        Installation::WrongServer
+        InstallResult::WrongServer
     );
     assert_eq!(
         store.install("elsewhere", next, 1, 0, 0),
-        Installation::WrongServer
+        InstallResult::WrongServer
     );
     let success = KeptSuccess {
         keyed: key(3),
@@ -60,11 +60,11 @@ fn only_an_older_gate_is_replaced_and_nothing_of_it_stays_but_answers() {
     let batch = [digest(1), digest(3)];
     assert_eq!(
         store.load(HERE, next, &batch, &[success]),
-        Installation::Done
+        InstallResult::Done
     );
     assert_eq!(
         store.load(HERE, next, &batch[..1], &[]),
-        Installation::Done,
+        InstallResult::Done,
         "twice is as once"
     );
     let loading = store.contents();
@@ -74,9 +74,9 @@ fn only_an_older_gate_is_replaced_and_nothing_of_it_stays_but_answers() {
     );
     assert_eq!(
         store.install(HERE, next, 4, 2, 3),
-        Installation::CountDiffers(Some(2))
+        InstallResult::CountDiffers(Some(2))
     );
-    assert_eq!(store.install(HERE, next, 4, 2, 2), Installation::Done);
+    assert_eq!(store.install(HERE, next, 4, 2, 2), InstallResult::Done);
     let counts = Counts {
         cap: 4,
         base: 2,
@@ -93,14 +93,14 @@ fn only_an_older_gate_is_replaced_and_nothing_of_it_stays_but_answers() {
     assert!(store.contents().loading.is_empty());
     assert_eq!(
         store.install(HERE, next, 4, 2, 2),
-        Installation::NotOlder(next)
+        InstallResult::NotOlder(next)
     );
 }
 
 #[test]
 fn users_who_wait_for_their_gate_are_forgotten_after_an_hour() {
     let mut store = Store::new(HERE, NOW_MS);
-    assert_eq!(store.load(HERE, E, &[], &[]), Installation::Done);
+    assert_eq!(store.load(HERE, E, &[], &[]), InstallResult::Done);
     assert!(
         store.contents().loading[&E].holders.is_empty(),
         "a load of nobody is known"
@@ -118,10 +118,10 @@ fn users_who_wait_for_their_gate_are_forgotten_after_an_hour() {
     assert!(store.contents().loading.is_empty());
     assert_eq!(
         store.install(HERE, E, 1, 2, 2),
-        Installation::CountDiffers(None)
+        InstallResult::CountDiffers(None)
     );
     store.load(HERE, E, &[digest(3)], &[]);
-    assert_eq!(store.install(HERE, E, 1, 1, 1), Installation::Done);
+    assert_eq!(store.install(HERE, E, 1, 1, 1), InstallResult::Done);
     store.set_clock(NOW_MS + 99 * LOADED_KEPT_MS);
     assert_eq!(
         store.take(HERE, &ask(3)),
@@ -152,11 +152,11 @@ fn loaded_answers_last_for_their_rest() {
 fn a_gate_is_cleared_away_when_nothing_of_it_is_pending() {
     let mut store = open(1, &[]);
     store.take(HERE, &keyed(1, 1));
-    assert_eq!(store.fold(Epoch(4)), Folding::NotThere(Some(E)));
-    assert_eq!(store.fold(E), Folding::StillPending);
+    assert_eq!(store.fold(Epoch(4)), FoldResult::NotThere(Some(E)));
+    assert_eq!(store.fold(E), FoldResult::StillPending);
     assert!(confirm(&mut store, 1));
-    assert_eq!(store.fold(E), Folding::Done);
-    assert_eq!(store.fold(E), Folding::NotThere(None));
+    assert_eq!(store.fold(E), FoldResult::Done);
+    assert_eq!(store.fold(E), FoldResult::NotThere(None));
     assert_eq!(store.take(HERE, &ask(1)), Taken::Closed { epoch: None });
     assert_eq!(store.take(HERE, &keyed(1, 1)), Taken::Replay(Ok(())));
 }

@@ -53,7 +53,7 @@ impl Fixture {
 
     /// Tries to deliver all mails that are due, and returns their number.
     async fn deliver(&self, transport: &dyn MailTransport) -> usize {
-        let due = self.app.stores.outbox.due(10).await.unwrap();
+        let due = self.app.stores.mails.due(10).await.unwrap();
         for mail in &due {
             mail::deliver(&self.app, transport, mail).await.unwrap();
         }
@@ -61,7 +61,7 @@ impl Fixture {
     }
 
     async fn mail_to(&self, email: &str) -> StoredMail {
-        let mut mails = self.app.stores.outbox.list(Some(email), 10).await.unwrap();
+        let mut mails = self.app.stores.mails.list(Some(email), 10).await.unwrap();
         assert_eq!(mails.len(), 1);
         mails.remove(0)
     }

@@ -34,23 +34,26 @@ fn message(payload: Option<Vec<u8>>, stamp: Stamp, named: Option<&str>) -> Owned
     )
 }
 
-fn read_at_its_time(payload: Option<Vec<u8>>) -> Record {
+fn read_at_its_time(payload: Option<Vec<u8>>) -> LogRecord {
     let message = message(payload, Stamp::LogAppendTime(APPENDED), None);
     read(&message, OWN)
 }
 
 #[test]
 fn an_event_and_a_tick_are_read_with_offset_and_time() {
-    let record = |content| Record {
+    let record = |content| LogRecord {
         offset: 99,
         appended_at: Timestamp::from_millisecond(APPENDED).unwrap(),
         content,
     };
     for named in [None, Some(OWN)] {
         let read = read_at_its_time(Some(encode(&event(), named)));
-        assert_eq!(read, record(Content::Event(event())), "{named:?}");
+        assert_eq!(read, record(LogContent::Event(event())), "{named:?}");
     }
-    assert_eq!(read_at_its_time(Some(encode_tick())), record(Content::Tick));
+    assert_eq!(
+        read_at_its_time(Some(encode_tick())),
+        record(LogContent::Tick)
+    );
 }
 
 /// Nothing that counts depends on it, whatever a stranger writes there.
@@ -73,7 +76,7 @@ fn an_event_is_read_alike_whatever_its_traceparent_says() {
         let stamp = Stamp::LogAppendTime(APPENDED);
         let message = OwnedMessage::new(payload, None, "t".into(), stamp, 5, 99, Some(headers));
         let read = read(&message, OWN);
-        assert_eq!(read.content, Content::Event(event()), "{message:?}");
+        assert_eq!(read.content, LogContent::Event(event()), "{message:?}");
     }
 }
 
@@ -84,7 +87,7 @@ fn an_unreadable_body_is_read_with_the_template_and_user_of_its_headers() {
         (Some(vec![]), "it ends before the end of the version"),
         (Some(vec![9, 1]), "format version 9 is not known"),
     ] {
-        let Content::Unreadable(Unreadable {
+        let LogContent::Unreadable(Unreadable {
             reason,
             template_id: template,
             user_id: user,
@@ -116,12 +119,12 @@ fn a_record_without_the_logs_time_is_unreadable_however_good_its_body() {
         let body = encode(&event(), Some(OWN));
         let record = read(&message(Some(body), stamp, Some(OWN)), OWN);
         assert_eq!(record.appended_at, Timestamp::UNIX_EPOCH);
-        let Content::Unreadable(Unreadable { raw, .. }) = record.content else {
+        let LogContent::Unreadable(Unreadable { raw, .. }) = record.content else {
             panic!("{stamp:?} was believed");
         };
         assert_eq!(
             reread(&raw, OWN),
-            Content::Event(event()),
+            LogContent::Event(event()),
             "its body was kept"
         );
     }
@@ -137,7 +140,7 @@ fn a_record_of_another_installation_is_foreign_whether_or_not_it_can_be_read() {
         (None, good),
     ] {
         let message = message(payload.clone(), stamp, Some(OTHER));
-        let foreign = Content::Foreign(OTHER.into());
+        let foreign = LogContent::Foreign(OTHER.into());
         assert_eq!(read(&message, OWN).content, foreign, "{payload:?}");
         assert_ne!(read(&message, OTHER).content, foreign);
     }
@@ -146,11 +149,11 @@ fn a_record_of_another_installation_is_foreign_whether_or_not_it_can_be_read() {
 #[test]
 fn a_packed_event_belongs_to_the_installation_that_parks_it() {
     let kept = keep(&event());
-    assert_eq!(reread(&kept, OWN), Content::Event(event()));
+    assert_eq!(reread(&kept, OWN), LogContent::Event(event()));
     // Without its headers, an event of another installation is parked by this one.
     let stray = pack(Some(&encode(&event(), Some(OTHER))), &[]);
-    assert_eq!(reread(&stray, OWN), Content::Foreign(OTHER.into()));
-    assert_eq!(reread(&stray, OTHER), Content::Event(event()));
+    assert_eq!(reread(&stray, OWN), LogContent::Foreign(OTHER.into()));
+    assert_eq!(reread(&stray, OTHER), LogContent::Event(event()));
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn events_parked_before_installations_had_names_are_read() {
             raw.extend(text.as_bytes());
         }
     }
-    assert_eq!(reread(&raw, OWN), Content::Event(event()));
+    assert_eq!(reread(&raw, OWN), LogContent::Event(event()));
     assert_eq!(keep(&event()), raw);
 }
 
@@ -189,7 +192,7 @@ fn malformed_headers_are_left_out() {
     assert!(
         matches!(
             content,
-            Content::Unreadable(Unreadable {
+            LogContent::Unreadable(Unreadable {
                 template_id: None,
                 user_id: None,
                 valid_until: None,
@@ -215,7 +218,7 @@ fn a_header_that_the_client_library_panics_at_costs_the_headers_only() {
     assert!(
         matches!(
             content,
-            Content::Unreadable(Unreadable { user_id: None, .. })
+            LogContent::Unreadable(Unreadable { user_id: None, .. })
         ),
         "{content:?}"
     );
@@ -241,7 +244,7 @@ proptest! {
 
 #[test]
 fn packed_bytes_of_an_unknown_version_stay_unreadable() {
-    let Content::Unreadable(Unreadable { reason, raw, .. }) = reread(&[2], OWN) else {
+    let LogContent::Unreadable(Unreadable { reason, raw, .. }) = reread(&[2], OWN) else {
         panic!("a later version was read");
     };
     assert_eq!(reason, "what was kept of a record: version 2 is not known");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use goodpon_domain::{
-    gate::{Appended, Epoch, IssueEvent, Keyed, Polled, Record},
+    gate::{Appended, Epoch, IssueEvent, KeyDigests, LogRecord, PollResult},
     id::{CouponId, TemplateId},
 };
 use goodpon_kafka::{Cluster, Consumer, ConsumerSettings, Publisher, topic};
@@ -134,7 +134,7 @@ pub fn event(number: u64) -> IssueEvent {
         epoch: Epoch(3),
         user_id: format!("회원-{number}"),
         accepted_at: at,
-        keyed: number.is_multiple_of(2).then_some(Keyed {
+        keyed: number.is_multiple_of(2).then_some(KeyDigests {
             key: [1; 16],
             body: [2; 16],
         }),
@@ -153,17 +153,17 @@ pub async fn fill(publisher: &Publisher, partition: i32, count: u64) -> Vec<Appe
 }
 
 /// Polls until there is an outcome.
-pub fn next(consumer: &mut Consumer) -> Polled {
+pub fn next(consumer: &mut Consumer) -> PollResult {
     match consumer.poll(LONG) {
-        Polled::Idle => panic!("nothing came"),
+        PollResult::Idle => panic!("nothing came"),
         polled => polled,
     }
 }
 
 /// Polls until the next batch.
-pub fn batch(consumer: &mut Consumer) -> (i32, Vec<Record>) {
+pub fn batch(consumer: &mut Consumer) -> (i32, Vec<LogRecord>) {
     match next(consumer) {
-        Polled::Batch { partition, records } => (partition, records),
+        PollResult::Batch { partition, records } => (partition, records),
         polled => panic!("{polled:?}"),
     }
 }
@@ -172,7 +172,7 @@ pub fn batch(consumer: &mut Consumer) -> (i32, Vec<Record>) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     pub partition: i32,
-    pub record: Record,
+    pub record: LogRecord,
 }
 
 /// Polls until the next batch, each record of it with its partition.
@@ -195,13 +195,13 @@ pub fn records(consumer: &mut Consumer, count: usize) -> Vec<Read> {
     all
 }
 
-impl Borrow<Record> for Read {
-    fn borrow(&self) -> &Record {
+impl Borrow<LogRecord> for Read {
+    fn borrow(&self) -> &LogRecord {
         &self.record
     }
 }
 
-pub fn offsets(records: &[impl Borrow<Record>]) -> Vec<i64> {
+pub fn offsets(records: &[impl Borrow<LogRecord>]) -> Vec<i64> {
     records
         .iter()
         .map(|record| record.borrow().offset)
@@ -210,7 +210,7 @@ pub fn offsets(records: &[impl Borrow<Record>]) -> Vec<i64> {
 
 /// Stands in for the database: the progress of each partition, and its records.
 #[derive(Clone, Default)]
-pub struct Ledger(Arc<Mutex<BTreeMap<i32, Vec<Record>>>>);
+pub struct Ledger(Arc<Mutex<BTreeMap<i32, Vec<LogRecord>>>>);
 
 impl Ledger {
     pub fn progress(&self, partition: i32) -> i64 {
@@ -225,7 +225,7 @@ impl Ledger {
     }
 
     /// Takes a batch that begins at the partition's progress; returns false for another.
-    pub fn write(&self, partition: i32, batch: Vec<Record>) -> bool {
+    pub fn write(&self, partition: i32, batch: Vec<LogRecord>) -> bool {
         let mut all = self.0.lock().unwrap();
         let records = all.entry(partition).or_default();
         let begins = batch[0].offset == i64::try_from(records.len()).unwrap();
@@ -235,7 +235,7 @@ impl Ledger {
         begins
     }
 
-    pub fn records(&self) -> BTreeMap<i32, Vec<Record>> {
+    pub fn records(&self) -> BTreeMap<i32, Vec<LogRecord>> {
         self.0.lock().unwrap().clone()
     }
 

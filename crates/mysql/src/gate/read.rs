@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
-    gate::{Epoch, Gate, GateRead, GateState, Holder, Keyed},
+    gate::{Epoch, Gate, GateRead, GateState, Holder, KeyDigests},
     id::TemplateId,
 };
 
@@ -77,7 +77,7 @@ impl Store {
         let read = |row: &mut Columns| {
             let (user_id, issued_at) = (row.read()?, row.timestamp()?);
             let (key, body) = (row.optional_bytes()?, row.optional_bytes()?);
-            let keyed = key.zip(body).map(|(key, body)| Keyed { key, body });
+            let keyed = key.zip(body).map(|(key, body)| KeyDigests { key, body });
             Ok(Holder {
                 user_id,
                 issued_at,

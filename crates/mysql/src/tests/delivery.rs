@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use goodpon_application::ports::{Accounts, MailContent, NewAccount, NewVerification, Outbox};
+use goodpon_application::ports::{Accounts, MailContent, Mails, NewAccount, NewVerification};
 use goodpon_domain::generation::Generation;
 
 use super::{open, store};
-use crate::SharedOutbox;
+use crate::LeasedMails;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_are_due_to_one_process_at_a_time() {
@@ -28,7 +28,7 @@ async fn mails_are_due_to_one_process_at_a_time() {
     };
     store.sign_up(account, verification).await.unwrap().unwrap();
     let outboxes: Vec<_> = (0..4)
-        .map(|_| Arc::new(SharedOutbox::new(open(&database, &clock))))
+        .map(|_| Arc::new(LeasedMails::new(open(&database, &clock))))
         .collect();
     let reads = outboxes.iter().map(|outbox| outbox.due(10));
     let due = futures::future::join_all(reads).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use goodpon_application::ports::{
-    Accounts, Clock, MailContent, Merchants, NewAccount, NewSecret, NewVerification, Outbox,
+    Accounts, Clock, MailContent, Mails, Merchants, NewAccount, NewSecret, NewVerification,
     Templates,
 };
 use goodpon_domain::{
@@ -211,7 +211,7 @@ async fn no_more_mails_are_read_than_are_returned() {
         let before = rows_touched(&only).await;
         let returned = match what {
             "due" => only.due(10).await.unwrap().len(),
-            _ => Outbox::list(&only, to, 10).await.unwrap().len(),
+            _ => Mails::list(&only, to, 10).await.unwrap().len(),
         };
         let touched = rows_touched(&only).await - before - own;
         assert_eq!(returned, 10, "{what}");

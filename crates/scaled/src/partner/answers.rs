@@ -12,7 +12,7 @@ use goodpon_domain::{
     coupon::{IssueRefusal, Issued},
     gate::{Finished, RefusalAnswers},
 };
-use goodpon_mysql::LONGEST_ISSUE_ANSWER;
+use goodpon_mysql::MAX_ISSUE_ANSWER_BYTES;
 use jiff::Timestamp;
 
 use crate::ports::GateRecords;
@@ -102,7 +102,7 @@ impl Answers {
                 return Ok(Some(*number));
             }
         }
-        if answer.body.len() > LONGEST_ISSUE_ANSWER {
+        if answer.body.len() > MAX_ISSUE_ANSWER_BYTES {
             return Ok(None);
         }
         let number = self.records.keep_issue_answer(&answer, is_success).await?;

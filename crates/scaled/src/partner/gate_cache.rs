@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use goodpon_application::ports::{IssueStanding, StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{Gate, GateRead, READ_BELIEVED},
+    gate::{Gate, GateRead, MAX_GATE_READ_AGE},
     id::TemplateId,
     template::Template,
 };
@@ -44,7 +44,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn is_fresh(&self) -> bool {
-        READ_BELIEVED.unsigned_abs() > self.asked.elapsed()
+        MAX_GATE_READ_AGE.unsigned_abs() > self.asked.elapsed()
     }
 }
 

@@ -12,7 +12,7 @@ use goodpon_domain::{
     coupon::{self, IssueRefusal, Issued},
     gate::{
         self, Closed, Confirmation, Epoch, Finished, GateId, GateState, Holding, IssueEvent,
-        KeyState, Keyed, Taken,
+        KeyDigests, KeyState, Taken,
     },
     id::{CouponId, TemplateId},
     template::{Owned, Template},
@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 pub(super) struct IssueInProgress<'a> {
     pub(super) request: &'a IssueRequest,
     idempotency: Option<&'a Idempotency<IssueOutcome>>,
-    pub(super) keyed: Option<Keyed>,
+    pub(super) keyed: Option<KeyDigests>,
     coupon_id: CouponId,
     accepted_at: Timestamp,
     give_up_at: Instant,
@@ -254,7 +254,9 @@ impl Partner {
     /// Returns a problem if this process's clock is so wrong that issuers would park the event.
     fn clock_problem(&self, event: &IssueEvent, read: &TemplateAndGate) -> Option<String> {
         let (own, database) = (event.accepted_at, read.read_at);
-        let is_near = self.records.is_near(own, database, gate::CLOCKS_APART);
+        let is_near = self
+            .records
+            .is_near(own, database, gate::MAX_CLOCK_DIFFERENCE);
         (!is_near).then(|| {
             format!("this process's clock says {own}, and the database's {database}: set it right")
         })

@@ -3,7 +3,7 @@
 use goodpon_application::{idempotency::Outcome, ports::StoreResult};
 use goodpon_domain::{
     coupon::{self, IssueRefusal},
-    gate::{GateId, Keyed, Taken},
+    gate::{GateId, KeyDigests, Taken},
 };
 
 use super::{
@@ -70,7 +70,7 @@ impl Partner {
         &self,
         attempt: &Attempt<'_>,
         refusal: IssueRefusal,
-        keyed: Keyed,
+        keyed: KeyDigests,
         answer: Option<u32>,
     ) -> StoreResult<Attempted> {
         let gate = GateId::of(attempt.issue.request.template_id);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use goodpon_application::ports::{StoreError, StoreResult};
 use goodpon_domain::{
-    gate::{self, Epoch, Folding, Gate, GateId, GateState, IssueEvent, SALE_OVER_AFTER},
+    gate::{self, Epoch, FoldResult, Gate, GateId, GateState, IssueEvent, SALE_OVER_AGE},
     id::TemplateId,
 };
 use goodpon_supervise::{Ended, Report};
@@ -360,7 +360,7 @@ impl Partner {
         };
         let is_idle = counts
             .confirmed_at
-            .is_none_or(|at| now.duration_since(at) > SALE_OVER_AFTER);
+            .is_none_or(|at| now.duration_since(at) > SALE_OVER_AGE);
         if counts.spent != counts.confirmed || !is_idle {
             return Ok(());
         }
@@ -368,7 +368,7 @@ impl Partner {
             return Ok(());
         }
         self.records.stamp_gate(template, epoch.next()).await?;
-        if server.fold(GateId::of(template), epoch).await? == Folding::Done {
+        if server.fold(GateId::of(template), epoch).await? == FoldResult::Done {
             tracing::info!(%template, "the gate's memory is given back");
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goodpon_application::ports::Clock;
 use goodpon_domain::{
-    gate::{Content, Epoch, IssueEvent, Record, Tally, Unreadable, Written},
+    gate::{Epoch, IssueEvent, LogContent, LogRecord, Tally, Unreadable, WriteResult},
     id::{CouponId, TemplateId},
     template::Limit,
 };
@@ -27,7 +27,7 @@ impl Scene {
         }
     }
 
-    async fn write(&self, partition: i32, records: &[Record]) -> Written {
+    async fn write(&self, partition: i32, records: &[LogRecord]) -> WriteResult {
         let written = self
             .store
             .write_issues(partition, records, goodpon_kafka::keep);
@@ -39,16 +39,16 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_800_000_000 + seconds)
 }
 
-fn record(offset: i64, appended_at: Timestamp, content: Content) -> Record {
-    Record {
+fn record(offset: i64, appended_at: Timestamp, content: LogContent) -> LogRecord {
+    LogRecord {
         offset,
         appended_at,
         content,
     }
 }
 
-fn done(tally: Tally) -> Written {
-    Written::Done(tally)
+fn done(tally: Tally) -> WriteResult {
+    WriteResult::Done(tally)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,10 +57,10 @@ async fn a_batch_is_written_once_and_only_in_its_turn() {
     let template = scene.template(Limit::IssueCount(3)).await;
     let [a, b] = ["a", "b"].map(|user| scene.event(template, user));
     let batch = [
-        record(0, at(1), Content::Event(a.clone())),
-        record(1, at(2), Content::Tick),
-        record(2, at(6), Content::Event(b.clone())),
-        record(3, at(6), Content::Event(a.clone())),
+        record(0, at(1), LogContent::Event(a.clone())),
+        record(1, at(2), LogContent::Tick),
+        record(2, at(6), LogContent::Event(b.clone())),
+        record(3, at(6), LogContent::Event(a.clone())),
     ];
     let tally = Tally {
         written: 2,
@@ -72,17 +72,21 @@ async fn a_batch_is_written_once_and_only_in_its_turn() {
         let written = scene.write(0, again).await;
         assert_eq!(
             written,
-            Written::Elsewhere { next_offset: 4 },
+            WriteResult::Elsewhere { next_offset: 4 },
             "processed already"
         );
     }
-    let ahead = [record(9, at(7), Content::Event(scene.event(template, "z")))];
+    let ahead = [record(
+        9,
+        at(7),
+        LogContent::Event(scene.event(template, "z")),
+    )];
     assert_eq!(
         scene.write(0, &ahead).await,
-        Written::Elsewhere { next_offset: 4 }
+        WriteResult::Elsewhere { next_offset: 4 }
     );
     // The same event in another partition, as after the number of partitions has grown.
-    let copy = [record(0, at(3), Content::Event(b))];
+    let copy = [record(0, at(3), LogContent::Event(b))];
     let duplicate = Tally {
         duplicates: 1,
         ..Tally::default()
@@ -100,9 +104,9 @@ async fn an_event_counts_up_to_its_last_moment() {
         record(
             0,
             late.valid_until + SignedDuration::from_micros(1),
-            Content::Event(late),
+            LogContent::Event(late),
         ),
-        record(1, last.valid_until, Content::Event(last)),
+        record(1, last.valid_until, LogContent::Event(last)),
     ];
     let tally = Tally {
         written: 1,
@@ -119,7 +123,7 @@ async fn records_that_cannot_be_written_are_parked_and_delay_no_others() {
     let template = scene.template(Limit::IssueCount(2)).await;
     let gone = TemplateId(template.0 + 1_000);
     let unreadable = |until| {
-        Content::Unreadable(Unreadable {
+        LogContent::Unreadable(Unreadable {
             reason: "version 9 is not known".into(),
             template_id: Some(template),
             user_id: Some("u".into()),
@@ -128,13 +132,13 @@ async fn records_that_cannot_be_written_are_parked_and_delay_no_others() {
         })
     };
     let batch = [
-        record(0, at(1), Content::Event(scene.event(gone, "a"))),
+        record(0, at(1), LogContent::Event(scene.event(gone, "a"))),
         record(1, at(7), unreadable(Some(at(6)))),
         record(2, at(5), unreadable(Some(at(6)))),
         record(3, at(5), unreadable(None)),
-        record(4, at(5), Content::Event(scene.event(template, "b"))),
-        record(5, at(5), Content::Event(scene.event(template, "c"))),
-        record(6, at(5), Content::Event(scene.event(template, "d"))),
+        record(4, at(5), LogContent::Event(scene.event(template, "b"))),
+        record(5, at(5), LogContent::Event(scene.event(template, "c"))),
+        record(6, at(5), LogContent::Event(scene.event(template, "d"))),
     ];
     let tally = Tally {
         written: 2,
@@ -150,7 +154,7 @@ async fn records_that_cannot_be_written_are_parked_and_delay_no_others() {
     for one in &parked[..1] {
         let raw = scene.store.parked_raw(0, one.offset).await.unwrap();
         let event = match goodpon_kafka::reread(&raw.unwrap(), scene.scaled.installation()) {
-            goodpon_domain::gate::Content::Event(event) => event,
+            goodpon_domain::gate::LogContent::Event(event) => event,
             other => panic!("{other:?}"),
         };
         let stays = scene
@@ -189,9 +193,9 @@ async fn events_that_the_database_refuses_are_parked_alone() {
     let (twin, late_twin) = (of_another("twin"), of_another("late twin"));
     let too_long = scene.event(template, &"x".repeat(300));
     let begun = [
-        record(0, at(1), Content::Event(first.clone())),
+        record(0, at(1), LogContent::Event(first.clone())),
         // In the same statement as the event whose coupon id it has.
-        record(1, at(1), Content::Event(twin)),
+        record(1, at(1), LogContent::Event(twin)),
     ];
     let tally = |written, parked| Tally {
         written,
@@ -200,10 +204,10 @@ async fn events_that_the_database_refuses_are_parked_alone() {
     };
     assert_eq!(scene.write(0, &begun).await, done(tally(1, 1)));
     let batch = [
-        record(2, at(2), Content::Event(scene.event(template, "a"))),
-        record(3, at(2), Content::Event(late_twin.clone())),
-        record(4, at(2), Content::Event(too_long)),
-        record(5, at(2), Content::Event(scene.event(template, "b"))),
+        record(2, at(2), LogContent::Event(scene.event(template, "a"))),
+        record(3, at(2), LogContent::Event(late_twin.clone())),
+        record(4, at(2), LogContent::Event(too_long)),
+        record(5, at(2), LogContent::Event(scene.event(template, "b"))),
     ];
     assert_eq!(scene.write(0, &batch).await, done(tally(2, 2)));
     assert_eq!(scene.store.written_counts(&[template]).await.unwrap(), [3]);
@@ -225,7 +229,7 @@ async fn a_retried_event_becomes_a_coupon() {
     let scene = Scene::new().await;
     let template = scene.template(Limit::None).await;
     let event = scene.event(template, "a");
-    let unreadable = Content::Unreadable(Unreadable {
+    let unreadable = LogContent::Unreadable(Unreadable {
         reason: "version 9 is not known".into(),
         template_id: Some(template),
         user_id: Some("a".into()),

@@ -19,7 +19,7 @@ use goodpon_application::{
 };
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, GateId, IssueEvent, Keyed, RefusalAnswers, Taken},
+    gate::{Epoch, GateId, IssueEvent, KeyDigests, RefusalAnswers, Taken},
     id::{AccountId, CouponId, MerchantId, TemplateId},
     quota::Quota,
     template::{Discount, Limit, Period, Terms},
@@ -297,7 +297,7 @@ impl Scene {
         key: [u8; 16],
     ) -> IssueEvent {
         let body = [1; 16];
-        self.take_unpublished(template, user, Some(Keyed { key, body }))
+        self.take_unpublished(template, user, Some(KeyDigests { key, body }))
             .await
     }
 
@@ -305,7 +305,7 @@ impl Scene {
         &self,
         template: TemplateId,
         user: &str,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
     ) -> IssueEvent {
         let now = self.clock.now();
         let event = IssueEvent {

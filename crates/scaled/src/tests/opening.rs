@@ -5,7 +5,7 @@ use std::time::Duration;
 use goodpon_application::{idempotency::Outcome, ports::StoreError};
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Content, Epoch, GateId, GateState, IssueEvent, Keyed, Record, Written},
+    gate::{Epoch, GateId, GateState, IssueEvent, KeyDigests, LogContent, LogRecord, WriteResult},
     id::TemplateId,
     template::Limit,
 };
@@ -112,20 +112,20 @@ async fn a_gate_opens_with_more_coupons_than_a_page_has() {
     let records: Vec<_> = (0..6_001)
         .map(|number| {
             let event = scene.event(template, &format!("user-{number}"));
-            let keyed = Some(Keyed {
+            let keyed = Some(KeyDigests {
                 key: key(number),
                 body: [1; 16],
             });
-            Record {
+            LogRecord {
                 offset: number,
                 appended_at: event.accepted_at,
-                content: Content::Event(IssueEvent { keyed, ..event }),
+                content: LogContent::Event(IssueEvent { keyed, ..event }),
             }
         })
         .collect();
     for batch in records.chunks(500) {
         let written = scene.store.write_issues(0, batch, goodpon_kafka::keep);
-        assert!(matches!(written.await.unwrap(), Written::Done(_)));
+        assert!(matches!(written.await.unwrap(), WriteResult::Done(_)));
     }
     let _issuer = scene.issuer();
     let refusal = scene.issued_in_the_end(template, "user-6000").await;

@@ -8,7 +8,7 @@ use goodpon_application::ports::{
     Clock, Direction, Health, Histories, HistoryFilter, Random, Templates,
 };
 use goodpon_domain::{
-    gate::{Content, IssueEvent, Record, Tally, Written},
+    gate::{IssueEvent, LogContent, LogRecord, Tally, WriteResult},
     history::HistoryPosition,
     id::TemplateId,
     template::{Limit, Period},
@@ -108,9 +108,9 @@ async fn times_of_acceptance_that_no_partner_states_are_parked() {
     let now = scene.clock.now();
     let mut records = Vec::new();
     let mut add = |event| {
-        let content = Content::Event(event);
+        let content = LogContent::Event(event);
         let offset = i64::try_from(records.len()).unwrap();
-        records.push(Record {
+        records.push(LogRecord {
             offset,
             appended_at: now,
             content,
@@ -136,9 +136,9 @@ async fn times_of_acceptance_that_no_partner_states_are_parked() {
         parked: far,
         ..Tally::default()
     };
-    assert_eq!(written.await.unwrap(), Written::Done(tally));
+    assert_eq!(written.await.unwrap(), WriteResult::Done(tally));
     let event = match &records[0].content {
-        Content::Event(event) => event,
+        LogContent::Event(event) => event,
         other => panic!("{other:?}"),
     };
     // An operator can give the place back, but cannot make a coupon of the event.
@@ -293,8 +293,8 @@ async fn entries_that_come_late_are_found_from_an_older_cursor() {
     let (template, now) = (scene.template(Limit::None).await, scene.clock.now());
     let seconds = SignedDuration::from_secs;
     let write = async |partition: i32, offset: i64, user: &str, accepted_at: Timestamp| {
-        let content = Content::Event(scene.accepted(template, user, accepted_at));
-        let record = Record {
+        let content = LogContent::Event(scene.accepted(template, user, accepted_at));
+        let record = LogRecord {
             offset,
             appended_at: accepted_at,
             content,
@@ -303,7 +303,7 @@ async fn entries_that_come_late_are_found_from_an_older_cursor() {
         let written = scene
             .store
             .write_issues(partition, &records, goodpon_kafka::keep);
-        assert!(matches!(written.await, Ok(Written::Done(_))));
+        assert!(matches!(written.await, Ok(WriteResult::Done(_))));
     };
     let read = async |after: Option<HistoryPosition>| {
         let filter = HistoryFilter::default();

@@ -8,8 +8,8 @@ use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::IssueRefusal,
     gate::{
-        Closed, Confirmation, Due, Epoch, Folding, GateId, Installation, IssueEvent, KeptSuccess,
-        Keyed, Look, RefusalAnswers, Taken,
+        Closed, Confirmation, Due, Epoch, FoldResult, GateId, InstallResult, IssueEvent,
+        KeptSuccess, KeyDigests, Look, RefusalAnswers, Taken,
     },
 };
 use goodpon_scaled::ports::{GateServer, GateServers};
@@ -108,7 +108,7 @@ impl GateServer for Bound {
         &self,
         _: GateId,
         epoch: Epoch,
-        keyed: Keyed,
+        keyed: KeyDigests,
         verdict: IssueRefusal,
         _: Option<u32>,
         now: Timestamp,
@@ -124,7 +124,7 @@ impl GateServer for Bound {
         _: GateId,
         epoch: Epoch,
         user: Option<&str>,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
         now: Timestamp,
     ) -> StoreResult<Look> {
         let user = user.map(str::to_owned);
@@ -171,7 +171,7 @@ impl GateServer for Bound {
         epoch: Epoch,
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         let (users, successes) = (users.to_vec(), successes.to_vec());
         self.run("loads users", move |world, wire| {
             world.load(wire, epoch, &users, &successes)
@@ -186,14 +186,14 @@ impl GateServer for Bound {
         cap: i64,
         base: i64,
         loaded: usize,
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         self.run("installs the epoch", move |world, wire| {
             world.install(wire, epoch, cap, base, loaded)
         })
         .await
     }
 
-    async fn fold(&self, _: GateId, epoch: Epoch) -> StoreResult<Folding> {
+    async fn fold(&self, _: GateId, epoch: Epoch) -> StoreResult<FoldResult> {
         self.run("clears the gate away", move |world, wire| {
             world.fold(wire, epoch)
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Appended, IssueEvent, Polled};
+use goodpon_domain::gate::{Appended, IssueEvent, PollResult};
 use goodpon_scaled::ports::{IssueLog, LogReader, LogTime};
 use tokio::sync::oneshot;
 
@@ -81,7 +81,7 @@ pub(crate) struct IssuerReader {
 }
 
 impl LogReader for IssuerReader {
-    fn poll(&mut self, _: Duration) -> Polled {
+    fn poll(&mut self, _: Duration) -> PollResult {
         self.shared.world().poll(self.issuer)
     }
 

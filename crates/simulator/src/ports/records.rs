@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use goodpon_application::{idempotency::Answer, ports::StoreResult};
 use goodpon_domain::{
-    gate::{Epoch, Gate, GateRead, GateState, Holder, Opening, Record, Sealed, Written},
+    gate::{Epoch, Gate, GateRead, GateState, Holder, LogRecord, Opening, SealResult, WriteResult},
     id::TemplateId,
 };
 use goodpon_scaled::ports::GateRecords;
@@ -81,7 +81,12 @@ impl GateRecords for Records {
             .await
     }
 
-    async fn seal_gate(&self, _: TemplateId, epoch: Epoch, server: &str) -> StoreResult<Sealed> {
+    async fn seal_gate(
+        &self,
+        _: TemplateId,
+        epoch: Epoch,
+        server: &str,
+    ) -> StoreResult<SealResult> {
         let server = server.to_owned();
         self.transact("seals the gate if it may", move |world| {
             world.seal_gate(epoch, &server)
@@ -170,7 +175,11 @@ impl GateRecords for Records {
             .await
     }
 
-    async fn write_issues(&self, partition: i32, records: &[Record]) -> StoreResult<Written> {
+    async fn write_issues(
+        &self,
+        partition: i32,
+        records: &[LogRecord],
+    ) -> StoreResult<WriteResult> {
         let records = records.to_vec();
         let write = move |world: &mut World| world.write_issues(partition, &records);
         self.0
@@ -181,9 +190,9 @@ impl GateRecords for Records {
     async fn park_unread(
         &self,
         partition: i32,
-        record: &Record,
+        record: &LogRecord,
         _: &'static str,
-    ) -> StoreResult<Written> {
+    ) -> StoreResult<WriteResult> {
         let record = record.clone();
         let park = move |world: &mut World| world.park_unread(partition, &record);
         self.0

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use goodpon_domain::gate::Polled;
+use goodpon_domain::gate::PollResult;
 use goodpon_scaled::IssueWriter;
 
 use crate::{
@@ -53,7 +53,7 @@ impl Issuer {
             return false;
         };
         match writer.poll() {
-            Polled::Idle => *idle = Some(writer),
+            PollResult::Idle => *idle = Some(writer),
             polled => {
                 *self = Self::Working(Box::pin(ACTOR.scope(Actor::Issuer(issuer), async move {
                     writer.work_on(polled).await;

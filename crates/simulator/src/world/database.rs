@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goodpon_domain::{
     gate::{
-        CLOCK_TOLERANCE, Epoch, Gate, GateRead, GateState, Holder, IssueEvent, Keyed, Opening,
-        SALE_OVER_AFTER, Sealed, may_bump, may_seal, places_left,
+        CLOCK_TOLERANCE, Epoch, Gate, GateRead, GateState, Holder, IssueEvent, KeyDigests, Opening,
+        SALE_OVER_AGE, SealResult, may_bump, may_seal, places_left,
     },
     id::{CouponId, TemplateId},
 };
@@ -32,7 +32,7 @@ pub(crate) struct Coupon {
     pub(crate) id: CouponId,
     pub(crate) user_id: String,
     pub(super) issued_at: Timestamp,
-    pub(super) keyed: Option<Keyed>,
+    pub(super) keyed: Option<KeyDigests>,
 }
 
 /// The place up to which a partition was worked through.
@@ -166,19 +166,19 @@ impl World {
         }
     }
 
-    pub(crate) fn seal_gate(&mut self, epoch: Epoch, server: &str) -> Sealed {
+    pub(crate) fn seal_gate(&mut self, epoch: Epoch, server: &str) -> SealResult {
         let (is_once, now) = (self.has(Guard::InstalledOnce), self.database_time());
         let Some(gate) = self.gate().filter(|gate| gate.epoch == epoch) else {
-            return Sealed::Passed;
+            return SealResult::Passed;
         };
         let is_sealing = gate.state == GateState::Sealing;
         if !is_sealing && (is_once || gate.state != GateState::Open) {
-            return Sealed::Passed;
+            return SealResult::Passed;
         }
         let log_time = self.least_log_time();
         if is_sealing && self.has(Guard::Seal) && !may_seal(gate, self.trusted(log_time)) {
             self.note(|| format!("  too early: the log is at {}", seconds(log_time)));
-            return Sealed::NotYet {
+            return SealResult::NotYet {
                 log_time: Some(log_time),
             };
         }
@@ -193,10 +193,10 @@ impl World {
             };
         }
         if is_over {
-            return Sealed::Folded;
+            return SealResult::Folded;
         }
         self.reached.second_epoch = true;
-        Sealed::Open(self.opening(epoch))
+        SealResult::Open(self.opening(epoch))
     }
 
     fn least_log_time(&self) -> Timestamp {
@@ -288,7 +288,7 @@ impl World {
     /// Returns whether the youngest coupon is so old that the sale counts as over.
     fn is_over(&self) -> bool {
         let youngest = self.database.coupons.iter().map(|coupon| coupon.issued_at);
-        let border = self.database_time() - SALE_OVER_AFTER;
+        let border = self.database_time() - SALE_OVER_AGE;
         youngest.max().is_some_and(|youngest| youngest < border)
     }
 

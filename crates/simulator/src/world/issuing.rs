@@ -6,8 +6,8 @@ use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     business_time::BusinessZone,
     gate::{
-        ACCEPTED_WITHIN, Content, Epoch, IssueEvent, Judged, Known, Record, Tally, ToPark, Written,
-        judge_batch,
+        BatchDecision, Epoch, IssueEvent, Known, LogContent, LogRecord, MAX_ACCEPTANCE_DISTANCE,
+        Tally, ToPark, WriteResult, judge_batch,
     },
 };
 use jiff::tz::TimeZone;
@@ -20,10 +20,10 @@ impl World {
     pub(crate) fn write_issues(
         &mut self,
         partition: i32,
-        records: &[Record],
-    ) -> StoreResult<Written> {
+        records: &[LogRecord],
+    ) -> StoreResult<WriteResult> {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
-            return Ok(Written::Done(Tally::default()));
+            return Ok(WriteResult::Done(Tally::default()));
         };
         let partition = index(i64::from(partition))?;
         let (from, to) = (index(first.offset)?, index(last.offset)? + 1);
@@ -32,7 +32,7 @@ impl World {
         if is_compared && next != from {
             self.reached.overtaken = true;
             self.note(|| format!("  partition {partition} is worked through up to {next}"));
-            return Ok(Written::Elsewhere {
+            return Ok(WriteResult::Elsewhere {
                 next_offset: i64::try_from(next).unwrap_or(i64::MAX),
             });
         }
@@ -41,7 +41,7 @@ impl World {
             self.advance(partition, from, to);
         }
         self.hold(self.check_rows());
-        Ok(Written::Done(tally))
+        Ok(WriteResult::Done(tally))
     }
 
     /// Notes that a partition is worked through up to a record.
@@ -53,8 +53,8 @@ impl World {
         }
     }
 
-    fn write(&mut self, records: &[Record]) -> Tally {
-        let shown: Vec<Record> = records.iter().map(|record| self.shown(record)).collect();
+    fn write(&mut self, records: &[LogRecord]) -> Tally {
+        let shown: Vec<LogRecord> = records.iter().map(|record| self.shown(record)).collect();
         // Without these guards a record must not even see what its own batch wrote.
         let is_one_by_one = !self.has(Guard::UserRow) || !self.has(Guard::LimitChecked);
         let size = if is_one_by_one { 1 } else { shown.len().max(1) };
@@ -90,21 +90,21 @@ impl World {
     }
 
     /// A record as the issuer gets to see it.
-    fn shown(&self, record: &Record) -> Record {
+    fn shown(&self, record: &LogRecord) -> LogRecord {
         let mut shown = record.clone();
-        if let (Content::Event(event), false) = (&record.content, self.has(Guard::ValidUntil)) {
+        if let (LogContent::Event(event), false) = (&record.content, self.has(Guard::ValidUntil)) {
             shown.appended_at = shown.appended_at.min(event.valid_until);
         }
         shown
     }
 
-    fn known<'a>(&self, records: &'a [Record]) -> Known<'a> {
+    fn known<'a>(&self, records: &'a [LogRecord]) -> Known<'a> {
         let mut template = self.template.clone();
         if self.has(Guard::LimitChecked) {
             template.issue_count = self.coupon_count();
         }
         let users = records.iter().filter_map(|record| match &record.content {
-            Content::Event(event) => Some(event.user_id.as_str()),
+            LogContent::Event(event) => Some(event.user_id.as_str()),
             _ => None,
         });
         let is_holder = |user: &&str| self.has(Guard::UserRow) && self.has_coupon(user);
@@ -115,11 +115,11 @@ impl World {
         Known {
             templates: HashMap::from([(TEMPLATE, template)]),
             holders,
-            accepted_within: ACCEPTED_WITHIN,
+            max_acceptance_distance: MAX_ACCEPTANCE_DISTANCE,
         }
     }
 
-    fn keep(&mut self, judged: Judged<'_>) {
+    fn keep(&mut self, judged: BatchDecision<'_>) {
         for new in judged.coupons {
             self.reached.later_coupon |= new.event.epoch > Epoch(1);
             self.database.coupons.push(Coupon {
@@ -137,13 +137,17 @@ impl World {
     }
 
     /// Keeps a record for an operator, whatever its content.
-    pub(crate) fn park_unread(&mut self, partition: i32, record: &Record) -> StoreResult<Written> {
+    pub(crate) fn park_unread(
+        &mut self,
+        partition: i32,
+        record: &LogRecord,
+    ) -> StoreResult<WriteResult> {
         let (partition, offset) = (index(i64::from(partition))?, index(record.offset)?);
-        if let Content::Event(event) = &record.content {
+        if let LogContent::Event(event) = &record.content {
             self.database.parked.push(event.clone());
         }
         self.advance(partition, offset, offset + 1);
-        Ok(Written::Done(Tally {
+        Ok(WriteResult::Done(Tally {
             parked: 1,
             ..Tally::default()
         }))
@@ -154,8 +158,8 @@ fn index(number: i64) -> StoreResult<usize> {
     usize::try_from(number).map_err(|_| unavailable("a number below 0", false))
 }
 
-fn describe(record: &Record) -> Option<String> {
-    let Content::Event(event) = &record.content else {
+fn describe(record: &LogRecord) -> Option<String> {
+    let LogContent::Event(event) = &record.content else {
         return None;
     };
     let at = seconds(record.appended_at);

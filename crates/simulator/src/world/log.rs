@@ -1,7 +1,7 @@
 //! The log, the network before it, and how far each issuer has read.
 
 use goodpon_application::ports::StoreResult;
-use goodpon_domain::gate::{Appended, Content, IssueEvent, Polled};
+use goodpon_domain::gate::{Appended, IssueEvent, LogContent, PollResult};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
@@ -166,16 +166,16 @@ impl World {
     }
 
     /// Returns what an issuer's poll finds.
-    pub(crate) fn poll(&mut self, issuer: usize) -> Polled {
+    pub(crate) fn poll(&mut self, issuer: usize) -> PollResult {
         let reader = &mut self.readers[issuer % ISSUERS];
         let Some((partition, most)) = reader.asked.take() else {
-            return Polled::Idle;
+            return PollResult::Idle;
         };
         let from = reader.next[partition];
         let most = most.min(reader.limits[partition].unwrap_or(most)).max(1);
         let to = self.log[partition].len().min(from.saturating_add(most));
         if reader.is_paused || from >= to {
-            return Polled::Idle;
+            return PollResult::Idle;
         }
         reader.next[partition] = to;
         self.note(|| format!("issuer {issuer} reads {from}..{to} of partition {partition}"));
@@ -183,7 +183,7 @@ impl World {
             self.advance(partition, from, to);
         }
         let records = self.log[partition][from..to].iter().enumerate();
-        Polled::Batch {
+        PollResult::Batch {
             partition: i32::try_from(partition).unwrap_or_default(),
             records: records
                 .map(|(behind, record)| record.read_at(from + behind))
@@ -221,11 +221,14 @@ impl Reader {
 }
 
 impl Record {
-    fn read_at(&self, offset: usize) -> goodpon_domain::gate::Record {
-        goodpon_domain::gate::Record {
+    fn read_at(&self, offset: usize) -> goodpon_domain::gate::LogRecord {
+        goodpon_domain::gate::LogRecord {
             offset: i64::try_from(offset).unwrap_or(i64::MAX),
             appended_at: self.appended_at,
-            content: self.event.clone().map_or(Content::Tick, Content::Event),
+            content: self
+                .event
+                .clone()
+                .map_or(LogContent::Tick, LogContent::Event),
         }
     }
 }

@@ -6,8 +6,8 @@ use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     coupon::{IssueRefusal, Issued},
     gate::{
-        Closed, Confirmation, Counts, Due, Epoch, Finished, Folding, Holding, Installation,
-        IssueEvent, KeptSuccess, KeyState, Keyed, Look, Taken,
+        Closed, Confirmation, Counts, Due, Epoch, Finished, FoldResult, Holding, InstallResult,
+        IssueEvent, KeptSuccess, KeyDigests, KeyState, Look, Taken,
     },
 };
 use goodpon_gate_model::gate::{self as plain, Pending, Request, Store};
@@ -130,7 +130,7 @@ impl World {
         &mut self,
         wire: &Wire,
         epoch: Epoch,
-        keyed: Keyed,
+        keyed: KeyDigests,
         verdict: IssueRefusal,
         now: Timestamp,
     ) -> StoreResult<Taken> {
@@ -151,7 +151,7 @@ impl World {
         wire: &Wire,
         epoch: Epoch,
         user: Option<&str>,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyDigests>,
         now: Timestamp,
     ) -> StoreResult<Look> {
         let user = user.map(user_digest);
@@ -214,7 +214,7 @@ impl World {
         epoch: Epoch,
         users: &[[u8; 16]],
         successes: &[KeptSuccess],
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         let has_keys = self.has(Guard::KeysLoaded);
         let successes: Vec<_> = successes
             .iter()
@@ -240,7 +240,7 @@ impl World {
         cap: i64,
         base: i64,
         loaded: usize,
-    ) -> StoreResult<Installation> {
+    ) -> StoreResult<InstallResult> {
         let is_counted = self.has(Guard::LoadedCounted);
         let result = self.script(wire.process, &wire.connection, |store, identity| {
             if is_counted {
@@ -256,25 +256,25 @@ impl World {
         Ok(self.installation(wire, result))
     }
 
-    pub(crate) fn fold(&mut self, wire: &Wire, epoch: Epoch) -> StoreResult<Folding> {
+    pub(crate) fn fold(&mut self, wire: &Wire, epoch: Epoch) -> StoreResult<FoldResult> {
         let folding = self.script(wire.process, &wire.connection, |store, _| store.fold(epoch))?;
         Ok(match folding {
-            plain::Folding::Done => Folding::Done,
-            plain::Folding::StillPending => Folding::StillPending,
-            plain::Folding::NotThere(epoch) => Folding::NotThere(epoch),
+            plain::FoldResult::Done => FoldResult::Done,
+            plain::FoldResult::StillPending => FoldResult::StillPending,
+            plain::FoldResult::NotThere(epoch) => FoldResult::NotThere(epoch),
         })
     }
 
-    fn installation(&mut self, wire: &Wire, result: plain::Installation) -> Installation {
+    fn installation(&mut self, wire: &Wire, result: plain::InstallResult) -> InstallResult {
         match result {
-            plain::Installation::Done => Installation::Done,
-            plain::Installation::WrongServer => {
+            plain::InstallResult::Done => InstallResult::Done,
+            plain::InstallResult::WrongServer => {
                 self.give_up_if_moved(wire.process, &wire.connection);
-                Installation::WrongServer
+                InstallResult::WrongServer
             }
-            plain::Installation::NotOlder(epoch) => Installation::NotOlder(epoch),
-            plain::Installation::CountDiffers(count) => {
-                Installation::CountDiffers(count.and_then(|count| i64::try_from(count).ok()))
+            plain::InstallResult::NotOlder(epoch) => InstallResult::NotOlder(epoch),
+            plain::InstallResult::CountDiffers(count) => {
+                InstallResult::CountDiffers(count.and_then(|count| i64::try_from(count).ok()))
             }
         }
     }
@@ -284,7 +284,7 @@ impl World {
 fn remember(
     store: &mut Store,
     epoch: Epoch,
-    keyed: Keyed,
+    keyed: KeyDigests,
     verdict: IssueRefusal,
     now: Timestamp,
 ) -> plain::Taken {

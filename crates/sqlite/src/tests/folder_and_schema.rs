@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use goodpon_application::ports::{Audit, Coupons, Histories, Outbox};
+use goodpon_application::ports::{Audit, Coupons, Histories, Mails};
 use goodpon_application::ports::{Direction, HistoryFilter};
 use goodpon_domain::{account::EmailKey, template::Limit};
 use jiff::SignedDuration;
@@ -107,7 +107,7 @@ async fn mails_are_matched_as_typed_before_any_case() {
         "INSERT INTO mails (recipient, subject, text, html, created_at) VALUES (?1, '', '', '', 0)";
     connection.execute(sql, [key.as_str()]).unwrap();
     let to = async |address| {
-        let mails = Outbox::list(&scene.store, Some(address), 10).await.unwrap();
+        let mails = Mails::list(&scene.store, Some(address), 10).await.unwrap();
         mails.into_iter().map(|mail| mail.to).collect::<Vec<_>>()
     };
     assert_eq!(to("Owner@example.com").await, ["Owner@example.com"]);

@@ -2,7 +2,7 @@
 //! closed and not mistaken for the gate.
 
 use goodpon_application::ports::StoreError;
-use goodpon_domain::gate::{Closed, Epoch, Installation, IssueEvent, Taken};
+use goodpon_domain::gate::{Closed, Epoch, InstallResult, IssueEvent, Taken};
 use goodpon_valkey::Valkey;
 use tokio::time::timeout;
 
@@ -156,9 +156,9 @@ async fn nothing_is_loaded_or_installed_on_a_server_that_changed_identity() {
     scene.bound.load(GATE, Epoch(1), &[], &[]).await.unwrap();
     let _: () = scene.server.run("DEBUG CHANGE-REPL-ID").await;
     let loaded = scene.bound.load(GATE, Epoch(1), &[[1; 16]], &[]).await;
-    assert_eq!(loaded.unwrap(), Installation::WrongServer);
+    assert_eq!(loaded.unwrap(), InstallResult::WrongServer);
     let installed = scene.bound.install(GATE, Epoch(1), 5, 0, 0).await;
-    assert_eq!(installed.unwrap(), Installation::WrongServer);
+    assert_eq!(installed.unwrap(), InstallResult::WrongServer);
     assert_eq!(scene.names().await, [Scene::name("u:1")]);
 }
 

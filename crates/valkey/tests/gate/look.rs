@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Closed, Counts, Epoch, Holding, IssueEvent, KeyState, Keyed, Look, Taken},
+    gate::{Closed, Counts, Epoch, Holding, IssueEvent, KeyDigests, KeyState, Look, Taken},
 };
 
 use crate::scene::{GATE, Scene, event, finished, keyed, minutes, now};
 
-async fn look(scene: &Scene, epoch: i64, user: &str, keyed: Option<Keyed>) -> Look {
+async fn look(scene: &Scene, epoch: i64, user: &str, keyed: Option<KeyDigests>) -> Look {
     let looked = scene
         .bound
         .look(GATE, Epoch(epoch), Some(user), keyed, now());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Epoch, Folding, Installation, IssueEvent, KeptSuccess, Keyed, Taken},
+    gate::{Epoch, FoldResult, InstallResult, IssueEvent, KeptSuccess, KeyDigests, Taken},
     id::CouponId,
 };
 use goodpon_valkey::user_digest;
@@ -27,7 +27,7 @@ async fn a_gate_opens_with_all_that_was_loaded() {
     for (batch, key) in [(&users[..1500], 1), (&users[1500..], 2)] {
         let keys = [kept(key, key)];
         let loaded = scene.bound.load(GATE, Epoch(3), batch, &keys).await;
-        assert_eq!(loaded.unwrap(), Installation::Done);
+        assert_eq!(loaded.unwrap(), InstallResult::Done);
     }
     let left: i64 = scene
         .server
@@ -35,7 +35,7 @@ async fn a_gate_opens_with_all_that_was_loaded() {
         .await;
     assert!((1..=3_600_000).contains(&left), "{left}");
     let installed = scene.bound.install(GATE, Epoch(3), 10, 2500, 2500).await;
-    assert_eq!(installed.unwrap(), Installation::Done);
+    assert_eq!(installed.unwrap(), InstallResult::Done);
     let left: i64 = scene
         .server
         .run(&format!("PTTL {}", Scene::name("u:3")))
@@ -62,10 +62,10 @@ async fn a_gate_opens_with_all_that_was_loaded() {
     }
 }
 
-fn numbered(number: u32) -> Keyed {
+fn numbered(number: u32) -> KeyDigests {
     let mut key = [0; 16];
     key[..4].copy_from_slice(&number.to_be_bytes());
-    Keyed { key, body: key }
+    KeyDigests { key, body: key }
 }
 
 /// Lua cannot unpack the arguments of such a batch at once.
@@ -81,12 +81,12 @@ async fn batches_may_be_large() {
         })
         .collect();
     let loaded = scene.bound.load(GATE, Epoch(1), &users, &successes).await;
-    assert_eq!(loaded.unwrap(), Installation::Done);
+    assert_eq!(loaded.unwrap(), InstallResult::Done);
     let installed = scene
         .bound
         .install(GATE, Epoch(1), 9_000, 5_000, 5_000)
         .await;
-    assert_eq!(installed.unwrap(), Installation::Done);
+    assert_eq!(installed.unwrap(), InstallResult::Done);
     let wish = |number: u32| IssueEvent {
         keyed: Some(numbered(number)),
         coupon_id: CouponId::from_bytes(numbered(number).key),
@@ -139,7 +139,7 @@ async fn a_batch_may_be_loaded_twice_and_replaces_no_answer() {
             .unwrap();
     }
     let installed = scene.bound.install(GATE, Epoch(1), 5, 1, 1).await.unwrap();
-    assert_eq!(installed, Installation::Done);
+    assert_eq!(installed, InstallResult::Done);
     let replay = scene.take(&event("b", 1, keyed(1, 1))).await;
     assert_eq!(replay, Taken::Replay(finished(Err(verdict))));
 }
@@ -153,13 +153,13 @@ async fn a_gate_does_not_open_when_users_are_missing() {
     };
     let users = ["a", "b"].map(user_digest);
     scene.bound.load(GATE, Epoch(1), &users, &[]).await.unwrap();
-    assert_eq!(install(1, 3).await, Installation::CountDiffers(Some(2)));
+    assert_eq!(install(1, 3).await, InstallResult::CountDiffers(Some(2)));
     // A gate without users must not open either if its load was lost: its installation may be the repetition of one that
     // gave places already.
     scene.bound.load(GATE, Epoch(2), &[], &[]).await.unwrap();
-    assert_eq!(install(2, 0).await, Installation::Done);
+    assert_eq!(install(2, 0).await, InstallResult::Done);
     let _: () = scene.server.run("FLUSHALL").await;
-    assert_eq!(install(2, 0).await, Installation::CountDiffers(None));
+    assert_eq!(install(2, 0).await, InstallResult::CountDiffers(None));
     assert_eq!(scene.names().await, Vec::<String>::new());
 }
 
@@ -171,7 +171,7 @@ async fn an_epoch_is_installed_once_and_never_over_a_newer_one() {
     wish.epoch = Epoch(2);
     scene.take(&wish).await;
     for epoch in [1, 2] {
-        let there = Installation::NotOlder(Epoch(2));
+        let there = InstallResult::NotOlder(Epoch(2));
         let users = [user_digest("x")];
         let loaded = scene.bound.load(GATE, Epoch(epoch), &users, &[]).await;
         assert_eq!(loaded.unwrap(), there);
@@ -214,11 +214,11 @@ async fn a_gate_is_cleared_away_if_it_has_no_reservation() {
     let there = event("a", 1, keyed(1, 1));
     scene.take(&there).await;
     let fold = async |epoch| scene.bound.fold(GATE, Epoch(epoch)).await.unwrap();
-    assert_eq!(fold(1).await, Folding::StillPending);
+    assert_eq!(fold(1).await, FoldResult::StillPending);
     scene.confirm(&[there]).await;
-    assert_eq!(fold(2).await, Folding::NotThere(Some(Epoch(1))));
-    assert_eq!(fold(1).await, Folding::Done);
-    assert_eq!(fold(1).await, Folding::NotThere(None));
+    assert_eq!(fold(2).await, FoldResult::NotThere(Some(Epoch(1))));
+    assert_eq!(fold(1).await, FoldResult::Done);
+    assert_eq!(fold(1).await, FoldResult::NotThere(None));
     assert_eq!(scene.names().await, Vec::<String>::new());
     let again = event("a", 2, keyed(1, 1));
     assert_eq!(scene.take(&again).await, Taken::Replay(finished(Ok(()))));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use goodpon_domain::{
     coupon::{IssueRefusal, Issued},
     gate::{
-        Confirmation, Epoch, Finished, GateId, Installation, IssueEvent, Keyed, RefusalAnswers,
-        Taken,
+        Confirmation, Epoch, Finished, GateId, InstallResult, IssueEvent, KeyDigests,
+        RefusalAnswers, Taken,
     },
     id::{CouponId, TemplateId},
 };
@@ -36,8 +36,8 @@ pub fn minutes(count: i64) -> SignedDuration {
     SignedDuration::from_mins(count)
 }
 
-pub fn keyed(key: u8, body: u8) -> Option<Keyed> {
-    Some(Keyed {
+pub fn keyed(key: u8, body: u8) -> Option<KeyDigests> {
+    Some(KeyDigests {
         key: [key; 16],
         body: [body; 16],
     })
@@ -79,7 +79,7 @@ pub fn confirmations(events: &[IssueEvent]) -> Vec<Confirmation> {
 }
 
 /// The event of a user's request; each request has another `coupon`.
-pub fn event(user: &str, coupon: u8, keyed: Option<Keyed>) -> IssueEvent {
+pub fn event(user: &str, coupon: u8, keyed: Option<KeyDigests>) -> IssueEvent {
     IssueEvent {
         coupon_id: CouponId::from_bytes([coupon; 16]),
         template_id: GATE.template,
@@ -124,14 +124,14 @@ impl Scene {
     pub async fn install(&self, epoch: Epoch, cap: i64, holders: &[&str]) {
         let users: Vec<_> = holders.iter().map(|user| user_digest(user)).collect();
         let loaded = self.bound.load(GATE, epoch, &users, &[]).await.unwrap();
-        assert_eq!(loaded, Installation::Done);
+        assert_eq!(loaded, InstallResult::Done);
         let base = holders.len();
         let installed = self
             .bound
             .install(GATE, epoch, cap, i64::try_from(base).unwrap(), base)
             .await
             .unwrap();
-        assert_eq!(installed, Installation::Done);
+        assert_eq!(installed, InstallResult::Done);
     }
 
     pub async fn take(&self, event: &IssueEvent) -> Taken {

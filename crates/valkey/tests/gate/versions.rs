@@ -289,7 +289,7 @@ async fn a_gate_of_an_unknown_layout_is_closed_and_left_as_it_is() {
     let folded = scene.bound.fold(GATE, Epoch(1)).await.unwrap();
     assert_eq!(
         folded,
-        goodpon_domain::gate::Folding::NotThere(Some(Epoch(1)))
+        goodpon_domain::gate::FoldResult::NotThere(Some(Epoch(1)))
     );
     assert_eq!(scene.names().await.len(), 4, "g, u, p and z");
     // The next epoch takes its place.

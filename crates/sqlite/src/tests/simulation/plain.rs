@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use goodpon_application::idempotency::KEPT_FOR;
+use goodpon_application::idempotency::ANSWER_RETENTION;
 use goodpon_domain::{coupon::CouponStatus, id::CouponId, ledger::HistoryAction, template::Period};
 use goodpon_port_laws::World;
 use jiff::Timestamp;
@@ -110,7 +110,7 @@ impl Plain {
     /// The answer of a key that still counts.
     pub(super) fn kept(&self, key: u8, now: Timestamp) -> Option<&Kept> {
         let kept = self.keys.get(&key)?;
-        (kept.stored_at > now - KEPT_FOR).then_some(kept)
+        (kept.stored_at > now - ANSWER_RETENTION).then_some(kept)
     }
 
     fn effect(&mut self, wish: &Wish, now: Timestamp, id: Option<CouponId>) -> String {

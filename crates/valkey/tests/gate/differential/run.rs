@@ -11,7 +11,7 @@ use std::{
 
 use goodpon_domain::{
     coupon::IssueRefusal,
-    gate::{Closed, Due, Epoch, Installation, IssueEvent, KeptSuccess, Keyed, Taken},
+    gate::{Closed, Due, Epoch, InstallResult, IssueEvent, KeptSuccess, KeyDigests, Taken},
     id::CouponId,
 };
 use goodpon_gate_model::gate::{
@@ -105,15 +105,15 @@ impl<'a> Run<'a> {
         Epoch((installed + step).max(0))
     }
 
-    fn a_key(&mut self) -> Keyed {
+    fn a_key(&mut self) -> KeyDigests {
         let (key, body) = (self.one_of(&[1, 2, 3, 4]), self.one_of(&[1, 1, 1, 2]));
-        Keyed {
+        KeyDigests {
             key: [key; 16],
             body: [body; 16],
         }
     }
 
-    fn maybe_a_key(&mut self) -> Option<Keyed> {
+    fn maybe_a_key(&mut self) -> Option<KeyDigests> {
         let keyed = self.a_key();
         (self.below(2) == 0).then_some(keyed)
     }
@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
             .await
             .unwrap();
         assert_eq!(loaded, self.installation(expected));
-        if loaded == Installation::Done {
+        if loaded == InstallResult::Done {
             self.loads.insert(epoch, self.clock_ms + LOADED_KEPT_MS);
         }
     }
@@ -346,12 +346,12 @@ impl<'a> Run<'a> {
         let installed = bound.install(GATE, epoch, cap, 9, loaded).await.unwrap();
         let expected = self.store.install(bound.server(), epoch, cap, 9, loaded);
         assert_eq!(installed, self.installation(expected));
-        if installed == Installation::Done {
+        if installed == InstallResult::Done {
             assert!(self.loads.remove(&epoch).is_some());
         }
     }
 
-    fn installation(&mut self, installation: model::Installation) -> Installation {
+    fn installation(&mut self, installation: model::InstallResult) -> InstallResult {
         let (kind, installation) = terms::installation(installation);
         self.saw(kind);
         installation

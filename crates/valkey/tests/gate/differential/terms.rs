@@ -1,7 +1,7 @@
 //! Translates the reference's answers into those of the scripts, each with the name of its kind.
 
 use goodpon_domain::gate::{
-    Closed, Counts, Folding, Holding, Installation, IssueEvent, KeyState, Look, Taken,
+    Closed, Counts, FoldResult, Holding, InstallResult, IssueEvent, KeyState, Look, Taken,
 };
 use goodpon_gate_model::gate as model;
 
@@ -25,23 +25,23 @@ pub fn taken(taken: model::Taken, event: &IssueEvent) -> (&'static str, Taken) {
     }
 }
 
-pub fn installation(installation: model::Installation) -> (&'static str, Installation) {
+pub fn installation(installation: model::InstallResult) -> (&'static str, InstallResult) {
     match installation {
-        model::Installation::Done => ("Done", Installation::Done),
-        model::Installation::WrongServer => ("WrongServer", Installation::WrongServer),
-        model::Installation::NotOlder(epoch) => ("NotOlder", Installation::NotOlder(epoch)),
-        model::Installation::CountDiffers(count) => {
+        model::InstallResult::Done => ("Done", InstallResult::Done),
+        model::InstallResult::WrongServer => ("WrongServer", InstallResult::WrongServer),
+        model::InstallResult::NotOlder(epoch) => ("NotOlder", InstallResult::NotOlder(epoch)),
+        model::InstallResult::CountDiffers(count) => {
             let count = count.map(|count| i64::try_from(count).unwrap());
-            ("CountDiffers", Installation::CountDiffers(count))
+            ("CountDiffers", InstallResult::CountDiffers(count))
         }
     }
 }
 
-pub fn folding(folding: model::Folding) -> (&'static str, Folding) {
+pub fn folding(folding: model::FoldResult) -> (&'static str, FoldResult) {
     match folding {
-        model::Folding::Done => ("Done", Folding::Done),
-        model::Folding::StillPending => ("StillPending", Folding::StillPending),
-        model::Folding::NotThere(epoch) => ("NotThere", Folding::NotThere(epoch)),
+        model::FoldResult::Done => ("Done", FoldResult::Done),
+        model::FoldResult::StillPending => ("StillPending", FoldResult::StillPending),
+        model::FoldResult::NotThere(epoch) => ("NotThere", FoldResult::NotThere(epoch)),
     }
 }
 
