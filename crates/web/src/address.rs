@@ -11,7 +11,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// The client's address as limits count it (see [`as_one_client`]); `0.0.0.0` where it is not known.
+/// The client's address as limits count it (an IPv6 network as one client); `0.0.0.0` where it is not known.
 pub fn client_address(parts: &Parts, trusts_forwarded_for: bool) -> IpAddr {
     let address = sender(&parts.headers, &parts.extensions, trusts_forwarded_for);
     as_one_client(address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
