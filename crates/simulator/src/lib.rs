@@ -1,7 +1,7 @@
 //! The scaled-out issue path on simulated servers: the product's own partners and issuers, driven by random schedules.
 //!
-//! Database, Valkey, log, network and clocks are one world (`world.rs`) behind the ports of `goodpon_scaled`. Every call
-//! waits there until the schedule lets it happen, so that a [`search`] chooses every order, loss, crash and pause. The
+//! Database, Valkey, log, network and clocks are one world (`world.rs`) behind the ports of `goodpon_scaled`. Each
+//! call waits there until the schedule lets it happen, so that a [`search`] chooses every order, loss, crash and pause. The
 //! processes are the program's: `goodpon_scaled::Partner` and `goodpon_scaled::IssueWriter`.
 //!
 //! Everything follows from a seed: nothing here reads a clock, draws randomness, or depends on the order of a hash map.
