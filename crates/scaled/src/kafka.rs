@@ -17,6 +17,9 @@ use crate::{
     topic::{CHECK_INTERVAL, RETRY_INTERVAL, Topic, TopicState},
 };
 
+/// The pause between checks of the topic while the start waits for it.
+const CHECK_WHILE_WAITING: Duration = Duration::from_millis(200);
+
 /// The topic that accepted issues are published to.
 pub(crate) struct KafkaLog {
     pub(crate) publisher: Publisher,
@@ -40,15 +43,21 @@ impl KafkaLog {
 
     /// Waits until Kafka answers and the topic can be used, for at most `within`.
     pub(crate) async fn ready_within(&self, within: Duration) -> Result<(), String> {
+        let mut missing = "Kafka does not answer in time".to_owned();
         let usable = async {
             self.publisher.wait_until_up(within).await?;
-            match self.check_topic().await {
-                TopicState::Good => Ok(()),
-                TopicState::Unknown(why) | TopicState::Bad(why) => Err(why),
+            loop {
+                match self.check_topic().await {
+                    TopicState::Good => return Ok(()),
+                    TopicState::Bad(why) => return Err(why),
+                    // A topic that was just made has no leaders for a moment.
+                    TopicState::Unknown(why) => missing = why,
+                }
+                tokio::time::sleep(CHECK_WHILE_WAITING).await;
             }
         };
         let usable = tokio::time::timeout(within, usable).await;
-        usable.unwrap_or_else(|_| Err("Kafka does not answer in time".into()))
+        usable.unwrap_or(Err(missing))
     }
 }
 

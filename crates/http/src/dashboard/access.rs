@@ -138,10 +138,14 @@ fn limit_rate(
     Ok(())
 }
 
-/// The e-mail address in the body, in the form under which accounts are found, if the body has one.
+/// The e-mail address in the body, in the form under which accounts are found, if the body has one. An empty one is
+/// nobody's: counted, it would be a limit that all callers share.
 fn email(parts: &Parts, body: &[u8]) -> Option<String> {
     let mut fields = Fields::new(&parts.uri, "").with_body(body);
-    let email = fields.body("email").email()?;
+    let email = fields
+        .body("email")
+        .email()
+        .filter(|email| !email.is_empty())?;
     Some(EmailKey::of(&email).as_str().to_owned())
 }
 

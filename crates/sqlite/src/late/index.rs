@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Late, Lookup, Read,
-    plan::{Counts, Plan, is_excess, plan},
+    plan::{Counts, Plan, is_full_at_start, plan},
     waiting::{Entries, Waiting, put},
 };
 use crate::{error::is_outage, figures::LateFigures};
@@ -110,7 +110,7 @@ impl<L: Late> LateIndex<L> {
                 }
                 Read::Other(position) => index.pass(position),
             }
-            if is_excess(index.weight.saturating_sub(unwritable), backlog) {
+            if is_full_at_start(index.weight.saturating_sub(unwritable), backlog) {
                 index.enter_waiting(&transaction)?;
                 index.publish();
                 // Entries that cannot be written are not tried again with each row.

@@ -8,9 +8,11 @@ pub(crate) const MOST_WAITING: usize = 200_000;
 /// A group of up to this many rows has time to enter more than it must, so that a quiet store has little to read after a
 /// crash.
 const SMALL_GROUP_ROWS: usize = 8;
-/// More than this many backlogs wait only where entries cannot be written. Then commits fail, and a start enters all that
-/// it has read so far. A crash leaves less than that; a clock that was set back can leave nearly all.
+/// More than this many backlogs wait only where entries cannot be written: then commits fail.
 const MOST_BACKLOGS: usize = 4;
+/// A start that has read more than this many backlogs enters all that it has read so far, so that one backlog of room is
+/// left below [`MOST_BACKLOGS`]. A crash leaves less than that; a clock that was set back can leave nearly all.
+const MOST_BACKLOGS_AT_START: usize = 3;
 /// Bounds how far the mark may lag: every entry is entered before this many backlogs of rows are added behind it. It
 /// matters where rows have no entries themselves, and so make nothing wait.
 const BACKLOGS_PER_ROUND: usize = 2;
@@ -56,14 +58,14 @@ pub(super) fn plan(counts: &Counts) -> Plan {
     let in_turn = (counts.waiting * counts.passed).div_ceil(round_rows);
     Plan {
         enter: surplus.max(in_turn).min(2 * rows),
-        must_succeed: is_excess(counts.weight, counts.backlog),
+        must_succeed: counts.weight > MOST_BACKLOGS * counts.backlog,
         stores_mark: counts.since_mark + rows > counts.backlog / MARKS_PER_BACKLOG,
     }
 }
 
-/// True if more weight waits than entries that cannot be written may cause.
-pub(super) fn is_excess(weight: usize, backlog: usize) -> bool {
-    weight > MOST_BACKLOGS * backlog
+/// True if a start has read enough to enter it before it reads on.
+pub(super) fn is_full_at_start(weight: usize, backlog: usize) -> bool {
+    weight > MOST_BACKLOGS_AT_START * backlog
 }
 
 #[cfg(test)]
