@@ -228,7 +228,10 @@ async fn make_coupon(
         return Ok(Err(reason));
     }
     if judged.coupons.is_empty() {
-        return Ok(Ok(Settled::Held));
+        return Ok(match judged.tally.duplicates {
+            0 => Err("it does not count"),
+            _ => Ok(Settled::Held),
+        });
     }
     let refused = new_coupon::write_coupons(session, &judged.coupons).await?;
     Ok(match refused.first() {

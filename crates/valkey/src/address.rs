@@ -10,7 +10,7 @@ pub enum ConfigError {
     Url(&'static str),
     /// The installation's name cannot be part of a key.
     #[error("the installation's name must be 1 to 64 letters, digits, '-', '_' or '.'")]
-    InstallResult,
+    Installation,
 }
 
 /// Makes a client for `valkey://[[user]:password@]host[:6379]`, or with `valkeys://` over TLS; `redis://` and
@@ -66,7 +66,7 @@ pub(crate) fn check_installation(name: &str) -> Result<(), ConfigError> {
     if (1..=64).contains(&name.len()) && name.chars().all(is_plain) {
         Ok(())
     } else {
-        Err(ConfigError::InstallResult)
+        Err(ConfigError::Installation)
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     fn an_installation_cannot_break_out_of_its_hash_tag() {
         assert_eq!(check_installation("goodpon-eu_1.a"), Ok(()));
         for name in ["", "a}b", "a:b", "ä", &"x".repeat(65)] {
-            assert_eq!(check_installation(name), Err(ConfigError::InstallResult));
+            assert_eq!(check_installation(name), Err(ConfigError::Installation));
         }
     }
 }

@@ -134,8 +134,8 @@ impl Valkey {
     }
 }
 
-/// Makes a pair, checks its server until the pair is given up, and makes the next. Calls `checked` after each check. Goes
-/// on with the current pair, if there is one.
+/// Makes a pair, checks its server until the pair is given up, and makes the next. Calls `checked` after each check
+/// and each try. Goes on with the current pair, if there is one.
 async fn keep_bound(shared: Arc<Shared>, checked: impl Fn() + Send + Sync) {
     let current = shared.current.borrow().clone();
     if let Ok(bound) = current {
@@ -165,6 +165,7 @@ async fn keep_bound(shared: Arc<Shared>, checked: impl Fn() + Send + Sync) {
             }
             Err(_) => shared.set_unusable("it does not answer in time"),
         }
+        checked();
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

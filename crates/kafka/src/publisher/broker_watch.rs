@@ -55,10 +55,11 @@ impl BrokerWatch {
 
     fn go_on(&self, run: Option<u64>, checked: impl Fn()) {
         while let Some(shared) = self.0.upgrade() {
-            if run != Some(shared.watches.load(Ordering::Relaxed)) {
+            let is_latest = || run == Some(shared.watches.load(Ordering::Relaxed));
+            if !is_latest() {
                 return;
             }
-            shared.check();
+            shared.check(is_latest);
             checked();
             drop(shared);
             thread::sleep(CHECK_INTERVAL);
@@ -67,8 +68,9 @@ impl BrokerWatch {
 }
 
 impl Shared {
-    /// Checks the brokers and the topic, and logs a change.
-    fn check(&self) {
+    /// Checks the brokers and the topic, and logs a change. The result of a run that is no longer the latest is dropped: it
+    /// may be older than that of the run which took over.
+    fn check(&self, is_latest: impl Fn() -> bool) {
         let producer = self.producer();
         self.replace_if_dead(&producer);
         let topic = &self.cluster.topic;
@@ -86,6 +88,9 @@ impl Shared {
                 Err(self.cluster.unreachable(trouble).to_string())
             }
         };
+        if !is_latest() {
+            return;
+        }
         let was_up = self.health.send_replace(health.clone()).is_ok();
         if health.is_ok() != was_up {
             match &health {
