@@ -111,8 +111,12 @@ impl Valkey {
     /// Those of [`Valkey::bound`], once the time is over.
     pub async fn bound_within(&self, within: Duration) -> StoreResult<Bound> {
         let mut current = self.shared().current.subscribe();
-        let _ = timeout(within, current.wait_for(Result::is_ok)).await;
-        self.bound()
+        // The pair that was waited for, even if it is given up again by now: its calls fail, and their callers ask again.
+        let found = match timeout(within, current.wait_for(Result::is_ok)).await {
+            Ok(Ok(found)) => found.as_ref().ok().cloned(),
+            _ => None,
+        };
+        found.map_or_else(|| self.bound(), Ok)
     }
 
     /// Returns whether the last attempt to connect failed for a reason against which waiting does not help: a wrong
