@@ -97,11 +97,14 @@ pub struct Issued {
 /// The outcome of an issue.
 pub type IssueOutcome = Result<Issued, IssueRefusal>;
 
-/// Decides the part of an issue that depends on the template and the time alone; [`take_place`] decides the rest.
+/// Decides the part of an issue that depends on the template and the time alone; [`check_user_and_limit`] decides the rest.
 ///
 /// # Errors
 /// The first refusal that applies, in the order of [`IssueRefusal`].
-pub fn admit(template: Owned<&Template>, now: Timestamp) -> Result<&Template, IssueRefusal> {
+pub fn check_template(
+    template: Owned<&Template>,
+    now: Timestamp,
+) -> Result<&Template, IssueRefusal> {
     let template = match template {
         Owned::Absent => return Err(IssueRefusal::TemplateNotFound),
         Owned::Foreign => return Err(IssueRefusal::NotOwnedByMerchant),
@@ -123,7 +126,7 @@ pub fn admit(template: Owned<&Template>, now: Timestamp) -> Result<&Template, Is
 ///
 /// # Errors
 /// [`IssueRefusal::AlreadyIssued`], or else [`IssueRefusal::SoldOut`].
-pub fn take_place(
+pub fn check_user_and_limit(
     template: &Template,
     user_has_one: bool,
     issue_count: i64,

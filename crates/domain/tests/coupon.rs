@@ -6,7 +6,8 @@ mod fixtures;
 use fixtures::{ALL_TEMPLATE_STATUSES, MICRO, MINE, OTHER, coupon, minute, template};
 use goodpon_domain::{
     coupon::{
-        Coupon, CouponStatus, IssuanceStatus, IssueRefusal, admit, issuance_status, take_place,
+        Coupon, CouponStatus, IssuanceStatus, IssueRefusal, check_template, check_user_and_limit,
+        issuance_status,
     },
     ledger::{Amounts, CountDelta, CouponState, Decision, HistoryAction, Posting, Transition},
     redemption::{CancelInput, CancelRefusal, Order, RedeemRefusal, cancel, redeem},
@@ -44,7 +45,7 @@ fn issue(
     count: i64,
     now: Timestamp,
 ) -> Result<(), IssueRefusal> {
-    take_place(admit(template, now)?, has_one, count)
+    check_user_and_limit(check_template(template, now)?, has_one, count)
 }
 
 /// Issue runs from minute 10 to minute 20, at most 3 coupons.

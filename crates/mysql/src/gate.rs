@@ -3,7 +3,7 @@
 
 mod read;
 
-use goodpon_application::ports::{StoreError, StoreResult};
+use goodpon_application::ports::StoreResult;
 use goodpon_domain::{
     gate::{
         Epoch, Gate, GateState, Opening, SALE_OVER_AGE, SealResult, may_bump, may_seal, places_left,
@@ -304,13 +304,4 @@ async fn opening(session: &mut Session<'_>, template: TemplateId, epoch: Epoch) 
         places: places_left(max, found.issue_count, parked),
         issued: found.issue_count,
     })
-}
-
-impl From<crate::OpenError> for StoreError {
-    fn from(error: crate::OpenError) -> Self {
-        Self::Unavailable {
-            reason: error.to_string(),
-            may_have_happened: false,
-        }
-    }
 }

@@ -103,6 +103,15 @@ impl From<Fault> for OpenError {
     }
 }
 
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        Self::Unavailable {
+            reason: error.to_string(),
+            may_have_happened: false,
+        }
+    }
+}
+
 /// The store. Clones share its connections.
 #[derive(Clone)]
 pub struct Store {

@@ -64,49 +64,22 @@ impl Scaled {
         let Some(read) = self.store.read_gate(template).await? else {
             return Ok(Vec::new());
         };
-        let mut differences = Vec::new();
-        let mut check = |is_right: bool, subject: &str, expected: String, found: i64| {
-            if !is_right {
-                differences.push(Difference {
-                    subject: format!("template {template} {subject}"),
-                    expected,
-                    found: found.to_string(),
-                });
-            }
+        let found = Found {
+            counts,
+            max: read.template.terms.limit.max_issue_count(),
+            coupons_before: before,
+            missing_holders: missing,
         };
-        let Counts {
-            cap,
-            base,
-            spent,
-            confirmed,
-            ..
-        } = counts;
-        check(spent <= cap, "gate spent", format!("at most {cap}"), spent);
-        check(
-            confirmed <= spent,
-            "gate confirmed",
-            format!("at most {spent}"),
-            confirmed,
-        );
-        let parked = match read.template.terms.limit.max_issue_count() {
-            Some(max) => {
-                let most = format!("at most {max}");
-                check(base + cap <= max, "gate places", most, base + cap);
-                max - base - cap
-            }
-            None => i64::MAX / 2,
-        };
-        let most = base.saturating_add(spent).saturating_add(parked);
-        check(before <= most, "coupons", format!("at most {most}"), before);
-        check(missing == 0, "gate users", "every holder".into(), -missing);
-        let least = base + confirmed;
+        let mut differences = found.compare(template);
+        let least = found.counts.base + found.counts.confirmed;
         let written = self.count_written_in_time(template, least).await?;
-        check(
-            written >= least,
-            "coupons",
-            format!("at least {least}, as confirmed"),
-            written,
-        );
+        if written < least {
+            differences.push(Difference::new(
+                format!("template {template} coupons"),
+                format!("at least {least}, as confirmed"),
+                written,
+            ));
+        }
         Ok(differences)
     }
 
@@ -198,5 +171,66 @@ impl Scaled {
             // A gate that is gone answers 0 here; `gate_counts` finds that out.
             missing += unknown as i64;
         }
+    }
+}
+
+/// A gate and the records beside it, as they were found.
+struct Found {
+    counts: Counts,
+    /// The template's limit of coupons, if it has one.
+    max: Option<i64>,
+    /// The coupons that were written before the gate was looked at.
+    coupons_before: i64,
+    missing_holders: i64,
+}
+
+impl Found {
+    /// Compares what holds at every moment, however far the issuers are.
+    fn compare(&self, template: TemplateId) -> Vec<Difference> {
+        let Counts {
+            cap,
+            base,
+            spent,
+            confirmed,
+            ..
+        } = self.counts;
+        let places = base + cap;
+        let parked = self.max.map_or(i64::MAX / 2, |max| max - places);
+        let most = base.saturating_add(spent).saturating_add(parked);
+        let at_most = |most: i64| format!("at most {most}");
+        let checks = [
+            (spent <= cap, "gate spent", at_most(cap), spent),
+            (
+                confirmed <= spent,
+                "gate confirmed",
+                at_most(spent),
+                confirmed,
+            ),
+            (
+                self.max.is_none_or(|max| places <= max),
+                "gate places",
+                at_most(self.max.unwrap_or(i64::MAX)),
+                places,
+            ),
+            (
+                self.coupons_before <= most,
+                "coupons",
+                at_most(most),
+                self.coupons_before,
+            ),
+            (
+                self.missing_holders == 0,
+                "gate users",
+                "every holder".into(),
+                -self.missing_holders,
+            ),
+        ];
+        checks
+            .into_iter()
+            .filter(|(holds, ..)| !holds)
+            .map(|(_, subject, expected, found)| {
+                Difference::new(format!("template {template} {subject}"), expected, found)
+            })
+            .collect()
     }
 }

@@ -44,8 +44,8 @@ pub(crate) fn issue(tx: &mut Tx<'_>, request: &IssueRequest) -> rusqlite::Result
         Some(template) if template.merchant_id != merchant => Owned::Foreign,
         Some(template) => Owned::Mine(&*template),
     };
-    let placed = coupon::admit(owned, now).and_then(|template| {
-        coupon::take_place(template, has_one, template.issue_count)?;
+    let placed = coupon::check_template(owned, now).and_then(|template| {
+        coupon::check_user_and_limit(template, has_one, template.issue_count)?;
         Ok(template.terms.period)
     });
     let period = match placed {
@@ -126,12 +126,12 @@ pub(crate) fn refuse_early(
     user_id: &str,
     now: Timestamp,
 ) -> Early {
-    if let Err(refusal) = coupon::admit(Owned::Mine(template), now) {
+    if let Err(refusal) = coupon::check_template(Owned::Mine(template), now) {
         return Early::Refused(refusal);
     }
     let filter = &published.filter;
     if filter.surely_has_none(template.id, user_id) {
-        return match coupon::take_place(template, false, template.issue_count) {
+        return match coupon::check_user_and_limit(template, false, template.issue_count) {
             Err(refusal) => Early::Refused(refusal),
             Ok(()) => Early::Open,
         };
@@ -158,7 +158,7 @@ impl Store {
                 Early::Refused(refusal) => Some(refusal),
                 Early::MayHaveOne => {
                     let has_one = self.has_one(merchant, id, &request.user_id).await?;
-                    coupon::take_place(&template, has_one, template.issue_count).err()
+                    coupon::check_user_and_limit(&template, has_one, template.issue_count).err()
                 }
                 Early::Open => None,
             },

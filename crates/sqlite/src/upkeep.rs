@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use goodpon_application::{
     idempotency::ANSWER_RETENTION,
-    ports::{StoreResult, Upkeep},
+    ports::{MAIL_RETENTION, StoreResult, TOKEN_RETENTION, Upkeep},
 };
 use goodpon_domain::{id::TemplateId, template::TemplateStatus};
 use jiff::SignedDuration;
@@ -21,11 +21,6 @@ use crate::{
     template,
     write::tx::Tx,
 };
-
-/// The time that a verification token is kept after it was spent, so that its link can say so.
-const TOKENS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(24 * 60 + 30);
-/// The time that a mail stays in the mailbox after it was sent; after it was written, if it was never sent.
-const MAILS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Templates whose end has come. The code stands in the text, for SQLite uses a partial index only where the text repeats
 /// its condition.
@@ -67,19 +62,19 @@ const LITTER: [Litter; 4] = [
         oldest: "SELECT digest, created_at FROM verification_tokens INDEXED BY verification_tokens_by_age
                  ORDER BY created_at LIMIT ?1",
         delete: "DELETE FROM verification_tokens WHERE digest = ?1 AND created_at <= ?2",
-        kept_for: TOKENS_KEPT_FOR,
+        kept_for: TOKEN_RETENTION,
     },
     Litter {
         oldest: "SELECT id, sent_at FROM mails INDEXED BY mails_sent WHERE sent_at IS NOT NULL
                  ORDER BY sent_at LIMIT ?1",
         delete: "DELETE FROM mails WHERE id = ?1 AND sent_at <= ?2",
-        kept_for: MAILS_KEPT_FOR,
+        kept_for: MAIL_RETENTION,
     },
     Litter {
         oldest: "SELECT id, created_at FROM mails INDEXED BY mails_unsent WHERE sent_at IS NULL
                  ORDER BY created_at LIMIT ?1",
         delete: "DELETE FROM mails WHERE id = ?1 AND sent_at IS NULL AND created_at <= ?2",
-        kept_for: MAILS_KEPT_FOR,
+        kept_for: MAIL_RETENTION,
     },
 ];
 

@@ -2,7 +2,7 @@
 
 use goodpon_domain::{
     business_time::BusinessZone,
-    coupon::{Coupon, CouponStatus, IssueRefusal, admit, take_place},
+    coupon::{Coupon, CouponStatus, IssueRefusal, check_template, check_user_and_limit},
     history::HistoryEntry,
     id::{CouponId, HistoryId},
     ledger::{self, Amounts, CouponState, HistoryAction, Posting, expire},
@@ -199,8 +199,8 @@ impl Ledger {
     }
 
     fn issue(&mut self, user: usize, mine: bool, now: Timestamp) -> Result<(), IssueRefusal> {
-        let template = admit(owned(&self.template, mine), now)?;
-        take_place(template, self.of(user).is_some(), template.issue_count)?;
+        let template = check_template(owned(&self.template, mine), now)?;
+        check_user_and_limit(template, self.of(user).is_some(), template.issue_count)?;
         let expires_at = template.terms.period.expiry(now, &self.zone);
         let number = u64::try_from(self.coupons.len()).unwrap();
         self.coupons.push(Coupon {

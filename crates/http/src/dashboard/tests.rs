@@ -286,6 +286,30 @@ async fn the_calls_of_an_account_are_limited_once_it_is_known() {
 }
 
 #[tokio::test]
+async fn open_calls_are_limited_by_email_and_empty_ones_share_no_limit() {
+    let limits = DashboardLimits {
+        resends: OpenCallLimit {
+            by_address: KeyedLimiter::per_minute(0),
+            by_email: KeyedLimiter::per_minute(2),
+        },
+        ..limits()
+    };
+    let client = Client::with(limits, &settings());
+    let resend = async |email: &str| {
+        let body = format!(r#"{{"email":"{email}"}}"#);
+        let response = client.send("POST /v1/auth/verify/resend", &[], &body).await;
+        response.status().as_u16()
+    };
+    for email in ["a@b.co", "A@b.co"] {
+        assert_ne!(resend(email).await, 429, "{email}");
+    }
+    assert_eq!(resend("a@B.CO").await, 429);
+    for _ in 0..3 {
+        assert_ne!(resend("").await, 429, "it is nobody's");
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_stands_twice_is_none() {
     let owner = ("authorization", "bearer owner");
     let response = Client::new()

@@ -51,12 +51,12 @@ async fn issue(
         Some(template) if template.merchant_id != request.merchant_id => Owned::Foreign,
         Some(template) => Owned::Mine(template),
     };
-    let admitted = coupon::admit(owned, now).and_then(|template| {
-        coupon::take_place(template, has_one, template.issue_count)?;
+    let placed = coupon::check_template(owned, now).and_then(|template| {
+        coupon::check_user_and_limit(template, has_one, template.issue_count)?;
         Ok(template.terms.period)
     });
     let mut script = Script::default();
-    let outcome = admitted.map(|period| {
+    let outcome = placed.map(|period| {
         let coupon = Coupon {
             id: CouponId::new(now, store.random_u64()),
             merchant_id: request.merchant_id,

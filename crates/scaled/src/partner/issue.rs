@@ -102,7 +102,7 @@ fn verdict(seen: &Seen, request: &IssueRequest, now: Timestamp) -> Option<IssueR
         Some(read) if read.template.merchant_id != request.merchant_id => Owned::Foreign,
         Some(read) => Owned::Mine(&*read.template),
     };
-    coupon::admit(owned, now).err()
+    coupon::check_template(owned, now).err()
 }
 
 impl Partner {

@@ -43,7 +43,8 @@ impl Partner {
             Some(refusal) => Some(refusal),
             None => {
                 let has_one = self.records.is_holder(template, user_id).await?;
-                coupon::take_place(&read.template, has_one, read.template.issue_count).err()
+                coupon::check_user_and_limit(&read.template, has_one, read.template.issue_count)
+                    .err()
             }
         };
         match (refusal, issue.keyed) {
