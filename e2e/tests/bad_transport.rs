@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use goodpon_e2e::actors::issue_path;
-use goodpon_e2e::raw::{RawAnswer, exchange, last_words};
+use goodpon_e2e::raw::{RawAnswer, exchange, last_words, read_answer};
 use goodpon_e2e::{Api, Options, Shared, Template, World};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 static SHARED: Shared = Shared::new();
 
@@ -86,6 +88,30 @@ async fn chunked_bodies_count_the_same() {
     let answer = exchange(world.server().addr(Api::Partner), bytes.as_bytes()).await;
     assert_eq!(answer.status, 413, "{}", answer.text);
     assert!(answer.text.contains("PAYLOAD_TOO_LARGE"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_body_that_is_of_no_use_leaves_the_connection_open() {
+    let world = SHARED.world().await;
+    for api in [Api::Partner, Api::Dashboard] {
+        let mut stream = TcpStream::connect(world.server().addr(api)).await.unwrap();
+        for (call, rest, status) in [
+            ("POST /docs", "Content-Length: 2\r\n\r\n{}", 405),
+            (
+                "GET /docs",
+                "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+                303,
+            ),
+            ("PUT /openapi.json", "Content-Length: 2\r\n\r\n{}", 405),
+            ("GET /openapi.json", "\r\n", 200),
+        ] {
+            let bytes = format!("{call} HTTP/1.1\r\nHost: x\r\n{rest}");
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            let answer = read_answer(&mut stream).await;
+            assert_eq!(answer.status, status, "{api:?} {call}: {}", answer.text);
+            assert_eq!(answer.header("connection"), None, "{api:?} {call}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -108,8 +108,8 @@ pub fn service(
     let router = Router::from(calls)
         .route(verify_page::PATH, page)
         .merge(match settings.docs {
-            true => docs::router(&document()),
-            false => docs::left_out(),
+            true => docs::router(&document(), settings.body_timeout),
+            false => docs::left_out(settings.body_timeout),
         })
         .fallback(unknown_path.layer(from_fn_with_state(guard, access::guard)));
     let router = cors::allow(router, cors_origins).with_state(dashboard);

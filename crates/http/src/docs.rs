@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Path;
-use axum::middleware::{from_fn, map_response};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{from_fn, map_request_with_state, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
 use goodpon_web::asset::{Asset, Lifetime};
+use goodpon_web::body;
 use goodpon_web::observe::note_route;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue};
@@ -70,8 +73,11 @@ fn asset_of(file: SwaggerFile<'static>, lifetime: Lifetime) -> Result<Asset, Str
     }
 }
 
-/// `/openapi.json` and `/docs`, which need no credentials.
-pub(crate) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Router<S> {
+/// `/openapi.json` and `/docs`, which need no credentials. The body of a request to them may take `body_timeout` to arrive.
+pub(crate) fn router<S: Clone + Send + Sync + 'static>(
+    openapi: &OpenApi,
+    body_timeout: Duration,
+) -> Router<S> {
     let document = openapi.to_json().map_err(|error| error.to_string());
     let document = document
         .and_then(|json| Asset::of_plain("application/json", json.into_bytes(), Lifetime::Asked));
@@ -94,16 +100,26 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(openapi: &OpenApi) -> Rou
             get(async |Path(file): Path<String>, headers: HeaderMap| page(&file, &headers)),
         )
         .method_not_allowed_fallback(async || ApiError::new(ErrorCode::MethodNotAllowed))
+        .route_layer(map_request_with_state(body_timeout, read_body))
         .route_layer(map_response(guard))
         .route_layer(from_fn(note_route))
 }
 
 /// The same paths where an operator leaves the docs out: not found, without credentials too.
-pub(crate) fn left_out<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(crate) fn left_out<S: Clone + Send + Sync + 'static>(body_timeout: Duration) -> Router<S> {
     let paths = [DOCUMENT, DOCS, DOCS_FOLDER, DOCS_FILE];
-    paths.into_iter().fold(Router::new(), |router, path| {
+    let router = paths.into_iter().fold(Router::new(), |router, path| {
         router.route(path, any(async || ApiError::new(ErrorCode::NotFound)))
-    })
+    });
+    router.route_layer(map_request_with_state(body_timeout, read_body))
+}
+
+/// Reads and drops the body of a request, of which no page makes use: its limits hold on every path (contract §1, Limits),
+/// and the connection can only be used again once it has been read.
+async fn read_body(State(timeout): State<Duration>, request: Request) -> Result<Request, ApiError> {
+    let (parts, stream) = request.into_parts();
+    body::read(&parts.headers, stream, timeout).await?;
+    Ok(Request::from_parts(parts, Body::empty()))
 }
 
 fn page(name: &str, headers: &HeaderMap) -> Response {

@@ -41,7 +41,7 @@ pub fn service(app: Arc<App>, limits: PartnerLimits, settings: &ApiSettings) -> 
     let partner = Partner::new(app, limits, settings);
     let router = Router::from(routes())
         .merge(match settings.docs {
-            true => docs::router(&document()),
+            true => docs::router(&document(), settings.body_timeout),
             false => Router::new(),
         })
         .fallback(async |_: ShopRequest| ApiError::new(ErrorCode::NotFound))

@@ -194,9 +194,21 @@ async fn methods_are_not_named_before_authentication() {
 #[tokio::test]
 async fn a_body_that_is_too_large_comes_first() {
     let large = "x".repeat(64 * 1024 + 1);
-    let response = Client::new().send("POST /v1/nothing", &[], &large).await;
-    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+    for docs in [true, false] {
+        let settings = ApiSettings { docs, ..settings() };
+        let client = Client::with(limits(), &settings);
+        for call in [
+            "POST /v1/nothing",
+            "GET /docs",
+            "POST /docs/",
+            "PUT /docs/index.css",
+            "GET /openapi.json",
+        ] {
+            let response = client.send(call, &[], &large).await;
+            assert_eq!(response.status(), 413, "{call}, docs: {docs}");
+            assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        }
+    }
 }
 
 /// Logs in. Returns the code of the answer, which says when to retry if a retry may help.

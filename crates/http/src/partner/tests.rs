@@ -134,6 +134,8 @@ async fn a_header_that_may_stand_once_and_stands_twice_is_refused() {
 async fn docs_need_no_credentials() {
     for path in ["GET /docs/", "GET /openapi.json"] {
         assert_eq!(send(path, &[]).await.status(), 200, "{path}");
+        let large = Body::from("x".repeat(64 * 1024 + 1));
+        assert_eq!(send_body(path, &[], large).await.status(), 413, "{path}");
     }
 }
 
