@@ -232,7 +232,7 @@ impl Bench<'_> {
         eprintln!("starting on a million coupons");
         let mut times = Vec::new();
         for _ in 0..3 {
-            self.note_memory(&mut stage)?;
+            self.note_memory(&stage)?;
             let Stage {
                 servers,
                 shop,
@@ -290,8 +290,8 @@ impl Bench<'_> {
     }
 
     /// Stops the server, records its memory and deletes its store.
-    fn close(&mut self, mut stage: Stage) -> Result<()> {
-        self.note_memory(&mut stage)?;
+    fn close(&mut self, stage: Stage) -> Result<()> {
+        self.note_memory(&stage)?;
         for server in stage.servers {
             server.stop()?;
         }
@@ -299,7 +299,7 @@ impl Bench<'_> {
         fs::remove_dir_all(&stage.data).context("cannot remove a measured store")
     }
 
-    fn note_memory(&mut self, stage: &mut Stage) -> Result<()> {
+    fn note_memory(&mut self, stage: &Stage) -> Result<()> {
         let memory = stage.memory_mb()?.round();
         self.report.memory_mb = Some(self.report.memory_mb.unwrap_or(0.0).max(memory));
         Ok(())

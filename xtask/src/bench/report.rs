@@ -20,6 +20,9 @@ pub struct Row {
     #[serde(serialize_with = "rounded")]
     pub p99_ms: f64,
     pub unexpected: u64,
+    /// CPU time of the servers for one request, in microseconds: it depends less than the rate on what else the machine does.
+    #[serde(serialize_with = "rounded_if_measured")]
+    pub cpu_us: Option<f64>,
     /// `ok_per_s` over that of the floor at the same number of connections, just before and after the row.
     #[serde(serialize_with = "rounded")]
     pub ratio: f64,
@@ -42,6 +45,9 @@ impl Row {
             p50_ms: figures.p50_us as f64 / 1000.0,
             p99_ms: figures.p99_us as f64 / 1000.0,
             unexpected,
+            cpu_us: figures
+                .cpu_us
+                .map(|cpu| cpu as f64 / figures.requests.max(1) as f64),
             ratio: if floor > 0.0 { ok_per_s / floor } else { 0.0 },
         }
     }
@@ -98,20 +104,23 @@ pub fn spoilt(rows: &[Row]) -> usize {
 /// Writes the rows as a table in Markdown.
 pub fn table_of(rows: &[Row]) -> String {
     let mut table = String::from(
-        "| work             | connections |  ok/s | p50 ms | p99 ms | unexpected | of the floor |\n\
-         | ---------------- | ----------: | ----: | -----: | -----: | ---------: | -----------: |\n",
+        "| work             | connections |  ok/s | p50 ms | p99 ms | unexpected | CPU us | of the floor |\n\
+         | ---------------- | ----------: | ----: | -----: | -----: | ---------: | -----: | -----------: |\n",
     );
     for row in rows {
         // Writing to a String cannot fail.
         let _ = writeln!(
             table,
-            "| {:<16} | {:>11} | {:>5.0} | {:>6.2} | {:>6.2} | {:>10} | {:>12.2} |",
+            "| {:<16} | {:>11} | {:>5.0} | {:>6.2} | {:>6.2} | {:>10} | {:>6} | {:>12.2} |",
             row.work.name(),
             row.connections,
             row.ok_per_s,
             row.p50_ms,
             row.p99_ms,
             row.unexpected,
+            row.cpu_us
+                .map(|cpu| format!("{cpu:.1}"))
+                .unwrap_or_default(),
             row.ratio
         );
     }
@@ -121,6 +130,16 @@ pub fn table_of(rows: &[Row]) -> String {
 /// Writes a number with three digits behind the point.
 pub fn rounded<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((number * 1000.0).round() / 1000.0)
+}
+
+fn rounded_if_measured<S: Serializer>(
+    number: &Option<f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => rounded(number, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +158,7 @@ mod tests {
             p50_ms: 1.0,
             p99_ms: 2.0,
             unexpected: 0,
+            cpu_us: Some(17.1234),
             ratio: 0.5,
         };
         let report = Report {
@@ -147,7 +167,7 @@ mod tests {
             ready_ms: Some(5),
         };
         let row = json!({"work": "issue_at_1m", "connections": 64, "ok_per_s": 1.235, "p50_ms": 1.0, "p99_ms": 2.0,
-            "unexpected": 0, "ratio": 0.5});
+            "unexpected": 0, "cpu_us": 17.123, "ratio": 0.5});
         assert_eq!(
             json!(report),
             json!({"rows": [row], "memory_mb": 1.0, "ready_ms": 5})

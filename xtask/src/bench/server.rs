@@ -17,6 +17,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(40);
 /// A running server that has said that it is ready.
 pub struct Server {
     process: Guarded,
+    id: u32,
     log: PathBuf,
     /// The fields of its `ready` line.
     ready: Value,
@@ -37,6 +38,7 @@ impl Server {
                 .stdout(Stdio::null())
                 .stderr(file),
         )?;
+        let id = process.child().id();
         loop {
             let text = fs::read_to_string(log)?;
             if let Some(ready) = ready_line(&text) {
@@ -44,6 +46,7 @@ impl Server {
                 let log = log.to_path_buf();
                 return Ok(Self {
                     process,
+                    id,
                     log,
                     ready,
                     ready_ms,
@@ -68,8 +71,8 @@ impl Server {
     }
 
     /// Reads the most memory that it ever held, in MB (VmHWM: anonymous and mapped pages).
-    pub fn memory_mb(&mut self) -> Result<f64> {
-        let path = format!("/proc/{}/status", self.process.child().id());
+    pub fn memory_mb(&self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.id);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         let kilobytes: f64 = text
             .lines()
@@ -78,6 +81,14 @@ impl Server {
             .context("no VmHWM")?
             .parse()?;
         Ok(kilobytes * 1024.0 / 1e6)
+    }
+
+    /// Reads the CPU time that it has used so far, in microseconds.
+    pub fn cpu_us(&self) -> Result<u64> {
+        let path = format!("/proc/{}/stat", self.id);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        cpu_us_of(&text, rustix::param::clock_ticks_per_second())
+            .with_context(|| format!("no times in {path}"))
     }
 
     /// Empties the log, which grows by one line a request.
@@ -112,9 +123,26 @@ fn ready_line(log: &str) -> Option<Value> {
         })
 }
 
+/// Adds up the user and system time in the text of `/proc/PID/stat`, in microseconds.
+fn cpu_us_of(stat: &str, ticks_per_second: u64) -> Option<u64> {
+    // The second field is the program's name, which may have spaces and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut times = rest.split_whitespace().skip(11);
+    let user: u64 = times.next()?.parse().ok()?;
+    let system: u64 = times.next()?.parse().ok()?;
+    Some((user + system) * 1_000_000 / ticks_per_second.max(1))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ready_line;
+    use super::{cpu_us_of, ready_line};
+
+    #[test]
+    fn the_times_stand_behind_the_name() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20";
+        assert_eq!(cpu_us_of(stat, 100), Some(3_000_000));
+        assert_eq!(cpu_us_of("7 (goodpon) S 1", 100), None);
+    }
 
     #[test]
     fn the_ready_line_is_found_among_others() {

@@ -250,12 +250,17 @@ impl Stage {
     }
 
     /// Reads the most memory that one of the servers ever held, in MB.
-    pub fn memory_mb(&mut self) -> Result<f64> {
+    pub fn memory_mb(&self) -> Result<f64> {
         let mut most = 0.0_f64;
-        for server in &mut self.servers {
+        for server in &self.servers {
             most = most.max(server.memory_mb()?);
         }
         Ok(most)
+    }
+
+    /// Reads the CPU time that the servers have used so far, together, in microseconds.
+    fn cpu_us(&self) -> Result<u64> {
+        self.servers.iter().map(Server::cpu_us).sum()
     }
 
     /// Issues the template's coupon to the first `users` users; those who have it keep it.
@@ -343,7 +348,9 @@ impl Stage {
         load.arguments = with_key(run, &run.arguments);
         load.seconds = run.seconds_after(&warm_up);
         let before = self.state(run)?;
-        let figures = generator.run(&load)?;
+        let cpu_us = self.cpu_us()?;
+        let mut figures = generator.run(&load)?;
+        figures.cpu_us = Some(self.cpu_us()? - cpu_us);
         let fault = self.fault(run, &figures, &before)?;
         self.empty_logs()?;
         let refusal = matches!(run.expected, Expected::Refusal(..));

@@ -55,6 +55,9 @@ pub struct Figures {
     pub broken: u64,
     pub p50_us: u64,
     pub p99_us: u64,
+    /// The CPU time of the measured servers meanwhile, in microseconds, where it was read.
+    #[serde(default)]
+    pub cpu_us: Option<u64>,
 }
 
 impl Figures {

@@ -345,7 +345,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Records the memory of a set, stops it and deletes all of it.
-    fn close(&mut self, mut set: Set<'a>) -> Result<()> {
+    fn close(&mut self, set: Set<'a>) -> Result<()> {
         let memory = set.stage.memory_mb()?.round();
         self.report.memory_mb = Some(self.report.memory_mb.unwrap_or(0.0).max(memory));
         set.stop()

@@ -220,6 +220,7 @@ mod tests {
             p50_ms: 10.0,
             p99_ms: 60.0,
             unexpected: 0,
+            cpu_us: None,
             ratio,
         }
     }
