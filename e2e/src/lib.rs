@@ -12,6 +12,7 @@ pub mod expect;
 pub mod faults;
 pub mod history;
 pub mod ledger;
+pub mod no_retry;
 pub mod power;
 pub mod program;
 pub mod raw;
@@ -20,6 +21,7 @@ pub mod server;
 pub mod snapshot;
 pub mod template;
 pub mod torture;
+pub mod upgrade;
 pub mod world;
 
 pub use actors::{Account, Anonymous, OtherShop, Owner, Shop, Staff, Stranger, Unverified};

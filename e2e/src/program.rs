@@ -88,3 +88,13 @@ pub(crate) fn is_root() -> bool {
         .expect("the id program");
     id.stdout.trim_ascii() == b"0"
 }
+
+/// Returns all that a command printed.
+#[must_use]
+pub fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

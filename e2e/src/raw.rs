@@ -18,6 +18,12 @@ pub struct RawAnswer {
 }
 
 impl RawAnswer {
+    /// The end of a connection without an answer.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::of(&[])
+    }
+
     fn of(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let status = text

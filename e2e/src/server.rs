@@ -257,6 +257,14 @@ impl Server {
     /// It does not become ready.
     pub fn restart(&self) {
         self.kill9();
+        self.start_again();
+    }
+
+    /// Starts an ended server anew on the same data folder; the ports change unless it has held sockets.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub fn start_again(&self) {
         let rooms = self.rooms.as_deref();
         let launched = launch(
             &self.options,
@@ -425,6 +433,9 @@ fn launch(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(sockets) = &options.sockets {
+        sockets.hand_to(&mut command);
+    }
     let mut child = command
         .spawn()
         .map_err(|error| format!("{command:?}: {error}"))?;

@@ -1,9 +1,10 @@
 //! Health, metrics and log lines, and no secret in any of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use goodpon_e2e::program::{goodpon, text};
 use goodpon_e2e::raw::exchange;
 use goodpon_e2e::world::PASSWORD;
-use goodpon_e2e::{Options, Shared, Template, World};
+use goodpon_e2e::{Options, Server, Shared, Template, World};
 use goodpon_waits::eventually;
 use serde_json::Value;
 
@@ -276,4 +277,31 @@ async fn the_debug_level_shows_no_secret_either() {
             assert!(!line.contains(secret), "{secret} in: {line}");
         }
     }
+}
+
+#[test]
+fn healthcheck_says_whether_it_serves() {
+    let server = Server::start(Options::default());
+    let admin = server.admin().to_string();
+    let check = || goodpon(&["healthcheck", "--admin-addr", &admin], &[]);
+    assert!(check().status.success(), "{}", text(&check()));
+    server.kill9();
+    assert!(!check().status.success());
+}
+
+#[test]
+fn healthcheck_finds_an_address_that_only_a_flag_named() {
+    let server = Server::start(Options::default());
+    let check = || server.run_cli(&["healthcheck"]);
+    assert!(check().status.success(), "{}", text(&check()));
+    server.kill9();
+    let refused = check();
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused).contains(&server.admin().to_string()),
+        "{}",
+        text(&refused)
+    );
+    server.restart();
+    assert!(check().status.success(), "{}", text(&check()));
 }

@@ -70,6 +70,9 @@ pub struct Torture {
     /// stray tokens, caches.
     #[arg(long, conflicts_with_all = ["rounds", "seed", "cut", "history"])]
     abuse: bool,
+    /// Exchanges the program ten times in each way, under clients that never repeat a request.
+    #[arg(long, conflicts_with_all = ["rounds", "seed", "cut", "history", "abuse"])]
+    upgrade: bool,
 }
 
 /// Returns the program to drive: the one in `GOODPON_BIN`, or the release build, made now.
@@ -101,11 +104,16 @@ pub fn torture(options: &Torture) -> Result<()> {
         .args(["run", "-p", "goodpon-e2e", "--bin", "torture", "--"])
         .env(PROGRAM_VARIABLE, program)
         .env(XTASK_VARIABLE, me);
-    if options.abuse {
+    let special = match (options.abuse, options.upgrade) {
+        (true, _) => Some("--abuse"),
+        (_, true) => Some("--upgrade"),
+        (false, false) => None,
+    };
+    if let Some(special) = special {
         if let Backend::Scaled = options.backend {
             command.envs(services::up_with_settings()?);
         }
-        return process::run(command.arg("--abuse").env(BACKEND_VARIABLE, backend));
+        return process::run(command.arg(special).env(BACKEND_VARIABLE, backend));
     }
     command
         .args(["--backend", backend])

@@ -1,9 +1,9 @@
 //! The use cases of shops: issue, redemption, cancellation and lists of coupons (contract §3).
 
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use goodpon_domain::{
-    coupon::{self, IssuanceStatus, IssueRefusal},
+    coupon::{self, IssuanceStatus},
     id::{MerchantId, TemplateId},
     template::{Owned, Template, TemplateStatus},
     wallet::{self, HeldCoupon},
@@ -12,6 +12,7 @@ use goodpon_domain::{
 use crate::{
     App, Failure,
     idempotency::{Idempotency, Outcome, Peek},
+    metric,
     ports::{
         CancelOutcome, CancelRequest, IssueOutcome, IssueRequest, RedeemOutcome, RedeemRequest,
         StoreResult,
@@ -63,36 +64,7 @@ pub async fn issue(
     idempotency: Option<Idempotency<IssueOutcome>>,
 ) -> StoreResult<Outcome<IssueOutcome>> {
     let outcome = app.stores.gate.issue(request, idempotency).await;
-    outcome.inspect(count_issue)
-}
-
-/// Counts an issue by its outcome, unless the answer was a replay or a conflict of keys.
-fn count_issue(outcome: &Outcome<IssueOutcome>) {
-    let Outcome::Ran(outcome) = outcome else {
-        return;
-    };
-    let outcome = match outcome {
-        Ok(_) => "issued",
-        Err(IssueRefusal::TemplateNotFound) => "not_found",
-        Err(IssueRefusal::NotOwnedByMerchant) => "not_owned",
-        Err(IssueRefusal::NotIssuablePeriod) => "period",
-        Err(IssueRefusal::NotIssuable) => "not_issuable",
-        Err(IssueRefusal::AlreadyIssued) => "already_issued",
-        Err(IssueRefusal::SoldOut) => "sold_out",
-    };
-    describe_issues();
-    metrics::counter!("goodpon_issue_total", "outcome" => outcome).increment(1);
-}
-
-/// Describes the counter, once and where it is recorded: the use cases have no set-up in which it could be done.
-fn describe_issues() {
-    static DESCRIBED: Once = Once::new();
-    DESCRIBED.call_once(|| {
-        metrics::describe_counter!(
-            "goodpon_issue_total",
-            "Issues that ran, by outcome; replays of an idempotency key do not count"
-        );
-    });
+    outcome.inspect(metric::count_issue)
 }
 
 /// Looks the key up without issuing; used when the request is malformed. `template` is `None` if its id is malformed.
@@ -169,7 +141,8 @@ pub async fn redeem(
     request: RedeemRequest,
     idempotency: Option<Idempotency<RedeemOutcome>>,
 ) -> StoreResult<Outcome<RedeemOutcome>> {
-    app.stores.coupons.redeem(request, idempotency).await
+    let outcome = app.stores.coupons.redeem(request, idempotency).await;
+    outcome.inspect(metric::count_redemption)
 }
 
 /// Cancels a redemption.
@@ -178,5 +151,6 @@ pub async fn cancel(
     request: CancelRequest,
     idempotency: Option<Idempotency<CancelOutcome>>,
 ) -> StoreResult<Outcome<CancelOutcome>> {
-    app.stores.coupons.cancel(request, idempotency).await
+    let outcome = app.stores.coupons.cancel(request, idempotency).await;
+    outcome.inspect(metric::count_cancellation)
 }

@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod in_flight;
 pub mod mail;
 pub mod merchant;
+pub mod metric;
 pub mod network;
 pub mod ports;
 pub mod stores;

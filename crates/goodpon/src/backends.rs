@@ -29,6 +29,9 @@ const ATTEMPTS_PER_LOG_LINE: u32 = 20;
 /// The longest wait for Valkey and Kafka at the start. After it the parts that do not need them start without them.
 const WAIT_AT_START: Duration = Duration::from_secs(5);
 
+/// The longest wait for the database by a check.
+const LONGEST_CHECK: Duration = Duration::from_secs(10);
+
 /// The adapters behind the store ports.
 pub enum Backends {
     /// The embedded database.
@@ -127,6 +130,28 @@ pub fn open_embedded(
         supervisor,
     )
     .map_err(Failed::new)
+}
+
+/// Checks that this program works on the database of the settings, which may be served meanwhile and of an older version.
+///
+/// # Errors
+/// It was changed by a newer program so that this one does not work on it any more, or it cannot be read.
+pub async fn check(settings: &Settings) -> Result<(), Failed> {
+    let Some(servers) = &settings.servers else {
+        return match ReadOnlyStore::open(&settings.data_dir) {
+            Ok(_)
+            | Err(
+                goodpon_sqlite::OpenError::Missing(_)
+                | goodpon_sqlite::OpenError::SchemaTooOld { .. },
+            ) => Ok(()),
+            Err(error) => Err(Failed::new(error)),
+        };
+    };
+    let store = records(servers, &settings.zone)?;
+    match tokio::time::timeout(LONGEST_CHECK, store.check()).await {
+        Ok(checked) => checked.map_err(Failed::new),
+        Err(_) => Err(Failed::new("the database does not answer")),
+    }
 }
 
 /// Opens the data folder to read it, also while it is served.

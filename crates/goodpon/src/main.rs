@@ -5,6 +5,7 @@
 //! the roles up to their orderly stop (`serve.rs`), and has the subcommands. A wrong setting ends the start with one line
 //! that says what to do. No rule is decided here. Only this crate and `goodpon-scaled` name adapters.
 
+mod admin_address;
 mod backends;
 mod clock;
 mod config;
@@ -14,6 +15,7 @@ mod guessing;
 mod health;
 mod healthcheck;
 mod maintenance;
+mod metric;
 mod open_files;
 mod parked;
 mod passwords;
@@ -51,27 +53,18 @@ enum Command {
     /// Serve the dashboard, partner and admin ports.
     Serve {
         #[command(flatten)]
-        flags: Flags,
+        role: RoleFlags,
         /// Create an account, a merchant and templates to try, and print commands that use them; listens on this machine
         /// alone unless the addresses are given
         #[arg(long)]
         demo: bool,
     },
     /// Serve the dashboard and admin ports of a scaled-out set, run its sweeps and send its mails.
-    Dashboard {
-        #[command(flatten)]
-        flags: Flags,
-    },
+    Dashboard(RoleFlags),
     /// Serve the partner and admin ports of a scaled-out set.
-    Partner {
-        #[command(flatten)]
-        flags: Flags,
-    },
+    Partner(RoleFlags),
     /// Write the coupons of accepted issues of a scaled-out set.
-    Issuer {
-        #[command(flatten)]
-        flags: Flags,
-    },
+    Issuer(RoleFlags),
     /// Migrate the database of a scaled-out set and create its topic; safe to repeat.
     Migrate {
         #[command(flatten)]
@@ -113,6 +106,8 @@ enum Command {
         /// The API.
         api: Api,
     },
+    /// Print all metrics with their meanings, as Markdown.
+    Metrics,
     /// Print mails, newest first; a server may be running.
     Mailbox {
         #[command(flatten)]
@@ -134,13 +129,26 @@ enum Command {
     },
     /// Ask a running server whether it is ready; exit code 1 if not.
     Healthcheck {
-        /// The address of its admin port.
+        /// The address of its admin port, if neither the settings nor its data folder lead there.
         #[arg(long, value_name = "HOST:PORT")]
         admin_addr: Option<String>,
+        /// Its data folder.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<String>,
         /// TOML file with settings.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+}
+
+/// The flags of every command that serves.
+#[derive(Args)]
+struct RoleFlags {
+    #[command(flatten)]
+    flags: Flags,
+    /// Say whether this program could serve with these settings, also beside one that does, and end.
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Args)]
@@ -180,19 +188,18 @@ fn main() -> ExitCode {
 /// Runs a command, and returns its output for stdout.
 fn run(command: Command) -> Result<String, Failed> {
     match command {
-        Command::Serve { flags, demo } => {
-            let mut all = resolve(&flags)?;
+        Command::Serve { role, demo } => {
+            let mut all = resolve(&role.flags)?;
             if demo {
                 // A demo is for this machine alone, unless addresses are given.
                 all.set_default("dashboard-addr", "127.0.0.1:8080");
                 all.set_default("partner-addr", "127.0.0.1:8081");
             }
-            serve::run(Settings::check(&all)?, Role::All, demo)?;
-            Ok(String::new())
+            role.serve(Settings::check(&all)?, Role::All, demo)
         }
-        Command::Dashboard { flags } => serve_part(&flags, Role::Dashboard),
-        Command::Partner { flags } => serve_part(&flags, Role::Partner),
-        Command::Issuer { flags } => serve_part(&flags, Role::Issuer),
+        Command::Dashboard(flags) => flags.serve_part(Role::Dashboard),
+        Command::Partner(flags) => flags.serve_part(Role::Partner),
+        Command::Issuer(flags) => flags.serve_part(Role::Issuer),
         Command::Migrate { flags, skip_lost } => maintenance::migrate(&checked(&flags)?, skip_lost),
         Command::Parked { flags, action } => parked::run(&checked(&flags)?, &action),
         Command::Verify { flags } => {
@@ -204,6 +211,7 @@ fn run(command: Command) -> Result<String, Failed> {
         Command::Backup { store, file } => maintenance::backup(&store.settings()?, &file),
         Command::Restore { store, file } => maintenance::restore(&store.settings()?, &file),
         Command::Openapi { api } => openapi(api),
+        Command::Metrics => Ok(metric::page()),
         Command::Mailbox { flags, to, json } => {
             maintenance::mailbox(&checked(&flags)?, to.as_deref(), json)
         }
@@ -215,37 +223,58 @@ fn run(command: Command) -> Result<String, Failed> {
                 false => config::as_table(&all)?,
             })
         }
-        Command::Healthcheck { admin_addr, config } => {
-            let settings = settings_with("admin-addr", admin_addr, config)?;
-            healthcheck::run(&settings.admin_addr)?;
+        Command::Healthcheck {
+            admin_addr,
+            data_dir,
+            config,
+        } => {
+            let is_given = admin_addr.is_some();
+            let values = [("admin-addr", admin_addr), ("data-dir", data_dir)];
+            let settings = settings_with(values, config)?;
+            let noted = match is_given {
+                true => None,
+                false => admin_address::find(&settings.data_dir, &settings.admin_addr),
+            };
+            healthcheck::run(&noted.unwrap_or(settings.admin_addr))?;
             Ok(String::new())
+        }
+    }
+}
+
+impl RoleFlags {
+    fn serve_part(self, role: Role) -> Result<String, Failed> {
+        let settings = checked(&self.flags)?;
+        self.serve(settings, role, false)
+    }
+
+    fn serve(self, settings: Settings, role: Role, demo: bool) -> Result<String, Failed> {
+        match self.check {
+            true => serve::check(&settings, role),
+            false => serve::run(settings, role, demo).map(|()| String::new()),
         }
     }
 }
 
 impl StoreFlags {
     fn settings(self) -> Result<Settings, Failed> {
-        settings_with("data-dir", self.data_dir, self.config)
+        settings_with([("data-dir", self.data_dir)], self.config)
     }
 }
 
-/// Returns the settings of a command that has flags for a single setting and the file only.
+/// Returns the settings of a command that has flags for these settings and the file only.
 fn settings_with(
-    name: &'static str,
-    value: Option<String>,
+    values: impl IntoIterator<Item = (&'static str, Option<String>)>,
     file: Option<PathBuf>,
 ) -> Result<Settings, Failed> {
-    let values = value.map(|value| (name, value)).into_iter().collect();
+    let given = values
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let values = given.collect();
     Ok(Settings::check(&resolve(&Flags { values, file })?)?)
 }
 
 fn checked(flags: &Flags) -> Result<Settings, Failed> {
     Ok(Settings::check(&resolve(flags)?)?)
-}
-
-fn serve_part(flags: &Flags, role: Role) -> Result<String, Failed> {
-    serve::run(checked(flags)?, role, false)?;
-    Ok(String::new())
 }
 
 fn resolve(flags: &Flags) -> Result<Resolved, Failed> {

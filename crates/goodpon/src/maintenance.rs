@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::backends::{self, OfflineStore};
 use crate::config::{Servers, Settings};
 use crate::failed::Failed;
+use crate::secrets;
 
 /// The exit code of `verify` if it could not check everything.
 pub const COULD_NOT_RUN: u8 = 2;
@@ -193,9 +194,17 @@ pub fn backup(settings: &Settings, file: &Path) -> Result<String, Failed> {
 pub fn restore(settings: &Settings, file: &Path) -> Result<String, Failed> {
     let data_dir = embedded(settings)?;
     goodpon_sqlite::restore(file, data_dir).map_err(Failed::new)?;
+    let sessions = match (&settings.jwt_secret, secrets::has_jwt_secret(data_dir)) {
+        (None, false) => format!(
+            "The folder has no jwt-secret, and a backup has none: the next start makes a new one, and everybody must log in \
+             again. If sessions shall go on, copy the file jwt-secret of the old data folder to {} before that.",
+            data_dir.display()
+        ),
+        _ => "Sessions of accounts that the backup has go on.".to_owned(),
+    };
     Ok(format!(
-        "Restored and checked: {}\nSessions of accounts that the backup has go on. Whoever signed up or set a password \
-         after it was made must do so again and log in again: no older access token opens another account.\n",
+        "Restored and checked: {}\n{sessions} Everybody who signed up or set a password after the backup was made must do so again \
+         and log in again: no older access token opens another account.\n",
         data_dir.display()
     ))
 }

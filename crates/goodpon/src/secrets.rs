@@ -45,6 +45,12 @@ pub fn jwt_secret(data_dir: &Path, random: &dyn Random) -> Result<Vec<u8>, Faile
     }
 }
 
+/// Says that the data folder has a key of access tokens.
+#[must_use]
+pub fn has_jwt_secret(data_dir: &Path) -> bool {
+    data_dir.join(JWT_FILE).exists()
+}
+
 /// Creates the data folder, for its owner only, if it is missing. With the scaled-out set nothing else creates it.
 ///
 /// # Errors

@@ -1,14 +1,18 @@
 //! `goodpon serve` and its parts `dashboard`, `partner` and `issuer`: from the settings to the last answered request.
 
+mod handover;
 mod listen;
+mod notify;
 mod signals;
+mod sockets;
+mod stop;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use goodpon_scaled::IssuerHealth;
-use goodpon_supervise::{Failure, Loop, Supervisor, Task};
+use goodpon_supervise::{Loop, Supervisor, Task};
 use goodpon_telemetry::metrics::Metrics;
 use goodpon_telemetry::{logs, metrics};
 use goodpon_web::serve::{Draining, Limits, Unobserved};
@@ -22,10 +26,11 @@ use crate::health::{Present, Starting};
 use crate::role::Role;
 use crate::wiring;
 use crate::work::BackgroundWork;
-use crate::{clock, demo, open_files};
+use crate::{admin_address, clock, demo, maintenance, metric, open_files};
 
-use listen::{bind, start, start_until};
+use listen::{Port, start, start_until};
 use signals::Signals;
+use sockets::{HandedOver, Kept};
 
 /// The most connections to the admin port. Operators' tools keep few open.
 const MAX_ADMIN_CONNECTIONS: usize = 100;
@@ -37,7 +42,8 @@ const MIN_CONNECTIONS_PER_ADDRESS: usize = 64;
 /// The longest time for which the stop waits for an operator's request.
 const ADMIN_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then finishes running requests.
+/// Serves until SIGTERM or SIGINT, then finishes running requests; or until SIGHUP, and then executes the program's file
+/// in place of this process, provided that it says that it can serve.
 ///
 /// # Errors
 /// Settings, data folder, port or logging do not allow a start; or a part without which the process cannot serve failed.
@@ -48,12 +54,14 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
     let version = env!("CARGO_PKG_VERSION");
     let metrics = metrics::install(version, clock::system_time(), logs.dropped_lines())
         .map_err(Failed::new)?;
+    metric::introduce(role, settings.servers.is_some());
     caution(&settings, role);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failed::new(format!("no threads to run on: {error}")))?;
     let supervisor = Supervisor::new();
+    let handed = HandedOver::take_all()?;
     let embedded = match settings.servers {
         None => Some(backends::open_embedded(&settings, &supervisor)?),
         Some(_) => None,
@@ -64,6 +72,7 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
         role,
         metrics,
         with_demo,
+        handed,
         &supervisor,
     ));
     // Blocking work may still run, mostly password hashes whose requests have ended.
@@ -71,10 +80,28 @@ pub fn run(settings: Settings, role: Role, with_demo: bool) -> Result<(), Failed
     if let Some(store) = embedded {
         store.close();
     }
-    if served.is_ok() {
-        tracing::info!("stopped");
+    match served? {
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Some(sockets) => {
+            tracing::info!("stopped, and handing over");
+            // Writes the lines that wait.
+            drop(logs);
+            Err(handover::execute(sockets))
+        }
     }
-    served
+}
+
+/// Says whether this program could serve with these settings, also while another one serves with them.
+///
+/// # Errors
+/// A setting is wrong, or the database was changed by a newer program so that this one does not work on it any more.
+pub fn check(settings: &Settings, role: Role) -> Result<String, Failed> {
+    check_role(settings, role)?;
+    maintenance::wait_for(backends::check(settings))?;
+    Ok("This program can serve with these settings.\n".to_owned())
 }
 
 /// Warns of settings that are allowed and dangerous.
@@ -119,25 +146,63 @@ fn check_role(settings: &Settings, role: Role) -> Result<(), Failed> {
 }
 
 /// The ports that a role listens at.
-struct Listeners {
-    dashboard: Option<(tokio::net::TcpListener, SocketAddr)>,
-    partner: Option<(tokio::net::TcpListener, SocketAddr)>,
-    admin: (tokio::net::TcpListener, SocketAddr),
+struct Ports {
+    dashboard: Option<Port>,
+    partner: Option<Port>,
+    admin: Port,
 }
 
-impl Listeners {
-    async fn bind(settings: &Settings, role: Role) -> Result<Self, Failed> {
+impl Ports {
+    async fn open(settings: &Settings, role: Role, mut handed: HandedOver) -> Result<Self, Failed> {
+        let mut open = async |name, setting, address| {
+            let socket = handed.take(name);
+            Port::open(setting, address, socket).await
+        };
+        let dashboard = match role.has_dashboard() {
+            true => {
+                let address = &settings.dashboard_addr;
+                Some(open(sockets::DASHBOARD, "dashboard-addr", address).await?)
+            }
+            false => None,
+        };
+        let partner = match role.has_partner() {
+            true => {
+                let address = &settings.partner_addr;
+                Some(open(sockets::PARTNER, "partner-addr", address).await?)
+            }
+            false => None,
+        };
+        let admin = open(sockets::ADMIN, "admin-addr", &settings.admin_addr).await?;
+        handed.close_rest();
         Ok(Self {
-            dashboard: match role.has_dashboard() {
-                true => Some(bind("dashboard-addr", &settings.dashboard_addr).await?),
-                false => None,
-            },
-            partner: match role.has_partner() {
-                true => Some(bind("partner-addr", &settings.partner_addr).await?),
-                false => None,
-            },
-            admin: bind("admin-addr", &settings.admin_addr).await?,
+            dashboard,
+            partner,
+            admin,
         })
+    }
+
+    /// Makes second handles of the sockets, for the program that may take over.
+    fn keep(&self) -> Result<Kept, Failed> {
+        let mut kept = Kept::default();
+        let ports = [
+            (sockets::DASHBOARD, self.dashboard.as_ref()),
+            (sockets::PARTNER, self.partner.as_ref()),
+            (sockets::ADMIN, Some(&self.admin)),
+        ];
+        for (name, port) in ports {
+            if let Some(port) = port {
+                kept.add(name, port.second_handle()?);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            dashboard: self.dashboard.as_ref().map(|port| port.address),
+            partner: self.partner.as_ref().map(|port| port.address),
+            admin: self.admin.address,
+        }
     }
 }
 
@@ -147,9 +212,13 @@ async fn serve_role(
     role: Role,
     metrics: Metrics,
     with_demo: bool,
+    handed: HandedOver,
     supervisor: &Supervisor,
-) -> Result<(), Failed> {
-    let listeners = Listeners::bind(&settings, role).await?;
+) -> Result<Option<Kept>, Failed> {
+    let ports = Ports::open(&settings, role, handed).await?;
+    let kept = ports.keep()?;
+    let addresses = ports.addresses();
+    let _note = admin_address::Note::write(&settings.data_dir, addresses.admin);
     let mut signals = Signals::listen()?;
     let upkeep = metrics.clone();
     supervisor.spawn(Task::restart("metrics").dropped_at_stop(), move |_, _| {
@@ -164,7 +233,6 @@ async fn serve_role(
     let limits = limits(&settings);
     let health = Present::new(Arc::new(Starting));
     let (stop_admin, stopping_admin) = watch::channel(false);
-    let (admin, admin_addr) = listeners.admin;
     let is_stopping = {
         let draining = draining.clone();
         move || draining.has_begun()
@@ -176,24 +244,19 @@ async fn serve_role(
         is_stopping,
         supervisor.clone(),
     );
-    let admin = start_admin(supervisor, admin, service, limits, stopping_admin);
+    let admin = start_admin(supervisor, ports.admin, service, limits, stopping_admin);
 
     // The wait for servers may be long, and a stop must end it.
     let opened = tokio::select! {
         opened = Backends::open(embedded, &settings, &health) => Some(opened?),
-        () = signals.next() => None,
+        () = signals.end() => None,
         failure = supervisor.failed() => return Err(Failed::new(failure)),
     };
     let Some(backends) = opened else {
         supervisor.stop();
         let _ = stop_admin.send(true);
         admin.ended().await;
-        return Ok(());
-    };
-    let addresses = Addresses {
-        dashboard: listeners.dashboard.as_ref().map(|(_, address)| *address),
-        partner: listeners.partner.as_ref().map(|(_, address)| *address),
-        admin: admin_addr,
+        return Ok(None);
     };
     let app = Arc::new(wiring::app(&backends, &settings, addresses.dashboard)?);
     health.replace(match &backends {
@@ -207,31 +270,34 @@ async fn serve_role(
     };
     let services = wiring::services(&app, &settings);
     let mut apis = Vec::new();
-    if let Some((listener, _)) = listeners.dashboard {
+    if let Some(port) = ports.dashboard {
         let task = Task::exit("dashboard_listener");
         apis.push(start(
             supervisor,
             task,
-            listener,
+            port,
             services.dashboard,
             limits,
             &draining,
         ));
     }
-    if let Some((listener, _)) = listeners.partner {
+    if let Some(port) = ports.partner {
         let task = Task::exit("partner_listener");
         apis.push(start(
             supervisor,
             task,
-            listener,
+            port,
             services.partner,
             limits,
             &draining,
         ));
     }
     addresses.announce(demo.as_ref());
+    notify::ready();
+    notify::feed_watchdog(supervisor, writer_is_alive(embedded));
 
-    let failure = until_the_end(signals, supervisor, &draining, settings.drain).await;
+    let stop = stop::wanted(signals, supervisor, &draining, settings.drain).await;
+    let kept = stop.hands_over.then_some(kept);
     let deadline = Instant::now() + settings.shutdown_timeout;
     supervisor.stop();
     for api in apis {
@@ -240,40 +306,18 @@ async fn serve_role(
     work.finished_by(deadline, supervisor).await;
     let _ = stop_admin.send(true);
     admin.ended().await;
-    match failure.or_else(|| supervisor.failure()) {
-        None => Ok(()),
+    match stop.failure.or_else(|| supervisor.failure()) {
+        None => Ok(kept),
         Some(failure) => Err(Failed::new(failure)),
     }
 }
 
-/// Waits for a signal and then for the time of draining, or for the failure of a part without which the process cannot
-/// serve. A second signal ends the process at once.
-async fn until_the_end(
-    mut signals: Signals,
-    supervisor: &Supervisor,
-    draining: &Draining,
-    drain_for: Duration,
-) -> Option<Failure> {
-    let failure = tokio::select! {
-        () = signals.next() => None,
-        failure = supervisor.failed() => Some(failure),
-    };
-    draining.begin();
-    tokio::spawn(async move {
-        signals.next().await;
-        // Every answered success is durable; the effect of other requests is open to their clients.
-        std::process::exit(130);
-    });
-    if failure.is_none() && !drain_for.is_zero() {
-        let drain_s = drain_for.as_secs();
-        tracing::info!(drain_s, "draining: not ready any more, and still serving");
-        tokio::select! {
-            () = tokio::time::sleep(drain_for) => {}
-            failure = supervisor.failed() => return Some(failure),
-        }
-    }
-    tracing::info!("stopping: finishing what runs");
-    failure
+/// Says whether the writer of the embedded store does not hang; elsewhere it is enough that the process runs tasks.
+fn writer_is_alive(
+    embedded: Option<&goodpon_sqlite::Store>,
+) -> impl Fn() -> bool + Clone + Send + Sync + 'static {
+    let store = embedded.cloned();
+    move || store.as_ref().is_none_or(|store| !store.is_stuck())
 }
 
 /// The limits of the listener of either API.
@@ -297,7 +341,7 @@ fn limits(settings: &Settings) -> Limits {
 
 fn start_admin(
     supervisor: &Supervisor,
-    listener: tokio::net::TcpListener,
+    port: Port,
     service: Unobserved,
     limits: Limits,
     stop: watch::Receiver<bool>,
@@ -311,7 +355,7 @@ fn start_admin(
     // It answers until all else has ended.
     let task = Task::exit("admin_listener").ends_by_itself();
     let ending = (Draining::default(), stop);
-    start_until(supervisor, task, listener, service, limits, ending)
+    start_until(supervisor, task, port, service, limits, ending)
 }
 
 /// The addresses at which this process listens.

@@ -11,6 +11,7 @@
 mod client;
 mod consumer;
 mod event;
+pub mod metric;
 mod partition;
 mod publisher;
 mod reader;

@@ -25,6 +25,7 @@ mod ledger;
 mod lock;
 mod mail;
 mod merchant;
+pub mod metric;
 mod new_coupon;
 mod park;
 mod parked;

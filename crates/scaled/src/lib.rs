@@ -15,7 +15,7 @@ mod invalidation;
 mod issue_writer;
 mod issuer;
 mod kafka;
-mod metric;
+pub mod metric;
 mod mysql;
 mod opening;
 mod partner;

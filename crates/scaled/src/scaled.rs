@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use crate::{
     invalidation,
     kafka::{KafkaLog, supervise_watch, watch_topic},
-    metric,
     partner::{Outside, Partner, reconcile},
     progress::LogProgress,
     standstill::Standstill,
@@ -64,7 +63,6 @@ impl Scaled {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
-        metric::describe();
         let installation = store.installation().await?;
         let progress = Arc::new(LogProgress::new(store.progress().await?));
         let valkey = Valkey::open(valkey_url, &installation)?;

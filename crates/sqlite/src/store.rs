@@ -11,7 +11,6 @@ use rusqlite::Connection;
 
 use crate::{
     error::OpenError,
-    figures,
     folder::{self, DATABASE_FILE},
     guard,
     late::{key_round, known_holder::KnownHolders, plan::MOST_WAITING},
@@ -97,7 +96,6 @@ impl Store {
         } = under;
         let folder = &folder::absolute(folder)?;
         let lock = folder::Lock::take(folder)?;
-        figures::describe();
         let disk = Arc::new(Disk::new(folder, folder::database_file(folder)?, end));
         disk.forget_shared_index().map_err(OpenError::Sync)?;
         let path = folder.join(DATABASE_FILE);
@@ -142,6 +140,12 @@ impl Store {
     /// database and the data folder is free again. Blocks until then.
     pub fn close(self) {
         drop(self);
+    }
+
+    /// Says that a group of writes has not ended for 3 s, by which a process can be known that hangs.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.inner.writer.pulse().is_stuck()
     }
 
     /// Looks a few rows up by their keys, for hot requests: here and now if that is quick at present.

@@ -45,6 +45,7 @@
 
 mod abort;
 mod looping;
+pub mod metric;
 mod report;
 mod supervisor;
 mod task;

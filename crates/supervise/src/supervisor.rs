@@ -1,6 +1,6 @@
 //! Runs the tasks, and keeps their list and their state.
 
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -42,17 +42,6 @@ impl Supervisor {
     /// Makes a supervisor without tasks.
     #[must_use]
     pub fn new() -> Self {
-        static DESCRIBED: Once = Once::new();
-        DESCRIBED.call_once(|| {
-            metrics::describe_gauge!(
-                "goodpon_task_up",
-                "1 while the background task runs, 0 while it rests after a failure or has ended"
-            );
-            metrics::describe_counter!(
-                "goodpon_task_restarts_total",
-                "Times that the background task was run anew after a failure"
-            );
-        });
         Self(Arc::new(Inner {
             tasks: Mutex::default(),
             verdicts: Arc::default(),

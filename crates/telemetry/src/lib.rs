@@ -8,3 +8,4 @@
 mod json;
 pub mod logs;
 pub mod metrics;
+pub mod process;

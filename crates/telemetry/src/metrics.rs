@@ -1,13 +1,13 @@
 //! Prometheus metrics: a recorder for the `metrics` facade, rendered on demand.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use metrics::{Counter, Gauge, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 use crate::logs::DroppedLines;
+use crate::process::Process;
 
 /// Upper bounds of the histograms, in seconds unless the name says otherwise.
 const SECONDS: [f64; 14] = [
@@ -107,71 +107,11 @@ impl Metrics {
     }
 }
 
-/// Figures of the process that the system keeps, read when metrics are rendered.
-#[derive(Clone)]
-struct Process {
-    resident: Gauge,
-    open_fds: Gauge,
-    dropped: Counter,
-    dropped_lines: DroppedLines,
-}
-
-impl Process {
-    fn new(version: &'static str, started: SystemTime, dropped_lines: DroppedLines) -> Self {
-        metrics::describe_gauge!("goodpon_build_info", "Always 1; the version is a label");
-        metrics::gauge!("goodpon_build_info", "version" => version).set(1.0);
-
-        metrics::describe_gauge!(
-            "process_start_time_seconds",
-            Unit::Seconds,
-            "When the process started, in seconds since 1970"
-        );
-        let start = started.duration_since(UNIX_EPOCH);
-        metrics::gauge!("process_start_time_seconds").set(start.unwrap_or_default().as_secs_f64());
-
-        metrics::describe_gauge!(
-            "process_resident_memory_bytes",
-            Unit::Bytes,
-            "Memory of the process that is in RAM"
-        );
-        metrics::describe_gauge!("process_open_fds", "Open file descriptors");
-        metrics::describe_counter!(
-            "goodpon_log_lines_dropped_total",
-            "Log lines lost because stderr was not read fast enough"
-        );
-        Self {
-            resident: metrics::gauge!("process_resident_memory_bytes"),
-            open_fds: metrics::gauge!("process_open_fds"),
-            dropped: metrics::counter!("goodpon_log_lines_dropped_total"),
-            dropped_lines,
-        }
-    }
-
-    fn observe(&self) {
-        if let Some(bytes) = resident_bytes() {
-            self.resident.set(bytes as f64);
-        }
-        if let Ok(fds) = std::fs::read_dir("/proc/self/fd") {
-            // One of them is the listing itself.
-            self.open_fds.set(fds.count().saturating_sub(1) as f64);
-        }
-        self.dropped.absolute(self.dropped_lines.count());
-    }
-}
-
-/// Reads the resident memory from `/proc`, where there is one.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::logs::{Logs, queue};

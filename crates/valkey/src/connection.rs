@@ -69,14 +69,6 @@ impl Valkey {
     pub fn open(url: &str, installation: &str) -> Result<Self, ConfigError> {
         address::check_installation(installation)?;
         let (client, address) = address::client(url)?;
-        metrics::describe_counter!(
-            "goodpon_valkey_errors_total",
-            "Calls to Valkey that failed, by kind"
-        );
-        metrics::describe_gauge!(
-            "goodpon_valkey_memory_used_ratio",
-            "Used memory of Valkey as a share of maxmemory; 0 where it has no limit"
-        );
         let shared = Arc::new(Shared::new(client, address, installation));
         let keep = keep_bound(Arc::clone(&shared), || ());
         let keeper = tokio::spawn(keep).abort_handle();

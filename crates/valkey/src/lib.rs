@@ -41,6 +41,7 @@ mod gate;
 mod info;
 mod invalidation;
 mod look;
+pub mod metric;
 mod names;
 mod opening;
 mod script;

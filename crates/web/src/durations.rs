@@ -16,18 +16,8 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 /// The label of methods that a client invented, and of what is no HTTP.
 pub(crate) const OTHER_METHOD: &str = "OTHER";
 
-/// Describes the figures, once per process or more often.
-pub(crate) fn describe() {
-    metrics::describe_histogram!(
-        DURATION,
-        metrics::Unit::Seconds,
-        "Time from a request's head to its answer's head"
-    );
-    metrics::describe_counter!(
-        CUT,
-        "Connections ended by the server, by reason: address_share (the address had its share), slow_reader"
-    );
-}
+/// The reasons for which a connection is cut.
+const CUT_REASONS: [&str; 2] = ["address_share", "slow_reader"];
 
 /// Counts a connection that was ended without an answer, or in the middle of one.
 pub(crate) fn count_cut(api: &'static str, reason: &'static str) {
@@ -74,6 +64,10 @@ type OfRoute = Vec<(&'static str, u16, Histogram)>;
 
 impl Durations {
     pub(crate) fn new(api: &'static str) -> Self {
+        for reason in CUT_REASONS {
+            // Stands there from the start, so that a rate is seen from the first.
+            let _ = metrics::counter!(CUT, "api" => api, "reason" => reason);
+        }
         Self {
             api,
             by_route: RwLock::default(),

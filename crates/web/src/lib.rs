@@ -14,6 +14,7 @@ pub mod fault;
 mod headers;
 pub mod input;
 pub mod login_limit;
+pub mod metric;
 pub mod note;
 pub mod observe;
 pub mod pieces;

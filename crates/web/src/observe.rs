@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::address;
-use crate::durations::{self, Durations, method_label};
+use crate::durations::{Durations, method_label};
 use crate::fault::{Fault, Faults};
 use crate::headers::complete;
 use crate::note::{Cause, Code};
@@ -65,7 +65,6 @@ pub struct Observe<S> {
 impl<S> Observe<S> {
     /// Observes the requests to `inner`.
     pub fn new(inner: S, settings: ObserveSettings) -> Self {
-        durations::describe();
         let hsts = HeaderValue::from_str(&format!("max-age={}", settings.hsts_seconds));
         Self {
             inner,

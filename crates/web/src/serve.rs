@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -37,6 +38,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// The pause after a failed accept: it fails for lack of file handles, which only time gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The time for which a stop leaves connections alone, so that a request that is on its way to one is answered.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 
 /// The limits of one listener.
 #[derive(Debug, Clone, Copy)]
@@ -63,63 +67,48 @@ pub async fn serve(
     draining: Draining,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
-    let mut http = http1::Builder::new();
-    // The connection has timers of its own.
-    http.header_read_timeout(None)
-        .half_close(true)
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(READ_BUFFER);
-    let shares = Shares::new(limits.max_per_address);
-    let slots = Arc::new(Semaphore::new(
-        limits.max_connections.min(Semaphore::MAX_PERMITS),
-    ));
-    let graceful = GracefulShutdown::new();
-    let mut tasks = JoinSet::new();
+    let mut clients = Clients::new(service, limits, draining);
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &clients.slots) => accepted,
         };
-        let Ok((stream, peer, slot)) = accepted else {
-            tokio::select! {
+        match accepted {
+            Ok(accepted) => clients.serve(accepted),
+            Err(_) => tokio::select! {
                 () = &mut shutdown => break,
-                () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
-            }
-        };
-        let Some(share) = shares.take(peer.ip()) else {
-            count_cut(service.api(), "address_share");
-            continue;
-        };
-        let client = Client {
-            stream,
-            peer,
-            draining: draining.clone(),
-            _share: share,
-            _slot: slot,
-        };
-        tasks.spawn(client.exchange(http.clone(), service.clone(), limits, graceful.watcher()));
-        while tasks.try_join_next().is_some() {}
+                () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+            },
+        }
+    }
+    clients.draining.begin();
+    // Those that wait to be accepted would be reset with the listener.
+    while let Some(Ok(accepted)) = accept(&listener, &clients.slots).now_or_never() {
+        clients.serve(accepted);
     }
     drop(listener);
-    if tokio::time::timeout(limits.shutdown_timeout, graceful.shutdown())
-        .await
-        .is_ok()
-    {
-        return 0;
-    }
-    while tasks.try_join_next().is_some() {}
-    let dropped = tasks.len();
-    tasks.shutdown().await;
-    dropped
+    clients.finish().await
 }
 
+/// The connections of one listener.
+struct Clients<S> {
+    service: S,
+    limits: Limits,
+    draining: Draining,
+    http: http1::Builder,
+    shares: Shares,
+    slots: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+/// A connection that was accepted, its peer, and the slot that it occupies.
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
 /// Waits for a free slot first: without one, clients wait in the backlog instead of being refused.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<Accepted> {
     let slot = Arc::clone(slots)
         .acquire_owned()
         .await
@@ -128,6 +117,63 @@ async fn accept(
         tracing::warn!(%error, "a connection could not be accepted");
     })?;
     Ok((stream, peer, slot))
+}
+
+impl<S: Serve> Clients<S> {
+    fn new(service: S, limits: Limits, draining: Draining) -> Self {
+        let mut http = http1::Builder::new();
+        // The connection has timers of its own.
+        http.header_read_timeout(None)
+            .half_close(true)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(READ_BUFFER);
+        Self {
+            service,
+            limits,
+            draining,
+            http,
+            shares: Shares::new(limits.max_per_address),
+            slots: Arc::new(Semaphore::new(
+                limits.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
+            graceful: GracefulShutdown::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Answers the requests of a connection in a task of its own.
+    fn serve(&mut self, (stream, peer, slot): Accepted) {
+        let Some(share) = self.shares.take(peer.ip()) else {
+            count_cut(self.service.api(), "address_share");
+            return;
+        };
+        let client = Client {
+            stream,
+            peer,
+            draining: self.draining.clone(),
+            _share: share,
+            _slot: slot,
+        };
+        let (http, service) = (self.http.clone(), self.service.clone());
+        let watcher = self.graceful.watcher();
+        self.tasks
+            .spawn(client.exchange(http, service, self.limits, watcher));
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Closes idle connections, those that are new a moment later, and finishes running requests. Returns the number of
+    /// connections that it had to drop.
+    async fn finish(mut self) -> usize {
+        tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+        let ended = tokio::time::timeout(self.limits.shutdown_timeout, self.graceful.shutdown());
+        if ended.await.is_ok() {
+            return 0;
+        }
+        while self.tasks.try_join_next().is_some() {}
+        let dropped = self.tasks.len();
+        self.tasks.shutdown().await;
+        dropped
+    }
 }
 
 /// A connection that was accepted, and the slot and share that it occupies.

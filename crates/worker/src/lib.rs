@@ -8,6 +8,7 @@
 
 mod delivery;
 pub mod mail;
+pub mod metric;
 mod repeat;
 pub mod upkeep;
 

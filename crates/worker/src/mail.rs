@@ -34,7 +34,6 @@ pub async fn run(
         repeat(POLL, &report, stop, leave, failed).await;
         return Ok(());
     };
-    describe();
     delivery::run(Mails { app, transport }, report, stop).await
 }
 
@@ -89,17 +88,4 @@ impl Queue for Mails {
             Delivery::GivenUp => "given_up",
         })
     }
-}
-
-fn describe() {
-    metrics::describe_counter!(
-        Mails::METRICS.deliveries,
-        "Tries to hand a mail to the mail server, by outcome: sent, delayed (to be tried again), given_up"
-    );
-    metrics::describe_gauge!(Mails::METRICS.due, "Mails that are due to be sent");
-    metrics::describe_gauge!(
-        Mails::METRICS.oldest,
-        metrics::Unit::Seconds,
-        "Time for which the mail is due that waits longest"
-    );
 }

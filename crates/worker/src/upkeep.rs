@@ -74,14 +74,6 @@ pub async fn run(
     report: Report,
     stop: watch::Receiver<bool>,
 ) -> Ended {
-    metrics::describe_counter!(
-        "goodpon_sweep_total",
-        "Templates, coupons and records that schedules have settled"
-    );
-    metrics::describe_counter!(
-        "goodpon_sweep_failures_total",
-        "Batches of schedules that failed and are tried again"
-    );
     let kind = sweep.name();
     let settled = metrics::counter!("goodpon_sweep_total", "kind" => kind);
     let failures = metrics::counter!("goodpon_sweep_failures_total", "kind" => kind);

@@ -1,5 +1,6 @@
 //! Rounds of torture from the command line: `torture [--backend embedded|scaled] [--rounds N] [--seed N] [--set NAME]
-//! [--cut kill|power|mix] [--history FILE]`, or `torture --abuse`: attacks, on the set that `GOODPON_E2E_BACKEND` names.
+//! [--cut kill|power|mix] [--history FILE]`, or `torture --abuse`: attacks, or `torture --upgrade`: exchanges of the program, on the set
+//! that `GOODPON_E2E_BACKEND` names.
 //! Exit 1 on any violation.
 
 #![allow(clippy::expect_used)]
@@ -11,8 +12,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use goodpon_e2e::backend::Backend;
 use goodpon_e2e::history::History;
+use goodpon_e2e::upgrade::{self, Way};
 use goodpon_e2e::{Options, abuse, scaled, torture};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Upgrades of each kind, and the requests meanwhile.
+const UPGRADES: u64 = 10;
+const REQUESTS: u64 = 400_000;
 
 struct Wish {
     backend: Backend,
@@ -31,6 +37,9 @@ async fn main() -> ExitCode {
             "no attack did harm",
         )
         .await;
+    }
+    if std::env::args().skip(1).eq(["--upgrade"]) {
+        return end(upgrades(), "nobody noticed an upgrade").await;
     }
     let wish = match parse(std::env::args().skip(1)) {
         Ok(wish) => wish,
@@ -89,6 +98,15 @@ async fn end(run: impl Future<Output = Result<(), String>>, praise: &str) -> Exi
             ExitCode::FAILURE
         }
     }
+}
+
+/// Exchanges the program in each way, under so much load that each upgrade meets requests of all clients.
+async fn upgrades() -> Result<(), String> {
+    for way in [Way::InPlace, Way::SocketRestart] {
+        let tally = upgrade::run(way, UPGRADES, REQUESTS).await?;
+        println!("{way:?}: {UPGRADES} upgrades, {tally:?}");
+    }
+    Ok(())
 }
 
 async fn interrupted() {

@@ -1,7 +1,11 @@
 //! Options of a server under test.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+
+use command_fds::{CommandFdExt, FdMapping};
 
 use crate::backend::Rooms;
 use crate::program::binary;
@@ -18,10 +22,50 @@ pub struct Options {
     pub(super) embedded: bool,
     pub(super) program: Option<PathBuf>,
     pub(super) rooms: Option<Arc<Rooms>>,
+    pub(super) sockets: Option<Arc<HeldSockets>>,
     pub(super) expected: Vec<String>,
 }
 
+/// Listening sockets that outlive the server, as those of a socket unit of systemd do.
+pub(super) struct HeldSockets(Vec<(&'static str, TcpListener)>);
+
+impl HeldSockets {
+    fn bind() -> Self {
+        let bind = |name| {
+            let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            (name, socket)
+        };
+        Self(["dashboard", "partner", "admin"].map(bind).into())
+    }
+
+    /// Has a process inherit them, as systemd would.
+    pub(super) fn hand_to(&self, command: &mut Command) {
+        let names: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
+        command
+            .env("LISTEN_FDS", names.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"));
+        let mappings = self
+            .0
+            .iter()
+            .zip(3..)
+            .map(|((_, socket), child_fd)| FdMapping {
+                parent_fd: socket.try_clone().expect("a file handle").into(),
+                child_fd,
+            });
+        command
+            .fd_mappings(mappings.collect())
+            .expect("different numbers");
+    }
+}
+
 impl Options {
+    /// Hands the server sockets that stay open while it is restarted.
+    #[must_use]
+    pub fn held_sockets(mut self) -> Self {
+        self.sockets = Some(Arc::new(HeldSockets::bind()));
+        self
+    }
+
     /// Runs this program rather than the one under test.
     #[must_use]
     pub fn program(mut self, path: &Path) -> Self {

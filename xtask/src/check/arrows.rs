@@ -7,7 +7,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("goodpon-domain", &[]),
     // The context of a trace, a value of two ids and a flag: it knows none of our crates, and no runtime.
     ("goodpon-trace", &[]),
-    ("goodpon-application", &["goodpon-domain", "goodpon-trace"]),
+    // Tables of metrics: values, and nothing that records.
+    ("goodpon-metric", &[]),
+    (
+        "goodpon-application",
+        &["goodpon-domain", "goodpon-metric", "goodpon-trace"],
+    ),
     (
         "goodpon-port-laws",
         &[
@@ -20,28 +25,41 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // For tests of every crate; it knows nothing of coupons.
     ("goodpon-waits", &[]),
     // How background tasks are run; it knows nothing of coupons, and adapters with loops or threads use it.
-    ("goodpon-supervise", &[]),
+    ("goodpon-supervise", &["goodpon-metric"]),
     (
         "goodpon-sqlite",
         &[
             "goodpon-application",
             "goodpon-domain",
+            "goodpon-metric",
             "goodpon-supervise",
             "goodpon-trace",
         ],
     ),
     (
         "goodpon-mysql",
-        &["goodpon-application", "goodpon-domain", "goodpon-trace"],
+        &[
+            "goodpon-application",
+            "goodpon-domain",
+            "goodpon-metric",
+            "goodpon-trace",
+        ],
     ),
-    ("goodpon-valkey", &["goodpon-application", "goodpon-domain"]),
-    ("goodpon-kafka", &["goodpon-domain", "goodpon-trace"]),
+    (
+        "goodpon-valkey",
+        &["goodpon-application", "goodpon-domain", "goodpon-metric"],
+    ),
+    (
+        "goodpon-kafka",
+        &["goodpon-domain", "goodpon-metric", "goodpon-trace"],
+    ),
     // An adapter made of three: the issue path is one thing over them.
     (
         "goodpon-scaled",
         &[
             "goodpon-application",
             "goodpon-domain",
+            "goodpon-metric",
             "goodpon-mysql",
             "goodpon-valkey",
             "goodpon-kafka",
@@ -62,7 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("goodpon-mail", &["goodpon-application", "goodpon-domain"]),
     // The mechanics of serving HTTP: every API and page stands on it, and it knows nothing of coupons.
-    ("goodpon-web", &["goodpon-trace"]),
+    ("goodpon-web", &["goodpon-metric", "goodpon-trace"]),
     (
         "goodpon-http",
         &[
@@ -74,9 +92,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "goodpon-worker",
-        &["goodpon-application", "goodpon-supervise", "goodpon-trace"],
+        &[
+            "goodpon-application",
+            "goodpon-metric",
+            "goodpon-supervise",
+            "goodpon-trace",
+        ],
     ),
-    ("goodpon-telemetry", &["goodpon-trace"]),
+    ("goodpon-telemetry", &["goodpon-metric", "goodpon-trace"]),
     (
         "goodpon",
         &[
@@ -90,6 +113,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "goodpon-scaled",
             "goodpon-mail",
             "goodpon-http",
+            "goodpon-metric",
             "goodpon-supervise",
             "goodpon-web",
             "goodpon-worker",

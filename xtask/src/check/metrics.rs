@@ -1,4 +1,4 @@
-//! Metrics that are recorded without a description, and descriptions of what nobody records.
+//! Metrics that are recorded and stand in no table, and metrics of a table that nobody records.
 //!
 //! The name of a metric is a text, a constant, or a field of a constant such as `QUEUE.deliveries`; either is looked up
 //! in the crate that uses it.
@@ -10,18 +10,21 @@ use quote::ToTokens;
 
 use super::sources::{Source, is_char, line, string, walk};
 
-/// A call of one of the macros of the crate `metrics`.
+/// The type of the entries of tables.
+const TABLE: &str = "Metric";
+
+/// A call of one of the macros of the crate `metrics`, or an entry of a table.
 struct Call {
     /// `counter`, `gauge` or `histogram`.
     kind: String,
-    is_description: bool,
+    is_in_table: bool,
     /// Possible names: several if a field of constants has several values.
     names: BTreeSet<String>,
     /// File and line.
     at: String,
 }
 
-/// Every metric without a description, and every description without a metric.
+/// Every metric that stands in no table, and every entry of a table that nobody records.
 pub fn check(sources: &[Source]) -> Vec<String> {
     let shipped = |one: &&Source| one.folder().starts_with("crates/") && !one.serves_tests();
     let sources: Vec<&Source> = sources.iter().filter(shipped).collect();
@@ -46,9 +49,8 @@ pub fn check(sources: &[Source]) -> Vec<String> {
     let mut faults: Vec<String> = without_name.collect();
     for call in &calls {
         for name in &call.names {
-            let fits = |other: &&Call| {
-                other.is_description != call.is_description && other.names.contains(name)
-            };
+            let fits =
+                |other: &&Call| other.is_in_table != call.is_in_table && other.names.contains(name);
             let counterpart = calls.iter().find(fits);
             let fault = match counterpart {
                 Some(other) if other.kind == call.kind => continue,
@@ -56,8 +58,8 @@ pub fn check(sources: &[Source]) -> Vec<String> {
                     "is a {} here and a {} at {}",
                     call.kind, other.kind, other.at
                 ),
-                None if call.is_description => "is described, and nobody records it".to_owned(),
-                None => format!("is recorded without a describe_{}!", call.kind),
+                None if call.is_in_table => "stands in a table, and nobody records it".to_owned(),
+                None => "is recorded, and stands in no table (metric.rs)".to_owned(),
             };
             faults.push(format!("{}: {name} {fault}", call.at));
         }
@@ -98,24 +100,27 @@ fn constant_text(after: &[TokenTree]) -> Option<String> {
     string(rest.get(equals + 1)?)
 }
 
+/// Reads `counter!(name, …)`, or `Metric::counter(name, …)` in a table.
 fn call(
     source: &Source,
     constants: &Constants,
     tree: &TokenTree,
     after: &[TokenTree],
 ) -> Option<Call> {
-    let TokenTree::Ident(name) = tree else {
+    let (kind, arguments) = match after {
+        [bang, TokenTree::Group(arguments), ..] if is_char(bang, '!') => (tree, arguments),
+        [colon, _, kind, TokenTree::Group(arguments), ..]
+            if is_ident(tree, TABLE) && is_char(colon, ':') =>
+        {
+            (kind, arguments)
+        }
+        _ => return None,
+    };
+    let TokenTree::Ident(kind) = kind else {
         return None;
     };
-    let name = name.to_string();
-    let kind = name.strip_prefix("describe_").unwrap_or(&name);
-    if !["counter", "gauge", "histogram"].contains(&kind) {
-        return None;
-    }
-    let [bang, TokenTree::Group(arguments), ..] = after else {
-        return None;
-    };
-    if !is_char(bang, '!') {
+    let kind = kind.to_string();
+    if !["counter", "gauge", "histogram"].contains(&kind.as_str()) {
         return None;
     }
     let first: Vec<TokenTree> = arguments
@@ -131,11 +136,15 @@ fn call(
         text => string(text).into_iter().collect(),
     };
     Some(Call {
-        kind: kind.to_owned(),
-        is_description: kind.len() < name.len(),
+        kind,
+        is_in_table: is_ident(tree, TABLE),
         names,
         at: format!("{}:{}", source.name, line(tree)),
     })
+}
+
+fn is_ident(tree: &TokenTree, wanted: &str) -> bool {
+    matches!(tree, TokenTree::Ident(ident) if ident == wanted)
 }
 
 #[cfg(test)]
@@ -153,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_described_anywhere_is_fine() -> Result<()> {
+    fn a_metric_in_any_table_is_fine() -> Result<()> {
         let found = faults(&[
             (
                 "crates/a/src/lib.rs",
@@ -161,7 +170,7 @@ mod tests {
             ),
             (
                 "crates/b/src/lib.rs",
-                "fn f() { describe_counter!(\"x_total\", \"Counts\"); }",
+                "pub const METRICS: [Metric; 1] = [Metric::counter(\"x_total\", \"Counts\").by(&[A])];",
             ),
         ])?;
         assert_eq!(found, Vec::<String>::new());
@@ -169,25 +178,25 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_without_description_and_one_that_nobody_records_are_named() -> Result<()> {
+    fn a_metric_in_no_table_and_one_that_nobody_records_are_named() -> Result<()> {
         let found = faults(&[(
             "crates/a/src/lib.rs",
-            "fn f() { select! { _ = x => gauge!(\"a\").set(1.0) }\n describe_gauge!(\"b\", \"B\"); }\n\
+            "fn f() { select! { _ = x => gauge!(\"a\").set(1.0) } }\n const T: Metric = Metric::gauge(\"b\", \"B\");\n\
              #[cfg(test)] fn g() { gauge!(\"b\"); }",
         )])?;
         assert_eq!(
             found,
             [
-                "crates/a/src/lib.rs:1: a is recorded without a describe_gauge!",
-                "crates/a/src/lib.rs:2: b is described, and nobody records it",
+                "crates/a/src/lib.rs:1: a is recorded, and stands in no table (metric.rs)",
+                "crates/a/src/lib.rs:2: b stands in a table, and nobody records it",
             ]
         );
         Ok(())
     }
 
     #[test]
-    fn a_description_of_another_kind_is_named() -> Result<()> {
-        let text = "fn f() { gauge!(\"a\"); describe_counter!(\"a\", \"A\"); }";
+    fn an_entry_of_another_kind_is_named() -> Result<()> {
+        let text = "fn f() { gauge!(\"a\"); Metric::counter(\"a\", \"A\"); }";
         assert_eq!(faults(&[("crates/a/src/lib.rs", text)])?.len(), 2);
         Ok(())
     }
@@ -195,11 +204,11 @@ mod tests {
     #[test]
     fn names_are_found_behind_constants_and_fields() -> Result<()> {
         let text = "const CUT: &str = \"cut_total\"; const Q: M = M { due: \"due_count\", other: 1 };\n\
-                    fn f() { counter!(CUT); gauge!(T::METRICS.due); describe_gauge!(Q.due, \"D\"); gauge!(name); }";
+                    fn f() { counter!(CUT); gauge!(T::METRICS.due); Metric::gauge(Q.due, \"D\"); gauge!(name); }";
         let found = faults(&[("crates/a/src/lib.rs", text)])?;
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("neither a text nor a constant"));
-        assert!(found[1].contains("cut_total is recorded without"));
+        assert!(found[1].contains("cut_total is recorded, and stands in no table"));
         Ok(())
     }
 }

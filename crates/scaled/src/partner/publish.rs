@@ -54,7 +54,7 @@ impl Publishing {
         let spare = event.valid_until.duration_since(appended.appended_at);
         metrics::histogram!("goodpon_event_spare_seconds").record(spare.as_secs_f64());
         if !gate::counts(appended.appended_at, event.valid_until) || asked.elapsed() >= lifetime {
-            metrics::counter!("goodpon_events_void_total", "by" => "partner").increment(1);
+            metrics::counter!("goodpon_events_void_total").increment(1);
             return Err(may_have_happened(
                 "the log took the event in too late to count",
             ));

@@ -11,7 +11,7 @@ use super::{
     plan::{Counts, Plan, is_full_at_start, plan},
     waiting::{Entries, Waiting, put},
 };
-use crate::{error::is_outage, figures::LateFigures};
+use crate::{error::is_outage, metric::LateFigures};
 
 /// Entries that come or go under one lock, for which a reader may have to wait.
 const ENTRIES_PER_LOCK: usize = 32;

@@ -61,10 +61,15 @@ impl Pulse {
             .is_some_and(|age| age < FAILURE_COUNTS_FOR)
     }
 
+    /// True if a group takes longer than [`STUCK_AFTER`].
+    pub(crate) fn is_stuck(&self) -> bool {
+        let working = self.age(&self.working_since);
+        working.is_some_and(|age| age > STUCK_AFTER)
+    }
+
     /// The trouble that can be seen without a write.
     pub(crate) fn problem(&self) -> Option<&'static str> {
-        let stuck = self.age(&self.working_since);
-        if stuck.is_some_and(|age| age > STUCK_AFTER) {
+        if self.is_stuck() {
             return Some("writes are stuck");
         }
         self.failed_lately().then_some("writes fail")
