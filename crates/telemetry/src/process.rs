@@ -23,7 +23,7 @@ pub const METRICS: [Metric; 7] = [
     ),
     Metric::counter(
         "process_cpu_seconds_total",
-        "CPU time of the process, in seconds",
+        "CPU time of the process, in whole seconds",
     ),
     Metric::gauge("process_open_fds", "Open file descriptors"),
     Metric::gauge(
